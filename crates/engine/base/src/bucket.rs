@@ -1,0 +1,61 @@
+//! Rates.
+
+use std::time::Duration;
+
+use crate::Instant;
+
+/// A token bucket: `rate` tokens a second, at most `burst` saved up.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenBucket {
+    /// When a full bucket will have been reached if nothing is taken.
+    full_at: Instant,
+    per_token: Duration,
+    burst: u32,
+}
+
+impl TokenBucket {
+    /// A full bucket. `per_second` and `burst` are at least 1.
+    pub fn new(per_second: u32, burst: u32) -> Self {
+        TokenBucket {
+            full_at: Instant::ZERO,
+            per_token: Duration::from_secs(1) / per_second.max(1),
+            burst: burst.max(1),
+        }
+    }
+
+    /// Takes a token, or says how long until one is there.
+    ///
+    /// # Errors
+    /// The time to wait, when the bucket is empty.
+    pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
+        let full_at = self.full_at.max(now) + self.per_token;
+        let debt = full_at.since(now);
+        let most = self.per_token * self.burst;
+        if debt > most {
+            return Err(debt - most);
+        }
+        self.full_at = full_at;
+        Ok(())
+    }
+
+    /// Whether the bucket is full again, so that a keyed table may forget it.
+    pub fn is_idle(&self, now: Instant) -> bool {
+        self.full_at <= now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_its_burst_then_its_rate() {
+        let at = |ms: u64| Instant::from_micros(ms * 1000);
+        let mut b = TokenBucket::new(10, 3);
+        assert!((0..3).all(|_| b.take(at(0)).is_ok()));
+        assert_eq!(b.take(at(0)), Err(Duration::from_millis(100)));
+        assert!(b.take(at(100)).is_ok());
+        assert!(b.take(at(100)).is_err());
+        assert!(!b.is_idle(at(350)) && b.is_idle(at(400)));
+    }
+}

@@ -1,0 +1,1 @@
+//! SIP transaction users: registration relay, B2BUA, call records

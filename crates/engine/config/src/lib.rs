@@ -1,0 +1,1 @@
+//! Typed model of every setting: load, check, snapshot

@@ -1,0 +1,1 @@
+//! RTP, SRTP, latching, the media multiplex, ports, relay tables

@@ -1,0 +1,1 @@
+//! Edge and core as compositions of the engines, still pure

@@ -1,0 +1,1 @@
+//! Admission, credential cache, session tokens, allow list, search rules

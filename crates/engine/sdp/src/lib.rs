@@ -1,0 +1,1 @@
+//! RFC 8866 session descriptions: edits by line, offer and answer, SDES

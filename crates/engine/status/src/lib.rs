@@ -1,0 +1,1 @@
+//! One vocabulary of numbered events; registrations, calls, sessions, counters

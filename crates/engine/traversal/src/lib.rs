@@ -1,0 +1,1 @@
+//! The edge–core link: hello, authentication, keep-alive, clock skew, lanes

@@ -1,0 +1,1 @@
+//! RFC 6120 streams: framing, negotiation as observed, stream errors

@@ -1,0 +1,1 @@
+//! Status and commands over REST and the command line

@@ -1,0 +1,1 @@
+//! Event loops: signalling, media workers, HTTP, XMPP, links, shutdown

@@ -1,0 +1,1 @@
+//! Both nodes in one thread, under a virtual clock.
