@@ -1,1 +1,113 @@
-//! The edge–core link: hello, authentication, keep-alive, clock skew, lanes
+//! The edge–core link, below the sockets: who may link, what both sides tell one another, whether
+//! the link lives and whether the clocks agree.
+//!
+//! The core dials the edge on 7001 with mutual TLS and the ALPN protocol [`ALPN`]. The driver owns
+//! the connection and has checked the peer's certificate and subject name; this crate speaks the
+//! frames inside. In: frames ([`frame`]) and time. Out: frames to send, and [`Event`]s.
+//!
+//! 1. The edge sends a [`Message::Challenge`].
+//! 2. The core answers [`Message::Hello`]: who it is, a proof that it knows the zone's password
+//!    bound to this very TLS connection ([`proof`]), and what the edge may serve.
+//! 3. The edge answers [`Message::Welcome`] with its own proof, its SSH host key and its services,
+//!    or [`Message::Refuse`] with cause and fix.
+//! 4. Both send [`Message::Ping`] every [`KEEP_ALIVE`]; three unanswered end the link. Each answer
+//!    gives the round trip and the difference of the two clocks.
+//!
+//! Other lanes (SIP, HTTP, XMPP, media) have connections of their own; they belong to the link of
+//! the peer whose certificate name they show. Bounds: a frame is at most [`FRAME_BYTES_MAX`].
+
+#![forbid(unsafe_code)]
+
+mod acceptor;
+mod dialer;
+pub mod frame;
+mod message;
+pub mod proof;
+mod pulse;
+
+pub use acceptor::{Acceptor, Admission};
+pub use dialer::Dialer;
+pub use message::{
+    DomainOffer, EdgeServices, Hello, Message, Refusal, ServiceAddress, VERSION, Welcome,
+};
+pub use pulse::Pulse;
+
+use std::time::Duration;
+
+/// The ALPN protocol of the control lane on 7001.
+pub const ALPN: &[u8] = b"causeway-control/1";
+
+/// How often each side sends a ping.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// How long a peer may stay silent before the link is dead.
+pub const DEAD_AFTER: Duration = Duration::from_secs(15);
+
+/// How long the two sides have to finish the hello.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Clocks further apart than this raise an alarm: tokens and nonces carry times (F347).
+pub const SKEW_ALARM: Duration = Duration::from_secs(5);
+
+/// The largest frame either side takes, in bytes.
+pub const FRAME_BYTES_MAX: usize = 256 * 1024;
+
+/// The TLS exporter label whose 32 bytes bind the hello to its connection (RFC 8446 §7.5).
+pub const EXPORTER_HELLO: &[u8] = b"EXPORTER-causeway-hello";
+
+/// The TLS exporter label of the media multiplex's keys.
+pub const EXPORTER_MEDIA: &[u8] = b"EXPORTER-causeway-media";
+
+/// What the link tells the node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// On the edge: the core is who it says it is.
+    CoreUp(Box<Hello>),
+    /// On the core: the edge accepted us.
+    EdgeUp(Box<Welcome>),
+    /// What the core lets the edge serve has changed.
+    Domains(Vec<DomainOffer>),
+    /// A measurement.
+    Measured {
+        /// Round trip of a ping.
+        round_trip: Duration,
+        /// The peer's clock minus ours, in milliseconds.
+        skew_ms: i64,
+    },
+    /// The link is to be closed; nothing more comes.
+    Down(Fault),
+}
+
+/// Why a link ended, whose fault first.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The peer sent something that is no frame of ours.
+    #[error("the peer sent a malformed control frame: {0}")]
+    Malformed(String),
+    /// The peer's frame came at the wrong time.
+    #[error("the peer sent {0} out of turn")]
+    OutOfTurn(&'static str),
+    /// No version in common.
+    #[error("the peer speaks control version {theirs}, this node speaks {ours}")]
+    Version {
+        /// The peer's.
+        theirs: u32,
+        /// Ours.
+        ours: u32,
+    },
+    /// The zone user name or password is wrong.
+    #[error("the traversal zone's user name or password differs on the two sides")]
+    Credentials,
+    /// The edge refused us, in its own words.
+    #[error("the edge refused the link: {0}")]
+    Refused(Refusal),
+    /// The hello took too long.
+    #[error("the hello took longer than {} s", HELLO_TIMEOUT.as_secs())]
+    HelloTimeout,
+    /// The peer fell silent.
+    #[error("nothing heard for {} s", DEAD_AFTER.as_secs())]
+    Silent,
+    /// The peer said good-bye.
+    #[error("the peer closed the link: {0}")]
+    Bye(String),
+}

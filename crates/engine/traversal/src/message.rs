@@ -1,0 +1,171 @@
+//! The messages of the control lane.
+
+use std::fmt;
+
+use base::{DomainName, UnixTime};
+use serde::{Deserialize, Serialize};
+
+/// The version of the control lane that this program speaks.
+pub const VERSION: u32 = 1;
+
+/// One message of the control lane.
+///
+/// Unknown fields are passed over and unknown messages end in [`Message::Unknown`], so that two
+/// nodes of neighbouring versions understand one another while an upgrade is under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "message", rename_all = "kebab-case")]
+pub enum Message {
+    /// Edge to core, first.
+    Challenge {
+        /// The version the edge speaks.
+        version: u32,
+        /// 32 random bytes in hexadecimal.
+        nonce: String,
+        /// The edge's clock.
+        clock: UnixTime,
+    },
+    /// Core to edge, second.
+    Hello(Box<Hello>),
+    /// Edge to core, third: the link is up.
+    Welcome(Box<Welcome>),
+    /// Edge to core, third: it is not, and why.
+    Refuse(Refusal),
+    /// Keep-alive and measurement.
+    Ping {
+        /// Counts up.
+        sequence: u64,
+        /// The sender's clock.
+        clock: UnixTime,
+    },
+    /// The answer to a ping.
+    Pong {
+        /// The ping's.
+        sequence: u64,
+        /// The answerer's clock.
+        clock: UnixTime,
+    },
+    /// Core to edge: what the edge may serve from now on.
+    Domains {
+        /// All of them.
+        domains: Vec<DomainOffer>,
+    },
+    /// Either way: the sender closes the link in good order.
+    Bye {
+        /// Why, for the peer's log.
+        reason: String,
+    },
+    /// A message of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Message {
+    /// The message's name, for events.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Message::Challenge { .. } => "challenge",
+            Message::Hello(_) => "hello",
+            Message::Welcome(_) => "welcome",
+            Message::Refuse(_) => "refuse",
+            Message::Ping { .. } => "ping",
+            Message::Pong { .. } => "pong",
+            Message::Domains { .. } => "domains",
+            Message::Bye { .. } => "bye",
+            Message::Unknown => "an unknown message",
+        }
+    }
+}
+
+/// The core's introduction.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The version the core speaks.
+    pub version: u32,
+    /// The core's fully qualified name.
+    pub node: String,
+    /// The zone's user name.
+    pub user: String,
+    /// [`crate::proof::core`] in hexadecimal.
+    pub proof: String,
+    /// 32 random bytes in hexadecimal, for the edge's proof.
+    pub nonce: String,
+    /// The core's clock.
+    pub clock: UnixTime,
+    /// The public key the core shows on 2222, in OpenSSH format.
+    pub ssh_key: String,
+    /// The Ed25519 public key that checks the core's session tokens, in hexadecimal.
+    pub token_key: String,
+    /// What the edge may serve.
+    pub domains: Vec<DomainOffer>,
+}
+
+/// A domain and what of it the edge may serve (F101–F107).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainOffer {
+    /// The domain.
+    pub name: DomainName,
+    /// SIP registrations and provisioning.
+    pub sip: bool,
+    /// Instant messaging and presence.
+    pub im_presence: bool,
+    /// XMPP federation.
+    pub federation: bool,
+}
+
+/// The edge's introduction.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The version the edge speaks.
+    pub version: u32,
+    /// The edge's fully qualified name.
+    pub node: String,
+    /// [`crate::proof::edge`] in hexadecimal.
+    pub proof: String,
+    /// The edge's clock.
+    pub clock: UnixTime,
+    /// The host key the edge shows on 2222, in OpenSSH format.
+    pub ssh_host_key: String,
+    /// Where clients reach the edge.
+    pub services: EdgeServices,
+}
+
+/// Where clients reach an edge, as `get_edge_config` tells them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeServices {
+    /// HTTPS, by default 8443.
+    pub https: ServiceAddress,
+    /// SIP over TLS, by default 5061.
+    pub sip: ServiceAddress,
+    /// XMPP, by default 5222.
+    pub xmpp: ServiceAddress,
+    /// The digest realm of the edge's SIP challenges.
+    pub sip_realm: String,
+    /// The address the core writes into SDP towards this edge; media itself follows stream ids.
+    pub media_address: std::net::IpAddr,
+    /// The link's RTP port, by default 36000.
+    pub media_port: u16,
+}
+
+/// A host and a port as a client should use them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceAddress {
+    /// A name, or an IP address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// Why the edge does not take the core.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// What is wrong.
+    pub cause: String,
+    /// What an administrator can do.
+    pub fix: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.cause, self.fix)
+    }
+}

@@ -1,0 +1,160 @@
+//! Both ends of a control connection, under a virtual clock.
+
+use std::time::Duration;
+
+use base::{Now, Rng, Secret, UnixTime};
+use traversal::{
+    Acceptor, Admission, Dialer, DomainOffer, EdgeServices, Event, Fault, Hello, ServiceAddress,
+};
+
+fn service(port: u16) -> ServiceAddress {
+    ServiceAddress {
+        host: "edge1.example.test".into(),
+        port,
+    }
+}
+
+struct Pair {
+    now: Now,
+    core_clock_ahead: Duration,
+    edge: Acceptor,
+    core: Dialer,
+    edge_events: Vec<Event>,
+    core_events: Vec<Event>,
+}
+
+impl Pair {
+    fn new(edge_password: &str, core_password: &str, edge_tls: u8, core_tls: u8) -> Pair {
+        let now = Now {
+            unix: UnixTime::from_millis(1_000_000),
+            ..Now::default()
+        };
+        let mut rng = Rng::from_number(1);
+        let admission = Admission {
+            node: "edge1.example.test".into(),
+            user: "traversal".into(),
+            password: Secret::new(edge_password.into()),
+            ssh_host_key: "ssh-ed25519 AAAA".into(),
+            services: EdgeServices {
+                https: service(8443),
+                sip: service(5061),
+                xmpp: service(5222),
+                sip_realm: "example.test".into(),
+                media_address: "192.0.2.10".parse().unwrap(),
+                media_port: 36000,
+            },
+        };
+        let hello = Hello {
+            version: 0,
+            node: "core1.example.test".into(),
+            user: "traversal".into(),
+            proof: String::new(),
+            nonce: String::new(),
+            clock: UnixTime::default(),
+            ssh_key: "ssh-ed25519 BBBB".into(),
+            token_key: "00".into(),
+            domains: vec![],
+        };
+        let password = Secret::new(core_password.to_owned());
+        Pair {
+            now,
+            core_clock_ahead: Duration::ZERO,
+            edge: Acceptor::new(now, &mut rng, admission, [edge_tls; 32]),
+            core: Dialer::new(now, &mut rng, hello, password, [core_tls; 32]),
+            edge_events: vec![],
+            core_events: vec![],
+        }
+    }
+
+    fn core_now(&self) -> Now {
+        Now {
+            unix: self.now.unix.plus(self.core_clock_ahead),
+            ..self.now
+        }
+    }
+
+    /// Carries messages to and fro, each hop taking 10 ms, until both are quiet.
+    fn settle(&mut self) {
+        loop {
+            let (down, up) = (self.edge.take_messages(), self.core.take_messages());
+            self.edge_events.extend(self.edge.take_events());
+            self.core_events.extend(self.core.take_events());
+            if down.is_empty() && up.is_empty() {
+                return;
+            }
+            self.now = self.now.plus(Duration::from_millis(10));
+            down.into_iter()
+                .for_each(|m| self.core.handle(self.core_now(), m));
+            up.into_iter().for_each(|m| self.edge.handle(self.now, m));
+        }
+    }
+}
+
+#[test]
+fn a_link_comes_up_and_measures_round_trip_and_skew() {
+    let mut pair = Pair::new("pw", "pw", 7, 7);
+    pair.core_clock_ahead = Duration::from_secs(60);
+    pair.settle();
+    assert!(matches!(&pair.edge_events[..], [Event::CoreUp(h)] if h.node == "core1.example.test"));
+    assert!(matches!(&pair.core_events[..], [Event::EdgeUp(w)] if w.services.sip.port == 5061));
+    pair.edge.handle_timeout(pair.now);
+    pair.settle();
+    let round_trip = Duration::from_millis(20);
+    assert_eq!(
+        pair.edge_events[1..],
+        [Event::Measured {
+            round_trip,
+            skew_ms: 60_000
+        }]
+    );
+}
+
+#[test]
+fn a_wrong_password_or_a_relayed_proof_is_refused_with_the_fix() {
+    for (edge, core, edge_tls, core_tls) in [("pw", "other", 7, 7), ("pw", "pw", 7, 8)] {
+        let mut pair = Pair::new(edge, core, edge_tls, core_tls);
+        pair.settle();
+        assert_eq!(pair.edge_events, [Event::Down(Fault::Credentials)]);
+        let [Event::Down(Fault::Refused(why))] = &pair.core_events[..] else {
+            panic!("{:?}", pair.core_events)
+        };
+        assert!(why.fix.contains("traversal.zone"));
+    }
+}
+
+#[test]
+fn a_silent_peer_is_found_dead_after_three_pings() {
+    let mut pair = Pair::new("pw", "pw", 7, 7);
+    pair.settle();
+    while let Some(at) = pair.edge.poll_timeout() {
+        pair.now = pair.now.plus(at - pair.now.instant);
+        pair.edge.handle_timeout(pair.now);
+    }
+    assert_eq!(pair.edge.take_events(), [Event::Down(Fault::Silent)]);
+    assert_eq!(pair.edge.take_messages().len(), 3);
+}
+
+#[test]
+fn an_unfinished_hello_times_out_on_both_sides() {
+    let mut pair = Pair::new("pw", "pw", 7, 7);
+    pair.now = pair.now.plus(traversal::HELLO_TIMEOUT);
+    pair.edge.handle_timeout(pair.now);
+    pair.core.handle_timeout(pair.now);
+    assert_eq!(pair.edge.take_events(), [Event::Down(Fault::HelloTimeout)]);
+    assert_eq!(pair.core.take_events(), [Event::Down(Fault::HelloTimeout)]);
+}
+
+#[test]
+fn a_changed_offer_reaches_the_edge() {
+    let mut pair = Pair::new("pw", "pw", 7, 7);
+    pair.settle();
+    let domains = vec![DomainOffer {
+        name: "example.test".parse().unwrap(),
+        sip: true,
+        im_presence: false,
+        federation: false,
+    }];
+    pair.core.offer(domains.clone());
+    pair.settle();
+    assert_eq!(pair.edge_events[1..], [Event::Domains(domains)]);
+}
