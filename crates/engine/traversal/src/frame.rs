@@ -34,7 +34,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`Fault::Malformed`] for a frame that is too long or no message; the connection is to end.
-    pub fn next(&mut self) -> Result<Option<Message>, Fault> {
+    pub fn next_message(&mut self) -> Result<Option<Message>, Fault> {
         let rest = self.buffer.get(self.taken..).unwrap_or_default();
         let Some((length, rest)) = rest.split_first_chunk::<4>() else {
             return Ok(None);
@@ -74,7 +74,7 @@ mod tests {
             let mut seen = Vec::new();
             for part in bytes.chunks(chunk) {
                 decoder.push(part);
-                while let Some(m) = decoder.next().unwrap() {
+                while let Some(m) = decoder.next_message().unwrap() {
                     seen.push(m);
                 }
             }
@@ -91,11 +91,11 @@ mod tests {
         };
         let mut d = Decoder::default();
         d.push(&frame(br#"{"message":"from-the-future","x":1}"#));
-        assert_eq!(d.next(), Ok(Some(Message::Unknown)));
+        assert_eq!(d.next_message(), Ok(Some(Message::Unknown)));
         d.push(&frame(b"{"));
-        assert!(matches!(d.next(), Err(Fault::Malformed(_))));
+        assert!(matches!(d.next_message(), Err(Fault::Malformed(_))));
         let mut d = Decoder::default();
         d.push(&[0xff; 8]);
-        assert!(matches!(d.next(), Err(Fault::Malformed(_))));
+        assert!(matches!(d.next_message(), Err(Fault::Malformed(_))));
     }
 }

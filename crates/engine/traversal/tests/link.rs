@@ -1,4 +1,5 @@
 //! Both ends of a control connection, under a virtual clock.
+#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 

@@ -1,0 +1,70 @@
+//! Verdicts that tasks read without asking the node: immutable snapshots, replaced as a whole.
+
+use policy::allow_list::AllowList;
+use traversal::DomainOffer;
+
+/// What the edge's HTTP and XMPP tasks may let through.
+#[derive(Debug, Default)]
+pub struct EdgeGate {
+    /// Cores whose link is up, the preferred one first.
+    pub cores: Vec<EdgeGateCore>,
+}
+
+/// One live core.
+#[derive(Debug)]
+pub struct EdgeGateCore {
+    /// Index of its traversal zone, which names its lanes.
+    pub peer: usize,
+    /// Its fully qualified name, which is also the issuer of its session tokens.
+    pub node: String,
+    /// The key that checks its session tokens.
+    pub token_key: policy::token::PublicKey,
+    /// What it lets the edge serve.
+    pub domains: Vec<DomainOffer>,
+}
+
+impl EdgeGate {
+    /// Cores that serve a domain (compared without regard to case).
+    pub fn serving<'a>(&'a self, domain: &'a str) -> impl Iterator<Item = &'a EdgeGateCore> {
+        self.cores
+            .iter()
+            .filter(move |c| c.domains.iter().any(|d| d.name.as_str().eq_ignore_ascii_case(domain)))
+    }
+}
+
+/// What the core's HTTP and XMPP tasks may let through.
+#[derive(Debug)]
+pub struct CoreGate {
+    /// Domains served.
+    pub domains: Vec<DomainOffer>,
+    /// Where the core's requests may lead.
+    pub allow_list: AllowList,
+    /// The key that checks this core's session tokens.
+    pub token_key: policy::token::PublicKey,
+    /// XMPP servers by domain.
+    pub xmpp: Vec<XmppServer>,
+}
+
+/// Where the XMPP of a domain lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XmppServer {
+    /// The domain.
+    pub domain: String,
+    /// Name or address.
+    pub host: String,
+    /// The port, 5222 by default.
+    pub port: u16,
+    /// How TLS is used inside.
+    pub tls: InsideTls,
+}
+
+/// How TLS is used towards an inside server that may offer STARTTLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsideTls {
+    /// Never.
+    Off,
+    /// When offered; the certificate is not checked.
+    Opportunistic,
+    /// Always, with the certificate checked.
+    Required,
+}

@@ -1,0 +1,429 @@
+//! What goes into a node and what comes out: the whole seam between engines and sockets.
+//!
+//! The driver feeds [`Input`]s to the one thread that owns the node and carries out its
+//! [`Output`]s. A question to the outside carries an id, and its answer comes back with that id.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use base::{Pii, Secret};
+use bytes::Bytes;
+
+use crate::gate::{CoreGate, EdgeGate};
+
+/// Names a connection. The driver numbers those it accepts from 0 up, the node those it asks for
+/// from [`ConnId::DIALLED`] up; a number is never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+impl ConnId {
+    /// The first number of a connection that the node asked for.
+    pub const DIALLED: u64 = 1 << 63;
+}
+
+/// Names a question to the node, or of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AskId(pub u64);
+
+/// Where a SIP connection came from or leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// From the internet, on the edge.
+    Client,
+    /// Between edge and core, on the SIP lane of the named peer (index into the configured
+    /// traversal zones on the edge, peers on the core).
+    Lane {
+        /// The zone or peer.
+        peer: usize,
+    },
+    /// Between the core and call control.
+    Inside,
+}
+
+/// A connection as the driver made it.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Which side it belongs to.
+    pub side: Side,
+    /// Our end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// `TLS` or `TCP`, as a Via names it.
+    pub transport: Transport,
+    /// The certificate name the peer proved, on a lane.
+    pub peer_name: Option<String>,
+}
+
+/// A transport, as a Via names it (RFC 3261 §20.42).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+}
+
+impl Transport {
+    /// As a Via writes it.
+    pub fn via(self) -> &'static str {
+        match self {
+            Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
+        }
+    }
+
+    /// As a URI parameter writes it.
+    pub fn param(self) -> &'static str {
+        match self {
+            Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+        }
+    }
+}
+
+/// What the driver tells the node.
+#[derive(Debug)]
+pub enum Input {
+    /// A SIP connection is there, accepted or dialled.
+    Connected {
+        /// Its number.
+        conn: ConnId,
+        /// What it is.
+        facts: Facts,
+    },
+    /// A frame came in on it.
+    Frame {
+        /// The connection.
+        conn: ConnId,
+        /// What the framer made of the bytes.
+        frame: sip::Frame,
+    },
+    /// It is gone, or never came to be.
+    Disconnected {
+        /// The connection.
+        conn: ConnId,
+        /// Why, for people.
+        why: String,
+    },
+    /// A control connection stands; its peer's certificate and name have been checked.
+    ControlUp {
+        /// Its number.
+        conn: ConnId,
+        /// Index of the traversal zone (edge) or peer (core) in the configuration.
+        peer: usize,
+        /// The name the certificate proved.
+        peer_name: String,
+        /// The other end.
+        remote: SocketAddr,
+        /// Secret of [`traversal::EXPORTER_HELLO`].
+        exported: Secret<[u8; 32]>,
+        /// Secret of [`traversal::EXPORTER_MEDIA`].
+        media_secret: Secret<[u8; 64]>,
+    },
+    /// A message came in on it.
+    Control {
+        /// The connection.
+        conn: ConnId,
+        /// The message.
+        message: traversal::Message,
+    },
+    /// It is gone.
+    ControlDown {
+        /// The connection.
+        conn: ConnId,
+        /// Why, for people.
+        why: String,
+    },
+    /// A lane with connections of its own changed.
+    Lane {
+        /// Index of the zone or peer.
+        peer: usize,
+        /// Which.
+        lane: Lane,
+        /// Connections up now.
+        connections: usize,
+        /// Why the last one went, if one did.
+        why: Option<String>,
+    },
+    /// The media workers report.
+    Media(media::Event),
+    /// A task asks the node.
+    Ask {
+        /// Comes back with the answer.
+        id: AskId,
+        /// What.
+        question: Question,
+    },
+    /// An HTTP request of the node was answered.
+    Fetched {
+        /// The request's.
+        id: AskId,
+        /// Status and body, or why there is none.
+        result: Result<Fetched, FetchError>,
+    },
+    /// A DNS question of the node was answered.
+    Resolved {
+        /// The question's.
+        id: AskId,
+        /// The answer.
+        result: Result<Resolved, DnsError>,
+    },
+    /// Something a task saw that the node keeps account of.
+    Report(Report),
+}
+
+/// A lane that carries its streams in connections the node does not see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// HTTP in SSH on 2222.
+    Http,
+    /// XMPP in TLS on 7400.
+    Xmpp,
+}
+
+/// A question to the node.
+#[derive(Debug)]
+pub enum Question {
+    /// On the core: a client asks for `get_edge_config` with these credentials.
+    SignIn(SignIn),
+}
+
+/// A sign-in as it reached the core.
+#[derive(Debug)]
+pub struct SignIn {
+    /// Index of the peer whose lane it came by.
+    pub peer: usize,
+    /// The client as the edge saw it.
+    pub client: Option<IpAddr>,
+    /// The service domain of the path.
+    pub domain: String,
+    /// The user name as typed.
+    pub user: Pii<String>,
+    /// The password.
+    pub password: Secret<String>,
+    /// The path and query after the domain's segment, e.g. `get_edge_config?service_name=…`.
+    pub target: String,
+    /// The client's program, for the list of provisioning sessions.
+    pub user_agent: String,
+}
+
+/// The node's answer to a [`Question`].
+#[derive(Debug)]
+pub enum Answer {
+    /// To [`Question::SignIn`]: the response as it goes back to the client.
+    SignIn(Reply),
+}
+
+/// An HTTP response made by the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// Header fields in order.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: String,
+}
+
+/// An HTTP request the node wants made inside.
+#[derive(Debug)]
+pub struct Fetch {
+    /// `GET` or `POST`.
+    pub method: &'static str,
+    /// `https` or `http`.
+    pub scheme: &'static str,
+    /// Name or address; resolved by the driver, verified against the certificate.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Path and query.
+    pub path: String,
+    /// User name and password for Basic.
+    pub basic: Option<(Pii<String>, Secret<String>)>,
+    /// Further header fields.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: String,
+    /// Whether the server's certificate is checked.
+    pub tls_verify: bool,
+}
+
+/// The answer to a [`Fetch`].
+#[derive(Debug)]
+pub struct Fetched {
+    /// The status code.
+    pub status: u16,
+    /// The body, at most 4 MiB.
+    pub body: Bytes,
+}
+
+/// Why a [`Fetch`] has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{server} cannot be reached: {why}")]
+pub struct FetchError {
+    /// `host:port`.
+    pub server: String,
+    /// What was seen.
+    pub why: String,
+}
+
+/// A DNS question of the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolve {
+    /// SRV records of a name.
+    Service(String),
+    /// Addresses of a name.
+    Address(String),
+}
+
+/// The answer to a [`Resolve`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// Priority, weight, port, target, in the order to try (RFC 2782).
+    Service(Vec<(u16, u16, u16, String)>),
+    /// Addresses.
+    Address(Vec<IpAddr>),
+}
+
+/// Why a name has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DnsError {
+    /// The name, or the record, does not exist.
+    #[error("{0} does not exist in DNS")]
+    NotFound(String),
+    /// No server answered.
+    #[error("no DNS server answered for {0}: {1}")]
+    NoAnswer(String, String),
+}
+
+/// What tasks report for events, counters and tables.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// A request was refused before it reached the inside.
+    HttpRefused {
+        /// The client.
+        client: IpAddr,
+        /// The status it got.
+        status: u16,
+        /// Why, in a few words.
+        cause: String,
+    },
+    /// An inside web server could not be reached.
+    InsideUnreachable {
+        /// `host:port`.
+        server: String,
+        /// What was seen.
+        why: String,
+    },
+    /// An XMPP stream signed in.
+    XmppUp {
+        /// Names the stream.
+        id: u64,
+        /// The full address after binding.
+        jid: Pii<String>,
+        /// The client.
+        client: IpAddr,
+    },
+    /// An XMPP stream ended.
+    XmppDown {
+        /// Names the stream.
+        id: u64,
+        /// Why.
+        why: String,
+    },
+    /// A peer broke a protocol and lost its connection.
+    Violation {
+        /// `sip`, `http`, `xmpp`, `ssh`, `tls`, `link`.
+        protocol: &'static str,
+        /// The peer.
+        source: SocketAddr,
+        /// What it did.
+        cause: String,
+    },
+}
+
+/// What the node wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Write these bytes to a SIP connection.
+    Send {
+        /// The connection.
+        conn: ConnId,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// Dial a SIP connection to call control.
+    Connect {
+        /// Its number from now on.
+        conn: ConnId,
+        /// Where to.
+        target: Target,
+    },
+    /// Close a SIP connection once what was sent has left.
+    Close {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// Write a message to a control connection.
+    Control {
+        /// The connection.
+        conn: ConnId,
+        /// The message.
+        message: traversal::Message,
+    },
+    /// Close a control connection once what was sent has left.
+    CloseControl {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A command for the media workers.
+    Media(media::Command),
+    /// The answer to a question.
+    Answer {
+        /// The question's.
+        id: AskId,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Make an HTTP request inside.
+    Fetch {
+        /// Comes back with the answer.
+        id: AskId,
+        /// The request.
+        request: Fetch,
+    },
+    /// Ask DNS.
+    Resolve {
+        /// Comes back with the answer.
+        id: AskId,
+        /// The question.
+        question: Resolve,
+    },
+    /// The verdicts that HTTP and XMPP tasks read, on the edge.
+    EdgeGate(Arc<EdgeGate>),
+    /// The same on the core.
+    CoreGate(Arc<CoreGate>),
+    /// Which SSH key a peer must show on 2222 from now on (`None`: nobody gets in).
+    PinSsh {
+        /// Index of the zone or peer.
+        peer: usize,
+        /// The key in OpenSSH format: on the edge the core's, on the core the edge's host key.
+        key: Option<String>,
+    },
+    /// For the log, the history and the alarms.
+    Event(status::Event),
+}
+
+/// Where to dial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Name or address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Whether to speak TLS, and which name the certificate must show.
+    pub tls: Option<String>,
+    /// The local address to dial from, if it matters.
+    pub from: Option<IpAddr>,
+}
