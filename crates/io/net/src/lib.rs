@@ -1,1 +1,26 @@
-//! TLS, DNS, SSH, HTTP lanes, sockets: every system call that is not storage
+//! Sockets and the libraries that speak on them: TLS, DNS, SSH, HTTP.
+//!
+//! Above the I/O line: async, with a clock. It knows no product rule; [`driver`] joins it to the
+//! node. Every connection belongs to the task that asked for it, every wait has a time limit, every
+//! buffer a bound.
+//!
+//! - [`tls`]: the one TLS provider, certificates from files, mutual TLS with verified names.
+//! - [`dns`]: addresses and services (RFC 2782) from configured servers.
+//! - [`ssh`]: the tunnel on 2222, one virtual forward and nothing else.
+//! - [`lane`]: HTTP/2 inside any stream, with the roles turned round.
+//! - [`http`]: the front door for strangers, and requests to inside servers.
+//! - [`socket`]: listening and dialling with errors that say what to do.
+//!
+//! [`driver`]: ../driver/index.html
+
+#![forbid(unsafe_code)]
+
+pub mod dns;
+mod error;
+pub mod http;
+pub mod lane;
+pub mod socket;
+pub mod ssh;
+pub mod tls;
+
+pub use error::{Error, Fault};

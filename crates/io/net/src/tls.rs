@@ -1,0 +1,98 @@
+//! TLS 1.2 and 1.3 with one provider, aws-lc-rs: AEAD suites with ephemeral keys only.
+//!
+//! In: PEM files. Out: configurations for the four uses, and streams with what the handshake
+//! proved. Certificates and trust change without a restart: a listener keeps its configuration in
+//! a [`Live`] cell and loads it afresh for each connection. On mutual TLS no session is resumed, so
+//! a change of trust or names holds from the next connection on (RFC 8446 §2.2: a resumed session
+//! is not verified again).
+
+mod files;
+mod handshake;
+mod links;
+mod names;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, ServerConfig};
+
+use crate::Error;
+
+pub use files::{Identity, Trust};
+pub use handshake::{Stream, accept, connect, explain, export, negotiated, peer};
+pub use links::{link_client, link_server};
+pub use names::{NameMismatch, PeerCertificate};
+
+/// Makes aws-lc-rs the provider of the whole process. Called first in `main`; again is harmless.
+pub fn install() {
+    // The error only says that a provider is there already, and it can be no other one.
+    let _ = aws_lc_rs::default_provider().install_default();
+}
+
+pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// The configuration of a listener for clients: our certificate, no client certificate, session
+/// tickets, no early data. `alpn` in order of preference; empty for none.
+///
+/// # Errors
+/// [`Error::Tls`] if the provider refuses.
+pub fn client_facing(identity: &Identity, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, Error> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_no_client_auth()
+        .with_cert_resolver(identity.resolver());
+    config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
+    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    Ok(Arc::new(config))
+}
+
+/// The configuration towards inside servers. Without `trust` the server's certificate is not
+/// checked at all (an administrator's choice per server); with it chain and name are.
+///
+/// # Errors
+/// [`Error::Tls`] if the provider refuses.
+pub fn inside_client(trust: Option<&Trust>, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, Error> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+    let mut config = match trust {
+        Some(trust) => builder
+            .with_root_certificates(trust.roots())
+            .with_no_client_auth(),
+        None => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(links::Unverified::new()))
+            .with_no_client_auth(),
+    };
+    config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// A value that can be replaced while others use it; cheap to clone and to read.
+#[derive(Debug)]
+pub struct Live<T>(Arc<ArcSwap<T>>);
+
+impl<T> Live<T> {
+    /// Holds `value` until [`Live::set`].
+    pub fn new(value: Arc<T>) -> Self {
+        Live(Arc::new(ArcSwap::new(value)))
+    }
+
+    /// The present value.
+    pub fn get(&self) -> Arc<T> {
+        self.0.load_full()
+    }
+
+    /// Replaces it for all who hold this cell.
+    pub fn set(&self, value: Arc<T>) {
+        self.0.store(value);
+    }
+}
+
+impl<T> Clone for Live<T> {
+    fn clone(&self) -> Self {
+        Live(Arc::clone(&self.0))
+    }
+}

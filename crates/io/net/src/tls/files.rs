@@ -1,0 +1,211 @@
+//! Certificates, keys and trust from PEM files, with errors that name the file, cause and cure.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::server::ResolvesServerCert;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls_pki_types::pem::{self, PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::Error;
+use crate::tls::names::PeerCertificate;
+
+const MAKE_READABLE: &str = "check the path and that the user running causeway may read it";
+const WANT_CHAIN: &str =
+    "give a PEM file with the server's certificate first and its intermediates after it";
+const WANT_KEY: &str = "give a PEM file with one unencrypted private key (PKCS#8, PKCS#1 or SEC1)";
+const WANT_TRUST: &str = "give a PEM file with the certificates of the authorities to trust";
+const WANT_PAIR: &str =
+    "give the key the certificate was requested with, or have the certificate issued again";
+
+/// The largest PEM file read, in bytes.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Our certificate chain and its private key, checked to belong together.
+#[derive(Clone)]
+pub struct Identity {
+    certified: Arc<CertifiedKey>,
+}
+
+impl Identity {
+    /// Reads both files.
+    ///
+    /// # Errors
+    /// [`Error::File`] and [`Error::Content`], naming the file and what to do.
+    pub fn load(chain: &Path, key: &Path) -> Result<Self, Error> {
+        let chain_pem = read("certificate", chain)?;
+        let key_pem = read("key", key)?;
+        Self::from_pem(&chain_pem, &key_pem).map_err(|e| e.at(chain, key))
+    }
+
+    /// From PEM texts; what is wrong is told for files named `certificate` and `key`.
+    ///
+    /// # Errors
+    /// [`Error::Content`].
+    pub fn from_texts(chain: &[u8], key: &[u8]) -> Result<Self, Error> {
+        Self::from_pem(chain, key).map_err(|e| e.at(Path::new("certificate"), Path::new("key")))
+    }
+
+    fn from_pem(chain_pem: &[u8], key_pem: &[u8]) -> Result<Self, Flaw> {
+        let chain = certificates(chain_pem).map_err(|c| Flaw::Chain(c, WANT_CHAIN))?;
+        let Some(first) = chain.first() else {
+            return Err(Flaw::Chain("holds no certificate".into(), WANT_CHAIN));
+        };
+        PeerCertificate::of(first).map_err(|c| Flaw::Chain(c, WANT_CHAIN))?;
+        let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|e| match e {
+            pem::Error::NoItemsFound => {
+                let locked = String::from_utf8_lossy(key_pem).contains("ENCRYPTED");
+                let cause = if locked {
+                    "the key is encrypted"
+                } else {
+                    "holds no private key"
+                };
+                Flaw::Key(cause.into(), WANT_KEY)
+            }
+            e => Flaw::Key(e.to_string(), WANT_KEY),
+        })?;
+        let certified =
+            CertifiedKey::from_der(chain, key, &super::provider()).map_err(|e| match e {
+                rustls::Error::InconsistentKeys(_) => Flaw::Key(
+                    "the key does not belong to the certificate".into(),
+                    WANT_PAIR,
+                ),
+                e => Flaw::Key(e.to_string(), WANT_KEY),
+            })?;
+        Ok(Identity {
+            certified: Arc::new(certified),
+        })
+    }
+
+    /// Our own certificate as a peer sees it.
+    pub fn certificate(&self) -> Option<PeerCertificate> {
+        self.certified
+            .cert
+            .first()
+            .and_then(|c| PeerCertificate::of(c).ok())
+    }
+
+    pub(crate) fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
+        Arc::new(SingleCertAndKey::from(self.certified.clone()))
+    }
+
+    pub(crate) fn client_resolver(&self) -> Arc<dyn rustls::client::ResolvesClientCert> {
+        Arc::new(SingleCertAndKey::from(self.certified.clone()))
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("certificate", &self.certificate())
+            .finish()
+    }
+}
+
+/// The authorities we trust.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    roots: Arc<RootCertStore>,
+}
+
+impl Trust {
+    /// Reads a PEM file with one certificate or more.
+    ///
+    /// # Errors
+    /// [`Error::File`] and [`Error::Content`].
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let pem = read("trusted certificates", path)?;
+        Self::from_pem(&pem, path)
+    }
+
+    /// From a PEM text; what is wrong is told for a file named `trusted`.
+    ///
+    /// # Errors
+    /// [`Error::Content`].
+    pub fn from_text(pem: &[u8]) -> Result<Self, Error> {
+        Self::from_pem(pem, Path::new("trusted"))
+    }
+
+    fn from_pem(pem: &[u8], path: &Path) -> Result<Self, Error> {
+        let flawed = |cause: String| Error::Content {
+            what: "trusted certificates",
+            path: path.to_owned(),
+            cause,
+            fix: WANT_TRUST,
+        };
+        let mut roots = RootCertStore::empty();
+        for (nth, der) in certificates(pem).map_err(flawed)?.into_iter().enumerate() {
+            roots
+                .add(der)
+                .map_err(|e| flawed(format!("certificate {}: {e}", nth + 1)))?;
+        }
+        if roots.is_empty() {
+            return Err(flawed("holds no certificate".into()));
+        }
+        Ok(Trust {
+            roots: Arc::new(roots),
+        })
+    }
+
+    /// How many authorities there are.
+    pub fn count(&self) -> usize {
+        self.roots.len()
+    }
+
+    pub(crate) fn roots(&self) -> Arc<RootCertStore> {
+        self.roots.clone()
+    }
+}
+
+/// What is wrong, before the file's name is known.
+enum Flaw {
+    Chain(String, &'static str),
+    Key(String, &'static str),
+}
+
+impl Flaw {
+    fn at(self, chain: &Path, key: &Path) -> Error {
+        match self {
+            Flaw::Chain(cause, fix) => Error::Content {
+                what: "certificate",
+                path: chain.to_owned(),
+                cause,
+                fix,
+            },
+            Flaw::Key(cause, fix) => Error::Content {
+                what: "key",
+                path: key.to_owned(),
+                cause,
+                fix,
+            },
+        }
+    }
+}
+
+fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
+    let failed = |source| Error::File {
+        what,
+        path: path.to_owned(),
+        fix: MAKE_READABLE,
+        source,
+    };
+    let size = std::fs::metadata(path).map_err(failed)?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(Error::Content {
+            what,
+            path: path.to_owned(),
+            cause: format!("{size} bytes are too many"),
+            fix: "give a PEM file of at most 4 MiB",
+        });
+    }
+    std::fs::read(path).map_err(failed)
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|e| e.to_string())
+}

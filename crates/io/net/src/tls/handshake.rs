@@ -1,0 +1,222 @@
+//! Handshakes with a time limit, and what they proved.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Secret;
+use rustls::{AlertDescription, CertificateError, ClientConfig, ServerConfig};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use zeroize::Zeroize;
+
+use super::names::{self, NameMismatch, PeerCertificate};
+use crate::{Error, Fault};
+
+/// A TLS stream of either side.
+pub type Stream<S> = tokio_rustls::TlsStream<S>;
+
+/// Answers a handshake.
+///
+/// # Errors
+/// [`Error::Handshake`], with cause and cure.
+pub async fn accept<S>(
+    config: Arc<ServerConfig>,
+    stream: S,
+    within: Duration,
+) -> Result<Stream<S>, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match tokio::time::timeout(within, TlsAcceptor::from(config).accept(stream)).await {
+        Err(_) => Err(too_slow(within)),
+        Ok(Err(e)) => Err(explain(&e)),
+        Ok(Ok(stream)) => Ok(Stream::Server(stream)),
+    }
+}
+
+/// Begins a handshake. `name` (DNS name or IP address) goes into SNI, and is what an inside
+/// server's certificate must carry; on a link the configuration's own name counts.
+///
+/// # Errors
+/// [`Error::Handshake`], with cause and cure.
+pub async fn connect<S>(
+    config: Arc<ClientConfig>,
+    name: &str,
+    stream: S,
+    within: Duration,
+) -> Result<Stream<S>, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let server = ServerName::try_from(name.to_owned()).map_err(|_| Error::Handshake {
+        fault: Fault::Other,
+        cause: format!("{name} is no DNS name or IP address"),
+        fix: "correct the name in the configuration".into(),
+    })?;
+    match tokio::time::timeout(within, TlsConnector::from(config).connect(server, stream)).await {
+        Err(_) => Err(too_slow(within)),
+        Ok(Err(e)) => Err(explain(&e)),
+        Ok(Ok(stream)) => Ok(Stream::Client(stream)),
+    }
+}
+
+/// The peer's certificate, if it showed one, and the first of `accepted` that it carries.
+pub fn peer<'a, S>(
+    stream: &Stream<S>,
+    accepted: &'a [String],
+) -> Option<(PeerCertificate, Option<&'a str>)> {
+    let (_, state) = stream.get_ref();
+    let der = state.peer_certificates()?.first()?;
+    Some((
+        PeerCertificate::of(der).ok()?,
+        names::proves(der, accepted).ok(),
+    ))
+}
+
+/// The ALPN protocol agreed on.
+pub fn negotiated<S>(stream: &Stream<S>) -> Option<&[u8]> {
+    stream.get_ref().1.alpn_protocol()
+}
+
+/// `N` bytes that both ends of this very connection know and nobody else (RFC 8446 §7.5,
+/// RFC 5705).
+///
+/// # Errors
+/// [`Error::Tls`] before the handshake is over.
+pub fn export<S, const N: usize>(stream: &Stream<S>, label: &[u8]) -> Result<Secret<[u8; N]>, Error>
+where
+    [u8; N]: Zeroize,
+{
+    let out = [0; N];
+    let out = match stream {
+        Stream::Client(s) => s.get_ref().1.export_keying_material(out, label, None)?,
+        Stream::Server(s) => s.get_ref().1.export_keying_material(out, label, None)?,
+    };
+    Ok(Secret::new(out))
+}
+
+fn too_slow(within: Duration) -> Error {
+    Error::Handshake {
+        fault: Fault::Timeout,
+        cause: format!("the peer did not finish within {} s", within.as_secs()),
+        fix: "check that the peer speaks TLS on this port and that no firewall drops packets"
+            .into(),
+    }
+}
+
+/// Turns a TLS stream's error into cause and cure. Also for the first read of a dialled link: with
+/// TLS 1.3 that is where the client learns that its certificate was refused.
+pub fn explain(error: &io::Error) -> Error {
+    let inner = error
+        .get_ref()
+        .and_then(|e| e.downcast_ref::<rustls::Error>());
+    let Some(inner) = inner else {
+        let closed = matches!(
+            error.kind(),
+            io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+        );
+        return Error::Handshake {
+            fault: if closed { Fault::Closed } else { Fault::Other },
+            cause: if closed {
+                "the peer closed the connection".into()
+            } else {
+                error.to_string()
+            },
+            fix: "look in the peer's log for the reason".into(),
+        };
+    };
+    let (fault, fix) = judge(inner);
+    let cause = match mismatch(inner) {
+        Some(m) => m.to_string(),
+        None => inner.to_string(),
+    };
+    Error::Handshake {
+        fault,
+        cause,
+        fix: fix.into(),
+    }
+}
+
+fn mismatch(error: &rustls::Error) -> Option<&NameMismatch> {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
+            other.0.downcast_ref::<NameMismatch>()
+        }
+        _ => None,
+    }
+}
+
+fn judge(error: &rustls::Error) -> (Fault, &'static str) {
+    use rustls::Error as E;
+    const NAME: &str = "set the verify name to a name of the peer's certificate, or give the peer \
+                        a certificate with the expected name in subjectAltName";
+    match error {
+        e if mismatch(e).is_some() => (Fault::NameMismatch, NAME),
+        E::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+            (
+                Fault::Untrusted,
+                "add the authority that issued the peer's certificate to the trusted certificates, \
+             and let the peer send its intermediates",
+            )
+        }
+        E::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => (
+            Fault::Dates,
+            "renew the peer's certificate, and check the clocks of both machines",
+        ),
+        E::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => (Fault::NameMismatch, NAME),
+        E::InvalidCertificate(
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
+        ) => (
+            Fault::BadCertificate,
+            "have the peer's certificate issued for both server and client authentication",
+        ),
+        E::InvalidCertificate(_) => (
+            Fault::BadCertificate,
+            "have the peer's certificate issued again",
+        ),
+        E::NoCertificatesPresented => (
+            Fault::NoCertificate,
+            "give the peer a certificate; this port wants one",
+        ),
+        E::AlertReceived(
+            AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::DecryptError
+            | AlertDescription::CertificateExpired
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateRequired
+            | AlertDescription::AccessDenied,
+        ) => (
+            Fault::WeAreRefused,
+            "the peer refused our certificate: its log tells why; check the name it expects and \
+             the authorities it trusts",
+        ),
+        E::AlertReceived(
+            AlertDescription::HandshakeFailure
+            | AlertDescription::ProtocolVersion
+            | AlertDescription::InsufficientSecurity
+            | AlertDescription::NoApplicationProtocol,
+        )
+        | E::PeerIncompatible(_)
+        | E::NoApplicationProtocol => (
+            Fault::NothingInCommon,
+            "let the peer offer TLS 1.2 or 1.3 with an ECDHE AEAD suite and the port's protocol",
+        ),
+        E::InvalidMessage(_) => (Fault::NotTls, "let the peer speak TLS on this port"),
+        _ => (Fault::Other, "look in the peer's log for the reason"),
+    }
+}

@@ -1,0 +1,130 @@
+//! Whose a certificate is: subject names, fingerprint, dates.
+
+use std::fmt;
+
+use base::UnixTime;
+use rustls_pki_types::{CertificateDer, ServerName};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// What a certificate says about its holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerCertificate {
+    /// Names of type dNSName in subjectAltName.
+    pub dns_names: Vec<String>,
+    /// The subject's common name.
+    pub common_name: Option<String>,
+    /// SHA-256 over the certificate, in lower-case hexadecimal.
+    pub fingerprint: String,
+    /// The moment it runs out.
+    pub not_after: UnixTime,
+}
+
+impl PeerCertificate {
+    /// Reads a certificate; the error is what is wrong with it.
+    pub(crate) fn of(der: &CertificateDer<'_>) -> Result<Self, String> {
+        let (_, parsed) = X509Certificate::from_der(der)
+            .map_err(|e| format!("holds no X.509 certificate ({e})"))?;
+        let dns_names = parsed
+            .subject_alternative_name()
+            .ok()
+            .flatten()
+            .map(|san| {
+                san.value
+                    .general_names
+                    .iter()
+                    .filter_map(|n| match n {
+                        GeneralName::DNSName(name) => Some((*name).to_owned()),
+                        _ => None,
+                    })
+                    .collect()
+            })
+            .unwrap_or_default();
+        let common_name = parsed
+            .subject()
+            .iter_common_name()
+            .next()
+            .and_then(|n| n.as_str().ok());
+        Ok(PeerCertificate {
+            dns_names,
+            common_name: common_name.map(str::to_owned),
+            fingerprint: fingerprint(der),
+            not_after: UnixTime::from_millis(
+                u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0) * 1000,
+            ),
+        })
+    }
+
+    /// All names, for people.
+    fn shown(&self) -> String {
+        match (&self.dns_names[..], &self.common_name) {
+            ([], None) => "no name at all".into(),
+            ([], Some(common_name)) => format!("CN {common_name}"),
+            (names, _) => names.join(", "),
+        }
+    }
+}
+
+/// SHA-256 in lower-case hexadecimal.
+fn fingerprint(der: &[u8]) -> String {
+    use std::fmt::Write;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
+    digest
+        .as_ref()
+        .iter()
+        .fold(String::with_capacity(64), |mut out, b| {
+            let _ = write!(out, "{b:02x}");
+            out
+        })
+}
+
+/// Finds the first of `accepted` that the certificate carries: a dNSName (or iPAddress) in
+/// subjectAltName, or, where there is no dNSName, the common name (RFC 6125 §6.4).
+pub(crate) fn proves<'a>(
+    der: &CertificateDer<'_>,
+    accepted: &'a [String],
+) -> Result<&'a str, NameMismatch> {
+    let shown = PeerCertificate::of(der).ok();
+    let parsed = webpki::EndEntityCert::try_from(der).ok();
+    for name in accepted {
+        let by_san = parsed.as_ref().is_some_and(|cert| {
+            ServerName::try_from(name.as_str())
+                .is_ok_and(|n| cert.verify_is_valid_for_subject_name(&n).is_ok())
+        });
+        let by_common_name = shown.as_ref().is_some_and(|cert| {
+            cert.dns_names.is_empty()
+                && cert
+                    .common_name
+                    .as_ref()
+                    .is_some_and(|cn| cn.eq_ignore_ascii_case(name))
+        });
+        if by_san || by_common_name {
+            return Ok(name);
+        }
+    }
+    Err(NameMismatch {
+        presented: shown.map_or_else(|| "an unreadable certificate".into(), |c| c.shown()),
+        expected: accepted.to_vec(),
+    })
+}
+
+/// The peer proved to be somebody, but nobody we expect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameMismatch {
+    /// The names of its certificate.
+    pub presented: String,
+    /// The names we accept.
+    pub expected: Vec<String>,
+}
+
+impl fmt::Display for NameMismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the peer's certificate is for {}, but {} was expected",
+            self.presented,
+            self.expected.join(" or ")
+        )
+    }
+}
+
+impl std::error::Error for NameMismatch {}

@@ -1,0 +1,111 @@
+use std::net::SocketAddr;
+
+use base::Rng;
+use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, SRV};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use net::Error;
+use net::dns::Resolver;
+use tokio::net::UdpSocket;
+
+/// A DNS server with a few records; gives its address.
+async fn server() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut buffer = [0; 2048];
+        while let Ok((n, from)) = socket.recv_from(&mut buffer).await {
+            let query = Message::from_vec(&buffer[..n]).unwrap();
+            let asked = query.queries[0].clone();
+            let mut answer = Message::response(query.metadata.id, query.metadata.op_code);
+            answer.metadata.message_type = MessageType::Response;
+            answer.metadata.recursion_available = true;
+            answer.add_query(asked.clone());
+            let name = asked.name().to_lowercase().to_ascii();
+            let srv = |port, target: &str| {
+                RData::SRV(SRV::new(10, 5, port, Name::from_ascii(target).unwrap()))
+            };
+            let records = match (name.as_str(), asked.query_type()) {
+                ("edge1.example.test.", RecordType::A) => {
+                    vec![
+                        RData::A(A::new(192, 0, 2, 10)),
+                        RData::A(A::new(192, 0, 2, 11)),
+                    ]
+                }
+                ("edge1.example.test.", RecordType::AAAA) => {
+                    vec![RData::AAAA(AAAA::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))]
+                }
+                ("_cisco-uds._tcp.example.test.", RecordType::SRV) => {
+                    vec![
+                        srv(8443, "cucm1.example.test."),
+                        srv(8444, "cucm2.example.test."),
+                    ]
+                }
+                ("_none._tcp.example.test.", RecordType::SRV) => vec![srv(0, ".")],
+                ("broken.example.test.", _) => {
+                    answer.metadata.response_code = ResponseCode::ServFail;
+                    vec![]
+                }
+                ("edge1.example.test.", _) => vec![],
+                _ => {
+                    answer.metadata.response_code = ResponseCode::NXDomain;
+                    vec![]
+                }
+            };
+            for data in records {
+                answer.add_answer(Record::from_rdata(asked.name().clone(), 60, data));
+            }
+            socket
+                .send_to(&answer.to_vec().unwrap(), from)
+                .await
+                .unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn names_and_services_are_found_or_told_apart() {
+    let resolver = Resolver::new(&[server().await], Rng::from_number(1)).unwrap();
+    let found = resolver.addresses("edge1.example.test").await.unwrap();
+    let mut shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+    shown[..2].sort();
+    assert_eq!(shown, ["192.0.2.10", "192.0.2.11", "2001:db8::1"]);
+
+    let mut services = resolver
+        .services("_cisco-uds._tcp.example.test")
+        .await
+        .unwrap();
+    services.sort_by_key(|s| s.port);
+    assert_eq!(services.len(), 2);
+    assert_eq!(
+        (services[0].port, services[0].target.as_str()),
+        (8443, "cucm1.example.test")
+    );
+
+    assert_eq!(resolver.addresses("127.0.0.1").await.unwrap().len(), 1);
+    assert_eq!(resolver.addresses("[::1]").await.unwrap().len(), 1);
+    for absent in [
+        "_none._tcp.example.test",
+        "_gone._tcp.example.test",
+        "edge1.example.test",
+    ] {
+        let e = resolver.services(absent).await.unwrap_err();
+        assert!(matches!(e, Error::NotFound { .. }), "{absent}: {e}");
+    }
+    let e = resolver.addresses("gone.example.test").await.unwrap_err();
+    assert!(matches!(e, Error::NotFound { .. }), "{e}");
+    let e = resolver.addresses("broken.example.test").await.unwrap_err();
+    assert!(matches!(e, Error::NoAnswer { .. }), "{e}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_no_answer() {
+    let gone = {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.local_addr().unwrap()
+    };
+    let resolver = Resolver::new(&[gone], Rng::from_number(1)).unwrap();
+    let e = resolver.addresses("edge1.example.test").await.unwrap_err();
+    assert!(matches!(e, Error::NoAnswer { .. }), "{e}");
+}
