@@ -12,6 +12,8 @@ use crate::{
 pub struct Admission {
     /// The edge's fully qualified name.
     pub node: String,
+    /// See [`Welcome::instance`].
+    pub instance: String,
     /// The zone's user name.
     pub user: String,
     /// The zone's password.
@@ -115,6 +117,7 @@ impl Acceptor {
             self.send.push(Message::Welcome(Box::new(Welcome {
                 version: VERSION,
                 node: a.node.clone(),
+                instance: a.instance.clone(),
                 proof: proof::edge(password, &a.user, &hello.nonce, &self.exported),
                 clock: now.unix,
                 ssh_host_key: a.ssh_host_key.clone(),

@@ -83,6 +83,9 @@ pub struct Hello {
     pub version: u32,
     /// The core's fully qualified name.
     pub node: String,
+    /// Random, the same for the life of the core's process: another one means that its calls
+    /// are gone.
+    pub instance: String,
     /// The zone's user name.
     pub user: String,
     /// [`crate::proof::core`] in hexadecimal.
@@ -119,6 +122,9 @@ pub struct Welcome {
     pub version: u32,
     /// The edge's fully qualified name.
     pub node: String,
+    /// Random, the same for the life of the edge's process: another one means that its relays
+    /// are gone.
+    pub instance: String,
     /// [`crate::proof::edge`] in hexadecimal.
     pub proof: String,
     /// The edge's clock.

@@ -33,6 +33,7 @@ impl Pair {
         let mut rng = Rng::from_number(1);
         let admission = Admission {
             node: "edge1.example.test".into(),
+            instance: "e".into(),
             user: "traversal".into(),
             password: Secret::new(edge_password.into()),
             ssh_host_key: "ssh-ed25519 AAAA".into(),
@@ -48,6 +49,7 @@ impl Pair {
         let hello = Hello {
             version: 0,
             node: "core1.example.test".into(),
+            instance: "c".into(),
             user: "traversal".into(),
             proof: String::new(),
             nonce: String::new(),
