@@ -1,0 +1,146 @@
+//! Messages of our own.
+
+use bytes::Bytes;
+
+use crate::{Limits, Message, Method, Name};
+
+/// Writes a request.
+#[derive(Clone, Debug)]
+pub struct RequestBuilder {
+    head: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl RequestBuilder {
+    /// Begins with the request line.
+    pub fn new(method: impl AsRef<[u8]>, uri: impl AsRef<[u8]>) -> Self {
+        let head = [method.as_ref(), b" ", uri.as_ref(), b" SIP/2.0\r\n"].concat();
+        RequestBuilder { head, body: Vec::new() }
+    }
+
+    /// Adds a field at the end.
+    #[must_use]
+    pub fn header(mut self, name: Name, value: impl AsRef<[u8]>) -> Self {
+        field(&mut self.head, name, value.as_ref());
+        self
+    }
+
+    /// Adds a field under a name as it came from elsewhere.
+    #[must_use]
+    pub fn raw_header(mut self, name: &[u8], value: &[u8]) -> Self {
+        raw(&mut self.head, name, value);
+        self
+    }
+
+    /// Sets the body and its type.
+    #[must_use]
+    pub fn body(mut self, content_type: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> Self {
+        field(&mut self.head, Name::ContentType, content_type.as_ref());
+        self.body = body.as_ref().to_vec();
+        self
+    }
+
+    /// The message.
+    pub fn build(self) -> Message {
+        finish(self.head, &self.body)
+    }
+}
+
+/// Writes a response.
+#[derive(Clone, Debug)]
+pub struct ResponseBuilder {
+    head: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl ResponseBuilder {
+    pub(crate) fn new(request: &Message, status: u16, reason: &str, to_tag: &str) -> Self {
+        let mut head = format!("SIP/2.0 {status} {reason}\r\n").into_bytes();
+        let dialog = matches!(
+            request.method(),
+            Method::Invite | Method::Subscribe | Method::Refer | Method::Notify
+        ) && status > 100
+            && status < 300;
+        for f in request.fields() {
+            match f.id {
+                Name::Via | Name::From | Name::CallId | Name::CSeq => {
+                    raw(&mut head, f.name, f.value);
+                }
+                Name::RecordRoute if dialog => raw(&mut head, f.name, f.value),
+                Name::To => {
+                    let tagged = request.to().is_ok_and(|to| to.tag().is_some());
+                    if tagged || to_tag.is_empty() || status == 100 {
+                        raw(&mut head, f.name, f.value);
+                    } else {
+                        let value = [f.value, b";tag=", to_tag.as_bytes()].concat();
+                        raw(&mut head, f.name, &value);
+                    }
+                }
+                _ => {}
+            }
+        }
+        ResponseBuilder { head, body: Vec::new() }
+    }
+
+    /// Adds a field at the end.
+    #[must_use]
+    pub fn header(mut self, name: Name, value: impl AsRef<[u8]>) -> Self {
+        field(&mut self.head, name, value.as_ref());
+        self
+    }
+
+    /// Adds a field under a name as it came from elsewhere.
+    #[must_use]
+    pub fn raw_header(mut self, name: &[u8], value: &[u8]) -> Self {
+        raw(&mut self.head, name, value);
+        self
+    }
+
+    /// Sets the body and its type.
+    #[must_use]
+    pub fn body(mut self, content_type: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> Self {
+        field(&mut self.head, Name::ContentType, content_type.as_ref());
+        self.body = body.as_ref().to_vec();
+        self
+    }
+
+    /// The message.
+    pub fn build(self) -> Message {
+        finish(self.head, &self.body)
+    }
+}
+
+fn field(head: &mut Vec<u8>, name: Name, value: &[u8]) {
+    raw(head, name.as_str().as_bytes(), value);
+}
+
+/// Writes a field; line ends inside a value (a fold, or worse) become blanks.
+fn raw(head: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    head.extend_from_slice(name);
+    head.extend_from_slice(b": ");
+    head.extend(value.iter().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { *b }));
+    head.extend_from_slice(b"\r\n");
+}
+
+fn finish(mut head: Vec<u8>, body: &[u8]) -> Message {
+    head.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
+    head.extend_from_slice(body);
+    let limits = Limits {
+        head_bytes_max: usize::MAX,
+        fields_max: usize::MAX,
+        folds_max: usize::MAX,
+        ..Limits::trusted()
+    };
+    match Message::head(Bytes::from(head), &limits) {
+        Ok(message) => message,
+        // The start line was ours and malformed: a reader gets what cannot be mistaken.
+        Err(_) => unbuildable(),
+    }
+}
+
+/// Stands for a message that was asked for with a malformed method or URI.
+fn unbuildable() -> Message {
+    const BYTES: &[u8] = b"SIP/2.0 500 Server Internal Error\r\nContent-Length: 0\r\n\r\n";
+    #[allow(clippy::expect_used)]
+    Message::head(Bytes::from_static(BYTES), &Limits::trusted()).expect("a constant")
+}

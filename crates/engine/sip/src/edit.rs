@@ -1,0 +1,228 @@
+//! Changes to a message, made in one pass: what is not changed leaves byte for byte.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use smallvec::SmallVec;
+
+use crate::header::Values;
+use crate::message::{Field, Span};
+use crate::{Limits, Message, Name};
+
+/// One change: `delete` bytes at `at` make way for `insert`.
+struct Lump {
+    at: u32,
+    delete: u32,
+    insert: Vec<u8>,
+}
+
+/// Collects changes; [`Edit::finish`] makes the new message.
+pub struct Edit<'m> {
+    message: &'m Message,
+    lumps: SmallVec<[Lump; 8]>,
+    /// Fields that are to go.
+    removed: SmallVec<[usize; 8]>,
+    body: Option<Vec<u8>>,
+}
+
+impl<'m> Edit<'m> {
+    pub(crate) fn new(message: &'m Message) -> Self {
+        Edit { message, lumps: SmallVec::new(), removed: SmallVec::new(), body: None }
+    }
+
+    fn lump(&mut self, at: u32, delete: u32, insert: Vec<u8>) {
+        self.lumps.push(Lump { at, delete, insert });
+    }
+
+    fn span(&self, index: usize) -> Option<Span> {
+        self.message.spans.get(index).copied()
+    }
+
+    /// The fields of a name that are still there.
+    fn find(&self, name: Name) -> SmallVec<[usize; 8]> {
+        let named = |(i, s): (usize, &Span)| self.message.is_named(s, name).then_some(i);
+        let spans = self.message.spans.iter().enumerate();
+        spans.filter_map(named).filter(|i| !self.removed.contains(i)).collect()
+    }
+
+    /// Replaces the request URI.
+    pub fn request_uri(&mut self, uri: &[u8]) -> &mut Self {
+        if let Some((from, to)) = self.message.request_uri_span() {
+            self.lump(from, to - from, uri.to_vec());
+        }
+        self
+    }
+
+    /// Adds a field before the first of its name, or before all fields.
+    pub fn push_front(&mut self, name: Name, value: impl AsRef<[u8]>) -> &mut Self {
+        let first = self.find(name).first().and_then(|i| self.span(*i));
+        let at = first.map_or(self.message.first, |s| s.start);
+        self.lump(at, 0, line(name, value.as_ref()));
+        self
+    }
+
+    /// Adds a field after all others.
+    pub fn push_back(&mut self, name: Name, value: impl AsRef<[u8]>) -> &mut Self {
+        // Before the empty line that ends the header.
+        self.lump(self.message.head_end - 2, 0, line(name, value.as_ref()));
+        self
+    }
+
+    /// Makes a field the only one of its name.
+    pub fn set(&mut self, name: Name, value: impl AsRef<[u8]>) -> &mut Self {
+        let found = self.find(name);
+        let Some((first, others)) = found.split_first() else {
+            return self.push_back(name, value);
+        };
+        for other in others {
+            self.remove_index(*other);
+        }
+        if let Some(span) = self.span(*first) {
+            self.replace_value(span, value.as_ref());
+        }
+        self
+    }
+
+    fn replace_value(&mut self, span: Span, value: &[u8]) {
+        let insert = [b" ", value, b"\r\n"].concat();
+        self.lump(span.value, span.end - span.value, insert);
+    }
+
+    fn remove_index(&mut self, index: usize) {
+        if let Some(span) = self.span(index)
+            && !self.removed.contains(&index)
+        {
+            self.removed.push(index);
+            // Changes inside a field that goes, go with it.
+            self.lumps.retain(|l| l.at < span.start || l.at >= span.end || l.delete == 0);
+            self.lump(span.start, span.end - span.start, Vec::new());
+        }
+    }
+
+    /// Removes all fields of a name.
+    pub fn remove(&mut self, name: Name) -> &mut Self {
+        for index in self.find(name) {
+            self.remove_index(index);
+        }
+        self
+    }
+
+    /// Removes the fields that `which` picks.
+    pub fn remove_fields(&mut self, which: impl Fn(&Field<'_>) -> bool) -> &mut Self {
+        let picked: SmallVec<[usize; 8]> =
+            self.message.fields().filter(|f| which(f)).map(|f| f.index).collect();
+        for index in picked {
+            self.remove_index(index);
+        }
+        self
+    }
+
+    /// Removes the first comma-separated element of a name: the top Via, the first Route.
+    pub fn remove_first_value(&mut self, name: Name) -> &mut Self {
+        let Some(&index) = self.find(name).first() else { return self };
+        let Some(span) = self.span(index) else { return self };
+        let value = self.message.value_of(&span);
+        match Values::new(value).nth(1) {
+            None => self.remove_index(index),
+            Some(second) => {
+                let keep = offset(value, second);
+                let rest = value.get(keep..).unwrap_or_default().to_vec();
+                self.replace_value(span, &rest);
+            }
+        }
+        self
+    }
+
+    /// Replaces the first comma-separated element of a name.
+    pub fn replace_first_value(&mut self, name: Name, new: impl AsRef<[u8]>) -> &mut Self {
+        let Some(&index) = self.find(name).first() else { return self };
+        let Some(span) = self.span(index) else { return self };
+        let value = self.message.value_of(&span);
+        let Some(first) = Values::new(value).next() else { return self };
+        let end = offset(value, first) + first.len();
+        let tail = value.get(end..).unwrap_or_default();
+        let replaced = [new.as_ref(), tail].concat();
+        self.replace_value(span, &replaced);
+        self
+    }
+
+    /// Replaces one field's value by the field's number.
+    pub fn replace_field(&mut self, index: usize, value: impl AsRef<[u8]>) -> &mut Self {
+        if let Some(span) = self.span(index)
+            && !self.removed.contains(&index)
+        {
+            self.replace_value(span, value.as_ref());
+        }
+        self
+    }
+
+    /// Replaces the body and its type; Content-Length follows.
+    pub fn body(&mut self, content_type: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> &mut Self {
+        if self.message.content_type() != Some(content_type.as_ref()) {
+            self.set(Name::ContentType, content_type);
+        }
+        self.body = Some(body.as_ref().to_vec());
+        self
+    }
+
+    /// Removes the body and what describes it; Content-Length becomes 0.
+    pub fn remove_body(&mut self) -> &mut Self {
+        for name in [
+            Name::ContentType,
+            Name::Other("Content-Disposition"),
+            Name::Other("Content-Encoding"),
+            Name::Other("Content-Language"),
+        ] {
+            self.remove(name);
+        }
+        self.body = Some(Vec::new());
+        self
+    }
+
+    /// Makes the new message.
+    pub fn finish(&mut self) -> Message {
+        if let Some(body) = &self.body {
+            let length = body.len().to_string();
+            self.set(Name::ContentLength, length);
+        }
+        // Changes at one place keep the order they were asked for in, insertions before what is
+        // deleted there.
+        self.lumps.sort_by_key(|l| (l.at, l.delete > 0));
+        let old = self.message.bytes();
+        let head = self.message.head_end as usize;
+        let grown: usize = self.lumps.iter().map(|l| l.insert.len()).sum();
+        let mut out = BytesMut::with_capacity(old.len() + grown + 16);
+        let mut at = 0;
+        for lump in &self.lumps {
+            let from = lump.at as usize;
+            out.put_slice(old.get(at..from).unwrap_or_default());
+            out.put_slice(&lump.insert);
+            at = at.max(from + lump.delete as usize);
+        }
+        out.put_slice(old.get(at..head).unwrap_or_default());
+        match &self.body {
+            Some(body) => out.put_slice(body),
+            None => out.put_slice(self.message.body()),
+        }
+        reread(out.freeze(), self.message)
+    }
+}
+
+/// Finds the parts of what we wrote ourselves. It was read before and only whole fields were
+/// changed; should a value of ours break it, the message stays as it was.
+fn reread(bytes: Bytes, before: &Message) -> Message {
+    let limits = Limits {
+        head_bytes_max: usize::MAX,
+        fields_max: usize::MAX,
+        folds_max: usize::MAX,
+        ..Limits::trusted()
+    };
+    Message::head(bytes, &limits).unwrap_or_else(|_| before.clone())
+}
+
+fn line(name: Name, value: &[u8]) -> Vec<u8> {
+    [name.as_str().as_bytes(), b": ", value, b"\r\n"].concat()
+}
+
+/// Where `part`, which lies in `whole`, begins.
+fn offset(whole: &[u8], part: &[u8]) -> usize {
+    (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize)
+}

@@ -1,0 +1,169 @@
+//! A byte stream taken apart into messages (RFC 3261 §18.3, RFC 5626 §3.5.1).
+//!
+//! In: bytes in any chunks. Out: the same [`Frame`]s for every chunking. Holds at most one
+//! message of [`Limits`] size and what came with it.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::message::Message;
+use crate::{Limits, Method, Name, ParseError};
+
+/// What a stream held.
+#[derive(Clone, Debug)]
+pub enum Frame {
+    /// A message.
+    Message(Message),
+    /// A keep-alive that wants an answer: CRLF CRLF.
+    Ping,
+    /// The answer: CRLF.
+    Pong,
+    /// A STUN message (RFC 5389) on the same connection.
+    Stun(Bytes),
+    /// Something else.
+    Bad {
+        /// What is wrong.
+        error: ParseError,
+        /// An answer, if enough could be read to give one.
+        reply: Option<Message>,
+        /// Whether the rest of the stream makes no sense.
+        fatal: bool,
+    },
+}
+
+/// Takes a stream apart.
+#[derive(Debug)]
+pub struct Framer {
+    buffer: BytesMut,
+    /// Bytes of the head that hold no end of it, so that no byte is looked at twice.
+    searched: usize,
+    limits: Limits,
+    dead: bool,
+}
+
+impl Framer {
+    /// An empty one.
+    pub fn new(limits: Limits) -> Self {
+        Framer { buffer: BytesMut::new(), searched: 0, limits, dead: false }
+    }
+
+    /// Takes bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if !self.dead {
+            self.buffer.extend_from_slice(bytes);
+        }
+    }
+
+    /// Whether no message has begun.
+    pub fn is_idle(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// The next frame that is whole.
+    pub fn next_frame(&mut self) -> Option<Frame> {
+        if self.dead {
+            return None;
+        }
+        match self.buffer.first()? {
+            b'\r' | b'\n' => self.keep_alive(),
+            0..=3 => self.stun(),
+            _ => self.message(),
+        }
+    }
+
+    fn keep_alive(&mut self) -> Option<Frame> {
+        match (self.buffer.first(), self.buffer.get(1), self.buffer.get(2), self.buffer.get(3)) {
+            (Some(b'\r'), Some(b'\n'), Some(b'\r'), Some(b'\n')) => {
+                self.buffer.advance(4);
+                Some(Frame::Ping)
+            }
+            (Some(b'\r'), Some(b'\n'), Some(b'\r'), None) | (Some(b'\r'), None, ..) => None,
+            (Some(b'\r'), Some(b'\n'), None, _) => None,
+            (Some(b'\r'), Some(b'\n'), ..) => {
+                self.buffer.advance(2);
+                Some(Frame::Pong)
+            }
+            _ => self.die(ParseError::Control, None),
+        }
+    }
+
+    fn stun(&mut self) -> Option<Frame> {
+        let header = self.buffer.get(..20)?;
+        let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
+        if header.get(4..8) != Some(&[0x21, 0x12, 0xa4, 0x42]) || length > 2048 {
+            return self.die(ParseError::StartLine, None);
+        }
+        if self.buffer.len() < 20 + length {
+            return None;
+        }
+        Some(Frame::Stun(self.buffer.split_to(20 + length).freeze()))
+    }
+
+    fn message(&mut self) -> Option<Frame> {
+        let from = self.searched.saturating_sub(3);
+        let found = self
+            .buffer
+            .get(from..)
+            .and_then(|b| memchr::memmem::find(b, b"\r\n\r\n"))
+            .map(|at| from + at + 4);
+        let Some(head_end) = found else {
+            self.searched = self.buffer.len();
+            if self.searched > self.limits.head_bytes_max {
+                return self.die(ParseError::Limit("the header"), None);
+            }
+            return None;
+        };
+        if head_end > self.limits.head_bytes_max {
+            return self.die(ParseError::Limit("the header"), None);
+        }
+        // The head is whole: where does the message end?
+        let head = Bytes::copy_from_slice(self.buffer.get(..head_end).unwrap_or_default());
+        let head = match Message::head(head, &self.limits) {
+            Ok(head) => head,
+            Err(error) => return self.die(error, None),
+        };
+        let length = match head.content_length() {
+            Ok(Some(length)) => length,
+            Ok(None) => return self.die(ParseError::NoContentLength, Some(&head)),
+            Err(error) => return self.die(error, Some(&head)),
+        };
+        if length > self.limits.body_bytes_max {
+            return self.die(ParseError::Limit("body"), Some(&head));
+        }
+        if self.buffer.len() < head_end + length {
+            self.searched = head_end;
+            return None;
+        }
+        self.searched = 0;
+        let whole = self.buffer.split_to(head_end + length).freeze();
+        match Message::parse(whole, &self.limits) {
+            Ok(message) => Some(Frame::Message(message)),
+            Err(error) => {
+                let reply = reply_to(&head, &error);
+                Some(Frame::Bad { error, reply, fatal: false })
+            }
+        }
+    }
+
+    fn die(&mut self, error: ParseError, head: Option<&Message>) -> Option<Frame> {
+        self.dead = true;
+        self.buffer = BytesMut::new();
+        let reply = head.and_then(|h| reply_to(h, &error));
+        Some(Frame::Bad { error, reply, fatal: true })
+    }
+}
+
+/// An answer to a request that is malformed, if what an answer copies can be read.
+fn reply_to(head: &Message, error: &ParseError) -> Option<Message> {
+    let readable = head.is_request()
+        && head.method() != Method::Ack
+        && head.top_via().is_ok()
+        && [Name::From, Name::To, Name::CallId, Name::CSeq]
+            .iter()
+            .all(|name| head.header(*name).is_some());
+    if !readable {
+        return None;
+    }
+    let (status, reason) = error.status();
+    let warning = format!("399 causeway \"{error}\"");
+    Some(head.reply(status, reason, "malformed").header(Name::Warning, warning).build())
+}

@@ -1,0 +1,332 @@
+//! Values of headers, read when asked for (RFC 3261 §20, §25.1).
+
+use crate::HeaderError;
+use crate::message::{is_token, number};
+
+/// Takes blanks and line ends off both ends.
+pub(crate) fn trim(value: &[u8]) -> &[u8] {
+    value.trim_ascii()
+}
+
+/// The comma-separated elements of one field; commas inside quotes and angle brackets do not
+/// separate.
+pub(crate) struct Values<'a> {
+    rest: Option<&'a [u8]>,
+}
+
+impl<'a> Values<'a> {
+    pub(crate) fn new(value: &'a [u8]) -> Self {
+        Values { rest: Some(value) }
+    }
+}
+
+impl<'a> Iterator for Values<'a> {
+    type Item = &'a [u8];
+    fn next(&mut self) -> Option<&'a [u8]> {
+        loop {
+            let rest = self.rest?;
+            let end = split(rest, b',');
+            let value = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+            self.rest = end.and_then(|e| rest.get(e + 1..));
+            let value = trim(value);
+            if !value.is_empty() {
+                return Some(value);
+            }
+        }
+    }
+}
+
+/// Where the first `mark` outside quotes and angle brackets stands.
+fn split(bytes: &[u8], mark: u8) -> Option<usize> {
+    let (mut quoted, mut angle, mut escaped) = (false, false, false);
+    for (i, b) in bytes.iter().enumerate() {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' if !angle => quoted = !quoted,
+            b'<' if !quoted => angle = true,
+            b'>' if !quoted => angle = false,
+            b if *b == mark && !quoted && !angle => return Some(i),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// `;name=value` parameters.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Params<'a>(&'a [u8]);
+
+impl<'a> Params<'a> {
+    pub(crate) fn of(bytes: &'a [u8]) -> Self {
+        Params(bytes)
+    }
+
+    /// Each name with its value, quotes still on it.
+    pub fn iter(self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            loop {
+                if rest.is_empty() {
+                    return None;
+                }
+                let end = split(rest, b';').unwrap_or(rest.len());
+                let one = trim(rest.get(..end).unwrap_or_default());
+                rest = rest.get(end + 1..).unwrap_or_default();
+                if one.is_empty() {
+                    continue;
+                }
+                return Some(match split(one, b'=') {
+                    Some(eq) => (
+                        trim(one.get(..eq).unwrap_or_default()),
+                        Some(trim(one.get(eq + 1..).unwrap_or_default())),
+                    ),
+                    None => (one, None),
+                });
+            }
+        })
+    }
+
+    /// A parameter's value: nothing inside if it has none.
+    pub fn get(self, name: &[u8]) -> Option<&'a [u8]> {
+        self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.unwrap_or_default())
+    }
+
+    /// The bytes from the first semicolon's follower on.
+    pub fn raw(self) -> &'a [u8] {
+        self.0
+    }
+}
+
+/// An address with an optional display name and parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct NameAddr<'a> {
+    /// The display name, quotes still on it.
+    pub display: &'a [u8],
+    /// The URI.
+    pub uri: &'a [u8],
+    /// What follows the URI.
+    pub params: Params<'a>,
+}
+
+impl<'a> NameAddr<'a> {
+    /// Reads `"Name" <uri>;params` or `uri;params`. In the second form parameters belong to the
+    /// header (RFC 3261 §20.10).
+    pub fn parse(value: &'a [u8]) -> Option<Self> {
+        let open = angle(value);
+        let (display, uri, rest) = match open {
+            Some(open) => {
+                let display = trim(value.get(..open)?);
+                let inner = value.get(open + 1..)?;
+                let close = inner.iter().position(|b| *b == b'>')?;
+                (display, inner.get(..close)?, inner.get(close + 1..)?)
+            }
+            None => {
+                let end = value.iter().position(|b| *b == b';').unwrap_or(value.len());
+                let uri = trim(value.get(..end)?);
+                // Commas, semicolons and question marks need the brackets (RFC 3261 §20).
+                if uri.iter().any(|b| matches!(b, b'?' | b',')) {
+                    return None;
+                }
+                (&b""[..], uri, value.get(end..)?)
+            }
+        };
+        if !is_display(display) || !is_uri(uri) {
+            return None;
+        }
+        let rest = trim(rest);
+        let params = match rest.split_first() {
+            None => &b""[..],
+            Some((b';', params)) => params,
+            Some(_) => return None,
+        };
+        let params = Params(params);
+        if params.iter().any(|(name, value)| !is_token(name) || value.is_some_and(|v| !is_value(v)))
+        {
+            return None;
+        }
+        Some(NameAddr { display, uri, params })
+    }
+
+    /// The tag parameter.
+    pub fn tag(&self) -> Option<&'a [u8]> {
+        self.params.get(b"tag")
+    }
+
+    /// A parameter's value: nothing inside if it has none.
+    pub fn param(&self, name: &[u8]) -> Option<&'a [u8]> {
+        self.params.get(name)
+    }
+}
+
+/// Where the first `<` outside quotes stands.
+fn angle(value: &[u8]) -> Option<usize> {
+    let (mut quoted, mut escaped) = (false, false);
+    for (i, b) in value.iter().enumerate() {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'<' if !quoted => return Some(i),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// A quoted string, or tokens with blanks between them; bytes above 127 pass.
+fn is_display(display: &[u8]) -> bool {
+    match display {
+        [] => true,
+        [b'"', inner @ .., b'"'] => {
+            let mut escaped = false;
+            for b in inner {
+                match b {
+                    _ if escaped => escaped = false,
+                    b'\\' => escaped = true,
+                    b'"' => return false,
+                    _ => {}
+                }
+            }
+            !escaped
+        }
+        tokens => tokens
+            .iter()
+            .all(|b| *b >= 128 || b.is_ascii_whitespace() || is_token(std::slice::from_ref(b))),
+    }
+}
+
+/// A scheme, a colon and something without blanks or brackets.
+fn is_uri(uri: &[u8]) -> bool {
+    let Some(colon) = uri.iter().position(|b| *b == b':') else { return false };
+    let scheme = uri.get(..colon).unwrap_or_default();
+    scheme.first().is_some_and(u8::is_ascii_alphabetic)
+        && scheme.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+        && uri.len() > colon + 1
+        && !uri.iter().any(|b| *b <= b' ' || matches!(b, b'<' | b'>' | b'"' | 127))
+}
+
+/// A parameter's value: a quoted string, or anything without blanks.
+fn is_value(value: &[u8]) -> bool {
+    match value {
+        [b'"', inner @ .., b'"'] => is_display(&[b"\"", inner, b"\""].concat()),
+        plain => !plain.is_empty() && !plain.iter().any(|b| *b <= b' ' || *b == b'"'),
+    }
+}
+
+/// A value of Contact.
+#[derive(Clone, Copy, Debug)]
+pub enum Contact<'a> {
+    /// `*`.
+    Star,
+    /// An address.
+    Address(NameAddr<'a>),
+}
+
+impl<'a> Contact<'a> {
+    /// Reads one value.
+    ///
+    /// # Errors
+    /// [`HeaderError::Malformed`].
+    pub fn parse(value: &'a [u8]) -> Result<Self, HeaderError> {
+        if value == b"*" {
+            return Ok(Contact::Star);
+        }
+        NameAddr::parse(value).map(Contact::Address).ok_or(HeaderError::Malformed("Contact"))
+    }
+}
+
+/// CSeq.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CSeq<'a> {
+    /// The sequence number, below 2³¹ (RFC 3261 §8.1.1.5).
+    pub number: u32,
+    /// The method as it came.
+    pub method: &'a [u8],
+}
+
+impl<'a> CSeq<'a> {
+    /// Reads a value.
+    ///
+    /// # Errors
+    /// [`HeaderError::Malformed`].
+    pub fn parse(value: &'a [u8]) -> Result<Self, HeaderError> {
+        let bad = HeaderError::Malformed("CSeq");
+        let mut parts = value.split(u8::is_ascii_whitespace).filter(|p| !p.is_empty());
+        let (Some(n), Some(method), None) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(bad);
+        };
+        let n = number(n).and_then(|n| u32::try_from(n).ok()).filter(|n| *n < 1 << 31);
+        Ok(CSeq { number: n.ok_or(bad)?, method })
+    }
+}
+
+/// A Via value.
+#[derive(Clone, Copy, Debug)]
+pub struct Via<'a> {
+    raw: &'a [u8],
+    transport: &'a [u8],
+    sent_by: &'a [u8],
+    params: Params<'a>,
+}
+
+impl<'a> Via<'a> {
+    /// Reads a value; blanks may stand around the slashes (RFC 4475 §3.1.1.1).
+    ///
+    /// # Errors
+    /// [`HeaderError::Malformed`].
+    pub fn parse(raw: &'a [u8]) -> Result<Self, HeaderError> {
+        Self::read(raw).ok_or(HeaderError::Malformed("Via"))
+    }
+
+    fn read(raw: &'a [u8]) -> Option<Self> {
+        let (protocol, rest) = cut(raw, b'/')?;
+        let (version, rest) = cut(rest, b'/')?;
+        if !protocol.eq_ignore_ascii_case(b"SIP") || version != b"2.0" {
+            return None;
+        }
+        let rest = trim(rest);
+        let blank = rest.iter().position(u8::is_ascii_whitespace)?;
+        let (transport, rest) = rest.split_at_checked(blank)?;
+        let end = rest.iter().position(|b| *b == b';').unwrap_or(rest.len());
+        let sent_by = trim(rest.get(..end)?);
+        let params = Params(rest.get(end + 1..).unwrap_or_default());
+        let good = is_token(transport)
+            && !sent_by.is_empty()
+            && sent_by.iter().all(|b| {
+                b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']' | b' ' | b'\t')
+            })
+            && params.iter().all(|(name, _)| is_token(name));
+        good.then_some(Via { raw, transport, sent_by, params })
+    }
+
+    /// The value as it came.
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// `UDP`, `TCP`, `TLS`, …
+    pub fn transport(&self) -> &'a [u8] {
+        self.transport
+    }
+
+    /// `host` or `host:port`.
+    pub fn sent_by(&self) -> &'a [u8] {
+        self.sent_by
+    }
+
+    /// The branch parameter.
+    pub fn branch(&self) -> Option<&'a [u8]> {
+        self.params.get(b"branch")
+    }
+
+    /// A parameter's value: nothing inside if it has none.
+    pub fn param(&self, name: &[u8]) -> Option<&'a [u8]> {
+        self.params.get(name)
+    }
+}
+
+fn cut(bytes: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
+    let at = bytes.iter().position(|b| *b == mark)?;
+    Some((trim(bytes.get(..at)?), bytes.get(at + 1..)?))
+}

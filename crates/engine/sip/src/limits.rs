@@ -1,0 +1,52 @@
+//! How much a message may be.
+
+/// How strictly a message is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// From the internet.
+    Outside,
+    /// From a peer of our own or from call control.
+    Trusted,
+}
+
+/// Bounds on a message (`security.md` 2.1).
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Start line and header, in bytes. Default 64 KiB.
+    pub head_bytes_max: usize,
+    /// Body, in bytes. Default 256 KiB.
+    pub body_bytes_max: usize,
+    /// Header fields. Default 256.
+    pub fields_max: usize,
+    /// Continuation lines in all. Default 64.
+    pub folds_max: usize,
+    /// Via values. Default 50.
+    pub vias_max: usize,
+    /// How strictly.
+    pub strictness: Strictness,
+}
+
+impl Limits {
+    /// For strangers.
+    pub fn outside() -> Self {
+        Limits {
+            head_bytes_max: 64 * 1024,
+            body_bytes_max: 256 * 1024,
+            fields_max: 256,
+            folds_max: 64,
+            vias_max: 50,
+            strictness: Strictness::Outside,
+        }
+    }
+
+    /// For peers of our own and call control.
+    pub fn trusted() -> Self {
+        Limits { strictness: Strictness::Trusted, ..Limits::outside() }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits::outside()
+    }
+}

@@ -1,0 +1,68 @@
+//! The choice of the best response (RFC 3261 §16.7, steps 6 and 7).
+
+use crate::transaction::ClientKey;
+use crate::{Message, Name};
+
+/// A response of the proxy's own, with a To tag that follows from the request.
+pub(super) fn own(request: &Message, status: u16, reason: &str) -> Message {
+    let branch = request.top_via().ok().and_then(|via| via.branch().map(<[u8]>::to_vec));
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in branch.unwrap_or_default() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    request.reply(status, reason, &format!("{hash:016x}")).build()
+}
+
+/// The best of the answers: a 6xx before all, else the lowest class, and within 4xx those that
+/// tell the client how to do better. A 503 becomes a 500; the challenges of all 401 and 407 are
+/// put together.
+pub(super) fn choose<'a>(
+    request: &Message,
+    answers: impl Iterator<Item = (ClientKey, &'a Message)> + Clone,
+) -> Option<(ClientKey, Message)> {
+    let (client, best) = answers.clone().min_by_key(|(_, m)| rank(m.status()))?;
+    match best.status() {
+        503 => Some((client, own(request, 500, "Server Internal Error"))),
+        401 | 407 => {
+            let mut edit = best.edit();
+            for (other, message) in answers {
+                if other == client || !matches!(message.status(), 401 | 407) {
+                    continue;
+                }
+                for name in [Name::WwwAuthenticate, Name::ProxyAuthenticate] {
+                    for field in message.fields().filter(|f| f.id == name) {
+                        edit.push_back(name, field.value);
+                    }
+                }
+            }
+            Some((client, edit.finish()))
+        }
+        _ => Some((client, best.clone())),
+    }
+}
+
+/// Lower is better.
+fn rank(status: u16) -> (u16, u16) {
+    let class = if status >= 600 { 0 } else { status / 100 };
+    let helpful = match status {
+        401 | 407 | 415 | 420 | 484 => 0,
+        // What we made up, or an overloaded server said, stands back behind real answers.
+        408 | 503 => 2,
+        _ => 1,
+    };
+    (class, helpful)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rank;
+
+    #[test]
+    fn best_response_prefers_6xx_then_the_lowest_class_then_the_helpful() {
+        let order = [603, 302, 401, 486, 408, 500, 503];
+        assert!(order.windows(2).all(|pair| match pair {
+            [a, b] => rank(*a) < rank(*b),
+            _ => false,
+        }));
+    }
+}

@@ -1,0 +1,61 @@
+//! What is checked before a request is sent on (RFC 3261 §16.3, RFC 5393 §4).
+
+use std::hash::{DefaultHasher, Hasher};
+
+use super::Target;
+use crate::{Message, Name};
+
+/// Why a request is not sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) reason: &'static str,
+}
+
+/// A hash over what decides a request's way (RFC 5393 §4.2): the second half of our branch. A
+/// request that comes back unchanged has it in a Via of ours; a spiral has another.
+pub(super) fn mark(request: &Message) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let mut add = |part: &[u8]| {
+        hasher.write(part);
+        hasher.write_usize(part.len());
+    };
+    add(request.request_uri());
+    add(request.call_id());
+    add(request.from().ok().and_then(|f| f.tag().map(<[u8]>::to_vec)).as_deref().unwrap_or(b""));
+    add(request.to().ok().and_then(|t| t.tag().map(<[u8]>::to_vec)).as_deref().unwrap_or(b""));
+    add(request.header(Name::CSeq).unwrap_or_default());
+    for name in [Name::Route, Name::ProxyRequire, Name::ProxyAuthorization] {
+        for field in request.fields().filter(|f| f.id == name) {
+            add(field.value);
+        }
+    }
+    hasher.finish()
+}
+
+/// The Max-Forwards to send on.
+pub(super) fn check(
+    request: &Message,
+    mark: u64,
+    targets: &[Target],
+    default_hops: u8,
+) -> Result<u8, Refusal> {
+    let hops = match request.max_forwards() {
+        Ok(None) => default_hops,
+        Ok(Some(0)) => return Err(Refusal { status: 483, reason: "Too Many Hops" }),
+        Ok(Some(hops)) => hops - 1,
+        Err(_) => return Err(Refusal { status: 400, reason: "Bad Max-Forwards" }),
+    };
+    if targets.is_empty() {
+        return Err(Refusal { status: 480, reason: "Temporarily Unavailable" });
+    }
+    let suffix = format!(".{mark:016x}");
+    let looped = request.vias().filter_map(Result::ok).any(|via| {
+        via.branch().is_some_and(|branch| branch.ends_with(suffix.as_bytes()))
+            && targets.iter().any(|t| via.sent_by().eq_ignore_ascii_case(t.via.sent_by.as_bytes()))
+    });
+    if looped {
+        return Err(Refusal { status: 482, reason: "Loop Detected" });
+    }
+    Ok(hops)
+}

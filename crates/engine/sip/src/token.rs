@@ -1,0 +1,76 @@
+//! Flow tokens (RFC 5626 §5.2): they name a slot and its generation under a MAC, so that nobody
+//! else can make one, none outlives its flow, and none tells an address.
+
+use base::{Id, Rng};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+const TAG_BYTES: usize = 10;
+
+/// Makes and opens flow tokens; one per process.
+pub struct TokenKey([u8; 32]);
+
+impl TokenKey {
+    /// A fresh key.
+    pub fn new(rng: &mut Rng) -> Self {
+        TokenKey(rng.array())
+    }
+
+    /// The token of a flow: 24 characters of base64url.
+    pub fn seal(&self, flow: Id) -> String {
+        let mut bytes = Vec::with_capacity(8 + TAG_BYTES);
+        bytes.extend_from_slice(&flow.slot().to_be_bytes());
+        bytes.extend_from_slice(&flow.generation().to_be_bytes());
+        let tag = self.tag(&bytes);
+        bytes.extend_from_slice(&tag);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// The flow a token names, if we made it.
+    pub fn open(&self, token: &[u8]) -> Option<Id> {
+        if token.len() != 24 {
+            return None;
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (body, tag) = bytes.split_at_checked(8)?;
+        let (slot, generation) = body.split_at_checked(4)?;
+        let word = |b: &[u8]| b.first_chunk::<4>().map(|b| u32::from_be_bytes(*b));
+        let ours: bool = self.tag(body).ct_eq(tag).into();
+        ours.then_some(Id::new(word(slot)?, word(generation)?))
+    }
+
+    fn tag(&self, body: &[u8]) -> [u8; TAG_BYTES] {
+        let mut out = [0; TAG_BYTES];
+        // HMAC takes keys of any length, so this cannot fail.
+        if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) {
+            mac.update(b"flow");
+            mac.update(body);
+            let tag = mac.finalize().into_bytes();
+            out.copy_from_slice(tag.get(..TAG_BYTES).unwrap_or(&[0; TAG_BYTES]));
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_names_its_flow_and_cannot_be_made_by_others() {
+        let mut rng = Rng::from_number(1);
+        let (ours, theirs) = (TokenKey::new(&mut rng), TokenKey::new(&mut rng));
+        let flow = Id::new(7, 9);
+        let token = ours.seal(flow);
+        assert_eq!((token.len(), ours.open(token.as_bytes())), (24, Some(flow)));
+        assert_eq!(theirs.open(token.as_bytes()), None);
+        for i in 0..token.len() {
+            let mut forged = token.clone().into_bytes();
+            forged[i] = if forged[i] == b'A' { b'B' } else { b'A' };
+            assert_eq!(ours.open(&forged), None, "byte {i}");
+        }
+    }
+}

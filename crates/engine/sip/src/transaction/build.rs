@@ -1,0 +1,87 @@
+//! Messages the transaction layer writes itself: Via, ACK for a non-2xx, CANCEL.
+
+use std::net::SocketAddr;
+
+use base::Rng;
+
+use super::ViaOptions;
+use crate::{Message, Name, RequestBuilder};
+
+/// A branch of RFC 3261 with 128 random bits, and a mark behind a dot if one is given.
+pub(super) fn branch(rng: &mut Rng, mark: Option<u64>) -> String {
+    let mut branch = String::from("z9hG4bK");
+    branch.push_str(&rng.hex(16));
+    if let Some(mark) = mark {
+        branch.push_str(&format!(".{mark:016x}"));
+    }
+    branch
+}
+
+/// The message with a Via of our own on top.
+pub(super) fn with_via(message: &Message, via: &ViaOptions, branch: &str) -> Message {
+    let value = format!(
+        "SIP/2.0/{} {};branch={branch}{}",
+        via.transport, via.sent_by, via.parameters
+    );
+    let mut edit = message.edit();
+    edit.push_front(Name::Via, value.as_bytes());
+    edit.finish()
+}
+
+/// The message with `received` and `rport` set in its top Via (RFC 3261 §18.2.1, RFC 3581 §4),
+/// which the driver does for what comes from outside. Responses do not need it: they go out on
+/// the flow their request came in on.
+pub fn received(message: &Message, from: SocketAddr) -> Message {
+    let Ok(via) = message.top_via() else { return message.clone() };
+    let mut value = Vec::with_capacity(via.raw().len() + 64);
+    for (i, part) in via.raw().split(|b| *b == b';').enumerate() {
+        let name = part.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii();
+        if name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport") {
+            continue;
+        }
+        if i > 0 {
+            value.push(b';');
+        }
+        value.extend_from_slice(part);
+    }
+    value.extend_from_slice(format!(";received={};rport={}", from.ip(), from.port()).as_bytes());
+    let mut edit = message.edit();
+    edit.replace_first_value(Name::Via, &value);
+    edit.finish()
+}
+
+/// The ACK for a non-2xx response (RFC 3261 §17.1.1.3); `None` if the response has no To.
+pub(super) fn ack(invite: &Message, response: &Message) -> Option<Message> {
+    Some(beside(invite, b"ACK", response.header(Name::To)?)?.build())
+}
+
+/// The CANCEL of a request (RFC 3261 §9.1).
+pub(super) fn cancel(request: &Message, reason: Option<&[u8]>) -> Option<Message> {
+    let mut cancel = beside(request, b"CANCEL", request.header(Name::To)?)?;
+    if let Some(reason) = reason {
+        cancel = cancel.header(Name::Reason, reason);
+    }
+    Some(cancel.build())
+}
+
+/// A request that goes the way of `request` and belongs to it: one Via, the same Request-URI,
+/// Route, From, Call-ID and CSeq number.
+fn beside(request: &Message, method: &[u8], to: &[u8]) -> Option<RequestBuilder> {
+    let via = request.values(Name::Via).next()?;
+    let cseq = request.cseq().ok()?;
+    let mut number = cseq.number.to_string().into_bytes();
+    number.push(b' ');
+    number.extend_from_slice(method);
+    let mut builder = RequestBuilder::new(method, request.request_uri()).header(Name::Via, via);
+    for route in request.values(Name::Route) {
+        builder = builder.header(Name::Route, route);
+    }
+    Some(
+        builder
+            .header(Name::MaxForwards, b"70")
+            .header(Name::From, request.header(Name::From)?)
+            .header(Name::To, to)
+            .header(Name::CallId, request.call_id())
+            .header(Name::CSeq, &number),
+    )
+}
