@@ -154,7 +154,9 @@ impl Dialog {
         } else {
             (message.from(), message.to())
         };
-        let (Ok(local), Ok(remote)) = (local, remote) else { return false };
+        let (Ok(local), Ok(remote)) = (local, remote) else {
+            return false;
+        };
         message.call_id() == &*self.call_id
             && local.tag().unwrap_or_default() == self.local_tag()
             && remote.tag().unwrap_or_default() == self.remote_tag()
@@ -234,10 +236,10 @@ impl Dialog {
         }
         builder
             .header(Name::MaxForwards, b"70")
-            .header(Name::From, &self.local.header())
-            .header(Name::To, &self.remote.header())
+            .header(Name::From, self.local.header())
+            .header(Name::To, self.remote.header())
             .header(Name::CallId, &*self.call_id)
-            .header(Name::CSeq, &cseq_value(cseq, method))
+            .header(Name::CSeq, cseq_value(cseq, method))
     }
 
     /// Addresses a request that came from elsewhere to the other end of this dialog: Request-URI,
@@ -249,10 +251,10 @@ impl Dialog {
         for route in &routes {
             edit.push_front(Name::Route, route);
         }
-        edit.set(Name::From, &self.local.header());
-        edit.set(Name::To, &self.remote.header());
+        edit.set(Name::From, self.local.header());
+        edit.set(Name::To, self.remote.header());
         edit.set(Name::CallId, &self.call_id);
-        edit.set(Name::CSeq, &cseq_value(cseq, method));
+        edit.set(Name::CSeq, cseq_value(cseq, method));
     }
 
     /// Request-URI and Route (RFC 3261 §12.2.1.1): a first route without `lr` is a strict router,
@@ -294,7 +296,11 @@ pub fn with_tag(value: &[u8], tag: Option<&[u8]>) -> Vec<u8> {
 fn without_tag(value: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(value.len() + 32);
     for (i, part) in split_parameters(value).into_iter().enumerate() {
-        let name = part.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii();
+        let name = part
+            .split(|b| *b == b'=')
+            .next()
+            .unwrap_or_default()
+            .trim_ascii();
         if i > 0 && name.eq_ignore_ascii_case(b"tag") {
             continue;
         }
@@ -338,9 +344,16 @@ fn cseq_value(number: u32, method: &[u8]) -> Vec<u8> {
 
 fn party(message: &Message, name: Name) -> Result<Party, DialogError> {
     let value = message.header(name).ok_or(DialogError::Incomplete)?;
-    let address = if name == Name::From { message.from() } else { message.to() };
+    let address = if name == Name::From {
+        message.from()
+    } else {
+        message.to()
+    };
     let address = address.map_err(|_| DialogError::Incomplete)?;
-    Ok(Party { value: without_tag(value).into(), tag: address.tag().map(Box::from) })
+    Ok(Party {
+        value: without_tag(value).into(),
+        tag: address.tag().map(Box::from),
+    })
 }
 
 fn contact(message: &Message) -> Option<Box<[u8]>> {

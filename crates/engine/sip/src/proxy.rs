@@ -42,7 +42,11 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { contexts: 20_000, timer_c: Duration::from_secs(180), max_forwards: 70 }
+        Settings {
+            contexts: 20_000,
+            timer_c: Duration::from_secs(180),
+            max_forwards: 70,
+        }
     }
 }
 
@@ -139,11 +143,15 @@ impl Proxy {
         server: ServerKey,
         targets: Vec<Target>,
     ) {
-        let Some(request) = transactions.server_request(server).cloned() else { return };
+        let Some(request) = transactions.server_request(server).cloned() else {
+            return;
+        };
         let mark = preflight::mark(&request);
         let hops = match preflight::check(&request, mark, &targets, self.settings.max_forwards) {
             Ok(hops) => hops,
-            Err(Refusal { status, reason }) => return self.refuse(server, &request, status, reason),
+            Err(Refusal { status, reason }) => {
+                return self.refuse(server, &request, status, reason);
+            }
         };
         if self.contexts.is_full() {
             return self.refuse(server, &request, 503, "Service Unavailable");
@@ -165,18 +173,32 @@ impl Proxy {
                 mark,
             );
             let Ok(client) = sent else { continue };
-            let timer = invite
-                .then(|| self.timers.arm(now.instant + self.settings.timer_c, client));
-            branches.push(Branch { client, ringing: false, answer: None, timer, open: true });
+            let timer =
+                invite.then(|| self.timers.arm(now.instant + self.settings.timer_c, client));
+            branches.push(Branch {
+                client,
+                ringing: false,
+                answer: None,
+                timer,
+                open: true,
+            });
         }
         if branches.is_empty() {
             return self.refuse(server, &request, 500, "Server Internal Error");
         }
         let clients: Vec<ClientKey> = branches.iter().map(|b| b.client).collect();
-        let context = Context { server, invite, request, branches, answered: false, ended: false };
+        let context = Context {
+            server,
+            invite,
+            request,
+            branches,
+            answered: false,
+            ended: false,
+        };
         if let Ok(id) = self.contexts.insert(context) {
             self.by_server.insert(server, id);
-            self.by_client.extend(clients.into_iter().map(|client| (client, id)));
+            self.by_client
+                .extend(clients.into_iter().map(|client| (client, id)));
         }
     }
 
@@ -226,7 +248,9 @@ impl Proxy {
     /// Runs Timer C where it is due.
     pub fn handle_timeout(&mut self, now: Now, transactions: &mut Transactions) {
         while let Some((_, client)) = self.timers.pop(now.instant) {
-            let Some(&id) = self.by_client.get(&client) else { continue };
+            let Some(&id) = self.by_client.get(&client) else {
+                continue;
+            };
             let Some(branch) = self.contexts.get_mut(id).and_then(|c| c.branch(client)) else {
                 continue;
             };
@@ -268,9 +292,13 @@ impl Proxy {
         client: ClientKey,
         response: &Message,
     ) {
-        let Some(context) = self.contexts.get_mut(id) else { return };
+        let Some(context) = self.contexts.get_mut(id) else {
+            return;
+        };
         let (server, invite, answered) = (context.server, context.invite, context.answered);
-        let Some(branch) = context.branch(client) else { return };
+        let Some(branch) = context.branch(client) else {
+            return;
+        };
         let mut edit = response.edit();
         edit.remove_first_value(Name::Via);
         let message = edit.finish();
@@ -321,9 +349,13 @@ impl Proxy {
         client: ClientKey,
         why: Why,
     ) {
-        let Some(context) = self.contexts.get_mut(id) else { return };
+        let Some(context) = self.contexts.get_mut(id) else {
+            return;
+        };
         let request = context.request.clone();
-        let Some(branch) = context.branch(client) else { return };
+        let Some(branch) = context.branch(client) else {
+            return;
+        };
         stop(&mut self.timers, branch);
         if branch.answer.is_none() {
             // RFC 3261 §16.7 step 6 and §16.9; 503 becomes 500 when it is chosen.
@@ -337,13 +369,18 @@ impl Proxy {
 
     /// Sends the best answer back once all targets have given theirs (step 6).
     fn choose(&mut self, now: Now, transactions: &mut Transactions, id: Id) {
-        let Some(context) = self.contexts.get_mut(id) else { return };
+        let Some(context) = self.contexts.get_mut(id) else {
+            return;
+        };
         if context.answered || context.branches.iter().any(|b| b.answer.is_none()) {
             return;
         }
         context.answered = true;
         let server = context.server;
-        let answers = context.branches.iter().filter_map(|b| Some((b.client, b.answer.as_ref()?)));
+        let answers = context
+            .branches
+            .iter()
+            .filter_map(|b| Some((b.client, b.answer.as_ref()?)));
         let chosen = best::choose(&context.request, answers);
         // RFC 4320 §4.2: nobody waits any longer for a non-INVITE that timed out.
         let mute = !context.invite && chosen.as_ref().is_some_and(|(_, m)| m.status() == 408);
@@ -355,21 +392,19 @@ impl Proxy {
     }
 
     /// Cancels every branch of an INVITE that has no final answer yet (§16.10).
-    fn cancel(
-        &mut self,
-        now: Now,
-        transactions: &mut Transactions,
-        id: Id,
-        reason: Option<&[u8]>,
-    ) {
-        let Some(context) = self.contexts.get(id).filter(|c| c.invite) else { return };
+    fn cancel(&mut self, now: Now, transactions: &mut Transactions, id: Id, reason: Option<&[u8]>) {
+        let Some(context) = self.contexts.get(id).filter(|c| c.invite) else {
+            return;
+        };
         for branch in context.branches.iter().filter(|b| b.answer.is_none()) {
             transactions.cancel_because(now, branch.client, reason);
         }
     }
 
     fn ended(&mut self, now: Now, transactions: &mut Transactions, id: Id) {
-        let Some(context) = self.contexts.get_mut(id) else { return };
+        let Some(context) = self.contexts.get_mut(id) else {
+            return;
+        };
         context.ended = true;
         if !context.answered {
             self.cancel(now, transactions, id, None);
@@ -400,7 +435,11 @@ impl Proxy {
     }
 
     fn reply(&mut self, server: ServerKey, client: Option<ClientKey>, message: Message) {
-        let _ = self.replies.push(Reply { server, client, message });
+        let _ = self.replies.push(Reply {
+            server,
+            client,
+            message,
+        });
     }
 }
 

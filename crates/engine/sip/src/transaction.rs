@@ -66,7 +66,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { clients: 20_000, servers: 20_000, times: Times::default() }
+        Limits {
+            clients: 20_000,
+            servers: 20_000,
+            times: Times::default(),
+        }
     }
 }
 
@@ -105,6 +109,7 @@ pub enum Ending {
 
 /// What the transaction layer wants done.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "moved once into a queue and once out")]
 pub enum Output {
     /// Send these bytes on this flow.
     Send {
@@ -241,14 +246,19 @@ impl Armed {
         tick: impl Fn(Slot) -> Tick,
     ) -> bool {
         let round = if timer.retransmits() { self.rounds } else { 0 };
-        let Some(length) = timer.length(&core.times, reliable, round) else { return false };
+        let Some(length) = timer.length(&core.times, reliable, round) else {
+            return false;
+        };
         if length.is_zero() {
             return true;
         }
         if timer.retransmits() {
             self.disarm_retransmit(core);
             self.rounds = round.saturating_add(1);
-            self.retransmit = Some(core.timers.arm(now.instant + length, tick(Slot::Retransmit)));
+            self.retransmit = Some(
+                core.timers
+                    .arm(now.instant + length, tick(Slot::Retransmit)),
+            );
         } else {
             self.unbind(core);
             self.deadline = Some(core.timers.arm(now.instant + length, tick(Slot::Deadline)));
@@ -316,7 +326,11 @@ impl Transactions {
     pub fn new(mut rng: Rng, limits: Limits) -> Self {
         let secret = Secret::new(&mut rng);
         // Each row can owe two outputs and each input a handful; a flow's end touches every row.
-        let outputs = limits.clients.saturating_add(limits.servers).saturating_mul(2) + 64;
+        let outputs = limits
+            .clients
+            .saturating_add(limits.servers)
+            .saturating_mul(2)
+            + 64;
         Transactions {
             core: Core {
                 rng,
@@ -442,7 +456,9 @@ impl Transactions {
         while let Some((_, tick)) = self.core.timers.pop(now.instant) {
             match tick {
                 Tick::Client(id, slot) => {
-                    let Some(row) = self.clients.get_mut(id) else { continue };
+                    let Some(row) = self.clients.get_mut(id) else {
+                        continue;
+                    };
                     let event = match slot {
                         Slot::Retransmit => {
                             row.armed.retransmit = None;
@@ -456,7 +472,9 @@ impl Transactions {
                     self.client_event(now, id, event, None);
                 }
                 Tick::Server(id, slot) => {
-                    let Some(row) = self.servers.get_mut(id) else { continue };
+                    let Some(row) = self.servers.get_mut(id) else {
+                        continue;
+                    };
                     let event = match slot {
                         Slot::Retransmit => {
                             row.armed.retransmit = None;

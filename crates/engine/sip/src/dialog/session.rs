@@ -29,7 +29,10 @@ impl SessionInterval {
     pub fn read(message: &Message) -> Option<SessionInterval> {
         let value = message.header(Name::SessionExpires)?;
         let mut parts = value.split(|b| *b == b';');
-        let seconds = std::str::from_utf8(parts.next()?.trim_ascii()).ok()?.parse::<u32>().ok()?;
+        let seconds = std::str::from_utf8(parts.next()?.trim_ascii())
+            .ok()?
+            .parse::<u32>()
+            .ok()?;
         let refresher = parts.find_map(|part| {
             let (name, value) = part.split_at_checked(part.iter().position(|b| *b == b'=')?)?;
             if !name.trim_ascii().eq_ignore_ascii_case(b"refresher") {
@@ -41,6 +44,9 @@ impl SessionInterval {
                 _ => None,
             }
         });
-        Some(SessionInterval { seconds: seconds.max(Self::MIN_S), refresher })
+        Some(SessionInterval {
+            seconds: seconds.max(Self::MIN_S),
+            refresher,
+        })
     }
 }

@@ -5,12 +5,17 @@ use crate::{Message, Name};
 
 /// A response of the proxy's own, with a To tag that follows from the request.
 pub(super) fn own(request: &Message, status: u16, reason: &str) -> Message {
-    let branch = request.top_via().ok().and_then(|via| via.branch().map(<[u8]>::to_vec));
+    let branch = request
+        .top_via()
+        .ok()
+        .and_then(|via| via.branch().map(<[u8]>::to_vec));
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for byte in branch.unwrap_or_default() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
-    request.reply(status, reason, &format!("{hash:016x}")).build()
+    request
+        .reply(status, reason, &format!("{hash:016x}"))
+        .build()
 }
 
 /// The best of the answers: a 6xx before all, else the lowest class, and within 4xx those that

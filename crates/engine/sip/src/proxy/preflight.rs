@@ -22,8 +22,18 @@ pub(super) fn mark(request: &Message) -> u64 {
     };
     add(request.request_uri());
     add(request.call_id());
-    add(request.from().ok().and_then(|f| f.tag().map(<[u8]>::to_vec)).as_deref().unwrap_or(b""));
-    add(request.to().ok().and_then(|t| t.tag().map(<[u8]>::to_vec)).as_deref().unwrap_or(b""));
+    add(request
+        .from()
+        .ok()
+        .and_then(|f| f.tag().map(<[u8]>::to_vec))
+        .as_deref()
+        .unwrap_or(b""));
+    add(request
+        .to()
+        .ok()
+        .and_then(|t| t.tag().map(<[u8]>::to_vec))
+        .as_deref()
+        .unwrap_or(b""));
     add(request.header(Name::CSeq).unwrap_or_default());
     for name in [Name::Route, Name::ProxyRequire, Name::ProxyAuthorization] {
         for field in request.fields().filter(|f| f.id == name) {
@@ -42,20 +52,39 @@ pub(super) fn check(
 ) -> Result<u8, Refusal> {
     let hops = match request.max_forwards() {
         Ok(None) => default_hops,
-        Ok(Some(0)) => return Err(Refusal { status: 483, reason: "Too Many Hops" }),
+        Ok(Some(0)) => {
+            return Err(Refusal {
+                status: 483,
+                reason: "Too Many Hops",
+            });
+        }
         Ok(Some(hops)) => hops - 1,
-        Err(_) => return Err(Refusal { status: 400, reason: "Bad Max-Forwards" }),
+        Err(_) => {
+            return Err(Refusal {
+                status: 400,
+                reason: "Bad Max-Forwards",
+            });
+        }
     };
     if targets.is_empty() {
-        return Err(Refusal { status: 480, reason: "Temporarily Unavailable" });
+        return Err(Refusal {
+            status: 480,
+            reason: "Temporarily Unavailable",
+        });
     }
     let suffix = format!(".{mark:016x}");
     let looped = request.vias().filter_map(Result::ok).any(|via| {
-        via.branch().is_some_and(|branch| branch.ends_with(suffix.as_bytes()))
-            && targets.iter().any(|t| via.sent_by().eq_ignore_ascii_case(t.via.sent_by.as_bytes()))
+        via.branch()
+            .is_some_and(|branch| branch.ends_with(suffix.as_bytes()))
+            && targets
+                .iter()
+                .any(|t| via.sent_by().eq_ignore_ascii_case(t.via.sent_by.as_bytes()))
     });
     if looped {
-        return Err(Refusal { status: 482, reason: "Loop Detected" });
+        return Err(Refusal {
+            status: 482,
+            reason: "Loop Detected",
+        });
     }
     Ok(hops)
 }

@@ -58,14 +58,21 @@ impl Bench {
 
     /// Statuses and methods sent since the last look, with the slot of their flow.
     fn story(&mut self) -> Vec<String> {
-        self.sent.drain(..).map(|(flow, m)| describe(flow, &m)).collect()
+        self.sent
+            .drain(..)
+            .map(|(flow, m)| describe(flow, &m))
+            .collect()
     }
 
     fn wait(&mut self, seconds: u64) -> Vec<String> {
         let until = self.now.plus(Duration::from_secs(seconds));
         loop {
             let next = [self.layer.poll_timeout(), self.proxy.poll_timeout()];
-            let next = next.into_iter().flatten().min().filter(|at| *at <= until.instant);
+            let next = next
+                .into_iter()
+                .flatten()
+                .min()
+                .filter(|at| *at <= until.instant);
             let Some(at) = next else { break };
             self.now = self.now.plus(at - self.now.instant);
             self.layer.handle_timeout(self.now);
@@ -79,7 +86,11 @@ impl Bench {
     /// The forwarded requests, one a target.
     fn begin(&mut self, request: Message) -> Vec<Message> {
         self.take(CLIENT, request);
-        let sent = self.sent.drain(..).filter(|(_, m)| m.is_request()).map(|(_, m)| m);
+        let sent = self
+            .sent
+            .drain(..)
+            .filter(|(_, m)| m.is_request())
+            .map(|(_, m)| m);
         sent.collect()
     }
 
@@ -130,7 +141,10 @@ fn responses_lose_our_via_and_100_stays_here() {
     assert_eq!(bench.answer(&sent[0], 2, 100), [""; 0]);
     bench.take(Id::new(2, 0), sent[0].reply(180, "Ringing", "t").build());
     let (flow, ringing) = bench.sent.pop().unwrap();
-    assert_eq!((flow, ringing.status(), ringing.vias().count()), (CLIENT, 180, 1));
+    assert_eq!(
+        (flow, ringing.status(), ringing.vias().count()),
+        (CLIENT, 180, 1)
+    );
 }
 
 #[test]
@@ -138,7 +152,7 @@ fn first_2xx_wins_cancels_the_rest_and_late_2xx_still_goes_back() {
     let mut bench = Bench::new();
     let sent = bench.begin(request("INVITE", "z9hG4bKx"));
     bench.answer(&sent[1], 3, 180);
-    assert_eq!(bench.answer(&sent[0], 2, 200), ["200@1", "CANCEL@3"]);
+    assert_eq!(bench.answer(&sent[0], 2, 200), ["CANCEL@3", "200@1"]);
     assert_eq!(bench.answer(&sent[1], 3, 200), ["200@1"]);
     bench.wait(40);
     assert!(bench.proxy.is_empty());
@@ -147,20 +161,24 @@ fn first_2xx_wins_cancels_the_rest_and_late_2xx_still_goes_back() {
 #[test]
 fn the_best_of_several_failures_goes_back_once_all_have_answered() {
     let table = [
-        ([486, 404], 404, false),
-        ([503, 486], 486, false),
-        ([503, 503], 500, false),
-        ([302, 486], 302, false),
-        ([407, 404], 407, false),
-        ([404, 603], 603, true),
+        ([486, 404], 486),
+        ([503, 486], 486),
+        ([503, 503], 500),
+        ([302, 486], 302),
+        ([407, 404], 407),
+        ([404, 603], 603),
     ];
-    for (answers, expected, _) in table {
+    for (answers, expected) in table {
         let mut bench = Bench::new();
         let sent = bench.begin(request("INVITE", "z9hG4bKx"));
         let first = bench.answer(&sent[0], 2, answers[0]);
         assert_eq!(first, ["ACK@2"], "{answers:?}");
         let second = bench.answer(&sent[1], 3, answers[1]);
-        assert_eq!(second, ["ACK@3".to_owned(), format!("{expected}@1")], "{answers:?}");
+        assert_eq!(
+            second,
+            ["ACK@3".to_owned(), format!("{expected}@1")],
+            "{answers:?}"
+        );
         bench.take(CLIENT, request("ACK", "z9hG4bKx"));
         bench.wait(40);
         assert!(bench.proxy.is_empty(), "{answers:?}");
@@ -180,7 +198,12 @@ fn challenges_of_all_targets_are_put_together() {
         bench.take(Id::new(slot, 0), answer);
     }
     let (_, best) = bench.sent.pop().unwrap();
-    assert_eq!(best.fields().filter(|f| f.id == Name::WwwAuthenticate).count(), 2);
+    assert_eq!(
+        best.fields()
+            .filter(|f| f.id == Name::WwwAuthenticate)
+            .count(),
+        2
+    );
 }
 
 #[test]
@@ -280,6 +303,16 @@ fn a_request_that_comes_back_unchanged_is_a_loop_and_a_spiral_is_not() {
 #[test]
 fn what_is_not_the_proxys_is_given_back() {
     let mut bench = Bench::new();
-    let event = Event::Ack { flow: CLIENT, message: message("ACK sip:b@x SIP/2.0\nVia: SIP/2.0/TLS u;branch=z9hG4bKq\nFrom: <sip:a@x>;tag=1\nTo: <sip:b@x>;tag=2\nCall-ID: c\nCSeq: 1 ACK\nContent-Length: 0\n\n") };
-    assert!(bench.proxy.handle(bench.now, &mut bench.layer, event).is_some());
+    let event = Event::Ack {
+        flow: CLIENT,
+        message: message(
+            "ACK sip:b@x SIP/2.0\nVia: SIP/2.0/TLS u;branch=z9hG4bKq\nFrom: <sip:a@x>;tag=1\nTo: <sip:b@x>;tag=2\nCall-ID: c\nCSeq: 1 ACK\nContent-Length: 0\n\n",
+        ),
+    };
+    assert!(
+        bench
+            .proxy
+            .handle(bench.now, &mut bench.layer, event)
+            .is_some()
+    );
 }

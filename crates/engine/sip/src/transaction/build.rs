@@ -32,10 +32,16 @@ pub(super) fn with_via(message: &Message, via: &ViaOptions, branch: &str) -> Mes
 /// which the driver does for what comes from outside. Responses do not need it: they go out on
 /// the flow their request came in on.
 pub fn received(message: &Message, from: SocketAddr) -> Message {
-    let Ok(via) = message.top_via() else { return message.clone() };
+    let Ok(via) = message.top_via() else {
+        return message.clone();
+    };
     let mut value = Vec::with_capacity(via.raw().len() + 64);
     for (i, part) in via.raw().split(|b| *b == b';').enumerate() {
-        let name = part.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii();
+        let name = part
+            .split(|b| *b == b'=')
+            .next()
+            .unwrap_or_default()
+            .trim_ascii();
         if name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport") {
             continue;
         }

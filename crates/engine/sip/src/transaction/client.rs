@@ -24,8 +24,10 @@ pub(super) enum State {
 }
 
 /// What a new row does.
-pub(super) const START: Step<State> =
-    Step::to(State::Trying, &[Act::Send, Act::Arm(Timer::E), Act::Arm(Timer::F)]);
+pub(super) const START: Step<State> = Step::to(
+    State::Trying,
+    &[Act::Send, Act::Arm(Timer::E), Act::Arm(Timer::F)],
+);
 
 /// The next state, and what to do on the way.
 pub(super) fn step(state: State, event: ClientEvent) -> Step<State> {
@@ -65,13 +67,23 @@ mod tests {
             (Trying, On::Provisional, Proceeding, &[Act::Deliver]),
             (Trying, On::Success, Completed, ANSWER),
             (Trying, On::Failure, Completed, ANSWER),
-            (Trying, On::Retransmit, Trying, &[Act::Resend, Act::Arm(Timer::E)]),
+            (
+                Trying,
+                On::Retransmit,
+                Trying,
+                &[Act::Resend, Act::Arm(Timer::E)],
+            ),
             (Trying, On::Deadline, Terminated, TIMEOUT),
             (Trying, On::FlowDown, Terminated, BROKEN),
             (Proceeding, On::Provisional, Proceeding, &[Act::Deliver]),
             (Proceeding, On::Success, Completed, ANSWER),
             (Proceeding, On::Failure, Completed, ANSWER),
-            (Proceeding, On::Retransmit, Proceeding, &[Act::Resend, Act::Arm(Timer::E2)]),
+            (
+                Proceeding,
+                On::Retransmit,
+                Proceeding,
+                &[Act::Resend, Act::Arm(Timer::E2)],
+            ),
             (Proceeding, On::Deadline, Terminated, TIMEOUT),
             (Proceeding, On::FlowDown, Terminated, BROKEN),
             (Completed, On::Provisional, Completed, &[]),
@@ -79,7 +91,12 @@ mod tests {
             (Completed, On::Failure, Completed, &[]),
             (Completed, On::Retransmit, Completed, &[]),
             (Completed, On::Deadline, Terminated, &[Act::End(End::Done)]),
-            (Completed, On::FlowDown, Terminated, &[Act::End(End::FlowDown)]),
+            (
+                Completed,
+                On::FlowDown,
+                Terminated,
+                &[Act::End(End::FlowDown)],
+            ),
             (Terminated, On::Provisional, Terminated, &[]),
             (Terminated, On::Success, Terminated, &[]),
             (Terminated, On::Failure, Terminated, &[]),
@@ -88,7 +105,11 @@ mod tests {
             (Terminated, On::FlowDown, Terminated, &[]),
         ];
         for (state, event, next, acts) in table {
-            assert_eq!(step(state, event), Step::to(next, acts), "{state:?} {event:?}");
+            assert_eq!(
+                step(state, event),
+                Step::to(next, acts),
+                "{state:?} {event:?}"
+            );
         }
     }
 }

@@ -29,8 +29,10 @@ pub(super) enum State {
 }
 
 /// What a new row does.
-pub(super) const START: Step<State> =
-    Step::to(State::Calling, &[Act::Send, Act::Arm(Timer::A), Act::Arm(Timer::B)]);
+pub(super) const START: Step<State> = Step::to(
+    State::Calling,
+    &[Act::Send, Act::Arm(Timer::A), Act::Arm(Timer::B)],
+);
 
 /// The next state, and what to do on the way.
 pub(super) fn step(state: State, event: ClientEvent) -> Step<State> {
@@ -59,9 +61,7 @@ pub(super) fn step(state: State, event: ClientEvent) -> Step<State> {
         (Accepted, On::Deadline) => Step::to(Terminated, &[Act::End(End::Done)]),
         (Completed, On::Failure) => Step::to(Completed, &[Act::Ack]),
         (Completed, On::Deadline) => Step::to(Terminated, &[Act::End(End::Done)]),
-        (Accepted | Completed, On::FlowDown) => {
-            Step::to(Terminated, &[Act::End(End::FlowDown)])
-        }
+        (Accepted | Completed, On::FlowDown) => Step::to(Terminated, &[Act::End(End::FlowDown)]),
         (state, _) => Step::to(state, &[]),
     }
 }
@@ -85,7 +85,12 @@ mod tests {
             (Calling, On::Provisional, Proceeding, RING),
             (Calling, On::Success, Accepted, ACCEPT),
             (Calling, On::Failure, Completed, REJECT),
-            (Calling, On::Retransmit, Calling, &[Act::Resend, Act::Arm(Timer::A)]),
+            (
+                Calling,
+                On::Retransmit,
+                Calling,
+                &[Act::Resend, Act::Arm(Timer::A)],
+            ),
             (Calling, On::Deadline, Terminated, TIMEOUT),
             (Calling, On::FlowDown, Terminated, BROKEN),
             (Proceeding, On::Provisional, Proceeding, RING),
@@ -114,7 +119,11 @@ mod tests {
             (Terminated, On::FlowDown, Terminated, &[]),
         ];
         for (state, event, next, acts) in table {
-            assert_eq!(step(state, event), Step::to(next, acts), "{state:?} {event:?}");
+            assert_eq!(
+                step(state, event),
+                Step::to(next, acts),
+                "{state:?} {event:?}"
+            );
         }
     }
 }

@@ -93,7 +93,10 @@ impl Transactions {
         let key = key::client_key(&branch, request.method_bytes());
         let fingerprint = self.secret.fingerprint(&[&key]);
         let (state, acts) = if request.method() == Method::Invite {
-            (State::Invite(client_invite::START.next), client_invite::START.acts)
+            (
+                State::Invite(client_invite::START.next),
+                client_invite::START.acts,
+            )
         } else {
             (State::Other(client::START.next), client::START.acts)
         };
@@ -126,7 +129,10 @@ impl Transactions {
         };
         match self.client_for(&response) {
             Some(id) => self.client_event(now, id, event, Some(response)),
-            None => self.core.tell(Event::StrayResponse { flow, message: response }),
+            None => self.core.tell(Event::StrayResponse {
+                flow,
+                message: response,
+            }),
         }
     }
 
@@ -145,7 +151,9 @@ impl Transactions {
         event: ClientEvent,
         message: Option<Message>,
     ) {
-        let Some(row) = self.clients.get_mut(id) else { return };
+        let Some(row) = self.clients.get_mut(id) else {
+            return;
+        };
         let acts = row.step(event);
         self.run_client(now, id, acts, message.as_ref());
         if event == ClientEvent::Provisional {
@@ -154,7 +162,9 @@ impl Transactions {
     }
 
     fn run_client(&mut self, now: Now, id: Id, acts: &[Act], message: Option<&Message>) {
-        let Some(row) = self.clients.get_mut(id) else { return };
+        let Some(row) = self.clients.get_mut(id) else {
+            return;
+        };
         let core = &mut self.core;
         let key = ClientKey(id);
         let (mut due, mut end) = (false, None);
@@ -172,7 +182,10 @@ impl Transactions {
                 }
                 Act::Deliver => {
                     if let Some(message) = message.filter(|_| !row.hidden) {
-                        core.tell(Event::Response { key, message: message.clone() });
+                        core.tell(Event::Response {
+                            key,
+                            message: message.clone(),
+                        });
                     }
                 }
                 Act::Fail => {
@@ -202,7 +215,9 @@ impl Transactions {
     }
 
     fn drop_client(&mut self, id: Id) {
-        let Some(mut row) = self.clients.remove(id) else { return };
+        let Some(mut row) = self.clients.remove(id) else {
+            return;
+        };
         row.armed.clear(&mut self.core);
         if self.client_index.get(&row.fingerprint) == Some(&id) {
             self.client_index.remove(&row.fingerprint);
@@ -213,7 +228,9 @@ impl Transactions {
     }
 
     pub(super) fn cancel_client(&mut self, now: Now, key: ClientKey, reason: Option<&[u8]>) {
-        let Some(row) = self.clients.get_mut(key.0) else { return };
+        let Some(row) = self.clients.get_mut(key.0) else {
+            return;
+        };
         if row.cancel == Cancel::No {
             row.cancel = Cancel::Waiting(reason.map(Box::from));
             self.cancel_when_due(now, key.0);
@@ -223,21 +240,34 @@ impl Transactions {
     /// Sends the CANCEL that is wanted, if the INVITE is in Proceeding, and bounds how long the
     /// INVITE may go on without a final response.
     fn cancel_when_due(&mut self, now: Now, id: Id) {
-        let Some(row) = self.clients.get_mut(id) else { return };
+        let Some(row) = self.clients.get_mut(id) else {
+            return;
+        };
         if row.state != State::Invite(client_invite::State::Proceeding) {
             return;
         }
-        let Cancel::Waiting(reason) = std::mem::replace(&mut row.cancel, Cancel::Sent) else {
+        let Cancel::Waiting(reason) = &mut row.cancel else {
             return;
         };
-        row.armed.arm(&mut self.core, now, Timer::Cancelled, row.reliable, |slot| {
-            Tick::Client(id, slot)
-        });
+        let reason = reason.take();
+        row.cancel = Cancel::Sent;
+        row.armed.arm(
+            &mut self.core,
+            now,
+            Timer::Cancelled,
+            row.reliable,
+            |slot| Tick::Client(id, slot),
+        );
         let (flow, reliable, branch) = (row.flow, row.reliable, row.branch.to_vec());
-        let Some(cancel) = build::cancel(&row.request, reason.as_deref()) else { return };
+        let Some(cancel) = build::cancel(&row.request, reason.as_deref()) else {
+            return;
+        };
         // Without room for its row the CANCEL still goes out, once.
         let bytes = cancel.bytes().clone();
-        if self.insert_client(now, flow, reliable, cancel, branch, true).is_err() {
+        if self
+            .insert_client(now, flow, reliable, cancel, branch, true)
+            .is_err()
+        {
             self.core.send(flow, bytes);
         }
     }

@@ -49,7 +49,10 @@ pub(super) fn hop(message: &Message) -> Option<Hop> {
     let branch = via
         .branch()
         .filter(|b| b.len() > COOKIE.len())
-        .filter(|b| b.get(..COOKIE.len()).is_some_and(|c| c.eq_ignore_ascii_case(COOKIE)))
+        .filter(|b| {
+            b.get(..COOKIE.len())
+                .is_some_and(|c| c.eq_ignore_ascii_case(COOKIE))
+        })
         .map(SmallVec::from_slice);
     let mut sent_by: SmallVec<[u8; 64]> = SmallVec::new();
     sent_by.extend(via.sent_by().iter().map(u8::to_ascii_lowercase));

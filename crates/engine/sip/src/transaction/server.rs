@@ -37,9 +37,7 @@ pub(super) fn step(state: State, event: ServerEvent) -> Step<State> {
             Step::to(Completed, &[Act::Send, Act::Arm(Timer::J)])
         }
         (Proceeding | Completed, On::Request) => Step::to(state, &[Act::Resend]),
-        (Trying | Proceeding, On::Deadline) => {
-            Step::to(Terminated, &[Act::End(End::Unanswered)])
-        }
+        (Trying | Proceeding, On::Deadline) => Step::to(Terminated, &[Act::End(End::Unanswered)]),
         (Completed, On::Deadline) => Step::to(Terminated, &[Act::End(End::Done)]),
         (Terminated, _) => Step::to(Terminated, &[]),
         (_, On::FlowDown) => Step::to(Terminated, &[Act::End(End::FlowDown)]),
@@ -64,7 +62,12 @@ mod tests {
             (Trying, On::Failure, Completed, ANSWER),
             (Trying, On::Ack, Trying, &[]),
             (Trying, On::Retransmit, Trying, &[]),
-            (Trying, On::Deadline, Terminated, &[Act::End(End::Unanswered)]),
+            (
+                Trying,
+                On::Deadline,
+                Terminated,
+                &[Act::End(End::Unanswered)],
+            ),
             (Trying, On::FlowDown, Terminated, GONE),
             (Proceeding, On::Request, Proceeding, &[Act::Resend]),
             (Proceeding, On::Provisional, Proceeding, &[Act::Send]),
@@ -72,7 +75,12 @@ mod tests {
             (Proceeding, On::Failure, Completed, ANSWER),
             (Proceeding, On::Ack, Proceeding, &[]),
             (Proceeding, On::Retransmit, Proceeding, &[]),
-            (Proceeding, On::Deadline, Terminated, &[Act::End(End::Unanswered)]),
+            (
+                Proceeding,
+                On::Deadline,
+                Terminated,
+                &[Act::End(End::Unanswered)],
+            ),
             (Proceeding, On::FlowDown, Terminated, GONE),
             (Completed, On::Request, Completed, &[Act::Resend]),
             (Completed, On::Provisional, Completed, &[]),
@@ -84,7 +92,11 @@ mod tests {
             (Terminated, On::FlowDown, Terminated, &[]),
         ];
         for (state, event, next, acts) in table {
-            assert_eq!(step(state, event), Step::to(next, acts), "{state:?} {event:?}");
+            assert_eq!(
+                step(state, event),
+                Step::to(next, acts),
+                "{state:?} {event:?}"
+            );
         }
     }
 }

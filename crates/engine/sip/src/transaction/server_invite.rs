@@ -34,7 +34,11 @@ pub(super) enum State {
 /// What a new row does.
 pub(super) const START: Step<State> = Step::to(
     State::Proceeding,
-    &[Act::Deliver, Act::Arm(Timer::Trying), Act::Arm(Timer::Patience)],
+    &[
+        Act::Deliver,
+        Act::Arm(Timer::Trying),
+        Act::Arm(Timer::Patience),
+    ],
 );
 
 /// The next state, and what to do on the way.
@@ -53,7 +57,12 @@ pub(super) fn step(state: State, event: ServerEvent) -> Step<State> {
         }
         (Proceeding, On::Failure) => Step::to(
             Completed,
-            &[Act::Quiet, Act::Send, Act::Arm(Timer::G), Act::Arm(Timer::H)],
+            &[
+                Act::Quiet,
+                Act::Send,
+                Act::Arm(Timer::G),
+                Act::Arm(Timer::H),
+            ],
         ),
         (Proceeding, On::Deadline) => Step::to(Terminated, &[Act::End(End::Unanswered)]),
         (Accepted, On::Success) => Step::to(Accepted, &[Act::Send]),
@@ -81,8 +90,12 @@ mod tests {
         const GONE: &[Act] = &[Act::End(End::FlowDown)];
         const RING: &[Act] = &[Act::Quiet, Act::Send, Act::Arm(Timer::Patience)];
         const ACCEPT: &[Act] = &[Act::Quiet, Act::Send, Act::Arm(Timer::L)];
-        const REJECT: &[Act] =
-            &[Act::Quiet, Act::Send, Act::Arm(Timer::G), Act::Arm(Timer::H)];
+        const REJECT: &[Act] = &[
+            Act::Quiet,
+            Act::Send,
+            Act::Arm(Timer::G),
+            Act::Arm(Timer::H),
+        ];
         let table: [(State, On, State, &[Act]); 32] = [
             (Proceeding, On::Request, Proceeding, &[Act::Resend]),
             (Proceeding, On::Ack, Proceeding, &[]),
@@ -90,7 +103,12 @@ mod tests {
             (Proceeding, On::Success, Accepted, ACCEPT),
             (Proceeding, On::Failure, Completed, REJECT),
             (Proceeding, On::Retransmit, Proceeding, &[Act::Trying]),
-            (Proceeding, On::Deadline, Terminated, &[Act::End(End::Unanswered)]),
+            (
+                Proceeding,
+                On::Deadline,
+                Terminated,
+                &[Act::End(End::Unanswered)],
+            ),
             (Proceeding, On::FlowDown, Terminated, GONE),
             (Accepted, On::Request, Accepted, &[]),
             (Accepted, On::Ack, Accepted, &[Act::Deliver]),
@@ -101,11 +119,21 @@ mod tests {
             (Accepted, On::Deadline, Terminated, &[Act::End(End::Done)]),
             (Accepted, On::FlowDown, Terminated, GONE),
             (Completed, On::Request, Completed, &[Act::Resend]),
-            (Completed, On::Ack, Confirmed, &[Act::Quiet, Act::Arm(Timer::I)]),
+            (
+                Completed,
+                On::Ack,
+                Confirmed,
+                &[Act::Quiet, Act::Arm(Timer::I)],
+            ),
             (Completed, On::Provisional, Completed, &[]),
             (Completed, On::Success, Completed, &[]),
             (Completed, On::Failure, Completed, &[]),
-            (Completed, On::Retransmit, Completed, &[Act::Resend, Act::Arm(Timer::G)]),
+            (
+                Completed,
+                On::Retransmit,
+                Completed,
+                &[Act::Resend, Act::Arm(Timer::G)],
+            ),
             (Completed, On::Deadline, Terminated, &[Act::End(End::NoAck)]),
             (Completed, On::FlowDown, Terminated, GONE),
             (Confirmed, On::Request, Confirmed, &[]),
@@ -118,7 +146,11 @@ mod tests {
             (Terminated, On::FlowDown, Terminated, &[]),
         ];
         for (state, event, next, acts) in table {
-            assert_eq!(step(state, event), Step::to(next, acts), "{state:?} {event:?}");
+            assert_eq!(
+                step(state, event),
+                Step::to(next, acts),
+                "{state:?} {event:?}"
+            );
         }
     }
 }

@@ -5,9 +5,7 @@ use bytes::Bytes;
 
 use super::key::{self, Hop, Key};
 use super::machine::{Act, End, ServerEvent};
-use super::{
-    Armed, Ending, Event, ServerKey, Tick, Transactions, server, server_invite,
-};
+use super::{Armed, Ending, Event, ServerKey, Tick, Transactions, server, server_invite};
 use crate::{FlowId, Message, Method};
 
 /// The state of either machine.
@@ -54,8 +52,19 @@ impl Server {
 
 /// Methods that a CANCEL may meet (RFC 3261 §9.2: it names a request other than ACK and CANCEL).
 const CANCELLABLE: [&[u8]; 13] = [
-    b"INVITE", b"BYE", b"REGISTER", b"OPTIONS", b"SUBSCRIBE", b"NOTIFY", b"REFER", b"MESSAGE",
-    b"INFO", b"UPDATE", b"PRACK", b"PUBLISH", b"SERVICE",
+    b"INVITE",
+    b"BYE",
+    b"REGISTER",
+    b"OPTIONS",
+    b"SUBSCRIBE",
+    b"NOTIFY",
+    b"REFER",
+    b"MESSAGE",
+    b"INFO",
+    b"UPDATE",
+    b"PRACK",
+    b"PUBLISH",
+    b"SERVICE",
 ];
 
 impl Transactions {
@@ -66,7 +75,9 @@ impl Transactions {
         reliable: bool,
         request: Message,
     ) {
-        let Some(Hop { branch, sent_by }) = key::hop(&request) else { return };
+        let Some(Hop { branch, sent_by }) = key::hop(&request) else {
+            return;
+        };
         let Some(branch) = branch else {
             // An RFC 2543 peer: nothing of ours speaks it, and its matching rules are unsafe.
             return self.reply_without_state(flow, &request, 400, "Branch Without Magic Cookie");
@@ -80,7 +91,9 @@ impl Transactions {
 
     /// An ACK for a non-2xx has the INVITE's branch and ends here; any other is the user's.
     pub(super) fn receive_ack(&mut self, now: Now, flow: FlowId, ack: Message) {
-        let Some(Hop { branch, sent_by }) = key::hop(&ack) else { return };
+        let Some(Hop { branch, sent_by }) = key::hop(&ack) else {
+            return;
+        };
         if let Some(branch) = branch {
             let key = key::server_key(flow, &branch, &sent_by, b"INVITE");
             if let Some(id) = self.server_for(&key) {
@@ -101,18 +114,23 @@ impl Transactions {
         reliable: bool,
         cancel: Message,
     ) {
-        let Some(Hop { branch: Some(branch), sent_by }) = key::hop(&cancel) else { return };
+        let Some(Hop {
+            branch: Some(branch),
+            sent_by,
+        }) = key::hop(&cancel)
+        else {
+            return;
+        };
         let own = key::server_key(flow, &branch, &sent_by, b"CANCEL");
         if let Some(id) = self.server_for(&own) {
             return self.server_event(now, id, ServerEvent::Request, None);
         }
-        let target = CANCELLABLE.iter().find_map(|method| {
-            self.server_for(&key::server_key(flow, &branch, &sent_by, method))
-        });
+        let target = CANCELLABLE
+            .iter()
+            .find_map(|method| self.server_for(&key::server_key(flow, &branch, &sent_by, method)));
         let row = target.and_then(|id| self.servers.get(id));
-        let ringing = row.is_some_and(|row| {
-            row.state == State::Invite(server_invite::State::Proceeding)
-        });
+        let ringing =
+            row.is_some_and(|row| row.state == State::Invite(server_invite::State::Proceeding));
         let tag = row.and_then(|row| row.tag.clone()).map_or_else(
             || self.stateless_tag(&cancel),
             |tag| String::from_utf8_lossy(&tag).into_owned(),
@@ -127,7 +145,10 @@ impl Transactions {
             None => self.core.send(flow, answer.bytes().clone()),
         }
         if let Some(id) = target.filter(|_| ringing) {
-            self.core.tell(Event::Cancelled { key: ServerKey(id), cancel });
+            self.core.tell(Event::Cancelled {
+                key: ServerKey(id),
+                cancel,
+            });
         }
     }
 
@@ -148,7 +169,10 @@ impl Transactions {
             return None;
         }
         let (state, acts) = if request.method() == Method::Invite {
-            (State::Invite(server_invite::START.next), server_invite::START.acts)
+            (
+                State::Invite(server_invite::START.next),
+                server_invite::START.acts,
+            )
         } else {
             (State::Other(server::START.next), server::START.acts)
         };
@@ -173,7 +197,10 @@ impl Transactions {
 
     fn server_for(&self, key: &Key) -> Option<Id> {
         let id = *self.server_index.get(&self.secret.fingerprint(&[key]))?;
-        self.servers.get(id).filter(|row| *row.key == **key).map(|_| id)
+        self.servers
+            .get(id)
+            .filter(|row| *row.key == **key)
+            .map(|_| id)
     }
 
     pub(super) fn server_event(
@@ -183,13 +210,17 @@ impl Transactions {
         event: ServerEvent,
         message: Option<Message>,
     ) {
-        let Some(row) = self.servers.get_mut(id) else { return };
+        let Some(row) = self.servers.get_mut(id) else {
+            return;
+        };
         let acts = row.step(event);
         self.run_server(now, id, acts, message);
     }
 
     fn run_server(&mut self, now: Now, id: Id, acts: &[Act], message: Option<Message>) {
-        let Some(row) = self.servers.get_mut(id) else { return };
+        let Some(row) = self.servers.get_mut(id) else {
+            return;
+        };
         let core = &mut self.core;
         let (mut due, mut end) = (false, None);
         for act in acts {
@@ -211,11 +242,20 @@ impl Transactions {
                     core.send(row.flow, trying.bytes().clone());
                 }
                 Act::Deliver => {
-                    let Some(message) = message.clone().filter(|_| !row.hidden) else { continue };
+                    let Some(message) = message.clone().filter(|_| !row.hidden) else {
+                        continue;
+                    };
                     core.tell(if message.method() == Method::Ack {
-                        Event::Ack { flow: row.flow, message }
+                        Event::Ack {
+                            flow: row.flow,
+                            message,
+                        }
                     } else {
-                        Event::Request { key: ServerKey(id), flow: row.flow, message }
+                        Event::Request {
+                            key: ServerKey(id),
+                            flow: row.flow,
+                            message,
+                        }
                     });
                 }
                 Act::Arm(timer) => {
@@ -236,7 +276,9 @@ impl Transactions {
     }
 
     fn drop_server(&mut self, id: Id, why: End) {
-        let Some(mut row) = self.servers.remove(id) else { return };
+        let Some(mut row) = self.servers.remove(id) else {
+            return;
+        };
         row.armed.clear(&mut self.core);
         if self.server_index.get(&row.fingerprint) == Some(&id) {
             self.server_index.remove(&row.fingerprint);
@@ -248,14 +290,22 @@ impl Transactions {
                 End::Unanswered => Ending::Unanswered,
                 End::FlowDown => Ending::FlowDown,
             };
-            self.core.tell(Event::Ended { key: ServerKey(id), ending });
+            self.core.tell(Event::Ended {
+                key: ServerKey(id),
+                ending,
+            });
         }
     }
 
     /// A tag that follows from the request, so that the ACK for a stateless answer is known.
     fn stateless_tag(&self, request: &Message) -> String {
-        let branch = key::hop(request).and_then(|hop| hop.branch).unwrap_or_default();
-        format!("{:016x}", self.secret.fingerprint(&[&branch, request.call_id()]))
+        let branch = key::hop(request)
+            .and_then(|hop| hop.branch)
+            .unwrap_or_default();
+        format!(
+            "{:016x}",
+            self.secret.fingerprint(&[&branch, request.call_id()])
+        )
     }
 
     fn reply_without_state(&mut self, flow: FlowId, request: &Message, status: u16, text: &str) {

@@ -14,7 +14,11 @@ const HERE: FlowId = Id::new(1, 0);
 const THERE: FlowId = Id::new(2, 0);
 
 pub(crate) fn message(text: &str) -> Message {
-    Message::parse(Bytes::from(text.replace('\n', "\r\n")), &crate::Limits::default()).unwrap()
+    Message::parse(
+        Bytes::from(text.replace('\n', "\r\n")),
+        &crate::Limits::default(),
+    )
+    .unwrap()
 }
 
 pub(crate) fn request(method: &str, branch: &str) -> Message {
@@ -50,7 +54,10 @@ impl Bench {
     }
 
     fn with(limits: Limits) -> Self {
-        Bench { now: Now::default(), layer: Transactions::new(Rng::from_number(1), limits) }
+        Bench {
+            now: Now::default(),
+            layer: Transactions::new(Rng::from_number(1), limits),
+        }
     }
 
     fn outputs(&mut self) -> Vec<Output> {
@@ -80,7 +87,9 @@ impl Bench {
     }
 
     fn open(&mut self, reliable: bool, message: &Message) -> ClientKey {
-        self.layer.request(self.now, THERE, reliable, message, &via()).unwrap()
+        self.layer
+            .request(self.now, THERE, reliable, message, &via())
+            .unwrap()
     }
 
     /// The server key of the request just delivered.
@@ -95,7 +104,8 @@ impl Bench {
 
     fn answer(&mut self, key: ServerKey, status: u16) -> Vec<String> {
         let request = self.layer.server_request(key).unwrap().clone();
-        self.layer.respond(self.now, key, request.reply(status, "Any", "b1").build());
+        self.layer
+            .respond(self.now, key, request.reply(status, "Any", "b1").build());
         self.story()
     }
 }
@@ -112,7 +122,10 @@ fn describe(output: &Output) -> String {
         }
         Output::Event(event) => match event {
             Event::Request { message, .. } => {
-                format!("request {}", String::from_utf8_lossy(message.method_bytes()))
+                format!(
+                    "request {}",
+                    String::from_utf8_lossy(message.method_bytes())
+                )
             }
             Event::Ack { .. } => "ack".into(),
             Event::Cancelled { .. } => "cancelled".into(),
@@ -127,7 +140,12 @@ fn describe(output: &Output) -> String {
 
 /// The response a peer gives to the request of ours that `key` names.
 fn reply(bench: &Bench, key: ClientKey, status: u16) -> Message {
-    bench.layer.client_request(key).unwrap().reply(status, "Any", "b1").build()
+    bench
+        .layer
+        .client_request(key)
+        .unwrap()
+        .reply(status, "Any", "b1")
+        .build()
 }
 
 #[test]
@@ -172,10 +190,15 @@ fn rejected_invite_is_acknowledged_hop_by_hop_and_retransmissions_absorbed() {
     let sent = bench.layer.client_request(key).unwrap().clone();
     bench.layer.receive(bench.now, HERE, false, busy.clone());
     let outputs = bench.outputs();
-    let Some(Output::Send { bytes, flow: THERE }) = outputs.first() else { panic!() };
+    let Some(Output::Send { bytes, flow: THERE }) = outputs.first() else {
+        panic!()
+    };
     let ack = Message::parse(bytes.clone(), &crate::Limits::default()).unwrap();
     assert_eq!(ack.method(), Method::Ack);
-    assert_eq!(ack.top_via().unwrap().branch(), sent.top_via().unwrap().branch());
+    assert_eq!(
+        ack.top_via().unwrap().branch(),
+        sent.top_via().unwrap().branch()
+    );
     assert_eq!(ack.vias().count(), 1);
     assert_eq!(ack.to().unwrap().tag(), Some(&b"b1"[..]));
     assert_eq!(ack.cseq().unwrap().number, 7);
@@ -275,11 +298,18 @@ fn cancel_is_answered_and_surfaces_once_while_the_invite_rings() {
     let mut bench = Bench::new();
     let key = bench.serve(true, request("INVITE", "z9hG4bKx"));
     bench.answer(key, 180);
-    bench.layer.receive(bench.now, HERE, true, request("CANCEL", "z9hG4bKx"));
+    bench
+        .layer
+        .receive(bench.now, HERE, true, request("CANCEL", "z9hG4bKx"));
     let outputs = bench.outputs();
-    let Some(Output::Send { bytes, .. }) = outputs.first() else { panic!("{outputs:?}") };
+    let Some(Output::Send { bytes, .. }) = outputs.first() else {
+        panic!("{outputs:?}")
+    };
     let ok = Message::parse(bytes.clone(), &crate::Limits::default()).unwrap();
-    assert_eq!((ok.status(), ok.to().unwrap().tag()), (200, Some(&b"b1"[..])));
+    assert_eq!(
+        (ok.status(), ok.to().unwrap().tag()),
+        (200, Some(&b"b1"[..]))
+    );
     assert_eq!(describe(&outputs[1]), "cancelled");
     assert_eq!(bench.answer(key, 487), ["487"]);
     assert_eq!(bench.take(true, request("CANCEL", "z9hG4bKx")), ["200"]);
@@ -298,16 +328,26 @@ fn client_cancel_waits_for_a_provisional_and_bounds_the_wait_after() {
     let mut bench = Bench::new();
     let key = bench.open(true, &request("INVITE", "z9hG4bKx"));
     bench.outputs();
-    bench.layer.cancel_because(bench.now, key, Some(b"SIP;cause=200"));
+    bench
+        .layer
+        .cancel_because(bench.now, key, Some(b"SIP;cause=200"));
     assert_eq!(bench.story(), [""; 0]);
     let ringing = reply(&bench, key, 180);
     bench.layer.receive(bench.now, HERE, true, ringing.clone());
     let outputs = bench.outputs();
-    assert_eq!(outputs.iter().map(describe).collect::<Vec<_>>(), ["response 180", "CANCEL"]);
-    let Output::Send { bytes, .. } = &outputs[1] else { panic!() };
+    assert_eq!(
+        outputs.iter().map(describe).collect::<Vec<_>>(),
+        ["response 180", "CANCEL"]
+    );
+    let Output::Send { bytes, .. } = &outputs[1] else {
+        panic!()
+    };
     let cancel = Message::parse(bytes.clone(), &crate::Limits::default()).unwrap();
     let sent = bench.layer.client_request(key).unwrap();
-    assert_eq!(cancel.top_via().unwrap().branch(), sent.top_via().unwrap().branch());
+    assert_eq!(
+        cancel.top_via().unwrap().branch(),
+        sent.top_via().unwrap().branch()
+    );
     assert_eq!(cancel.header(Name::Reason), Some(&b"SIP;cause=200"[..]));
     bench.layer.cancel(bench.now, key);
     let ok = cancel.reply(200, "OK", "b1").build();
@@ -315,6 +355,16 @@ fn client_cancel_waits_for_a_provisional_and_bounds_the_wait_after() {
     assert_eq!(bench.take(true, ringing), ["response 180"]);
     assert_eq!(bench.wait(32_000), ["failed Timeout", "closed"]);
     assert_eq!(bench.layer.counts().timers, 0);
+}
+
+#[test]
+fn client_cancel_of_a_ringing_invite_goes_out_at_once() {
+    let mut bench = Bench::new();
+    let key = bench.open(true, &request("INVITE", "z9hG4bKx"));
+    let ringing = reply(&bench, key, 180);
+    bench.take(true, ringing);
+    bench.layer.cancel(bench.now, key);
+    assert_eq!(bench.story(), ["CANCEL"]);
 }
 
 #[test]
@@ -331,9 +381,13 @@ fn client_cancel_after_the_final_response_does_nothing() {
 fn the_same_ids_from_another_flow_are_another_transaction() {
     let mut bench = Bench::new();
     bench.serve(true, request("INVITE", "z9hG4bKx"));
-    bench.layer.receive(bench.now, THERE, true, request("CANCEL", "z9hG4bKx"));
+    bench
+        .layer
+        .receive(bench.now, THERE, true, request("CANCEL", "z9hG4bKx"));
     assert_eq!(bench.story(), ["481"]);
-    bench.layer.receive(bench.now, THERE, true, request("INVITE", "z9hG4bKx"));
+    bench
+        .layer
+        .receive(bench.now, THERE, true, request("INVITE", "z9hG4bKx"));
     assert_eq!(bench.story(), ["request INVITE"]);
 }
 
@@ -355,7 +409,9 @@ fn a_branch_without_cookie_is_refused_and_its_ack_ends_here() {
     let old = request("INVITE", "1");
     bench.layer.receive(bench.now, HERE, true, old.clone());
     let outputs = bench.outputs();
-    let [Output::Send { bytes, .. }] = outputs.as_slice() else { panic!("{outputs:?}") };
+    let [Output::Send { bytes, .. }] = outputs.as_slice() else {
+        panic!("{outputs:?}")
+    };
     let bad = Message::parse(bytes.clone(), &crate::Limits::default()).unwrap();
     assert_eq!(bad.status(), 400);
     let mut ack = request("ACK", "1").edit().finish();
@@ -369,11 +425,18 @@ fn a_branch_without_cookie_is_refused_and_its_ack_ends_here() {
 
 #[test]
 fn a_full_table_answers_503_without_state_and_knows_the_ack() {
-    let mut bench = Bench::with(Limits { servers: 1, ..Limits::default() });
+    let mut bench = Bench::with(Limits {
+        servers: 1,
+        ..Limits::default()
+    });
     bench.serve(true, request("INVITE", "z9hG4bKx"));
-    bench.layer.receive(bench.now, HERE, true, request("INVITE", "z9hG4bKy"));
+    bench
+        .layer
+        .receive(bench.now, HERE, true, request("INVITE", "z9hG4bKy"));
     let outputs = bench.outputs();
-    let [Output::Send { bytes, .. }] = outputs.as_slice() else { panic!("{outputs:?}") };
+    let [Output::Send { bytes, .. }] = outputs.as_slice() else {
+        panic!("{outputs:?}")
+    };
     let busy = Message::parse(bytes.clone(), &crate::Limits::default()).unwrap();
     assert_eq!(busy.status(), 503);
     assert!(busy.header(Name::RetryAfter).is_some());
@@ -387,12 +450,18 @@ fn a_full_table_answers_503_without_state_and_knows_the_ack() {
 
 #[test]
 fn a_full_client_table_is_a_typed_outcome() {
-    let mut bench = Bench::with(Limits { clients: 1, ..Limits::default() });
+    let mut bench = Bench::with(Limits {
+        clients: 1,
+        ..Limits::default()
+    });
     bench.open(true, &request("INVITE", "z9hG4bKx"));
-    let second =
-        bench.layer.request(bench.now, THERE, true, &request("BYE", "z9hG4bKy"), &via());
+    let second = bench
+        .layer
+        .request(bench.now, THERE, true, &request("BYE", "z9hG4bKy"), &via());
     assert_eq!(second, Err(RequestError::Full));
-    let ack = bench.layer.request(bench.now, THERE, true, &request("ACK", "z9hG4bKy"), &via());
+    let ack = bench
+        .layer
+        .request(bench.now, THERE, true, &request("ACK", "z9hG4bKy"), &via());
     assert_eq!(ack, Err(RequestError::NotARequest));
 }
 
@@ -424,7 +493,10 @@ fn a_silent_user_does_not_keep_an_invite_for_ever() {
 #[test]
 fn received_and_rport_are_written_into_the_top_via() {
     let from = "192.0.2.9:4444".parse().unwrap();
-    let stamped = received(&request("OPTIONS", "z9hG4bKx;rport;received=10.0.0.1"), from);
+    let stamped = received(
+        &request("OPTIONS", "z9hG4bKx;rport;received=10.0.0.1"),
+        from,
+    );
     assert_eq!(
         stamped.values(Name::Via).next().unwrap(),
         b"SIP/2.0/TLS client.example.test:5061;branch=z9hG4bKx;received=192.0.2.9;rport=4444"

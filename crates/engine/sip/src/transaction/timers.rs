@@ -71,13 +71,18 @@ pub(super) enum Timer {
 impl Timer {
     /// Whether it fires more than once, in the slot of its own.
     pub(super) fn retransmits(self) -> bool {
-        matches!(self, Timer::A | Timer::E | Timer::E2 | Timer::G | Timer::Trying)
+        matches!(
+            self,
+            Timer::A | Timer::E | Timer::E2 | Timer::G | Timer::Trying
+        )
     }
 
     /// Its length when armed for the `round`th time in a row (from 0); `None` if it is not used
     /// on such a flow.
     pub(super) fn length(self, times: &Times, reliable: bool, round: u32) -> Option<Duration> {
-        let doubled = times.t1.saturating_mul(1u32.checked_shl(round).unwrap_or(u32::MAX));
+        let doubled = times
+            .t1
+            .saturating_mul(1u32.checked_shl(round).unwrap_or(u32::MAX));
         let wait = |unreliable| Some(if reliable { Duration::ZERO } else { unreliable });
         match self {
             Timer::A | Timer::E | Timer::E2 | Timer::G if reliable => None,
@@ -128,7 +133,11 @@ mod tests {
             (Timer::M, false, 0, ms(32_000)),
         ];
         for (timer, reliable, round, expected) in table {
-            assert_eq!(timer.length(&times, reliable, round), expected, "{timer:?} {reliable}");
+            assert_eq!(
+                timer.length(&times, reliable, round),
+                expected,
+                "{timer:?} {reliable}"
+            );
         }
     }
 }

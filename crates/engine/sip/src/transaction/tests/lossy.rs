@@ -26,12 +26,26 @@ struct Weather {
     delay_ms: u64,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a few, in a test")]
 enum Due {
-    Deliver { to: usize, bytes: Bytes },
-    Answer { key: ServerKey, status: u16 },
+    Deliver {
+        to: usize,
+        bytes: Bytes,
+    },
+    Answer {
+        key: ServerKey,
+        status: u16,
+    },
     /// The server's user sends its 2xx again unless the ACK has come.
-    Again { call: Vec<u8>, key: ServerKey, ok: Message, wait: Duration },
-    Cancel { key: ClientKey },
+    Again {
+        call: Vec<u8>,
+        key: ServerKey,
+        ok: Message,
+        wait: Duration,
+    },
+    Cancel {
+        key: ClientKey,
+    },
 }
 
 #[derive(Default)]
@@ -58,8 +72,14 @@ struct World {
 
 impl World {
     fn new(weather: Weather) -> Self {
-        let times = Times { patience: PATIENCE, ..Times::default() };
-        let limits = Limits { times, ..Limits::default() };
+        let times = Times {
+            patience: PATIENCE,
+            ..Times::default()
+        };
+        let limits = Limits {
+            times,
+            ..Limits::default()
+        };
         let node = |n| Transactions::new(Rng::from_number(weather.seed ^ n), limits);
         World {
             weather,
@@ -78,7 +98,8 @@ impl World {
 
     fn later(&mut self, wait: Duration, what: Due) {
         self.sequence += 1;
-        self.due.insert((self.now.instant + wait, self.sequence), what);
+        self.due
+            .insert((self.now.instant + wait, self.sequence), what);
     }
 
     fn chance(&mut self, percent: u64) -> bool {
@@ -99,24 +120,43 @@ impl World {
             } else {
                 1 + self.rng.below(self.weather.delay_ms)
             };
-            let what = Due::Deliver { to: 1 - from, bytes: bytes.clone() };
+            let what = Due::Deliver {
+                to: 1 - from,
+                bytes: bytes.clone(),
+            };
             self.later(Duration::from_millis(delay), what);
         }
     }
 
     fn send(&mut self, n: usize) {
-        let method = if n.is_multiple_of(2) { "INVITE" } else { "MESSAGE" };
+        let method = if n.is_multiple_of(2) {
+            "INVITE"
+        } else {
+            "MESSAGE"
+        };
         let text = format!(
             "{method} sip:bob@example.test SIP/2.0\nMax-Forwards: 70\n\
              From: <sip:a@example.test>;tag=a{n}\nTo: <sip:bob@example.test>\n\
              Call-ID: call-{n}\nCSeq: 1 {method}\nContact: <sip:a@192.0.2.1>\n\
              Content-Length: 0\n\n"
         );
-        let text = text.replacen("SIP/2.0\n", "SIP/2.0\nVia: SIP/2.0/UDP u;branch=z9hG4bKu\n", 1);
+        let text = text.replacen(
+            "SIP/2.0\n",
+            "SIP/2.0\nVia: SIP/2.0/UDP u;branch=z9hG4bKu\n",
+            1,
+        );
         let request = message(&text);
         let reliable = self.weather.reliable;
-        let key = self.nodes[0].request(self.now, WIRE, reliable, &request, &via()).unwrap();
-        self.fates.insert(key, Fate { born: self.now.instant, ..Fate::default() });
+        let key = self.nodes[0]
+            .request(self.now, WIRE, reliable, &request, &via())
+            .unwrap();
+        self.fates.insert(
+            key,
+            Fate {
+                born: self.now.instant,
+                ..Fate::default()
+            },
+        );
         if method == "INVITE" && self.chance(20) {
             let wait = Duration::from_millis(self.rng.below(4_000));
             self.later(wait, Due::Cancel { key });
@@ -200,23 +240,39 @@ impl World {
     }
 
     fn answer(&mut self, key: ServerKey, status: u16) {
-        let Some(request) = self.nodes[1].server_request(key).cloned() else { return };
+        let Some(request) = self.nodes[1].server_request(key).cloned() else {
+            return;
+        };
         let response = request.reply(status, "Any", "b1").build();
         self.nodes[1].respond(self.now, key, response.clone());
         let call = request.call_id().to_vec();
         if status == 200 && request.method() == Method::Invite && !self.acked.contains_key(&call) {
             self.acked.insert(call.clone(), false);
             let wait = Duration::from_millis(500);
-            self.later(wait, Due::Again { call, key, ok: response, wait });
+            self.later(
+                wait,
+                Due::Again {
+                    call,
+                    key,
+                    ok: response,
+                    wait,
+                },
+            );
         }
     }
 
     fn run(&mut self) {
         loop {
             self.drain();
-            let timers = self.nodes.iter().filter_map(Transactions::poll_timeout).min();
+            let timers = self
+                .nodes
+                .iter()
+                .filter_map(Transactions::poll_timeout)
+                .min();
             let due = self.due.keys().next().map(|(at, _)| *at);
-            let Some(at) = [timers, due].into_iter().flatten().min() else { break };
+            let Some(at) = [timers, due].into_iter().flatten().min() else {
+                break;
+            };
             self.now = self.now.plus(at - self.now.instant);
             for node in &mut self.nodes {
                 node.handle_timeout(self.now);
@@ -238,10 +294,23 @@ impl World {
             }
             Due::Answer { key, status } => self.answer(key, status),
             Due::Cancel { key } => self.nodes[0].cancel(self.now, key),
-            Due::Again { call, key, ok, wait } => {
+            Due::Again {
+                call,
+                key,
+                ok,
+                wait,
+            } => {
                 if self.acked.get(&call) == Some(&false) && wait < Duration::from_secs(20) {
                     self.nodes[1].respond(self.now, key, ok.clone());
-                    self.later(wait * 2, Due::Again { call, key, ok, wait: wait * 2 });
+                    self.later(
+                        wait * 2,
+                        Due::Again {
+                            call,
+                            key,
+                            ok,
+                            wait: wait * 2,
+                        },
+                    );
                 }
             }
         }
@@ -260,11 +329,19 @@ fn holds(weather: Weather) {
         assert!(fate.closed, "{key:?} never closed");
     }
     for (call, times) in &world.requests {
-        assert_eq!(*times, 1, "{} delivered twice", String::from_utf8_lossy(call));
+        assert_eq!(
+            *times,
+            1,
+            "{} delivered twice",
+            String::from_utf8_lossy(call)
+        );
     }
     for node in &world.nodes {
         let counts = node.counts();
-        assert_eq!((counts.clients, counts.servers, counts.timers, counts.lost), (0, 0, 0, 0));
+        assert_eq!(
+            (counts.clients, counts.servers, counts.timers, counts.lost),
+            (0, 0, 0, 0)
+        );
         assert!(node.client_index.is_empty() && node.server_index.is_empty());
     }
     assert_eq!(world.server_ended, world.requests.len());
@@ -290,6 +367,12 @@ proptest! {
 
 #[test]
 fn a_dead_network_fails_every_request_and_leaves_nothing() {
-    let weather = Weather { seed: 3, reliable: false, loss: 100, twice: 0, delay_ms: 1 };
+    let weather = Weather {
+        seed: 3,
+        reliable: false,
+        loss: 100,
+        twice: 0,
+        delay_ms: 1,
+    };
     holds(weather);
 }
