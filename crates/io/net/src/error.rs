@@ -88,6 +88,9 @@ pub enum Error {
     /// No connection to the peer is up.
     #[error("no connection to the peer is up")]
     LaneDown,
+    /// Every connection to the peer carries as many streams as it may.
+    #[error("all connections to the peer are full")]
+    LaneFull,
     /// The connection to the peer broke, or the peer refused the stream.
     #[error("the peer's connection failed: {0}")]
     Lane(#[source] hyper::Error),

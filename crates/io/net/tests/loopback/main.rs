@@ -4,4 +4,6 @@
 
 mod certificates;
 mod dns;
+mod lane;
+mod ssh;
 mod tls;
