@@ -4,6 +4,7 @@
 
 mod certificates;
 mod dns;
+mod http;
 mod lane;
 mod ssh;
 mod tls;

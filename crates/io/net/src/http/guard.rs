@@ -1,0 +1,275 @@
+//! A client's HTTP/1 connection as the HTTP library sees it: strict framing, limits on time.
+//!
+//! Time: a request's head within [`Times::head`] of its first byte, the next request within
+//! [`Times::idle`], a response taken without a pause of [`Times::stall`]. How fast a body comes is
+//! the body's own affair ([`super::paced`]).
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::framing::{Framing, Violation};
+
+/// Limits on a client's connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// From a head's first byte to its last. Default 10 s.
+    pub head: Duration,
+    /// From one request to the next. Default 30 s.
+    pub idle: Duration,
+    /// How long a client may leave a response untaken. Default 60 s.
+    pub stall: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Times {
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            stall: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What the guard, the service and the connection's task share.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// Requests whose response has not been handed over in full.
+    busy: AtomicUsize,
+    /// The reader that waits for them.
+    reader: Mutex<Option<Waker>>,
+    /// What the client did, if it did.
+    violation: Mutex<Option<(Violation, bool)>>,
+}
+
+impl Watch {
+    /// Whether a response is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire) > 0
+    }
+
+    /// A request has begun.
+    pub(super) fn begin(&self) {
+        self.busy.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Its response is over.
+    pub(super) fn end(&self) {
+        self.busy.fetch_sub(1, Ordering::AcqRel);
+        let reader = self
+            .reader
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    fn wake_at_end(&self, cx: &Context<'_>) {
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        *reader = Some(cx.waker().clone());
+    }
+
+    /// The violation, and whether a response may still be written for it.
+    pub(super) fn violation(&self) -> Option<(Violation, bool)> {
+        *self
+            .violation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The stream with the rules around it.
+pub(super) struct Guard<S> {
+    stream: S,
+    framing: Framing,
+    checked: Vec<u8>,
+    given: usize,
+    read: Box<[u8]>,
+    watch: Arc<Watch>,
+    times: Times,
+    reading: Timer,
+    writing: Timer,
+    written_since_head: bool,
+}
+
+#[derive(Default)]
+struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    fn stop(&mut self) {
+        self.0 = None;
+    }
+
+    fn start(&mut self, after: Duration) {
+        if self.0.is_none() {
+            self.0 = Some(Box::pin(sleep_until(Instant::now() + after)));
+        }
+    }
+
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        self.0
+            .as_mut()
+            .is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready())
+    }
+}
+
+impl<S> Guard<S> {
+    pub(super) fn new(stream: S, times: Times, watch: Arc<Watch>) -> Self {
+        Guard {
+            stream,
+            framing: Framing::default(),
+            checked: Vec::new(),
+            given: 0,
+            read: vec![0; 16 * 1024].into(),
+            watch,
+            times,
+            reading: Timer::default(),
+            writing: Timer::default(),
+            written_since_head: false,
+        }
+    }
+
+    pub(super) fn into_inner(self) -> S {
+        self.stream
+    }
+
+    fn refuse(&mut self, violation: Violation) -> io::Error {
+        let answerable = self.framing.in_head() || !self.written_since_head;
+        let mut place = self
+            .watch
+            .violation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        place.get_or_insert((violation, answerable));
+        io::Error::new(io::ErrorKind::InvalidData, violation.cause)
+    }
+
+    /// Starts or checks the clock that runs while nothing comes.
+    fn waiting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let idle = self.framing.between_requests();
+        if !self.framing.in_head() || (idle && self.watch.is_busy()) {
+            self.watch.wake_at_end(cx);
+            self.reading.stop();
+            return Poll::Pending;
+        }
+        self.reading.start(if idle {
+            self.times.idle
+        } else {
+            self.times.head
+        });
+        if !self.reading.is_over(cx) {
+            return Poll::Pending;
+        }
+        if idle {
+            // As if the client had gone: no response is due.
+            return Poll::Ready(Ok(()));
+        }
+        let slow = Violation {
+            status: 408,
+            cause: "the head took too long",
+        };
+        Poll::Ready(Err(self.refuse(slow)))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            let ready_bytes = this.checked.get(this.given..).unwrap_or_default();
+            if !ready_bytes.is_empty() {
+                let n = ready_bytes.len().min(buf.remaining());
+                buf.put_slice(ready_bytes.get(..n).unwrap_or_default());
+                this.given += n;
+                return Poll::Ready(Ok(()));
+            }
+            this.checked.clear();
+            this.given = 0;
+            if let Some((violation, _)) = this.watch.violation() {
+                // The response to the request before it goes out first.
+                if this.framing.in_head() && this.watch.is_busy() {
+                    this.watch.wake_at_end(cx);
+                    return Poll::Pending;
+                }
+                return Poll::Ready(Err(this.refuse(violation)));
+            }
+            let mut fresh = ReadBuf::new(&mut this.read);
+            match Pin::new(&mut this.stream).poll_read(cx, &mut fresh) {
+                Poll::Pending => return this.waiting(cx),
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                Poll::Ready(Ok(())) => {}
+            }
+            let n = fresh.filled().len();
+            if n == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            let began = this.framing.between_requests();
+            let fed = this.read.get(..n).unwrap_or_default();
+            match this.framing.feed(fed, &mut this.checked) {
+                Ok(head_done) => {
+                    if head_done {
+                        this.written_since_head = false;
+                    }
+                    // The clock of a head runs from its first byte, not from its last.
+                    if began || head_done {
+                        this.reading.stop();
+                    }
+                }
+                // What was whole before the fault is served first.
+                Err(violation) => drop(this.refuse(violation)),
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Guard<S> {
+    fn stalled<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        done: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if done.is_ready() {
+            self.writing.stop();
+            return done;
+        }
+        self.writing.start(self.times.stall);
+        if self.writing.is_over(cx) {
+            let why = "the client does not take its response";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)));
+        }
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.written_since_head = true;
+        let done = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.stalled(cx, done)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let done = Pin::new(&mut self.stream).poll_flush(cx);
+        self.stalled(cx, done)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(ready!(Pin::new(&mut self.stream).poll_shutdown(cx)))
+    }
+}

@@ -1,0 +1,241 @@
+//! Requests to inside servers, HTTP/1.1 over kept connections.
+//!
+//! The caller resolved the name and judged the address; exactly that address is dialled. Nothing
+//! is redirected, nothing is tried twice once the server may have seen it. Bounds: 5 s to connect,
+//! 10 s for TLS, 30 s to a response's head, 30 s between pieces of its body, 64 KiB of header,
+//! [`IDLE_EACH_MAX`] idle connections a server and [`IDLE_MAX`] in all, kept for 15 s.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::{Method, Request, Response};
+use http_body::Body as _;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{Body, Pace, paced};
+use crate::{Error, socket, tls};
+
+/// Idle connections kept for one server.
+pub const IDLE_EACH_MAX: usize = 8;
+
+/// Idle connections kept in all.
+pub const IDLE_MAX: usize = 512;
+
+const CONNECT: Duration = Duration::from_secs(5);
+const HANDSHAKE: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(15);
+
+/// How an inside server's body must come: pauses of 30 s, any size.
+const PACE: Pace = Pace {
+    idle: Duration::from_secs(30),
+    bytes_per_s: 1,
+    grace: Duration::from_secs(300),
+    bytes_max: u64::MAX,
+};
+
+/// Where a request goes.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The address to dial, resolved and judged.
+    pub address: SocketAddr,
+    /// How TLS is spoken, if it is.
+    pub tls: Option<TargetTls>,
+}
+
+/// How TLS is spoken with a server.
+#[derive(Clone, Debug)]
+pub struct TargetTls {
+    /// The name in SNI and, if it is checked, in the certificate.
+    pub name: String,
+    /// From [`tls::inside_client`], without ALPN or with `http/1.1`.
+    pub config: Arc<rustls::ClientConfig>,
+}
+
+/// A server's kept connections are its own: same address, same name, same TLS configuration.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    address: SocketAddr,
+    tls: Option<(String, usize)>,
+}
+
+impl Key {
+    fn of(target: &Target) -> Self {
+        let tls = target.tls.as_ref();
+        // The configuration's address tells apart checked from unchecked, and old trust from new;
+        // a kept connection holds its configuration, so no address is used twice meanwhile.
+        let tls = tls.map(|t| (t.name.clone(), Arc::as_ptr(&t.config) as usize));
+        Key {
+            address: target.address,
+            tls,
+        }
+    }
+}
+
+/// Sends requests inside; cheap to clone, connections are shared among clones.
+#[derive(Clone, Default)]
+pub struct Inside {
+    idle: Arc<Mutex<Idle>>,
+}
+
+#[derive(Default)]
+struct Idle {
+    by_server: HashMap<Key, Vec<Kept>>,
+    count: usize,
+}
+
+struct Kept {
+    sender: SendRequest<Body>,
+    since: Instant,
+    _config: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl Inside {
+    /// Sends `request`, whose URI is a path, with whatever `Host` it carries.
+    ///
+    /// # Errors
+    /// [`Error::Connect`], [`Error::Handshake`], [`Error::Timeout`], [`Error::Http`].
+    pub async fn send(
+        &self,
+        target: &Target,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Error> {
+        match tokio::time::timeout(ANSWER, self.send_in_time(target, request)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Timeout {
+                what: "the inside server's answer",
+                seconds: ANSWER.as_secs(),
+            }),
+        }
+    }
+
+    async fn send_in_time(
+        &self,
+        target: &Target,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, Error> {
+        let key = Key::of(target);
+        // A kept connection may die while we write: what never left may go again, and so may a
+        // GET or HEAD without body that got no answer (RFC 9110 §9.2.2).
+        while let Some(mut sender) = self.take(&key) {
+            let spare = spare(&request);
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok(self.deliver(target, key, sender, response)),
+                Err(mut e) => match (e.take_message(), spare) {
+                    (Some(unsent), _) => request = unsent,
+                    (None, Some(again)) => request = again,
+                    (None, None) => return Err(Error::Http(e.into_error())),
+                },
+            }
+        }
+        let mut sender = self.dial(target).await?;
+        let response = sender.send_request(request).await.map_err(Error::Http)?;
+        Ok(self.deliver(target, key, sender, response))
+    }
+
+    async fn dial(&self, target: &Target) -> Result<SendRequest<Body>, Error> {
+        let stream = socket::connect(target.address, None, CONNECT).await?;
+        match &target.tls {
+            None => handshake(stream).await,
+            Some(t) => {
+                let stream = tls::connect(t.config.clone(), &t.name, stream, HANDSHAKE).await?;
+                handshake(stream).await
+            }
+        }
+    }
+
+    fn deliver(
+        &self,
+        target: &Target,
+        key: Key,
+        mut sender: SendRequest<Body>,
+        response: Response<hyper::body::Incoming>,
+    ) -> Response<Body> {
+        let (pool, config) = (self.clone(), target.tls.as_ref().map(|t| t.config.clone()));
+        // Ends with the response's body, or with the connection.
+        tokio::spawn(async move {
+            if sender.ready().await.is_ok() {
+                pool.keep(
+                    key,
+                    Kept {
+                        sender,
+                        since: Instant::now(),
+                        _config: config,
+                    },
+                );
+            }
+        });
+        response.map(|body| paced(body, PACE))
+    }
+
+    fn take(&self, key: &Key) -> Option<SendRequest<Body>> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = &mut *idle;
+        let kept = idle.by_server.get_mut(key)?;
+        let mut found = None;
+        while let Some(one) = kept.pop() {
+            idle.count -= 1;
+            if one.sender.is_ready() && one.since.elapsed() < IDLE {
+                found = Some(one.sender);
+                break;
+            }
+        }
+        if kept.is_empty() {
+            idle.by_server.remove(key);
+        }
+        found
+    }
+
+    fn keep(&self, key: Key, one: Kept) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.count >= IDLE_MAX {
+            idle.by_server.retain(|_, kept| {
+                kept.retain(|k| k.since.elapsed() < IDLE && k.sender.is_ready());
+                !kept.is_empty()
+            });
+            idle.count = idle.by_server.values().map(Vec::len).sum();
+        }
+        if idle.count >= IDLE_MAX {
+            return;
+        }
+        let kept = idle.by_server.entry(key).or_default();
+        let before = kept.len();
+        kept.retain(|k| k.since.elapsed() < IDLE && k.sender.is_ready());
+        if kept.len() < IDLE_EACH_MAX {
+            kept.push(one);
+        }
+        let after = kept.len();
+        idle.count = idle.count + after - before;
+    }
+}
+
+async fn handshake<S>(stream: S) -> Result<SendRequest<Body>, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::Builder::new()
+        .max_headers(200)
+        .max_buf_size(64 * 1024)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(Error::Http)?;
+    // Ends when its sender is dropped or the server closes; its faults reach the sender.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+/// A copy to send again, where that is safe.
+fn spare(request: &Request<Body>) -> Option<Request<Body>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut again = Request::new(super::empty());
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.headers_mut() = request.headers().clone();
+    Some(again)
+}

@@ -1,0 +1,370 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use net::http::front::{self, Ended, Limits, Times};
+use net::http::inside::{Inside, Target, TargetTls};
+use net::http::{Body, BodyFault, Pace, empty, full};
+use net::{Error, Fault, tls};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::certificates::Authority;
+
+/// Answers with what it was asked.
+async fn echo(mut request: Request<Body>) -> Response<Body> {
+    let body = match request.body_mut().collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(e) => {
+            let mut refused = Response::new(empty());
+            *refused.status_mut() = match e.downcast_ref::<BodyFault>() {
+                Some(BodyFault::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+                _ => StatusCode::REQUEST_TIMEOUT,
+            };
+            return refused;
+        }
+    };
+    let said = format!(
+        "{} {} {}",
+        request.method(),
+        request.uri().path(),
+        body.len()
+    );
+    Response::new(full(said))
+}
+
+fn start(h2: bool, limits: Limits) -> (DuplexStream, JoinHandle<Result<Ended, Error>>) {
+    let (client, server) = duplex(64 * 1024);
+    let task = tokio::spawn(front::serve(
+        server,
+        h2,
+        limits,
+        std::future::pending(),
+        echo,
+    ));
+    (client, task)
+}
+
+async fn say(bytes: &str) -> (String, Result<Ended, Error>) {
+    let (mut client, task) = start(false, Limits::default());
+    client.write_all(bytes.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    (answer, task.await.unwrap())
+}
+
+#[tokio::test]
+async fn good_requests_are_answered_on_one_connection() {
+    let (answer, ended) = say(
+        "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello\
+        GET /b HTTP/1.1\r\nHost: h\r\n\r\n\
+        GET /c HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+    for said in ["POST /a 5", "GET /b 0", "GET /c 0"] {
+        assert!(answer.contains(said), "{answer}");
+    }
+    assert_eq!(answer.matches("HTTP/1.1 200").count(), 3);
+    assert!(matches!(ended, Ok(Ended::Quietly)));
+}
+
+#[tokio::test]
+async fn a_violation_is_answered_after_what_came_before_it_and_closes() {
+    let (answer, ended) = say("GET /a HTTP/1.1\r\nHost: h\r\n\r\n\
+        POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n\
+        GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n")
+    .await;
+    assert!(answer.contains("GET /a 0"), "{answer}");
+    assert!(answer.contains("HTTP/1.1 400 Bad Request\r\nServer: CE_E\r\nConnection: close"));
+    assert!(!answer.contains("smuggled"));
+    match ended {
+        Ok(Ended::Violation(v)) => assert_eq!((v.status, v.cause.contains("both")), (400, true)),
+        other => panic!("{other:?}"),
+    }
+    let (answer, _) = say("CONNECT inside:443 HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_heads_slow_bodies_and_idle_connections_are_cut_off() {
+    let limits = Limits::default();
+    let begun = tokio::time::Instant::now();
+    let (mut client, task) = start(false, limits);
+    let dripping = tokio::spawn(async move {
+        for _ in 0..100 {
+            if client.write_all(b"G").await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    });
+    assert!(matches!(task.await.unwrap(), Ok(Ended::Violation(v)) if v.status == 408));
+    assert!(
+        begun.elapsed() <= Duration::from_secs(12),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(dripping.await.unwrap().starts_with("HTTP/1.1 408"));
+
+    let begun = tokio::time::Instant::now();
+    let (mut client, task) = start(false, limits);
+    client
+        .write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n")
+        .await
+        .unwrap();
+    let dripping = tokio::spawn(async move {
+        for _ in 0..100 {
+            if client.write_all(b"x").await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let mut answer = String::new();
+        let _ = client.read_to_string(&mut answer).await;
+        answer
+    });
+    let _ = task.await.unwrap();
+    assert!(
+        begun.elapsed() <= Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(dripping.await.unwrap().starts_with("HTTP/1.1 408"));
+
+    let begun = tokio::time::Instant::now();
+    let (mut client, task) = start(false, limits);
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("GET / 0") && matches!(task.await.unwrap(), Ok(Ended::Quietly)));
+    assert!(
+        begun.elapsed() <= Duration::from_secs(35),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_takes_its_time_is_not_taken_for_an_idle_connection() {
+    let (mut client, server) = duplex(64 * 1024);
+    let times = Times {
+        idle: Duration::from_secs(1),
+        ..Times::default()
+    };
+    let slow = |_| async {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        Response::new(full("at last"))
+    };
+    let limits = Limits {
+        times,
+        pace: Pace::default(),
+    };
+    tokio::spawn(front::serve(
+        server,
+        false,
+        limits,
+        std::future::pending(),
+        slow,
+    ));
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("at last"), "{answer}");
+}
+
+#[tokio::test]
+async fn http_2_clients_are_served_and_judged_alike() {
+    use hyper::client::conn::http2;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let (client, _task) = start(true, Limits::default());
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(client))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let ask = |path: &str, host: Option<&str>| {
+        let mut request = Request::post(format!("https://edge1:8443{path}"));
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        request.body(full("hello")).unwrap()
+    };
+    let answer = sender.send_request(ask("/a", None)).await.unwrap();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(&body[..], b"POST /a 5");
+    let refused = sender.send_request(ask("/a", Some("other"))).await.unwrap();
+    assert_eq!(refused.status(), 400);
+    let mut trace = ask("/a", None);
+    *trace.method_mut() = http::Method::TRACE;
+    assert_eq!(sender.send_request(trace).await.unwrap().status(), 405);
+}
+
+#[tokio::test]
+async fn a_stop_answers_what_is_under_way_and_closes() {
+    let (mut client, server) = duplex(64 * 1024);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let until = async {
+        let _ = stopped.await;
+    };
+    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let service = move |request| {
+        begun.send(()).unwrap();
+        echo(request)
+    };
+    let task = tokio::spawn(front::serve(
+        server,
+        false,
+        Limits::default(),
+        until,
+        service,
+    ));
+    client
+        .write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nx")
+        .await
+        .unwrap();
+    begins.recv().await.unwrap();
+    stop.send(()).unwrap();
+    client.write_all(b"y").await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("POST / 2"), "{answer}");
+    assert!(matches!(task.await.unwrap(), Ok(Ended::Quietly)));
+}
+
+/// An inside server that answers each connection by `script`: what it says to each request.
+async fn server(tls: Option<Arc<rustls::ServerConfig>>, script: &'static [&'static str]) -> Target {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut nth = 0;
+        while let Ok((stream, _)) = listener.accept().await {
+            nth += 1;
+            match tls.clone() {
+                None => drop(tokio::spawn(play(stream, nth, script))),
+                Some(config) => {
+                    if let Ok(stream) = tls::accept(config, stream, Duration::from_secs(5)).await {
+                        tokio::spawn(play(stream, nth, script));
+                    }
+                }
+            }
+        }
+    });
+    Target { address, tls: None }
+}
+
+async fn play<S>(mut stream: S, nth: usize, script: &'static [&'static str])
+where
+    S: AsyncReadExt + AsyncWriteExt + Unpin,
+{
+    for answer in script {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match stream.read_u8().await {
+                Ok(byte) => head.push(byte),
+                Err(_) => return,
+            }
+        }
+        let answer = answer.replace("NTH", &nth.to_string());
+        let _ = stream.write_all(answer.as_bytes()).await;
+        let _ = stream.flush().await;
+    }
+    let _ = stream.shutdown().await;
+}
+
+fn get() -> Request<Body> {
+    Request::get("/x")
+        .header("host", "web.example.test")
+        .body(empty())
+        .unwrap()
+}
+
+async fn text(response: Result<Response<Body>, Error>) -> String {
+    let body = response
+        .unwrap()
+        .into_body()
+        .collect()
+        .await
+        .unwrap()
+        .to_bytes();
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn inside_connections_are_kept_and_a_dead_one_is_replaced() {
+    const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nNTH";
+    let target = server(None, &[OK, OK]).await;
+    let inside = Inside::default();
+    assert_eq!(text(inside.send(&target, get()).await).await, "1");
+    // The body's end hands the connection back in another task.
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    let second = text(inside.send(&target, get()).await).await;
+    assert!(second == "1" || second == "2", "{second}");
+    // The first connection has said all it had to say; whatever is left of it is not used up.
+    assert_eq!(text(inside.send(&target, get()).await).await, "2");
+}
+
+#[tokio::test]
+async fn bad_answers_from_inside_are_faults_and_not_passed_on() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+        "SSH-2.0-OpenSSH\r\n\r\n",
+        "",
+    ] {
+        let target = server(None, Box::leak(Box::new([answer]))).await;
+        let refused = Inside::default().send(&target, get()).await;
+        assert!(matches!(refused, Err(Error::Http(_))), "{answer}");
+    }
+    let huge = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "a".repeat(300_000));
+    let target = server(
+        None,
+        Box::leak(Box::new([&*Box::leak(huge.into_boxed_str())])),
+    )
+    .await;
+    assert!(Inside::default().send(&target, get()).await.is_err());
+}
+
+#[tokio::test]
+async fn an_inside_certificate_is_checked_unless_an_administrator_says_not() {
+    const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let config = tls::client_facing(&theirs.identity("cucm1.example.test"), &[]).unwrap();
+    let target = server(Some(config), &[OK]).await;
+    let with = |trust: Option<&tls::Trust>, name: &str| Target {
+        address: target.address,
+        tls: Some(TargetTls {
+            name: name.into(),
+            config: tls::inside_client(trust, &[]).unwrap(),
+        }),
+    };
+    let inside = Inside::default();
+    let good = with(Some(&theirs.trust()), "cucm1.example.test");
+    assert_eq!(text(inside.send(&good, get()).await).await, "ok");
+    let unchecked = with(None, "other.example.test");
+    assert_eq!(text(inside.send(&unchecked, get()).await).await, "ok");
+    for (trust, name) in [
+        (ours.trust(), "cucm1.example.test"),
+        (theirs.trust(), "cucm2.test"),
+    ] {
+        match inside.send(&with(Some(&trust), name), get()).await {
+            Err(Error::Handshake { fault, .. }) => {
+                assert!(
+                    matches!(fault, Fault::Untrusted | Fault::NameMismatch),
+                    "{fault:?}"
+                );
+            }
+            other => panic!("{:?}", other.map(|r| r.status())),
+        }
+    }
+}
