@@ -4,7 +4,6 @@
 //!   framing, limits on time and size.
 //! - [`inside`]: requests to an address that was resolved and judged already; no redirects, no
 //!   second look at DNS.
-//! - [`Sources`]: how many connections one source may have.
 //! - [`strip_hop_by_hop`]: what must not cross a proxy (RFC 9110 §7.6.1).
 
 mod framing;
@@ -12,7 +11,6 @@ pub mod front;
 mod guard;
 pub mod inside;
 mod paced;
-mod sources;
 
 use http::HeaderMap;
 use http::header::{
@@ -23,7 +21,6 @@ use http::header::{
 pub use crate::lane::{Body, empty, full};
 pub use framing::Violation;
 pub use paced::{BodyFault, Pace, paced};
-pub use sources::{Admitted, Sources};
 
 /// Removes the fields that belong to one connection, and those that `Connection` names.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {

@@ -144,12 +144,12 @@ mod tests {
     async fn dialling_sets_no_delay_and_names_what_refuses() {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let local = Some("127.0.0.3".parse().unwrap());
-        let stream = connect(address, local, Duration::from_secs(5))
+        let local: IpAddr = "127.0.0.3".parse().unwrap();
+        let stream = connect(address, Some(local), Duration::from_secs(5))
             .await
             .unwrap();
         assert!(stream.nodelay().unwrap());
-        assert_eq!(stream.local_addr().unwrap().ip(), local.unwrap());
+        assert_eq!(stream.local_addr().unwrap().ip(), local);
         drop(listener);
         let text = connect(address, None, Duration::from_secs(5))
             .await
