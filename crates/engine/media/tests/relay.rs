@@ -1,0 +1,180 @@
+//! Both relays back to back: a client's SRTP, the link, the inside's RTP.
+
+#![allow(clippy::unwrap_used)]
+
+use std::net::SocketAddr;
+
+use base::{Id, Instant, Rng, Secret};
+use media::mux::{End, HEADER_BYTES, Keys};
+use media::srtp::{Context, Suite};
+use media::{
+    Component, CoreLeg, EdgeLeg, LegId, LinkId, LinkKeys, PortPair, SrtpKey, StreamId, core, edge,
+};
+
+const LEG: LegId = LegId(Id::new(1, 0));
+const LINK: LinkId = LinkId(0);
+
+fn at(s: &str) -> SocketAddr {
+    s.parse().unwrap()
+}
+
+fn pair(s: &str) -> PortPair {
+    let rtp = at(s);
+    PortPair { rtp, rtcp: SocketAddr::new(rtp.ip(), rtp.port() + 1) }
+}
+
+fn key(seed: u64) -> SrtpKey {
+    let mut key = vec![0; 30];
+    Rng::from_number(seed).fill(&mut key);
+    SrtpKey { suite: Suite::AesCm128HmacSha1_80, key: Secret::new(key), mki: vec![] }
+}
+
+fn rtp(sequence: u16) -> Vec<u8> {
+    let mut p = vec![0x80, 0];
+    p.extend(sequence.to_be_bytes());
+    p.extend([0, 0, 0, 1, 0, 0, 0, 7]);
+    p.extend([sequence as u8; 160]);
+    p
+}
+
+struct World {
+    edge: edge::Relay,
+    core: core::Relay,
+    edge_keys: Keys,
+    core_keys: Keys,
+    client_out: Context,
+    client_in: Context,
+    now: Instant,
+}
+
+impl World {
+    fn new() -> World {
+        let link = LinkKeys { epoch: 1, secret: Secret::new([7; 64]) };
+        let mut edge = edge::Relay::default();
+        edge.install(
+            LEG,
+            EdgeLeg {
+                stream: StreamId(9),
+                link: LINK,
+                local: pair("192.0.2.1:36002"),
+                expected: vec![at("198.51.100.7:4000")],
+            },
+        );
+        let mut core = core::Relay::default();
+        core.install(Instant::ZERO, LEG, Self::leg(key(1)));
+        World {
+            edge,
+            core,
+            edge_keys: Keys::new(&link, End::Edge),
+            core_keys: Keys::new(&link, End::Core),
+            client_out: Context::new(&key(1)).unwrap(),
+            client_in: Context::new(&key(2)).unwrap(),
+            now: Instant::ZERO,
+        }
+    }
+
+    fn leg(unprotect: SrtpKey) -> CoreLeg {
+        CoreLeg {
+            stream: StreamId(9),
+            link: LINK,
+            local: pair("10.0.0.2:36002"),
+            remote: Some(pair("10.0.0.9:5000")),
+            unprotect: Some(unprotect),
+            protect: Some(key(2)),
+            receive: true,
+            send: true,
+        }
+    }
+
+    /// A packet from somewhere outside: what arrives inside, if anything.
+    fn inwards(&mut self, from: &str, packet: &[u8]) -> Option<Vec<u8>> {
+        let mut frame = Vec::new();
+        let (leg, rtp) = (LEG, Component::Rtp);
+        if !self.edge.from_client(self.now, leg, rtp, at(from), packet, &self.edge_keys, &mut frame)
+        {
+            return None;
+        }
+        let head = self.core_keys.open(&frame).unwrap();
+        let verdict = self.core.from_link(self.now, LINK, Component::Rtp, head, &mut frame);
+        let core::FromLink::ToInside { to, latch, .. } = verdict else { return None };
+        assert_eq!(to, Some(at("10.0.0.9:5000")));
+        if let Some(latch) = latch {
+            let mut reply = Vec::new();
+            core::latch(latch, &self.core_keys, &mut reply);
+            let head = self.edge_keys.open(&reply).unwrap();
+            self.edge.from_link(self.now, LINK, Component::Rtp, head, &reply);
+        }
+        Some(frame)
+    }
+
+    /// A packet from inside: where it is sent outside, and what the client makes of it.
+    fn outwards(&mut self, from: &str, plain: &[u8]) -> Option<(SocketAddr, Vec<u8>)> {
+        let (mut packet, mut frame) = (plain.to_vec(), Vec::new());
+        let (leg, rtp) = (LEG, Component::Rtp);
+        let keys = &self.core_keys;
+        if !self.core.from_inside(self.now, leg, rtp, at(from), &mut packet, keys, &mut frame) {
+            return None;
+        }
+        let head = self.edge_keys.open(&frame).unwrap();
+        let verdict = self.edge.from_link(self.now, LINK, Component::Rtp, head, &frame);
+        let edge::FromLink::ToClient { to, .. } = verdict else { return None };
+        let mut srtp = frame[HEADER_BYTES..].to_vec();
+        assert_ne!(srtp[12..], plain[12..], "never plain outside");
+        self.client_in.unprotect_rtp(&mut srtp).unwrap();
+        Some((to, srtp))
+    }
+}
+
+#[test]
+fn media_flows_both_ways_by_content_and_follows_the_client_behind_nat() {
+    let mut w = World::new();
+    let (to, heard) = w.outwards("10.0.0.9:5000", &rtp(1)).unwrap();
+    assert_eq!((to, heard), (at("198.51.100.7:4000"), rtp(1)));
+    for sequence in 1..20 {
+        let mut packet = rtp(sequence);
+        w.client_out.protect_rtp(&mut packet).unwrap();
+        // NAT gave the client another port than it signalled.
+        assert_eq!(w.inwards("198.51.100.7:61000", &packet), Some(rtp(sequence)));
+    }
+    assert_eq!(w.outwards("10.0.0.9:5000", &rtp(2)).unwrap().0, at("198.51.100.7:61000"));
+    // The phone moves to another network in mid-call.
+    let mut packet = rtp(20);
+    w.client_out.protect_rtp(&mut packet).unwrap();
+    assert_eq!(w.inwards("203.0.113.99:7000", &packet), Some(rtp(20)));
+    assert_eq!(w.outwards("10.0.0.9:5000", &rtp(3)).unwrap().0, at("203.0.113.99:7000"));
+}
+
+#[test]
+fn a_stranger_injects_nothing_and_receives_nothing() {
+    let mut w = World::new();
+    let mut packet = rtp(1);
+    w.client_out.protect_rtp(&mut packet).unwrap();
+    w.inwards("198.51.100.7:4000", &packet).unwrap();
+    for i in 0..200u16 {
+        let stranger = format!("203.0.113.66:{}", 1000 + i);
+        assert_eq!(w.inwards(&stranger, &rtp(i)), None);
+        assert_eq!(w.inwards(&stranger, &packet), None, "a replay from elsewhere");
+        let (to, _) = w.outwards("10.0.0.9:5000", &rtp(i + 1)).unwrap();
+        assert_eq!(to, at("198.51.100.7:4000"));
+        assert_eq!(w.outwards("10.0.0.66:5000", &rtp(i)), None);
+    }
+    let counters = w.edge.counters(LEG).unwrap();
+    assert!(counters.strangers > 100, "{counters:?}");
+}
+
+#[test]
+fn a_new_key_takes_over_while_the_old_one_still_opens_what_was_under_way() {
+    let mut w = World::new();
+    let mut late = rtp(2);
+    w.client_out.protect_rtp(&mut rtp(1)).unwrap();
+    w.client_out.protect_rtp(&mut late).unwrap();
+    w.core.install(w.now, LEG, World::leg(key(5)));
+    let mut fresh = rtp(3);
+    Context::new(&key(5)).unwrap().protect_rtp(&mut fresh).unwrap();
+    assert_eq!(w.inwards("198.51.100.7:4000", &late), Some(rtp(2)));
+    assert_eq!(w.inwards("198.51.100.7:4000", &fresh), Some(rtp(3)));
+    w.now = w.now + core::OVERLAP;
+    let mut later = rtp(4);
+    w.client_out.protect_rtp(&mut later).unwrap();
+    assert_eq!(w.inwards("198.51.100.7:4000", &later), None);
+}
