@@ -1,0 +1,1 @@
+"""What the interop scenarios share; see ../README.md."""

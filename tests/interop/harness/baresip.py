@@ -1,0 +1,106 @@
+"""baresip without a sound card, driven over its control socket (ctrl_tcp: netstrings of JSON)."""
+
+import json
+import os
+import shutil
+
+from . import process, tone
+
+MODULES = "/usr/lib/baresip/modules"
+
+
+class Baresip:
+    """One telephone. `account` is baresip's account line; `tone_hz` what it sends."""
+
+    CONTROL_PORT = 4444
+
+    def __init__(self, run, name, host, address, account, tone_hz, sip_port=5070, nameserver=None,
+                 trusted=None, encrypted=False, rtp_ports="20000-20100", answer=False):
+        self.run, self.name, self.host = run, name, host
+        self.folder = os.path.dirname(run.path(name, "config"))
+        self.recordings = os.path.dirname(run.path(name, "recordings", "x"))
+        self.events = []
+        self.buffer = b""
+        self.token = 0
+        source = run.path(name, "tone.wav")
+        tone.write(source, tone_hz, seconds=120)
+        modules = ["account", "g711", "aufile", "aubridge", "sndfile", "uuid", "menu", "ctrl_tcp"]
+        modules += ["srtp"] if encrypted else []
+        lines = [f"module_path {MODULES}"]
+        lines += [f"module_app {m}.so" if m in ("account", "menu", "ctrl_tcp") else f"module {m}.so"
+                  for m in modules]
+        lines += [
+            f"sip_listen {address}:{sip_port}", "call_max_calls 4", "call_local_timeout 30",
+            "ctrl_tcp_listen 127.0.0.1:%d" % self.CONTROL_PORT,
+            f"audio_source aufile,{source}", "audio_player aubridge,nowhere",
+            "audio_alert aufile,/dev/null", "audio_srate 8000-8000", "audio_channels 1-1",
+            f"snd_path {self.recordings}", f"rtp_ports {rtp_ports}", "rtp_timeout 0",
+            "rtp_stats yes"]
+        if nameserver:
+            lines.append(f"dns_server {nameserver}")
+        if trusted:
+            lines += [f"sip_cafile {trusted}", "sip_verify_server yes"]
+        run.write(f"{name}/config", "\n".join(lines) + "\n")
+        run.write(f"{name}/accounts", account + "\n")
+        run.write(f"{name}/contacts", "")
+        number = 1 + int.from_bytes(name.encode()[-6:].rjust(6, b"0"), "big")
+        with open(run.path(name, "uuid"), "w", encoding="ascii") as file:
+            file.write(f"c0ffee00-0000-4000-8000-{number:012x}"[:36])
+        self.process = run.start(name, ["baresip", "-f", self.folder, "-v"], host=host)
+        run.wait(f"{name} opens its control socket", lambda: process.port_open(
+            host, "127.0.0.1", self.CONTROL_PORT))
+        self.control = host.connect("127.0.0.1", self.CONTROL_PORT)
+        self.control.setblocking(False)
+
+    def poll(self):
+        """Takes in what the control socket said."""
+        try:
+            data = self.control.recv(65536)
+        except BlockingIOError:
+            data = b""
+        self.buffer += data
+        while b":" in self.buffer:
+            length, rest = self.buffer.split(b":", 1)
+            if len(rest) < int(length) + 1:
+                break
+            self.events.append(json.loads(rest[:int(length)]))
+            self.buffer = rest[int(length) + 1:]
+
+    def command(self, name, parameters=""):
+        """Sends a command; its answer, or None after 5 s."""
+        self.token += 1
+        token = f"t{self.token}"
+        text = json.dumps({"command": name, "params": parameters, "token": token}).encode()
+        self.control.sendall(b"%d:%s," % (len(text), text))
+
+        def answered():
+            self.poll()
+            return next((e for e in self.events if e.get("token") == token), None)
+        return process.wait_for(answered, 5)
+
+    def event(self, kind, seconds=10.0, since=0):
+        """Waits for an event such as REGISTER_OK or CALL_ESTABLISHED; events before `since` are old."""
+        def seen():
+            self.poll()
+            return next((e for e in self.events[since:] if e.get("type") == kind), None)
+        return process.wait_for(seen, seconds)
+
+    def registered(self, seconds=10.0):
+        """Waits for a 200 to a REGISTER, as the log tells it (events before our connection are lost)."""
+        return process.wait_for(lambda: "200 OK" in self.process.text() and "binding" in
+                                self.process.text(), seconds)
+
+    def mark(self):
+        """Where the events are now, for `event(since=)`."""
+        self.poll()
+        return len(self.events)
+
+    def heard_seconds(self, frequency_hz):
+        """Seconds of a tone in what came in, decoded; each re-INVITE begins another file."""
+        return sum(tone.seconds_of(os.path.join(self.recordings, file), frequency_hz)
+                   for file in os.listdir(self.recordings) if file.endswith("-dec.wav"))
+
+    def forget_recordings(self):
+        """Sets the old recordings aside."""
+        for file in os.listdir(self.recordings):
+            shutil.move(os.path.join(self.recordings, file), self.run.path(self.name, "old", file))

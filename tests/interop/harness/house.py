@@ -1,0 +1,195 @@
+"""The hosts of a scenario and the pair of gateways between them.
+
+Without a firewall (scenarios 01 to 04) three networks meet only in edge and core, and nothing
+routes, so whatever passes, passed through both:
+
+    remote .20 ── 203.0.113.0/24 ── .10 edge .10 ── 192.0.2.0/24 ── .20 core .20 ┐
+                                                                 10.0.0.0/24 ────┤ servers .5, phone .31
+"""
+
+import os
+
+from . import certs, dns, net, process
+
+DOMAIN = "example.test"
+EDGE_OUTSIDE, EDGE_DMZ = "203.0.113.10", "192.0.2.10"
+REMOTE, CORE_DMZ, CORE = "203.0.113.20", "192.0.2.20", "10.0.0.20"
+SERVERS, PHONE = "10.0.0.5", "10.0.0.31"
+LINK_PORTS = (7001, 2222, 7400)
+
+EDGE = """role = "edge"
+name = "edge1"
+domain = "{domain}"
+data = "data"
+
+[dns]
+servers = ["{nameserver}:53"]
+
+[certificate]
+chain = "{chain}"
+key = "{key}"
+trusted = "{trusted}"
+
+[log]
+level = "debug"
+
+[administration]
+listen = ["127.0.0.1:10443"]
+token_file = "{token}"
+
+[service.https]
+listen = ["{services}:8443"]
+
+[service.sip]
+listen = ["{services}:5061"]
+
+[service.xmpp]
+listen = ["{services}:5222"]
+
+[service.media]
+listen = "{services}"
+advertise = "{advertise}"
+ports = "36002-59999"
+
+[traversal]
+listen_sip = "{traversal}:7001"
+listen_ssh = "{traversal}:{ssh_port}"
+listen_xmpp = "{traversal}:7400"
+listen_media = "{traversal}"
+media_ports = [36000, 36001]
+
+[[traversal.zone]]
+name = "core"
+verify_name = ["core1.corp.{domain}"]
+user = "traversal"
+password_file = "{password}"
+"""
+
+CORE_HEAD = """role = "core"
+name = "core1"
+domain = "corp.{domain}"
+data = "data"
+
+[dns]
+servers = ["{nameserver}:53"]
+
+[certificate]
+chain = "{chain}"
+key = "{key}"
+trusted = "{trusted}"
+
+[log]
+level = "debug"
+
+[administration]
+listen = ["127.0.0.1:10443"]
+token_file = "{token}"
+
+[[traversal.peer]]
+name = "edge1"
+dial = "{dial}"
+verify_name = "edge1.{domain}"
+user = "traversal"
+password_file = "{password}"
+
+[service.sip]
+listen = ["{inside}:5060"]
+listen_tls = ["{inside}:5061"]
+
+[service.media]
+listen = "{inside}"
+ports = "36000-59999"
+
+[[domain]]
+name = "{domain}"
+sip = true
+im_presence = true
+"""
+
+
+class House:
+    """Hosts, certificates, name servers; `start_pair` brings up edge and core."""
+
+    def __init__(self, run):
+        self.run = run
+        self.authority = certs.Authority(os.path.dirname(run.path("ca", "x")))
+        self.trusted = self.authority.certificate
+        self.edge_services, self.edge_traversal = EDGE_OUTSIDE, EDGE_DMZ
+        self.dial = EDGE_DMZ
+        self.edge_nameserver = REMOTE
+        self.pair = {}
+
+    def flat(self):
+        """The three networks of the drawing above."""
+        self.remote, self.edge, self.core = (net.Host(n) for n in ("remote", "edge", "core"))
+        self.servers, self.phone = net.Host("servers"), net.Host("phone")
+        self.remote_port, _ = net.wire(self.remote, f"{REMOTE}/24", self.edge, f"{EDGE_OUTSIDE}/24")
+        self.link_port, _ = net.wire(self.core, f"{CORE_DMZ}/24", self.edge, f"{EDGE_DMZ}/24")
+        _, _, self.phone_port = net.switch([
+            (self.core, f"{CORE}/24"), (self.servers, f"{SERVERS}/24"), (self.phone, f"{PHONE}/24")])
+        return self
+
+    def names(self, inside=()):
+        """Name servers: one outside with what the public sees, one inside with what the core asks."""
+        dns.start(self.run, self.remote, REMOTE, [
+            f"edge1.{DOMAIN} A {EDGE_OUTSIDE}",
+            f"_collab-edge._tls.{DOMAIN} SRV 10 10 8443 edge1.{DOMAIN}"])
+        dns.start(self.run, self.servers, SERVERS, list(inside) or [f"ns.{DOMAIN} A {SERVERS}"])
+        return self
+
+    def start_pair(self, core_extra="", users=()):
+        """Starts edge and core; `users` are (name, password) for the core's credentials file."""
+        self.write_pair(core_extra, users)
+        self.start_edge()
+        self.start_core()
+        self.run.wait("the core's connections to the edge", self.linked, 20)
+
+    def write_pair(self, core_extra="", users=(), ssh_port=2222):
+        """Writes certificates, secrets and both configuration files."""
+        run = self.run
+        chain, key = self.authority.issue(f"edge1.{DOMAIN}", [DOMAIN])
+        password = run.write("secret/zone", "zone password of the interop run\n", 0o600)
+        token = run.write("secret/token", "administration-token-of-the-interop-run\n", 0o600)
+        shared = dict(domain=DOMAIN, trusted=self.trusted, password=password, token=token)
+        self.edge_config = run.write("edge/causeway.toml", EDGE.format(
+            chain=chain, key=key, nameserver=self.edge_nameserver, services=self.edge_services,
+            traversal=self.edge_traversal, advertise=EDGE_OUTSIDE, ssh_port=ssh_port, **shared))
+        chain, key = self.authority.issue(f"core1.corp.{DOMAIN}")
+        text = CORE_HEAD.format(chain=chain, key=key, nameserver=SERVERS, dial=self.dial,
+                                inside=CORE, **shared) + core_extra
+        if users:
+            from . import digest
+            run.write("core/users", "".join(digest.line(u, DOMAIN, p) for u, p in users), 0o600)
+            text += '\n[credentials]\nfile = "users"\n'
+        self.core_config = run.write("core/causeway.toml", text)
+
+    def start_edge(self):
+        self.pair["edge"] = self.run.start(
+            "edge", [self.run.program, "run", "--config", self.edge_config], host=self.edge)
+        for port in (8443, 5061, 5222):
+            self.run.wait(f"the edge listens on {port}",
+                          lambda port=port: process.port_open(self.edge, self.edge_services, port))
+        return self.pair["edge"]
+
+    def start_core(self):
+        self.pair["core"] = self.run.start(
+            "core", [self.run.program, "run", "--config", self.core_config], host=self.core)
+        return self.pair["core"]
+
+    def linked(self, ports=LINK_PORTS):
+        """Whether the core has connections to all ports of the link, as its kernel tells."""
+        _, out, _ = process.output_of(["ss", "-Htn", "state", "established"], self.core)
+        peers = [line.split()[3] for line in out.splitlines() if len(line.split()) > 3]
+        return all(f"{self.dial}:{port}" in peers for port in ports)
+
+    def check_no_secrets(self, secrets):
+        """No password reached a log."""
+        for name, node in self.pair.items():
+            found = [secret for secret in secrets if secret in node.text()]
+            self.run.check(f"no password in the log of the {name}", not found, found)
+
+    def check_alive(self):
+        """Both nodes still run and have not panicked."""
+        for name, node in self.pair.items():
+            self.run.check(f"the {name} still runs and never panicked",
+                           node.running() and "panicked at" not in node.text())

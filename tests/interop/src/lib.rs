@@ -1,1 +1,0 @@
-//! Scenarios with real programs.
