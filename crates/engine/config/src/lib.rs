@@ -1,1 +1,19 @@
-//! Typed model of every setting: load, check, snapshot
+//! The typed model of every setting, and what is wrong with a file of them.
+//!
+//! In: the text of a TOML file ([`load`]). Out: a [`Config`], immutable, or [`Finding`]s that
+//! name line, cause and fix. Files that the configuration names (certificates, passwords) are
+//! read above the I/O line. Unsafe settings cannot be written: there is no key for them.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod file;
+mod model;
+mod place;
+
+pub use check::{Checked, Finding, Severity, load};
+pub use model::{
+    AllowRule, CallControl, Certificate, Config, ContactMode, Core, Credentials, Domain, Edge,
+    InsideTls, Log, LogFormat, MediaService, Password, Peer, Publisher, Role, Service, Traversal,
+    XmppServer, Zone,
+};

@@ -132,7 +132,9 @@ impl Relay {
         let Some(&leg) = self.by_stream.get(&(link, head.stream)) else {
             return FromLink::Dropped;
         };
-        let Some(row) = self.legs.get_mut(&leg) else { return FromLink::Dropped };
+        let Some(row) = self.legs.get_mut(&leg) else {
+            return FromLink::Dropped;
+        };
         frame.drain(..HEADER_BYTES.min(frame.len()));
         if let Err(error) = open(row, now, component, frame) {
             match error {
@@ -147,9 +149,21 @@ impl Relay {
             Component::Rtp => row.from_client.rtp(now, frame),
             Component::Rtcp => row.from_client.rtcp(frame),
         }
-        let to = row.core.remote.filter(|_| row.core.receive).map(|r| r.of(component));
-        let latch = (head.kind == Kind::Candidate).then_some(Head { kind: Kind::Latch, ..head });
-        FromLink::ToInside { leg, component, to, latch }
+        let to = row
+            .core
+            .remote
+            .filter(|_| row.core.receive)
+            .map(|r| r.of(component));
+        let latch = (head.kind == Kind::Candidate).then_some(Head {
+            kind: Kind::Latch,
+            ..head
+        });
+        FromLink::ToInside {
+            leg,
+            component,
+            to,
+            latch,
+        }
     }
 
     /// A packet came in on a leg's socket: `packet` becomes SRTP, and `out` the frame for the
@@ -164,7 +178,9 @@ impl Relay {
         keys: &Keys,
         out: &mut Vec<u8>,
     ) -> bool {
-        let Some(row) = self.legs.get_mut(&leg) else { return false };
+        let Some(row) = self.legs.get_mut(&leg) else {
+            return false;
+        };
         if row.core.remote.map(|r| r.of(component)) != Some(source) {
             row.counters.strangers += 1;
             return false;
@@ -180,7 +196,9 @@ impl Relay {
         if !row.core.send {
             return false;
         }
-        let Some(seal) = &mut row.seal else { return false };
+        let Some(seal) = &mut row.seal else {
+            return false;
+        };
         match component {
             Component::Rtp => row.to_client.rtp(now, packet),
             Component::Rtcp => row.to_client.rtcp(packet),
@@ -194,7 +212,11 @@ impl Relay {
             return false;
         }
         row.sequence = row.sequence.wrapping_add(1);
-        let head = Head { kind: Kind::Data, number: row.sequence, stream: row.core.stream };
+        let head = Head {
+            kind: Kind::Data,
+            number: row.sequence,
+            stream: row.core.stream,
+        };
         keys.seal(head, packet, out);
         true
     }
@@ -230,7 +252,9 @@ fn open(
         Component::Rtp => context.unprotect_rtp(packet),
         Component::Rtcp => context.unprotect_rtcp(packet),
     };
-    let Some(context) = &mut row.open else { return Err(SrtpError::Forged) };
+    let Some(context) = &mut row.open else {
+        return Err(SrtpError::Forged);
+    };
     match (with(context, packet), &mut row.old) {
         (Err(SrtpError::Forged), Some((old, _))) => with(old, packet),
         (outcome, _) => outcome,

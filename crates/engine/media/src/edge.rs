@@ -182,7 +182,9 @@ impl Relay {
         keys: &Keys,
         out: &mut Vec<u8>,
     ) -> bool {
-        let Some(row) = self.legs.get_mut(&leg) else { return false };
+        let Some(row) = self.legs.get_mut(&leg) else {
+            return false;
+        };
         let kind = match (rtp::kind(packet), component) {
             (rtp::Kind::Rtp, Component::Rtp) | (rtp::Kind::Rtcp, Component::Rtcp) => Kind::Data,
             _ => {
@@ -197,12 +199,28 @@ impl Relay {
                 Component::Rtp => row.from_client.rtp(now, packet),
                 Component::Rtcp => row.from_client.rtcp(packet),
             }
-            keys.seal(Head { kind, number: row.sequence, stream }, packet, out);
+            keys.seal(
+                Head {
+                    kind,
+                    number: row.sequence,
+                    stream,
+                },
+                packet,
+                out,
+            );
             return true;
         }
         match row.latch(component).candidate(now, source) {
             Some(number) => {
-                keys.seal(Head { kind: Kind::Candidate, number, stream }, packet, out);
+                keys.seal(
+                    Head {
+                        kind: Kind::Candidate,
+                        number,
+                        stream,
+                    },
+                    packet,
+                    out,
+                );
                 true
             }
             None => {
@@ -227,7 +245,9 @@ impl Relay {
         let Some(&leg) = self.by_stream.get(&(link, head.stream)) else {
             return FromLink::Dropped;
         };
-        let Some(row) = self.legs.get_mut(&leg) else { return FromLink::Dropped };
+        let Some(row) = self.legs.get_mut(&leg) else {
+            return FromLink::Dropped;
+        };
         match head.kind {
             Kind::Data => {
                 let packet = frame.get(HEADER_BYTES..).unwrap_or_default();
@@ -243,13 +263,19 @@ impl Relay {
             Kind::Latch => {
                 let latch = row.latch(component);
                 let found = latch.candidates.get(usize::from(head.number)).copied();
-                let Some(found) = found else { return FromLink::Dropped };
+                let Some(found) = found else {
+                    return FromLink::Dropped;
+                };
                 latch.candidates.clear();
                 if latch.address == Some(found.address) {
                     return FromLink::Dropped;
                 }
                 latch.address = Some(found.address);
-                FromLink::Latched { leg, component, address: found.address }
+                FromLink::Latched {
+                    leg,
+                    component,
+                    address: found.address,
+                }
             }
             _ => FromLink::Dropped,
         }

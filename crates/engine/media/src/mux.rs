@@ -110,7 +110,11 @@ impl Keys {
             End::Edge => (edge, core),
             End::Core => (core, edge),
         };
-        Keys { epoch: keys.epoch, send, receive }
+        Keys {
+            epoch: keys.epoch,
+            send,
+            receive,
+        }
     }
 
     /// Writes a frame into `out`, replacing what is there.
@@ -145,7 +149,11 @@ fn tag(key: &[u8; 16], head: &[u8], kind: Kind, payload: &[u8]) -> u64 {
     let mut hasher = SipHasher24::new_with_key(key);
     hasher.write(head);
     hasher.write(&(payload.len() as u64).to_be_bytes());
-    hasher.write(payload.get(..kind.covered().min(payload.len())).unwrap_or_default());
+    hasher.write(
+        payload
+            .get(..kind.covered().min(payload.len()))
+            .unwrap_or_default(),
+    );
     hasher.finish()
 }
 
@@ -157,14 +165,21 @@ mod tests {
     fn ends(epoch: u8) -> (Keys, Keys) {
         let mut secret = [0; 64];
         base::Rng::from_number(5).fill(&mut secret);
-        let keys = LinkKeys { epoch, secret: Secret::new(secret) };
+        let keys = LinkKeys {
+            epoch,
+            secret: Secret::new(secret),
+        };
         (Keys::new(&keys, End::Edge), Keys::new(&keys, End::Core))
     }
 
     #[test]
     fn a_frame_is_read_by_the_other_end_only_and_no_forgery_is() {
         let (edge, core) = ends(1);
-        let head = Head { kind: Kind::Data, number: 7, stream: StreamId(42) };
+        let head = Head {
+            kind: Kind::Data,
+            number: 7,
+            stream: StreamId(42),
+        };
         let mut frame = Vec::new();
         edge.seal(head, &[9; 172], &mut frame);
         assert_eq!(core.open(&frame), Some(head));
@@ -181,7 +196,13 @@ mod tests {
 
     #[test]
     fn the_first_byte_is_told_from_stun_dtls_turn_and_rtp() {
-        for kind in [Kind::Data, Kind::Hello, Kind::HelloAck, Kind::Candidate, Kind::Latch] {
+        for kind in [
+            Kind::Data,
+            Kind::Hello,
+            Kind::HelloAck,
+            Kind::Candidate,
+            Kind::Latch,
+        ] {
             assert!((4..16).contains(&kind.code()));
             assert_eq!(Kind::of(kind.code()), Some(kind));
         }

@@ -30,24 +30,30 @@ pub struct Allocator {
 
 impl Allocator {
     /// All even/odd pairs of `range` on `address`, in an order that a stranger cannot guess.
-    pub fn new(
-        address: IpAddr,
-        range: RangeInclusive<u16>,
-        rest: Duration,
-        rng: &mut Rng,
-    ) -> Self {
-        let mut fresh: Vec<u16> =
-            range.clone().filter(|p| p % 2 == 0 && *p < *range.end()).collect();
+    pub fn new(address: IpAddr, range: RangeInclusive<u16>, rest: Duration, rng: &mut Rng) -> Self {
+        let mut fresh: Vec<u16> = range
+            .clone()
+            .filter(|p| p % 2 == 0 && *p < *range.end())
+            .collect();
         for i in (1..fresh.len()).rev() {
             let j = rng.below(i as u64 + 1) as usize;
             fresh.swap(i, j);
         }
-        Allocator { address, fresh, resting: VecDeque::new(), used: HashSet::default(), rest }
+        Allocator {
+            address,
+            fresh,
+            resting: VecDeque::new(),
+            used: HashSet::default(),
+            rest,
+        }
     }
 
     /// A pair nobody has; `None` if all are in use or rest.
     pub fn allocate(&mut self, now: Instant) -> Option<PortPair> {
-        let rested = self.resting.front().is_some_and(|(since, _)| now.since(*since) >= self.rest);
+        let rested = self
+            .resting
+            .front()
+            .is_some_and(|(since, _)| now.since(*since) >= self.rest);
         // Fresh ones first: they have rested longest.
         let port = match self.fresh.pop() {
             Some(port) => port,

@@ -85,7 +85,9 @@ impl Meter {
     pub fn rtp(&mut self, now: base::Instant, packet: &[u8]) {
         self.direction.packets += 1;
         self.direction.bytes += packet.len() as u64;
-        let Some(header) = Header::parse(packet) else { return };
+        let Some(header) = Header::parse(packet) else {
+            return;
+        };
         let arrival = (now.as_micros() / 125) as i64;
         let transit = arrival - i64::from(header.timestamp);
         if self.first.is_none() || self.ssrc != header.ssrc {
@@ -134,7 +136,13 @@ mod tests {
     fn kinds_are_told_apart() {
         assert_eq!(kind(&packet(1, 1)), Kind::Rtp);
         assert_eq!(kind(&[0x80, 200, 0, 1, 0, 0, 0, 0]), Kind::Rtcp);
-        for other in [&[][..], &[0x80], &[0x80, 0, 1], &[0, 1, 0, 0, 0, 0, 0, 0, 0], &[22; 40]] {
+        for other in [
+            &[][..],
+            &[0x80],
+            &[0x80, 0, 1],
+            &[0, 1, 0, 0, 0, 0, 0, 0, 0],
+            &[22; 40],
+        ] {
             assert_eq!(kind(other), Kind::Other);
         }
     }
@@ -157,9 +165,15 @@ mod tests {
         let mut m = Meter::default();
         for (i, sequence) in [65534u16, 65535, 1, 2, 0].into_iter().enumerate() {
             let i = i as u64;
-            m.rtp(Instant::from_micros(i * 20_000), &packet(sequence, i as u32 * 160));
+            m.rtp(
+                Instant::from_micros(i * 20_000),
+                &packet(sequence, i as u32 * 160),
+            );
         }
-        assert_eq!((m.direction.packets, m.direction.lost, m.direction.jitter_us), (5, 0, 0));
+        assert_eq!(
+            (m.direction.packets, m.direction.lost, m.direction.jitter_us),
+            (5, 0, 0)
+        );
         m.rtp(Instant::from_micros(0), &packet(9, 800));
         assert_eq!(m.direction.lost, 6);
         assert!(m.direction.jitter_us > 0);

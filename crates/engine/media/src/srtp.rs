@@ -79,7 +79,8 @@ impl Context {
         let header = Header::parse(packet).ok_or(SrtpError::Malformed)?;
         let window = window_of(&mut self.rtp, header.ssrc)?;
         let index = window.guess(header.sequence);
-        self.keys.seal_rtp(packet, header.payload, header.ssrc, index, &self.mki)?;
+        self.keys
+            .seal_rtp(packet, header.payload, header.ssrc, index, &self.mki)?;
         window.commit(index);
         Ok(())
     }
@@ -98,7 +99,8 @@ impl Context {
         if known.is_some_and(|s| s.window.seen(index)) {
             return Err(SrtpError::Replayed);
         }
-        self.keys.open_rtp(packet, header.payload, header.ssrc, index, self.mki.len())?;
+        self.keys
+            .open_rtp(packet, header.payload, header.ssrc, index, self.mki.len())?;
         window_of(&mut self.rtp, header.ssrc)?.commit(index);
         Ok(())
     }
@@ -138,20 +140,23 @@ fn rtcp_source(packet: &[u8]) -> Result<u32, SrtpError> {
     Ok(u32::from_be_bytes([head[4], head[5], head[6], head[7]]))
 }
 
-fn window_of(
-    sources: &mut SmallVec<[Source; 2]>,
-    ssrc: u32,
-) -> Result<&mut Window, SrtpError> {
+fn window_of(sources: &mut SmallVec<[Source; 2]>, ssrc: u32) -> Result<&mut Window, SrtpError> {
     let found = sources.iter().position(|s| s.ssrc == ssrc);
     let at = match found {
         Some(at) => at,
         None if sources.len() >= SOURCES_MAX => return Err(SrtpError::Sources),
         None => {
-            sources.push(Source { ssrc, window: Window::default() });
+            sources.push(Source {
+                ssrc,
+                window: Window::default(),
+            });
             sources.len() - 1
         }
     };
-    sources.get_mut(at).map(|s| &mut s.window).ok_or(SrtpError::Sources)
+    sources
+        .get_mut(at)
+        .map(|s| &mut s.window)
+        .ok_or(SrtpError::Sources)
 }
 
 #[cfg(test)]

@@ -20,13 +20,20 @@ fn at(s: &str) -> SocketAddr {
 
 fn pair(s: &str) -> PortPair {
     let rtp = at(s);
-    PortPair { rtp, rtcp: SocketAddr::new(rtp.ip(), rtp.port() + 1) }
+    PortPair {
+        rtp,
+        rtcp: SocketAddr::new(rtp.ip(), rtp.port() + 1),
+    }
 }
 
 fn key(seed: u64) -> SrtpKey {
     let mut key = vec![0; 30];
     Rng::from_number(seed).fill(&mut key);
-    SrtpKey { suite: Suite::AesCm128HmacSha1_80, key: Secret::new(key), mki: vec![] }
+    SrtpKey {
+        suite: Suite::AesCm128HmacSha1_80,
+        key: Secret::new(key),
+        mki: vec![],
+    }
 }
 
 fn rtp(sequence: u16) -> Vec<u8> {
@@ -49,7 +56,10 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let link = LinkKeys { epoch: 1, secret: Secret::new([7; 64]) };
+        let link = LinkKeys {
+            epoch: 1,
+            secret: Secret::new([7; 64]),
+        };
         let mut edge = edge::Relay::default();
         edge.install(
             LEG,
@@ -90,19 +100,31 @@ impl World {
     fn inwards(&mut self, from: &str, packet: &[u8]) -> Option<Vec<u8>> {
         let mut frame = Vec::new();
         let (leg, rtp) = (LEG, Component::Rtp);
-        if !self.edge.from_client(self.now, leg, rtp, at(from), packet, &self.edge_keys, &mut frame)
-        {
+        if !self.edge.from_client(
+            self.now,
+            leg,
+            rtp,
+            at(from),
+            packet,
+            &self.edge_keys,
+            &mut frame,
+        ) {
             return None;
         }
         let head = self.core_keys.open(&frame).unwrap();
-        let verdict = self.core.from_link(self.now, LINK, Component::Rtp, head, &mut frame);
-        let core::FromLink::ToInside { to, latch, .. } = verdict else { return None };
+        let verdict = self
+            .core
+            .from_link(self.now, LINK, Component::Rtp, head, &mut frame);
+        let core::FromLink::ToInside { to, latch, .. } = verdict else {
+            return None;
+        };
         assert_eq!(to, Some(at("10.0.0.9:5000")));
         if let Some(latch) = latch {
             let mut reply = Vec::new();
             core::latch(latch, &self.core_keys, &mut reply);
             let head = self.edge_keys.open(&reply).unwrap();
-            self.edge.from_link(self.now, LINK, Component::Rtp, head, &reply);
+            self.edge
+                .from_link(self.now, LINK, Component::Rtp, head, &reply);
         }
         Some(frame)
     }
@@ -112,12 +134,19 @@ impl World {
         let (mut packet, mut frame) = (plain.to_vec(), Vec::new());
         let (leg, rtp) = (LEG, Component::Rtp);
         let keys = &self.core_keys;
-        if !self.core.from_inside(self.now, leg, rtp, at(from), &mut packet, keys, &mut frame) {
+        if !self
+            .core
+            .from_inside(self.now, leg, rtp, at(from), &mut packet, keys, &mut frame)
+        {
             return None;
         }
         let head = self.edge_keys.open(&frame).unwrap();
-        let verdict = self.edge.from_link(self.now, LINK, Component::Rtp, head, &frame);
-        let edge::FromLink::ToClient { to, .. } = verdict else { return None };
+        let verdict = self
+            .edge
+            .from_link(self.now, LINK, Component::Rtp, head, &frame);
+        let edge::FromLink::ToClient { to, .. } = verdict else {
+            return None;
+        };
         let mut srtp = frame[HEADER_BYTES..].to_vec();
         assert_ne!(srtp[12..], plain[12..], "never plain outside");
         self.client_in.unprotect_rtp(&mut srtp).unwrap();
@@ -134,14 +163,23 @@ fn media_flows_both_ways_by_content_and_follows_the_client_behind_nat() {
         let mut packet = rtp(sequence);
         w.client_out.protect_rtp(&mut packet).unwrap();
         // NAT gave the client another port than it signalled.
-        assert_eq!(w.inwards("198.51.100.7:61000", &packet), Some(rtp(sequence)));
+        assert_eq!(
+            w.inwards("198.51.100.7:61000", &packet),
+            Some(rtp(sequence))
+        );
     }
-    assert_eq!(w.outwards("10.0.0.9:5000", &rtp(2)).unwrap().0, at("198.51.100.7:61000"));
+    assert_eq!(
+        w.outwards("10.0.0.9:5000", &rtp(2)).unwrap().0,
+        at("198.51.100.7:61000")
+    );
     // The phone moves to another network in mid-call.
     let mut packet = rtp(20);
     w.client_out.protect_rtp(&mut packet).unwrap();
     assert_eq!(w.inwards("203.0.113.99:7000", &packet), Some(rtp(20)));
-    assert_eq!(w.outwards("10.0.0.9:5000", &rtp(3)).unwrap().0, at("203.0.113.99:7000"));
+    assert_eq!(
+        w.outwards("10.0.0.9:5000", &rtp(3)).unwrap().0,
+        at("203.0.113.99:7000")
+    );
 }
 
 #[test]
@@ -153,7 +191,11 @@ fn a_stranger_injects_nothing_and_receives_nothing() {
     for i in 0..200u16 {
         let stranger = format!("203.0.113.66:{}", 1000 + i);
         assert_eq!(w.inwards(&stranger, &rtp(i)), None);
-        assert_eq!(w.inwards(&stranger, &packet), None, "a replay from elsewhere");
+        assert_eq!(
+            w.inwards(&stranger, &packet),
+            None,
+            "a replay from elsewhere"
+        );
         let (to, _) = w.outwards("10.0.0.9:5000", &rtp(i + 1)).unwrap();
         assert_eq!(to, at("198.51.100.7:4000"));
         assert_eq!(w.outwards("10.0.0.66:5000", &rtp(i)), None);
@@ -170,7 +212,10 @@ fn a_new_key_takes_over_while_the_old_one_still_opens_what_was_under_way() {
     w.client_out.protect_rtp(&mut late).unwrap();
     w.core.install(w.now, LEG, World::leg(key(5)));
     let mut fresh = rtp(3);
-    Context::new(&key(5)).unwrap().protect_rtp(&mut fresh).unwrap();
+    Context::new(&key(5))
+        .unwrap()
+        .protect_rtp(&mut fresh)
+        .unwrap();
     assert_eq!(w.inwards("198.51.100.7:4000", &late), Some(rtp(2)));
     assert_eq!(w.inwards("198.51.100.7:4000", &fresh), Some(rtp(3)));
     w.now = w.now + core::OVERLAP;

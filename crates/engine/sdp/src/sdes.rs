@@ -102,7 +102,13 @@ impl Crypto {
     pub fn fresh(tag: u32, suite: Suite, rng: &mut Rng) -> Crypto {
         let mut key = vec![0; suite.key_bytes() + suite.salt_bytes()];
         rng.fill(&mut key);
-        Crypto { tag, suite, key: Secret::new(key), mki: None, params: Vec::new() }
+        Crypto {
+            tag,
+            suite,
+            key: Secret::new(key),
+            mki: None,
+            params: Vec::new(),
+        }
     }
 
     /// Reads the value of an `a=crypto`. The first of several inline keys counts.
@@ -122,12 +128,18 @@ impl Crypto {
             return Err(CryptoError::Malformed);
         }
         let tag = tag.parse().map_err(|_| CryptoError::Malformed)?;
-        let plain = ["UNENCRYPTED_SRTP", "UNAUTHENTICATED_SRTP", "UNENCRYPTED_SRTCP"];
+        let plain = [
+            "UNENCRYPTED_SRTP",
+            "UNAUTHENTICATED_SRTP",
+            "UNENCRYPTED_SRTCP",
+        ];
         if params.iter().any(|p| plain.contains(&p.as_str())) {
             return Err(CryptoError::Unencrypted);
         }
         let first = keys.split(';').next().unwrap_or_default();
-        let inline = first.strip_prefix("inline:").ok_or(CryptoError::Malformed)?;
+        let inline = first
+            .strip_prefix("inline:")
+            .ok_or(CryptoError::Malformed)?;
         let mut fields = inline.split('|');
         let encoded = fields.next().unwrap_or_default();
         let key = STANDARD
@@ -141,24 +153,38 @@ impl Crypto {
             None => None,
             Some(field) => Some(mki(field).ok_or(CryptoError::Malformed)?),
         };
-        Ok(Crypto { tag, suite, key: Secret::new(key), mki, params })
+        Ok(Crypto {
+            tag,
+            suite,
+            key: Secret::new(key),
+            mki,
+            params,
+        })
     }
 
     /// The master key.
     pub fn master_key(&self) -> &[u8] {
-        self.key.expose().get(..self.suite.key_bytes()).unwrap_or_default()
+        self.key
+            .expose()
+            .get(..self.suite.key_bytes())
+            .unwrap_or_default()
     }
 
     /// The master salt.
     pub fn master_salt(&self) -> &[u8] {
-        self.key.expose().get(self.suite.key_bytes()..).unwrap_or_default()
+        self.key
+            .expose()
+            .get(self.suite.key_bytes()..)
+            .unwrap_or_default()
     }
 }
 
 fn mki(field: &str) -> Option<(u64, u8)> {
     let (value, length) = field.split_once(':')?;
     let length: u8 = length.parse().ok()?;
-    (1..=128).contains(&length).then_some((value.parse().ok()?, length))
+    (1..=128)
+        .contains(&length)
+        .then_some((value.parse().ok()?, length))
 }
 
 impl fmt::Display for Crypto {
@@ -184,7 +210,10 @@ mod tests {
               inline:PS1uQCVeeCFCanVmcjkpPywjNWhcYD0mXXtxaVBR|2^20|1:32 KDR=1",
         )
         .unwrap();
-        assert_eq!((c.tag, c.suite, c.mki), (1, Suite::AesCm128HmacSha1_80, Some((1, 32))));
+        assert_eq!(
+            (c.tag, c.suite, c.mki),
+            (1, Suite::AesCm128HmacSha1_80, Some((1, 32)))
+        );
         assert_eq!((c.master_key().len(), c.master_salt().len()), (16, 14));
         assert_eq!(c.params, ["KDR=1"]);
     }
@@ -202,9 +231,18 @@ mod tests {
     fn bad_and_plain_keys_are_refused() {
         let table = [
             ("1 NULL_HMAC_SHA1_80 inline:AAAA", CryptoError::Suite),
-            ("1 AES_CM_128_HMAC_SHA1_80 inline:AAAA", CryptoError::Malformed),
-            ("1 AES_CM_128_HMAC_SHA1_80 inline:!!!!", CryptoError::Malformed),
-            ("x AES_CM_128_HMAC_SHA1_80 inline:AAAA", CryptoError::Malformed),
+            (
+                "1 AES_CM_128_HMAC_SHA1_80 inline:AAAA",
+                CryptoError::Malformed,
+            ),
+            (
+                "1 AES_CM_128_HMAC_SHA1_80 inline:!!!!",
+                CryptoError::Malformed,
+            ),
+            (
+                "x AES_CM_128_HMAC_SHA1_80 inline:AAAA",
+                CryptoError::Malformed,
+            ),
             ("1 AES_CM_128_HMAC_SHA1_80", CryptoError::Malformed),
             (
                 "1 AES_CM_128_HMAC_SHA1_80 \

@@ -71,16 +71,27 @@ struct Media {
 impl Media {
     fn token(&self, index: usize) -> &[u8] {
         let line = self.lines.first().map_or(&b""[..], Line::value);
-        line.split(|b| *b == b' ').filter(|t| !t.is_empty()).nth(index).unwrap_or_default()
+        line.split(|b| *b == b' ')
+            .filter(|t| !t.is_empty())
+            .nth(index)
+            .unwrap_or_default()
     }
 
     /// Replaces one blank-separated part of the m-line.
     fn set_token(&mut self, index: usize, new: &[u8]) {
-        let Some(first) = self.lines.first_mut() else { return };
-        let tokens: Vec<&[u8]> =
-            first.value().split(|b| *b == b' ').filter(|t| !t.is_empty()).collect();
-        let replaced: Vec<&[u8]> =
-            tokens.iter().enumerate().map(|(i, t)| if i == index { new } else { *t }).collect();
+        let Some(first) = self.lines.first_mut() else {
+            return;
+        };
+        let tokens: Vec<&[u8]> = first
+            .value()
+            .split(|b| *b == b' ')
+            .filter(|t| !t.is_empty())
+            .collect();
+        let replaced: Vec<&[u8]> = tokens
+            .iter()
+            .enumerate()
+            .map(|(i, t)| if i == index { new } else { *t })
+            .collect();
         *first = Line::new(b'm', &replaced.join(&b' '));
     }
 }
@@ -101,7 +112,10 @@ impl Session {
         if text.len() > BYTES_MAX {
             return Err(SdpError::Limit("64 KiB"));
         }
-        let mut session = Session { head: Vec::new(), media: Vec::new() };
+        let mut session = Session {
+            head: Vec::new(),
+            media: Vec::new(),
+        };
         for raw in text.split_inclusive(|b| *b == b'\n') {
             if raw.trim_ascii().is_empty() {
                 continue;
@@ -133,10 +147,15 @@ impl Session {
         if self.media.len() >= MEDIA_MAX {
             return Err(SdpError::Limit("16 m-lines"));
         }
-        let mut media = Media { lines: vec![line], port: 0 };
+        let mut media = Media {
+            lines: vec![line],
+            port: 0,
+        };
         // `port/count` takes several ports; no client of ours offers it, and a relay that opened
         // one port for it would lose media without a word.
-        let port = std::str::from_utf8(media.token(1)).ok().and_then(|p| p.parse().ok());
+        let port = std::str::from_utf8(media.token(1))
+            .ok()
+            .and_then(|p| p.parse().ok());
         media.port = port.ok_or(SdpError::Media)?;
         if media.token(2).is_empty() {
             return Err(SdpError::Media);
@@ -147,7 +166,10 @@ impl Session {
 
     /// The description's bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let all = self.head.iter().chain(self.media.iter().flat_map(|m| &m.lines));
+        let all = self
+            .head
+            .iter()
+            .chain(self.media.iter().flat_map(|m| &m.lines));
         let mut out = Vec::new();
         for line in all {
             out.extend_from_slice(&line.0);
@@ -208,7 +230,8 @@ impl Session {
 
     /// Where RTP of an m-line is wanted, if the address is literal.
     pub fn rtp_address(&self, i: usize) -> Option<SocketAddr> {
-        self.is_active(i).then_some(SocketAddr::new(self.connection(i)?, self.port(i)))
+        self.is_active(i)
+            .then_some(SocketAddr::new(self.connection(i)?, self.port(i)))
     }
 
     /// Where RTCP of an m-line is wanted: `a=rtcp` (RFC 3605), else the port above RTP's.
@@ -228,13 +251,16 @@ impl Session {
     /// Which way media of an m-line flows.
     pub fn direction(&self, i: usize) -> Direction {
         let of = |lines: &[Line]| {
-            lines.iter().filter_map(Line::attribute).find_map(|(name, _)| match name {
-                b"sendrecv" => Some(Direction::SendRecv),
-                b"sendonly" => Some(Direction::SendOnly),
-                b"recvonly" => Some(Direction::RecvOnly),
-                b"inactive" => Some(Direction::Inactive),
-                _ => None,
-            })
+            lines
+                .iter()
+                .filter_map(Line::attribute)
+                .find_map(|(name, _)| match name {
+                    b"sendrecv" => Some(Direction::SendRecv),
+                    b"sendonly" => Some(Direction::SendOnly),
+                    b"recvonly" => Some(Direction::RecvOnly),
+                    b"inactive" => Some(Direction::Inactive),
+                    _ => None,
+                })
         };
         self.media
             .get(i)
@@ -245,7 +271,10 @@ impl Session {
 
     /// The attributes of an m-line, name and value.
     pub fn attributes(&self, i: usize) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.media.get(i).into_iter().flat_map(|m| m.lines.iter().filter_map(Line::attribute))
+        self.media
+            .get(i)
+            .into_iter()
+            .flat_map(|m| m.lines.iter().filter_map(Line::attribute))
     }
 
     /// The first attribute of a name.
@@ -265,10 +294,16 @@ impl Session {
     /// port above.
     pub fn set_address(&mut self, i: usize, ip: IpAddr, port: u16) {
         let line = Line::new(b'c', connection(ip).as_bytes());
-        let Some(media) = self.media.get_mut(i) else { return };
+        let Some(media) = self.media.get_mut(i) else {
+            return;
+        };
         media.port = port;
         media.set_token(1, port.to_string().as_bytes());
-        if media.lines.iter().any(|l| l.attribute().is_some_and(|(n, _)| n == b"rtcp")) {
+        if media
+            .lines
+            .iter()
+            .any(|l| l.attribute().is_some_and(|(n, _)| n == b"rtcp"))
+        {
             let rtcp = format!("rtcp:{} {}", port.saturating_add(1), connection(ip));
             for line in &mut media.lines {
                 if line.attribute().is_some_and(|(n, _)| n == b"rtcp") {
@@ -282,7 +317,11 @@ impl Session {
             Some(old) => *old = line,
             // After the m-line and its title (RFC 8866 §5).
             None => {
-                let at = media.lines.iter().take_while(|l| matches!(l.kind(), b'm' | b'i')).count();
+                let at = media
+                    .lines
+                    .iter()
+                    .take_while(|l| matches!(l.kind(), b'm' | b'i'))
+                    .count();
                 media.lines.insert(at, line);
             }
         }
@@ -306,8 +345,11 @@ impl Session {
     /// Adds an attribute at the end of an m-line's section.
     pub fn add_attribute(&mut self, i: usize, name: &[u8], value: &[u8]) {
         if let Some(media) = self.media.get_mut(i) {
-            let text =
-                if value.is_empty() { name.to_vec() } else { [name, b":", value].concat() };
+            let text = if value.is_empty() {
+                name.to_vec()
+            } else {
+                [name, b":", value].concat()
+            };
             media.lines.push(Line::new(b'a', &text));
         }
     }
@@ -320,21 +362,28 @@ impl Session {
     /// Removes the attributes of an m-line that `which` picks by name and value.
     pub fn remove_attributes(&mut self, i: usize, which: impl Fn(&[u8], &[u8]) -> bool) {
         if let Some(media) = self.media.get_mut(i) {
-            media.lines.retain(|l| !l.attribute().is_some_and(|(n, v)| which(n, v)));
+            media
+                .lines
+                .retain(|l| !l.attribute().is_some_and(|(n, v)| which(n, v)));
         }
     }
 
     /// Removes the attributes of the whole session that `which` picks by name and value.
     pub fn remove_session_attributes(&mut self, which: impl Fn(&[u8], &[u8]) -> bool) {
-        self.head.retain(|l| !l.attribute().is_some_and(|(n, v)| which(n, v)));
+        self.head
+            .retain(|l| !l.attribute().is_some_and(|(n, v)| which(n, v)));
     }
 
     /// Writes our address into `o=`, which names the describer's machine; the session's id and
     /// version stay.
     pub fn set_origin_address(&mut self, ip: IpAddr) {
-        let Some(line) = self.head.iter_mut().find(|l| l.kind() == b'o') else { return };
+        let Some(line) = self.head.iter_mut().find(|l| l.kind() == b'o') else {
+            return;
+        };
         let tokens: Vec<&[u8]> = line.value().split(|b| *b == b' ').collect();
-        let [user, id, version, ..] = tokens.as_slice() else { return };
+        let [user, id, version, ..] = tokens.as_slice() else {
+            return;
+        };
         let value = [user, id, version, connection(ip).as_bytes()].join(&b' ');
         *line = Line::new(b'o', &value);
     }
@@ -375,7 +424,10 @@ mod tests {
 
     #[test]
     fn an_untouched_description_leaves_byte_for_byte() {
-        assert_eq!(Session::parse(OFFER.as_bytes()).unwrap().to_bytes(), OFFER.as_bytes());
+        assert_eq!(
+            Session::parse(OFFER.as_bytes()).unwrap().to_bytes(),
+            OFFER.as_bytes()
+        );
     }
 
     #[test]
@@ -384,9 +436,18 @@ mod tests {
         assert_eq!(s.media_count(), 3);
         assert_eq!(s.rtp_address(0), Some("10.1.1.1:2000".parse().unwrap()));
         assert_eq!(s.rtcp_address(0), Some("10.1.1.1:2001".parse().unwrap()));
-        assert_eq!(s.rtp_address(1), Some("[2001:db8::1]:2002".parse().unwrap()));
-        assert_eq!(s.rtcp_address(1), Some("[2001:db8::1]:3000".parse().unwrap()));
-        assert_eq!((s.direction(0), s.direction(1)), (Direction::SendRecv, Direction::Inactive));
+        assert_eq!(
+            s.rtp_address(1),
+            Some("[2001:db8::1]:2002".parse().unwrap())
+        );
+        assert_eq!(
+            s.rtcp_address(1),
+            Some("[2001:db8::1]:3000".parse().unwrap())
+        );
+        assert_eq!(
+            (s.direction(0), s.direction(1)),
+            (Direction::SendRecv, Direction::Inactive)
+        );
         assert!(s.is_rtp(0) && !s.is_rtp(2) && s.is_udp(2) && !s.is_active(2));
         assert_eq!(s.crypto(0).len(), 1);
     }
@@ -401,10 +462,16 @@ mod tests {
         s.add_attribute(0, b"x-causeway-stream", b"0000002a");
         s.set_origin_address(ip("192.0.2.1"));
         let want = OFFER
-            .replace("o=Cisco-SIPUA 1 2 IN IP4 10.1.1.1", "o=Cisco-SIPUA 1 2 IN IP4 192.0.2.1")
+            .replace(
+                "o=Cisco-SIPUA 1 2 IN IP4 10.1.1.1",
+                "o=Cisco-SIPUA 1 2 IN IP4 192.0.2.1",
+            )
             .replace("c=IN IP4 10.1.1.1", "c=IN IP4 192.0.2.1")
             .replace("m=audio 2000 RTP/SAVP", "m=audio 36002 RTP/AVP")
-            .replace("a=sendrecv\r\n", "a=sendrecv\r\na=x-causeway-stream:0000002a\r\n")
+            .replace(
+                "a=sendrecv\r\n",
+                "a=sendrecv\r\na=x-causeway-stream:0000002a\r\n",
+            )
             .replace("m=video 2002", "m=video 36004")
             .replace("c=IN IP6 2001:db8::1", "c=IN IP4 192.0.2.1")
             .replace("a=rtcp:3000", "a=rtcp:36005 IN IP4 192.0.2.1")
@@ -429,6 +496,9 @@ mod tests {
             assert_eq!(Session::parse(text).unwrap_err(), want);
         }
         let many = [b"v=0\r\n".to_vec(), b"m=audio 2 RTP/AVP 0\r\n".repeat(17)].concat();
-        assert_eq!(Session::parse(&many).unwrap_err(), SdpError::Limit("16 m-lines"));
+        assert_eq!(
+            Session::parse(&many).unwrap_err(),
+            SdpError::Limit("16 m-lines")
+        );
     }
 }

@@ -48,8 +48,16 @@ impl Counter {
 
 /// The keys of RTP, or of RTCP.
 enum Half {
-    Cm { cipher: Counter, salt: [u8; 14], auth: Hmac<Sha1>, tag: usize },
-    Gcm { key: LessSafeKey, salt: [u8; 12] },
+    Cm {
+        cipher: Counter,
+        salt: [u8; 14],
+        auth: Hmac<Sha1>,
+        tag: usize,
+    },
+    Gcm {
+        key: LessSafeKey,
+        salt: [u8; 12],
+    },
 }
 
 /// Both halves.
@@ -61,13 +69,17 @@ pub(super) struct Keys {
 impl Keys {
     /// RFC 3711 §4.3, with key derivation rate 0.
     pub(super) fn derive(suite: Suite, master: &[u8]) -> Result<Keys, SrtpError> {
-        let (key, salt) =
-            master.split_at_checked(suite.key_bytes()).ok_or(SrtpError::Key)?;
+        let (key, salt) = master
+            .split_at_checked(suite.key_bytes())
+            .ok_or(SrtpError::Key)?;
         if salt.len() != suite.salt_bytes() {
             return Err(SrtpError::Key);
         }
         let kdf = Kdf::new(key, salt)?;
-        Ok(Keys { rtp: kdf.half(suite, 0)?, rtcp: kdf.half(suite, 3)? })
+        Ok(Keys {
+            rtp: kdf.half(suite, 0)?,
+            rtcp: kdf.half(suite, 3)?,
+        })
     }
 
     pub(super) fn seal_rtp(
@@ -79,8 +91,15 @@ impl Keys {
         mki: &[u8],
     ) -> Result<(), SrtpError> {
         match &self.rtp {
-            Half::Cm { cipher, salt, auth, tag } => {
-                let (_, body) = packet.split_at_mut_checked(payload).ok_or(SrtpError::Malformed)?;
+            Half::Cm {
+                cipher,
+                salt,
+                auth,
+                tag,
+            } => {
+                let (_, body) = packet
+                    .split_at_mut_checked(payload)
+                    .ok_or(SrtpError::Malformed)?;
                 cipher.apply(cm_iv(salt, ssrc, index), body);
                 let full = mac(auth, packet, &((index >> 16) as u32).to_be_bytes());
                 packet.extend_from_slice(mki);
@@ -88,8 +107,9 @@ impl Keys {
             }
             Half::Gcm { key, salt } => {
                 let nonce = gcm_rtp_nonce(salt, ssrc, index);
-                let (head, body) =
-                    packet.split_at_mut_checked(payload).ok_or(SrtpError::Malformed)?;
+                let (head, body) = packet
+                    .split_at_mut_checked(payload)
+                    .ok_or(SrtpError::Malformed)?;
                 let tag = key
                     .seal_in_place_separate_tag(nonce, Aad::from(&*head), body)
                     .map_err(|_| SrtpError::Malformed)?;
@@ -109,7 +129,12 @@ impl Keys {
         mki: usize,
     ) -> Result<(), SrtpError> {
         match &self.rtp {
-            Half::Cm { cipher, salt, auth, tag } => {
+            Half::Cm {
+                cipher,
+                salt,
+                auth,
+                tag,
+            } => {
                 let end = cut(packet.len(), mki + tag, payload)?;
                 let (body, tail) = packet.split_at_mut(end);
                 let full = mac(auth, body, &((index >> 16) as u32).to_be_bytes());
@@ -117,7 +142,9 @@ impl Keys {
                 if !bool::from(full.get(..*tag).unwrap_or_default().ct_eq(given)) {
                     return Err(SrtpError::Forged);
                 }
-                let (_, media) = body.split_at_mut_checked(payload).ok_or(SrtpError::Malformed)?;
+                let (_, media) = body
+                    .split_at_mut_checked(payload)
+                    .ok_or(SrtpError::Malformed)?;
                 cipher.apply(cm_iv(salt, ssrc, index), media);
                 packet.truncate(end);
             }
@@ -143,7 +170,9 @@ impl Keys {
     ) -> Result<(), SrtpError> {
         let word = (index | ENCRYPTED).to_be_bytes();
         match &self.rtcp {
-            Half::Cm { cipher, salt, auth, .. } => {
+            Half::Cm {
+                cipher, salt, auth, ..
+            } => {
                 let (_, body) = packet.split_at_mut_checked(8).ok_or(SrtpError::Malformed)?;
                 cipher.apply(cm_iv(salt, ssrc, u64::from(index)), body);
                 packet.extend_from_slice(&word);
@@ -194,7 +223,9 @@ impl Keys {
         }
         let index = word & !ENCRYPTED;
         match &self.rtcp {
-            Half::Cm { cipher, salt, auth, .. } => {
+            Half::Cm {
+                cipher, salt, auth, ..
+            } => {
                 let (body, tail) = packet.split_at_mut(at + 4);
                 let full = mac(auth, body, &[]);
                 let given = tail.get(mki..).unwrap_or_default();
@@ -212,7 +243,8 @@ impl Keys {
                 let nonce = gcm_rtcp_nonce(salt, ssrc, index);
                 let aad = gcm_rtcp_aad(packet, word.to_be_bytes())?;
                 let sealed = packet.get_mut(8..at).ok_or(SrtpError::Malformed)?;
-                key.open_in_place(nonce, Aad::from(aad), sealed).map_err(|_| SrtpError::Forged)?;
+                key.open_in_place(nonce, Aad::from(aad), sealed)
+                    .map_err(|_| SrtpError::Forged)?;
                 packet.truncate(at - GCM_TAG);
             }
         }
@@ -222,7 +254,10 @@ impl Keys {
 
 /// Where the last `behind` bytes begin, if at least `before` are in front of them.
 fn cut(length: usize, behind: usize, before: usize) -> Result<usize, SrtpError> {
-    length.checked_sub(behind).filter(|at| *at >= before).ok_or(SrtpError::Malformed)
+    length
+        .checked_sub(behind)
+        .filter(|at| *at >= before)
+        .ok_or(SrtpError::Malformed)
 }
 
 fn mac(auth: &Hmac<Sha1>, packet: &[u8], roc: &[u8]) -> [u8; 20] {
@@ -279,8 +314,14 @@ impl Kdf {
     fn new(key: &[u8], salt: &[u8]) -> Result<Kdf, SrtpError> {
         // A 96-bit salt is padded with zeros on the right (RFC 7714 §11).
         let mut padded = [0; 14];
-        padded.get_mut(..salt.len()).ok_or(SrtpError::Key)?.copy_from_slice(salt);
-        Ok(Kdf { cipher: Counter::new(key)?, salt: padded })
+        padded
+            .get_mut(..salt.len())
+            .ok_or(SrtpError::Key)?
+            .copy_from_slice(salt);
+        Ok(Kdf {
+            cipher: Counter::new(key)?,
+            salt: padded,
+        })
     }
 
     fn bytes<const N: usize>(&self, label: u8) -> [u8; N] {
@@ -298,10 +339,16 @@ impl Kdf {
         let key = key.get(..suite.key_bytes()).ok_or(SrtpError::Key)?;
         match suite {
             Suite::AeadAes128Gcm | Suite::AeadAes256Gcm => {
-                let algorithm =
-                    if key.len() == 16 { &aead::AES_128_GCM } else { &aead::AES_256_GCM };
+                let algorithm = if key.len() == 16 {
+                    &aead::AES_128_GCM
+                } else {
+                    &aead::AES_256_GCM
+                };
                 let key = UnboundKey::new(algorithm, key).map_err(|_| SrtpError::Key)?;
-                Ok(Half::Gcm { key: LessSafeKey::new(key), salt: self.bytes(base + 2) })
+                Ok(Half::Gcm {
+                    key: LessSafeKey::new(key),
+                    salt: self.bytes(base + 2),
+                })
             }
             _ => {
                 let auth = self.bytes::<20>(base + 1);
@@ -325,7 +372,10 @@ mod tests {
     use super::*;
 
     fn hex(s: &str) -> Vec<u8> {
-        (0..s.len()).step_by(2).map(|i| u8::from_str_radix(&s[i..i + 2], 16).unwrap()).collect()
+        (0..s.len())
+            .step_by(2)
+            .map(|i| u8::from_str_radix(&s[i..i + 2], 16).unwrap())
+            .collect()
     }
 
     /// RFC 3711 appendix B.3.
@@ -334,9 +384,18 @@ mod tests {
         let key = hex("E1F97A0D3E018BE0D64FA32C06DE4139");
         let salt = hex("0EC675AD498AFEEBB6960B3AABE6");
         let kdf = Kdf::new(&key, &salt).unwrap();
-        assert_eq!(kdf.bytes::<16>(0).to_vec(), hex("C61E7A93744F39EE10734AFE3FF7A087"));
-        assert_eq!(kdf.bytes::<14>(2).to_vec(), hex("30CBBC08863D8C85D49DB34A9AE1"));
-        assert_eq!(kdf.bytes::<20>(1).to_vec(), hex("CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4"));
+        assert_eq!(
+            kdf.bytes::<16>(0).to_vec(),
+            hex("C61E7A93744F39EE10734AFE3FF7A087")
+        );
+        assert_eq!(
+            kdf.bytes::<14>(2).to_vec(),
+            hex("30CBBC08863D8C85D49DB34A9AE1")
+        );
+        assert_eq!(
+            kdf.bytes::<20>(1).to_vec(),
+            hex("CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4")
+        );
     }
 
     /// RFC 3711 appendix B.2: the keystream for SSRC 0 and index 0.

@@ -13,10 +13,16 @@ pub(super) struct Window {
 impl Window {
     /// The index a sequence number most likely has (RFC 3711 appendix A).
     pub(super) fn guess(&self, sequence: u16) -> u64 {
-        let Some(highest) = self.highest else { return u64::from(sequence) };
+        let Some(highest) = self.highest else {
+            return u64::from(sequence);
+        };
         let (roc, last) = (highest >> 16, highest as u16);
         let roc = if last < 0x8000 {
-            if i32::from(sequence) - i32::from(last) > 0x8000 { roc.wrapping_sub(1) } else { roc }
+            if i32::from(sequence) - i32::from(last) > 0x8000 {
+                roc.wrapping_sub(1)
+            } else {
+                roc
+            }
         } else if i32::from(last) - 0x8000 > i32::from(sequence) {
             roc + 1
         } else {
@@ -34,7 +40,9 @@ impl Window {
 
     /// Whether an index was seen, or is too old to know.
     pub(super) fn seen(&self, index: u64) -> bool {
-        let Some(highest) = self.highest else { return false };
+        let Some(highest) = self.highest else {
+            return false;
+        };
         if index > highest {
             return false;
         }
@@ -53,7 +61,11 @@ impl Window {
             }
             Some(highest) => {
                 let ahead = index - highest;
-                self.seen = if ahead < WINDOW { self.seen << ahead | 1 } else { 1 };
+                self.seen = if ahead < WINDOW {
+                    self.seen << ahead | 1
+                } else {
+                    1
+                };
                 self.highest = Some(index);
             }
             None => {
@@ -71,9 +83,13 @@ mod tests {
     #[test]
     fn indices_follow_sequence_numbers_over_wraps_and_reordering() {
         let mut w = Window::default();
-        for (sequence, index) in
-            [(65530u16, 65530u64), (65535, 65535), (2, 65538), (65534, 65534), (3, 65539)]
-        {
+        for (sequence, index) in [
+            (65530u16, 65530u64),
+            (65535, 65535),
+            (2, 65538),
+            (65534, 65534),
+            (3, 65539),
+        ] {
             assert_eq!(w.guess(sequence), index);
             assert!(!w.seen(index));
             w.commit(index);

@@ -1,0 +1,340 @@
+//! The core's settings.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Reader;
+use super::edge::media;
+use crate::file::{File, Publisher as Written};
+use crate::model::{
+    AllowRule, CallControl, ContactMode, Core, Credentials, Domain, InsideTls, Peer, Publisher,
+    XmppServer,
+};
+
+/// How many edges one core dials.
+const PEERS_MAX: usize = 6;
+
+pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
+    let service = &file.service;
+    for (section, absent) in [
+        ("service.https", service.https.is_none()),
+        ("service.xmpp", service.xmpp.is_none()),
+        ("traversal.zone", file.traversal.zone.is_empty()),
+    ] {
+        if !absent {
+            let fix = "move it to the edge's file: the core listens to nobody outside";
+            r.error(section, 0, "", "it belongs to the edge", fix);
+        }
+    }
+    let (sip, sip_tls) = match &service.sip {
+        Some(s) => (
+            r.addresses("service.sip", "listen", &s.listen, 5060),
+            r.addresses("service.sip", "listen_tls", &s.listen_tls, 5061),
+        ),
+        None => (Vec::new(), Vec::new()),
+    };
+    if sip.is_empty() && sip_tls.is_empty() {
+        let fix = "set [service.sip] listen = [\"ADDRESS:5060\"]";
+        r.error(
+            "service.sip",
+            0,
+            "listen",
+            "call control cannot reach the core",
+            fix,
+        );
+    }
+    for address in sip.iter().chain(&sip_tls) {
+        if address.ip().is_unspecified() {
+            let fix = "name the address that call control reaches";
+            r.error(
+                "service.sip",
+                0,
+                "listen",
+                "the unspecified address cannot be a Contact",
+                fix,
+            );
+        }
+    }
+    let media = media(r, file, "36000-59999");
+    let peers = peers(r, file);
+    let domains = domains(r, file);
+    let unified_cm = publishers(r, "unified_cm", &file.unified_cm, 8443);
+    let im_presence = publishers(r, "im_presence", &file.im_presence, 8443);
+    let unity_connection = publishers(r, "unity_connection", &file.unity_connection, 443);
+    let call_control = call_control(r, file);
+    if unified_cm.is_empty() && call_control.is_empty() && domains.iter().any(|d| d.sip) {
+        r.warn(
+            "",
+            0,
+            "unified_cm",
+            "no call control is configured: nobody can register or call",
+            "add [[unified_cm]] or [[call_control]]",
+        );
+    }
+    let xmpp = xmpp(r, file);
+    let allow_list = allow_list(r, file);
+    let credentials = credentials(r, file);
+    Some(Core {
+        peers: peers?,
+        sip,
+        sip_tls,
+        media: media?,
+        domains,
+        unified_cm,
+        im_presence,
+        unity_connection,
+        call_control,
+        xmpp,
+        allow_list,
+        credentials: credentials?,
+    })
+}
+
+fn peers(r: &mut Reader<'_>, file: &File) -> Option<Vec<Peer>> {
+    const SECTION: &str = "traversal.peer";
+    let written = &file.traversal.peer;
+    if written.is_empty() {
+        let fix = "add [[traversal.peer]] with name, dial, verify_name, user and password";
+        r.error("traversal", 0, "peer", "the core has no edge to dial", fix);
+        return None;
+    }
+    if written.len() > PEERS_MAX {
+        r.error(
+            SECTION,
+            PEERS_MAX,
+            "name",
+            "there are more than six",
+            "keep at most six edges",
+        );
+    }
+    let mut out = Vec::new();
+    for (i, p) in written.iter().enumerate() {
+        let name = r.given(SECTION, i, "name", &p.name);
+        let dial = r.host(SECTION, i, "dial", &p.dial);
+        let verify_name = r.host(SECTION, i, "verify_name", &p.verify_name);
+        let user = r.given(SECTION, i, "user", &p.user);
+        let password = r.password(SECTION, i, p.password.as_ref(), p.password_file.as_ref());
+        let media_ports = r.pair(SECTION, i, "media_ports", p.media_ports.as_deref());
+        let (Some(name), Some(dial), Some(verify_name)) = (name, dial, verify_name) else {
+            continue;
+        };
+        let (Some(user), Some(password), Some(media_ports)) = (user, password, media_ports) else {
+            continue;
+        };
+        out.push(Peer {
+            name,
+            dial,
+            verify_name,
+            user,
+            password,
+            sip_port: p.sip_port.unwrap_or(7001),
+            ssh_port: p.ssh_port.unwrap_or(2222),
+            xmpp_port: p.xmpp_port.unwrap_or(7400),
+            media_ports,
+        });
+    }
+    Some(out)
+}
+
+fn domains(r: &mut Reader<'_>, file: &File) -> Vec<Domain> {
+    let mut seen = BTreeSet::new();
+    let mut out = Vec::new();
+    if file.domains.is_empty() {
+        let fix = "add [[domains]] with name = \"example.com\"";
+        r.error("", 0, "domains", "no domain is served", fix);
+    }
+    for (i, d) in file.domains.iter().enumerate() {
+        let Some(name) = r.domain_name("domains", i, "name", &d.name) else {
+            continue;
+        };
+        if !seen.insert(name.clone()) {
+            r.error("domains", i, "name", "the domain stands twice", "keep one");
+        }
+        out.push(Domain {
+            name,
+            sip: d.sip.unwrap_or(true),
+            im_presence: d.im_presence.unwrap_or(true),
+            federation: d.federation.unwrap_or(false),
+        });
+    }
+    out
+}
+
+fn publishers(r: &mut Reader<'_>, section: &str, written: &[Written], port: u16) -> Vec<Publisher> {
+    let mut out = Vec::new();
+    for (i, p) in written.iter().enumerate() {
+        let (key, value) = match (&p.publisher, &p.address) {
+            (Some(v), None) => ("publisher", v),
+            (None, Some(v)) => ("address", v),
+            _ => {
+                r.error(section, i, "publisher", "it is missing", "name the server");
+                continue;
+            }
+        };
+        let address = r.host(section, i, key, value);
+        let user = r.given(section, i, "user", &p.user);
+        let password = r.password(section, i, p.password.as_ref(), p.password_file.as_ref());
+        let tls_verify = p.tls_verify.unwrap_or(true);
+        if !tls_verify {
+            r.warn(
+                section,
+                i,
+                "tls_verify",
+                "anybody inside who can answer in this server's place learns users' passwords",
+                "trust the server's certificate in certificate.trusted and remove the line",
+            );
+        }
+        if let (Some(address), Some(user), Some(password)) = (address, user, password) {
+            let port = p.port.unwrap_or(port);
+            out.push(Publisher {
+                address,
+                port,
+                user,
+                password,
+                tls_verify,
+            });
+        }
+    }
+    out
+}
+
+fn call_control(r: &mut Reader<'_>, file: &File) -> Vec<CallControl> {
+    const SECTION: &str = "call_control";
+    let mut out = Vec::new();
+    for (i, c) in file.call_control.iter().enumerate() {
+        let tls = match c.transport.as_deref() {
+            None | Some("tcp") => false,
+            Some("tls") => true,
+            Some(_) => {
+                r.error(
+                    SECTION,
+                    i,
+                    "transport",
+                    "it is neither tcp nor tls",
+                    "write \"tcp\" or \"tls\"",
+                );
+                continue;
+            }
+        };
+        let contact = match c.contact.as_deref() {
+            None | Some("path") => ContactMode::Path,
+            Some("rewrite") => ContactMode::Rewrite,
+            Some(_) => {
+                let fix = "write \"path\" or \"rewrite\"";
+                r.error(SECTION, i, "contact", "it is neither path nor rewrite", fix);
+                continue;
+            }
+        };
+        let name = r.given(SECTION, i, "name", &c.name);
+        let port = if tls { 5061 } else { 5060 };
+        let address = r.host_port(SECTION, i, "address", &c.address, port);
+        if let (Some(name), Some((host, port))) = (name, address) {
+            out.push(CallControl {
+                name,
+                host,
+                port,
+                tls,
+                contact,
+            });
+        }
+    }
+    out
+}
+
+fn xmpp(r: &mut Reader<'_>, file: &File) -> Vec<XmppServer> {
+    const SECTION: &str = "xmpp_server";
+    let mut out = Vec::new();
+    for (i, x) in file.xmpp_server.iter().enumerate() {
+        let tls = match x.tls.as_deref() {
+            None | Some("opportunistic") => InsideTls::Opportunistic,
+            Some("required") => InsideTls::Required,
+            Some("off") => InsideTls::Off,
+            Some(_) => {
+                let fix = "write \"required\", \"opportunistic\" or \"off\"";
+                r.error(SECTION, i, "tls", "it is not known", fix);
+                continue;
+            }
+        };
+        let domain = r.domain_name(SECTION, i, "domain", &x.domain);
+        let address = r.host_port(SECTION, i, "address", &x.address, 5222);
+        if let (Some(domain), Some((host, port))) = (domain, address) {
+            out.push(XmppServer {
+                domain,
+                host,
+                port,
+                tls,
+            });
+        }
+    }
+    out
+}
+
+fn allow_list(r: &mut Reader<'_>, file: &File) -> Vec<AllowRule> {
+    const SECTION: &str = "allow_list";
+    let mut out = Vec::new();
+    for (i, a) in file.allow_list.iter().enumerate() {
+        let scheme = a.scheme.clone().unwrap_or_else(|| "https".into());
+        if scheme != "http" && scheme != "https" {
+            r.error(
+                SECTION,
+                i,
+                "scheme",
+                "it is neither http nor https",
+                "write one of them",
+            );
+            continue;
+        }
+        let path = a.path.clone().unwrap_or_else(|| "/".into());
+        if !path.starts_with('/') || path.contains("..") {
+            r.error(
+                SECTION,
+                i,
+                "path",
+                "it is no path prefix",
+                "begin it with /, without ..",
+            );
+            continue;
+        }
+        let Some(host) = r.host(SECTION, i, "host", &a.host) else {
+            continue;
+        };
+        let default = if scheme == "http" { 80 } else { 443 };
+        let methods = a
+            .methods
+            .clone()
+            .unwrap_or_else(|| vec!["GET".into(), "HEAD".into()]);
+        out.push(AllowRule {
+            host,
+            scheme,
+            port: a.port.unwrap_or(default),
+            path,
+            methods: methods.iter().map(|m| m.to_ascii_uppercase()).collect(),
+            description: a.description.clone().unwrap_or_default(),
+        });
+    }
+    out
+}
+
+fn credentials(r: &mut Reader<'_>, file: &File) -> Option<Credentials> {
+    let c = &file.credentials;
+    let (refresh, cleanup) = (
+        c.refresh_interval_min.unwrap_or(480),
+        c.cleanup_interval_min.unwrap_or(720),
+    );
+    if refresh == 0 || cleanup < refresh || cleanup > 100_000 {
+        let fix = "give minutes, cleanup_interval_min at least refresh_interval_min";
+        r.error(
+            "credentials",
+            0,
+            "refresh_interval_min",
+            "the intervals do not fit",
+            fix,
+        );
+        return None;
+    }
+    Some(Credentials {
+        refresh: Duration::from_secs(refresh * 60),
+        cleanup: Duration::from_secs(cleanup * 60),
+        file: c.file.as_deref().map(|p| r.path(p)),
+    })
+}

@@ -1,0 +1,261 @@
+//! The edge's settings.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use super::Reader;
+use crate::file::{File, Service as Written};
+use crate::model::{Edge, MediaService, Service, Traversal, Zone};
+
+pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> {
+    let only_core = [
+        ("domains", file.domains.is_empty()),
+        ("unified_cm", file.unified_cm.is_empty()),
+        ("im_presence", file.im_presence.is_empty()),
+        ("unity_connection", file.unity_connection.is_empty()),
+        ("call_control", file.call_control.is_empty()),
+        ("xmpp_server", file.xmpp_server.is_empty()),
+        ("allow_list", file.allow_list.is_empty()),
+        ("traversal.peer", file.traversal.peer.is_empty()),
+    ];
+    for (section, absent) in only_core {
+        if !absent {
+            let fix = "move it to the core's file: the edge keeps nothing of the inside";
+            r.error(section, 0, "", "it belongs to the core", fix);
+        }
+    }
+    let https = service(r, "service.https", file.service.https.as_ref(), 8443, fqdn);
+    let sip = service(r, "service.sip", file.service.sip.as_ref(), 5061, fqdn);
+    let xmpp = service(r, "service.xmpp", file.service.xmpp.as_ref(), 5222, fqdn);
+    let media = media(r, file, "36002-59999");
+    let traversal = traversal(r, file);
+    let zones = zones(r, file);
+    let realm = file.service.sip.as_ref().and_then(|s| s.realm.clone());
+    let edge = Edge {
+        https: https?,
+        sip: sip?,
+        sip_realm: realm.unwrap_or_else(|| file.domain.to_ascii_lowercase()),
+        xmpp: xmpp?,
+        media: media?,
+        traversal: traversal?,
+        zones: zones?,
+        connections_per_source_max: file.limits.connections_per_source_max.unwrap_or(100),
+        connections_max: file.limits.connections_max.unwrap_or(20_000),
+    };
+    overlaps(r, &edge);
+    Some(edge)
+}
+
+/// A service that clients reach.
+fn service(
+    r: &mut Reader<'_>,
+    section: &str,
+    written: Option<&Written>,
+    port: u16,
+    fqdn: &str,
+) -> Option<Service> {
+    let Some(written) = written else {
+        let fix = format!("add [{section}] with listen = [\"ADDRESS:{port}\"]");
+        r.error(
+            section,
+            0,
+            "listen",
+            "the service has no address to listen on",
+            &fix,
+        );
+        return None;
+    };
+    let listen = r.addresses(section, "listen", &written.listen, port);
+    let Some(first) = listen.first() else {
+        let fix = format!("set listen = [\"ADDRESS:{port}\"]");
+        r.error(
+            section,
+            0,
+            "listen",
+            "the service has no address to listen on",
+            &fix,
+        );
+        return None;
+    };
+    let (advertise_host, advertise_port) = match &written.advertise {
+        Some(value) => r.host_port(section, 0, "advertise", value, first.port())?,
+        None => (fqdn.to_owned(), first.port()),
+    };
+    Some(Service {
+        listen,
+        advertise_host,
+        advertise_port,
+    })
+}
+
+/// Relayed media, of either role.
+pub(super) fn media(r: &mut Reader<'_>, file: &File, ports: &str) -> Option<MediaService> {
+    const SECTION: &str = "service.media";
+    let Some(written) = &file.service.media else {
+        let fix = "add [service.media] with listen = \"ADDRESS\"";
+        r.error(SECTION, 0, "listen", "media has no address", fix);
+        return None;
+    };
+    let Some(listen) = &written.listen else {
+        r.error(
+            SECTION,
+            0,
+            "listen",
+            "it is missing",
+            "set the address of the media ports",
+        );
+        return None;
+    };
+    let listen_ip = r.ip(SECTION, "listen", listen)?;
+    let (key, told) = match &written.advertise {
+        Some(advertise) => ("advertise", advertise),
+        None => ("listen", listen),
+    };
+    let advertise = r.advertised(SECTION, key, told)?;
+    if listen_ip.is_ipv4() != advertise.is_ipv4() {
+        let fix = "give two IPv4 or two IPv6 addresses";
+        r.error(
+            SECTION,
+            0,
+            "advertise",
+            "it is of another family than listen",
+            fix,
+        );
+        return None;
+    }
+    let ports = r.ports(SECTION, "ports", written.ports.as_deref().unwrap_or(ports))?;
+    Some(MediaService {
+        listen: listen_ip,
+        advertise,
+        ports,
+    })
+}
+
+fn traversal(r: &mut Reader<'_>, file: &File) -> Option<Traversal> {
+    const SECTION: &str = "traversal";
+    let t = &file.traversal;
+    let mut one = |key: &str, value: &Option<String>, port: u16| -> Option<SocketAddr> {
+        match value {
+            Some(value) => r.address(SECTION, key, value, port),
+            None => {
+                let fix = format!("set {key} = \"ADDRESS:{port}\", which cores dial");
+                r.error(SECTION, 0, key, "it is missing", &fix);
+                None
+            }
+        }
+    };
+    let sip = one("listen_sip", &t.listen_sip, 7001);
+    let ssh = one("listen_ssh", &t.listen_ssh, 2222);
+    let xmpp = one("listen_xmpp", &t.listen_xmpp, 7400);
+    let media: Option<IpAddr> = match &t.listen_media {
+        Some(value) => r.ip(SECTION, "listen_media", value),
+        None => sip.map(|a| a.ip()),
+    };
+    let media_ports = r.pair(SECTION, 0, "media_ports", t.media_ports.as_deref());
+    let media_advertise = match &t.advertise_media {
+        Some(value) => r.advertised(SECTION, "advertise_media", value),
+        None => media,
+    };
+    Some(Traversal {
+        sip: sip?,
+        ssh: ssh?,
+        xmpp: xmpp?,
+        media: media?,
+        media_ports: media_ports?,
+        media_advertise: media_advertise?,
+    })
+}
+
+fn zones(r: &mut Reader<'_>, file: &File) -> Option<Vec<Zone>> {
+    const SECTION: &str = "traversal.zone";
+    if file.traversal.zone.is_empty() {
+        let fix = "add [[traversal.zone]] with name, verify_name, user and password";
+        r.error("traversal", 0, "zone", "no core may dial this edge", fix);
+        return None;
+    }
+    let mut names = BTreeSet::new();
+    let mut out = Vec::new();
+    for (i, zone) in file.traversal.zone.iter().enumerate() {
+        if zone.verify_name.is_empty() {
+            let fix = "list the names that the cores' certificates show";
+            r.error(SECTION, i, "verify_name", "any certificate would do", fix);
+        }
+        let verify: Vec<String> = zone
+            .verify_name
+            .iter()
+            .filter_map(|n| r.host(SECTION, i, "verify_name", n))
+            .collect();
+        for name in &verify {
+            if !names.insert(name.clone()) {
+                let cause = format!("{name} stands in two zones");
+                r.error(
+                    SECTION,
+                    i,
+                    "verify_name",
+                    &cause,
+                    "name each core in one zone only",
+                );
+            }
+        }
+        let user = r.given(SECTION, i, "user", &zone.user);
+        let (given, file) = (zone.password.as_ref(), zone.password_file.as_ref());
+        let password = r.password(SECTION, i, given, file);
+        let name = r.given(SECTION, i, "name", &zone.name);
+        if let (Some(name), Some(user), Some(password)) = (name, user, password) {
+            out.push(Zone {
+                name,
+                verify_names: verify,
+                user,
+                password,
+            });
+        }
+    }
+    Some(out)
+}
+
+/// Two services on one address, or media ports over a service of the link.
+fn overlaps(r: &mut Reader<'_>, edge: &Edge) {
+    let listeners = [
+        ("service.https", &edge.https.listen[..]),
+        ("service.sip", &edge.sip.listen[..]),
+        ("service.xmpp", &edge.xmpp.listen[..]),
+        (
+            "traversal",
+            &[edge.traversal.sip, edge.traversal.ssh, edge.traversal.xmpp][..],
+        ),
+    ];
+    let mut seen: Vec<(SocketAddr, &str)> = Vec::new();
+    for (section, addresses) in listeners {
+        for address in addresses {
+            let clash = seen.iter().find(|(other, _)| {
+                other.port() == address.port()
+                    && (other.ip() == address.ip()
+                        || other.ip().is_unspecified()
+                        || address.ip().is_unspecified())
+            });
+            if let Some((_, other)) = clash {
+                let cause = format!("{address} is taken by {other}");
+                r.error(
+                    section,
+                    0,
+                    "listen",
+                    &cause,
+                    "give each service an address of its own",
+                );
+            }
+            seen.push((*address, section));
+        }
+    }
+    let (rtp, rtcp) = edge.traversal.media_ports;
+    if edge.media.listen == edge.traversal.media
+        && (edge.media.ports.contains(&rtp) || edge.media.ports.contains(&rtcp))
+    {
+        r.error(
+            "service.media",
+            0,
+            "ports",
+            "the range holds the ports of the link's media",
+            "begin the range above traversal.media_ports, by default at 36002",
+        );
+    }
+}

@@ -1,0 +1,302 @@
+//! Values of the file, each checked where it is read.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use base::{DomainName, HostName, NameError, Secret};
+
+use super::{Finding, Severity};
+use crate::model::Password;
+use crate::place;
+
+/// Reads values and collects what is wrong with them.
+pub(super) struct Reader<'a> {
+    pub(super) text: &'a str,
+    pub(super) folder: PathBuf,
+    pub(super) findings: Vec<Finding>,
+}
+
+impl Reader<'_> {
+    pub(super) fn error(&mut self, section: &str, i: usize, key: &str, cause: &str, fix: &str) {
+        self.finding(Severity::Error, section, i, key, cause, fix);
+    }
+
+    pub(super) fn warn(&mut self, section: &str, i: usize, key: &str, cause: &str, fix: &str) {
+        self.finding(Severity::Warning, section, i, key, cause, fix);
+    }
+
+    fn finding(
+        &mut self,
+        severity: Severity,
+        section: &str,
+        index: usize,
+        key: &str,
+        cause: &str,
+        fix: &str,
+    ) {
+        let place = place::of(self.text, section, index, key);
+        let name = if section.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{section}.{key}")
+        };
+        self.findings.push(Finding {
+            severity,
+            line: place.line,
+            column: place.column,
+            key: name,
+            cause: cause.to_owned(),
+            fix: fix.to_owned(),
+        });
+    }
+
+    pub(super) fn path(&self, value: &str) -> PathBuf {
+        self.folder.join(value)
+    }
+
+    fn name_error(&mut self, section: &str, index: usize, key: &str, error: &NameError) {
+        let fix = match error {
+            NameError::Underscore => {
+                "use a hyphen: certificates and the tunnels between edge and core refuse \
+                 underscores"
+            }
+            NameError::Empty => "give the name",
+            _ => "correct the name",
+        };
+        self.error(section, index, key, &error.to_string(), fix);
+    }
+
+    pub(super) fn host_name(&mut self, section: &str, key: &str, value: &str) -> Option<HostName> {
+        value
+            .parse()
+            .map_err(|e| self.name_error(section, 0, key, &e))
+            .ok()
+    }
+
+    pub(super) fn domain_name(
+        &mut self,
+        section: &str,
+        index: usize,
+        key: &str,
+        value: &str,
+    ) -> Option<DomainName> {
+        value
+            .parse()
+            .map_err(|e| self.name_error(section, index, key, &e))
+            .ok()
+    }
+
+    /// A name or an address.
+    pub(super) fn host(
+        &mut self,
+        section: &str,
+        index: usize,
+        key: &str,
+        value: &str,
+    ) -> Option<String> {
+        if value.parse::<IpAddr>().is_ok() {
+            return Some(value.to_owned());
+        }
+        let checked = HostName::from_str(value);
+        checked
+            .map_err(|e| self.name_error(section, index, key, &e))
+            .ok()
+            .map(String::from)
+    }
+
+    /// `host` or `host:port`; IPv6 in brackets.
+    pub(super) fn host_port(
+        &mut self,
+        section: &str,
+        index: usize,
+        key: &str,
+        value: &str,
+        port: u16,
+    ) -> Option<(String, u16)> {
+        if let Ok(a) = value.parse::<SocketAddr>() {
+            return Some((a.ip().to_string(), a.port()));
+        }
+        let (host, port) = match value.rsplit_once(':') {
+            Some((host, digits)) if !host.contains(':') => match digits.parse() {
+                Ok(port) => (host, port),
+                Err(_) => {
+                    self.error(
+                        section,
+                        index,
+                        key,
+                        "its port is no number",
+                        "write host:port",
+                    );
+                    return None;
+                }
+            },
+            _ => (value.trim_matches(['[', ']']), port),
+        };
+        Some((self.host(section, index, key, host)?, port))
+    }
+
+    pub(super) fn address(
+        &mut self,
+        section: &str,
+        key: &str,
+        value: &str,
+        port: u16,
+    ) -> Option<SocketAddr> {
+        if let Ok(address) = value.parse() {
+            return Some(address);
+        }
+        if let Ok(ip) = value.trim_matches(['[', ']']).parse() {
+            return Some(SocketAddr::new(ip, port));
+        }
+        let cause = format!("{value:?} is no address");
+        self.error(
+            section,
+            0,
+            key,
+            &cause,
+            "write address:port, as in \"192.0.2.10:8443\"",
+        );
+        None
+    }
+
+    pub(super) fn addresses(
+        &mut self,
+        section: &str,
+        key: &str,
+        values: &[String],
+        port: u16,
+    ) -> Vec<SocketAddr> {
+        values
+            .iter()
+            .filter_map(|v| self.address(section, key, v, port))
+            .collect()
+    }
+
+    pub(super) fn ip(&mut self, section: &str, key: &str, value: &str) -> Option<IpAddr> {
+        let ip: Option<IpAddr> = value.parse().ok();
+        if ip.is_none() {
+            let cause = format!("{value:?} is no IP address");
+            self.error(
+                section,
+                0,
+                key,
+                &cause,
+                "write a literal address, as in \"192.0.2.10\"",
+            );
+        }
+        ip
+    }
+
+    /// An address that others are told.
+    pub(super) fn advertised(&mut self, section: &str, key: &str, value: &str) -> Option<IpAddr> {
+        let ip = self.ip(section, key, value)?;
+        if ip.is_unspecified() {
+            self.error(
+                section,
+                0,
+                key,
+                "nobody can send to the unspecified address",
+                "set the address that the other side reaches; behind static NAT the outer one",
+            );
+            return None;
+        }
+        Some(ip)
+    }
+
+    /// `first-last`.
+    pub(super) fn ports(
+        &mut self,
+        section: &str,
+        key: &str,
+        value: &str,
+    ) -> Option<RangeInclusive<u16>> {
+        let range = value.split_once('-').and_then(|(a, b)| {
+            Some((a.trim().parse::<u16>().ok()?, b.trim().parse::<u16>().ok()?))
+        });
+        match range {
+            Some((first, last)) if first >= 1024 && first < last && last - first >= 7 => {
+                if (last - first) < 400 {
+                    self.warn(
+                        section,
+                        0,
+                        key,
+                        "the range is small: a video call takes four ports, and ports rest 60 s \
+                         before they are used again",
+                        "widen the range, as in \"36002-59999\"",
+                    );
+                }
+                Some(first..=last)
+            }
+            _ => {
+                let cause = format!("{value:?} is no range of at least eight ports above 1023");
+                self.error(
+                    section,
+                    0,
+                    key,
+                    &cause,
+                    "write first-last, as in \"36002-59999\"",
+                );
+                None
+            }
+        }
+    }
+
+    pub(super) fn pair(
+        &mut self,
+        section: &str,
+        index: usize,
+        key: &str,
+        value: Option<&[u16]>,
+    ) -> Option<(u16, u16)> {
+        match value {
+            None => Some((36000, 36001)),
+            Some([rtp, rtcp]) if rtp != rtcp && *rtp > 0 && *rtcp > 0 => Some((*rtp, *rtcp)),
+            Some(_) => {
+                let fix = "write the RTP and the RTCP port, as in [36000, 36001]";
+                self.error(section, index, key, "it is no pair of ports", fix);
+                None
+            }
+        }
+    }
+
+    /// Exactly one of `password` and `password_file`.
+    pub(super) fn password(
+        &mut self,
+        section: &str,
+        index: usize,
+        given: Option<&String>,
+        file: Option<&String>,
+    ) -> Option<Password> {
+        match (given, file) {
+            (Some(p), None) if !p.is_empty() => Some(Password::Given(Secret::new(p.clone()))),
+            (None, Some(f)) => Some(Password::File(self.path(f))),
+            (Some(_), Some(_)) => {
+                let fix = "keep one of password and password_file";
+                self.error(section, index, "password", "two are given", fix);
+                None
+            }
+            _ => {
+                let fix = "set password or password_file, the same on both sides";
+                self.error(section, index, "password", "it is missing", fix);
+                None
+            }
+        }
+    }
+
+    /// A value that must not be empty.
+    pub(super) fn given(
+        &mut self,
+        section: &str,
+        index: usize,
+        key: &str,
+        value: &str,
+    ) -> Option<String> {
+        if value.is_empty() {
+            self.error(section, index, key, "it is missing", "set it");
+            return None;
+        }
+        Some(value.to_owned())
+    }
+}

@@ -1,0 +1,275 @@
+use std::path::Path;
+
+use super::*;
+
+const EDGE: &str = r#"
+role = "edge"
+name = "edge1"
+domain = "example.test"
+[certificate]
+chain = "server.pem"
+key = "server.key"
+trusted = "ca.pem"
+[service.https]
+listen = ["192.0.2.10:8443"]
+[service.sip]
+listen = ["192.0.2.10:5061"]
+advertise = "sip.example.test:443"
+[service.xmpp]
+listen = ["192.0.2.10:5222"]
+[service.media]
+listen = "192.0.2.10"
+advertise = "203.0.113.10"
+[traversal]
+listen_sip = "192.0.2.11:7001"
+listen_ssh = "192.0.2.11:2222"
+listen_xmpp = "192.0.2.11:7400"
+[[traversal.zone]]
+name = "core"
+verify_name = ["core1.example.test"]
+user = "traversal"
+password = "pw"
+"#;
+
+const CORE: &str = r#"
+role = "core"
+name = "core1"
+domain = "corp.example.test"
+[certificate]
+chain = "server.pem"
+key = "server.key"
+trusted = "ca.pem"
+[service.sip]
+listen = ["10.0.0.20:5060"]
+[service.media]
+listen = "10.0.0.20"
+[[traversal.peer]]
+name = "edge1"
+dial = "192.0.2.11"
+verify_name = "edge1.example.test"
+user = "traversal"
+password_file = "zone.password"
+[[domains]]
+name = "example.test"
+[[unified_cm]]
+publisher = "cucm1.example.test"
+user = "axl"
+password = "pw"
+"#;
+
+fn check(text: &str) -> Result<Checked, Vec<Finding>> {
+    load(text, Path::new("/etc/causeway/causeway.toml"))
+}
+
+#[test]
+fn an_edge_is_read_with_the_guides_defaults() {
+    let checked = check(EDGE).unwrap();
+    assert!(checked.warnings.is_empty());
+    assert_eq!(checked.config.fqdn(), "edge1.example.test");
+    assert_eq!(
+        checked.config.certificate.key,
+        Path::new("/etc/causeway/server.key")
+    );
+    let Role::Edge(edge) = &checked.config.role else {
+        panic!()
+    };
+    assert_eq!(edge.https.advertise_host, "edge1.example.test");
+    assert_eq!(
+        (edge.sip.advertise_host.as_str(), edge.sip.advertise_port),
+        ("sip.example.test", 443)
+    );
+    assert_eq!(edge.media.ports, 36002..=59999);
+    assert_eq!(edge.traversal.media_ports, (36000, 36001));
+    assert_eq!(edge.sip_realm, "example.test");
+    assert_eq!(edge.connections_per_source_max, 100);
+}
+
+#[test]
+fn a_core_is_read_with_the_guides_defaults() {
+    let Role::Core(core) = check(CORE).unwrap().config.role else {
+        panic!()
+    };
+    assert_eq!(core.media.ports, 36000..=59999);
+    assert_eq!(core.credentials.refresh.as_secs(), 480 * 60);
+    assert_eq!(core.credentials.cleanup.as_secs(), 720 * 60);
+    assert!(core.unified_cm[0].tls_verify);
+    assert_eq!(
+        (core.peers[0].sip_port, core.peers[0].media_ports),
+        (7001, (36000, 36001))
+    );
+}
+
+/// What is changed in a good file, and what is then said, with the line it stands on.
+#[test]
+fn each_mistake_is_named_with_line_cause_and_fix() {
+    let table: [(&str, &str, &str, usize, &str, &str); 18] = [
+        (
+            EDGE,
+            "name = \"edge1\"",
+            "name = \"edge_1\"",
+            3,
+            "name",
+            "underscore",
+        ),
+        (
+            EDGE,
+            "role = \"edge\"",
+            "role = \"dmz\"",
+            2,
+            "role",
+            "neither edge nor core",
+        ),
+        (
+            EDGE,
+            "key = \"server.key\"",
+            "keyy = \"x\"",
+            7,
+            "file",
+            "keyy",
+        ),
+        (
+            EDGE,
+            "192.0.2.10:8443",
+            "nowhere",
+            10,
+            "service.https.listen",
+            "no address",
+        ),
+        (
+            EDGE,
+            "\"203.0.113.10\"",
+            "\"0.0.0.0\"",
+            18,
+            "service.media.advertise",
+            "unspecified",
+        ),
+        (
+            EDGE,
+            "\"203.0.113.10\"",
+            "\"2001:db8::1\"",
+            18,
+            "service.media.advertise",
+            "family",
+        ),
+        (
+            EDGE,
+            "192.0.2.11:7400",
+            "192.0.2.11:7001",
+            19,
+            "traversal.listen",
+            "taken",
+        ),
+        (
+            EDGE,
+            "[\"core1.example.test\"]",
+            "[]",
+            25,
+            "traversal.zone.verify_name",
+            "any certificate",
+        ),
+        (
+            EDGE,
+            "password = \"pw\"",
+            "",
+            23,
+            "traversal.zone.password",
+            "missing",
+        ),
+        (
+            EDGE,
+            "listen = \"192.0.2.10\"",
+            "listen = \"192.0.2.11\"\nports = \"36000-50000\"",
+            18,
+            "service.media.ports",
+            "link's media",
+        ),
+        (
+            EDGE,
+            "domain = \"example.test\"",
+            "domain = \"\"",
+            4,
+            "domain",
+            "empty",
+        ),
+        (
+            CORE,
+            "[[traversal.peer]]",
+            "[[traversal.zone]]",
+            13,
+            "file",
+            "dial",
+        ),
+        (
+            CORE,
+            "dial = \"192.0.2.11\"",
+            "dial = \"a_b\"",
+            15,
+            "traversal.peer.dial",
+            "underscore",
+        ),
+        (
+            CORE,
+            "name = \"example.test\"",
+            "name = \"exa mple\"",
+            20,
+            "domains.name",
+            "letters",
+        ),
+        (
+            CORE,
+            "user = \"axl\"",
+            "user = \"\"",
+            23,
+            "unified_cm.user",
+            "missing",
+        ),
+        (
+            CORE,
+            "10.0.0.20:5060",
+            "0.0.0.0:5060",
+            10,
+            "service.sip.listen",
+            "Contact",
+        ),
+        (
+            CORE,
+            "listen = \"10.0.0.20\"",
+            "listen = \"10.0.0.20\"\nports = \"9-5\"",
+            13,
+            "service.media.ports",
+            "range",
+        ),
+        (
+            CORE,
+            "password_file = \"zone.password\"",
+            "password_file = \"z\"\npassword = \"y\"",
+            19,
+            "traversal.peer.password",
+            "two",
+        ),
+    ];
+    for (good, from, to, line, key, cause) in table {
+        let text = good.replacen(from, to, 1);
+        assert_ne!(text, good, "{from} is in the file");
+        let findings = match check(&text) {
+            Err(findings) => findings,
+            Ok(checked) => checked.warnings,
+        };
+        let found = findings
+            .iter()
+            .find(|f| f.key == key && f.cause.contains(cause));
+        let Some(found) = found else {
+            panic!("{from} -> {to}: {findings:#?}")
+        };
+        assert_eq!(found.line, line, "{from} -> {to}: {found}");
+        assert!(!found.fix.is_empty());
+    }
+}
+
+#[test]
+fn unsafe_switches_are_warned_of() {
+    let text = CORE.replace("user = \"axl\"", "user = \"axl\"\ntls_verify = false");
+    let warnings = check(&text).unwrap().warnings;
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].cause.contains("passwords"));
+}

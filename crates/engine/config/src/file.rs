@@ -1,0 +1,122 @@
+//! The file as it is written: every key, optional where there is a default.
+
+use serde::Deserialize;
+
+macro_rules! section {
+    ($name:ident { $($field:ident: $type:ty),* $(,)? }) => {
+        #[derive(Deserialize, Default)]
+        #[serde(deny_unknown_fields, default)]
+        pub(crate) struct $name { $(pub(crate) $field: $type),* }
+    };
+}
+
+section!(File {
+    role: String,
+    name: String,
+    domain: String,
+    data: Option<String>,
+    dns: Dns,
+    certificate: Certificate,
+    log: Log,
+    administration: Administration,
+    limits: Limits,
+    service: Services,
+    traversal: Traversal,
+    domains: Vec<Domain>,
+    unified_cm: Vec<Publisher>,
+    im_presence: Vec<Publisher>,
+    unity_connection: Vec<Publisher>,
+    call_control: Vec<CallControl>,
+    xmpp_server: Vec<XmppServer>,
+    allow_list: Vec<AllowRule>,
+    credentials: Credentials,
+});
+section!(Dns { servers: Vec<String> });
+section!(Certificate {
+    chain: String,
+    key: String,
+    trusted: String
+});
+section!(Log { level: Option<String>, format: Option<String>, file: Option<String> });
+section!(Administration { listen: Vec<String>, token_file: Option<String> });
+section!(Limits {
+    connections_per_source_max: Option<usize>,
+    connections_max: Option<usize>,
+});
+section!(Services {
+    https: Option<Service>,
+    sip: Option<Service>,
+    xmpp: Option<Service>,
+    media: Option<Media>,
+});
+section!(Service {
+    listen: Vec<String>,
+    listen_tls: Vec<String>,
+    advertise: Option<String>,
+    realm: Option<String>,
+});
+section!(Media { listen: Option<String>, advertise: Option<String>, ports: Option<String> });
+section!(Traversal {
+    listen_sip: Option<String>,
+    listen_ssh: Option<String>,
+    listen_xmpp: Option<String>,
+    listen_media: Option<String>,
+    advertise_media: Option<String>,
+    media_ports: Option<Vec<u16>>,
+    zone: Vec<Zone>,
+    peer: Vec<Peer>,
+});
+section!(Zone {
+    name: String,
+    verify_name: Vec<String>,
+    user: String,
+    password: Option<String>,
+    password_file: Option<String>,
+});
+section!(Peer {
+    name: String,
+    dial: String,
+    verify_name: String,
+    user: String,
+    password: Option<String>,
+    password_file: Option<String>,
+    sip_port: Option<u16>,
+    ssh_port: Option<u16>,
+    xmpp_port: Option<u16>,
+    media_ports: Option<Vec<u16>>,
+});
+section!(Domain {
+    name: String,
+    sip: Option<bool>,
+    im_presence: Option<bool>,
+    federation: Option<bool>,
+});
+section!(Publisher {
+    publisher: Option<String>,
+    address: Option<String>,
+    port: Option<u16>,
+    user: String,
+    password: Option<String>,
+    password_file: Option<String>,
+    tls_verify: Option<bool>,
+});
+section!(CallControl {
+    name: String,
+    address: String,
+    transport: Option<String>,
+    contact: Option<String>,
+});
+section!(XmppServer { domain: String, address: String, tls: Option<String> });
+section!(AllowRule {
+    host: String,
+    scheme: Option<String>,
+    port: Option<u16>,
+    path: Option<String>,
+    methods: Option<Vec<String>>,
+    description: Option<String>,
+});
+section!(Credentials {
+    refresh_interval_min: Option<u64>,
+    cleanup_interval_min: Option<u64>,
+    file: Option<String>,
+});

@@ -1,0 +1,320 @@
+//! Every setting with its meaning, unit, range and default.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base::{DomainName, HostName, Secret};
+
+/// A node's configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The system host name: letters, digits and hyphens (F059).
+    pub name: HostName,
+    /// The DNS domain of this machine; name and domain make the fully qualified name (F055).
+    pub domain: DomainName,
+    /// Where keys, state and the local socket live. Default `data` beside the file.
+    pub data: PathBuf,
+    /// DNS servers; none for the system's own (F056, F057).
+    pub dns: Vec<SocketAddr>,
+    /// Our certificate and whom we trust.
+    pub certificate: Certificate,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Where administrators reach the node. Default: nowhere but the local socket.
+    pub administration: Vec<SocketAddr>,
+    /// A file with the token that REST clients show. Default: none is accepted.
+    pub administration_token: Option<PathBuf>,
+    /// What the node is.
+    pub role: Role,
+}
+
+impl Config {
+    /// The fully qualified name.
+    pub fn fqdn(&self) -> String {
+        format!("{}.{}", self.name, self.domain)
+    }
+}
+
+/// Edge or core.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// In the DMZ.
+    Edge(Box<Edge>),
+    /// Inside.
+    Core(Box<Core>),
+}
+
+/// Certificate files, in PEM.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// Our certificate first, then those that signed it.
+    pub chain: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+    /// The authorities we trust.
+    pub trusted: PathBuf,
+}
+
+/// Logging.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`, or a directive for each module. Default `info`.
+    pub level: String,
+    /// Default text.
+    pub format: LogFormat,
+    /// Default: standard error.
+    pub file: Option<PathBuf>,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+/// A service that clients reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Where it listens.
+    pub listen: Vec<SocketAddr>,
+    /// What clients are told: a name or an address. Default: the fully qualified name.
+    pub advertise_host: String,
+    /// What clients are told. Default: the port it listens on.
+    pub advertise_port: u16,
+}
+
+/// Relayed media.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaService {
+    /// The address of the ports.
+    pub listen: IpAddr,
+    /// What the other side is told, where static NAT stands in front (F064). Default: `listen`.
+    pub advertise: IpAddr,
+    /// The ports. Default 36002–59999 on the edge, 36000–59999 on the core (F230–F244).
+    pub ports: RangeInclusive<u16>,
+}
+
+/// What the edge needs to know.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    /// HTTPS for clients. Default port 8443.
+    pub https: Service,
+    /// SIP over TLS for clients. Default port 5061.
+    pub sip: Service,
+    /// The digest realm of the edge's challenges. Default: [`Config::domain`].
+    pub sip_realm: String,
+    /// XMPP for clients. Default port 5222.
+    pub xmpp: Service,
+    /// Media of clients.
+    pub media: MediaService,
+    /// Where cores reach the edge.
+    pub traversal: Traversal,
+    /// Which cores may.
+    pub zones: Vec<Zone>,
+    /// SIP, HTTPS and XMPP connections from one address, of each. Default 100.
+    pub connections_per_source_max: usize,
+    /// SIP, HTTPS and XMPP connections in all, of each. Default 20,000.
+    pub connections_max: usize,
+}
+
+/// Where cores reach the edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traversal {
+    /// SIP and control over mutual TLS. Default port 7001.
+    pub sip: SocketAddr,
+    /// HTTP in SSH. Default port 2222.
+    pub ssh: SocketAddr,
+    /// XMPP over mutual TLS. Default port 7400.
+    pub xmpp: SocketAddr,
+    /// The link's media: the address.
+    pub media: IpAddr,
+    /// The link's media: RTP and RTCP ports. Default 36000 and 36001 (F230, F247).
+    pub media_ports: (u16, u16),
+    /// What a core writes into descriptions for the edge. Default: [`Traversal::media`].
+    pub media_advertise: IpAddr,
+}
+
+/// A Unified Communications traversal zone on the edge: the server's side (F182–F190).
+#[derive(Clone, Debug)]
+pub struct Zone {
+    /// For people.
+    pub name: String,
+    /// The names a core's certificate must show one of.
+    pub verify_names: Vec<String>,
+    /// The credentials a core must know.
+    pub user: String,
+    /// The credentials a core must know.
+    pub password: Password,
+}
+
+/// Where a password comes from.
+#[derive(Clone, Debug)]
+pub enum Password {
+    /// The file itself.
+    Given(Secret<String>),
+    /// The first line of another file.
+    File(PathBuf),
+}
+
+/// What the core needs to know.
+#[derive(Clone, Debug)]
+pub struct Core {
+    /// Edges to dial, up to six.
+    pub peers: Vec<Peer>,
+    /// Where call control reaches the core: TCP. Default port 5060.
+    pub sip: Vec<SocketAddr>,
+    /// Where call control reaches the core: TLS. Default: nowhere.
+    pub sip_tls: Vec<SocketAddr>,
+    /// Media of the inside, and the source of media to edges.
+    pub media: MediaService,
+    /// What is served.
+    pub domains: Vec<Domain>,
+    /// Unified CM publishers.
+    pub unified_cm: Vec<Publisher>,
+    /// IM and presence publishers.
+    pub im_presence: Vec<Publisher>,
+    /// Unity Connection servers.
+    pub unity_connection: Vec<Publisher>,
+    /// SIP registrars that are no Unified CM.
+    pub call_control: Vec<CallControl>,
+    /// XMPP servers, for domains whose server is not discovered.
+    pub xmpp: Vec<XmppServer>,
+    /// Inside web servers that clients may reach, beside those that are discovered.
+    pub allow_list: Vec<AllowRule>,
+    /// How long credentials are kept.
+    pub credentials: Credentials,
+}
+
+/// A traversal client: one edge to dial.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// For people.
+    pub name: String,
+    /// Name or address to dial.
+    pub dial: String,
+    /// The name its certificate must show: another setting than where to dial, so that no NAT
+    /// reflection is needed (F064, F065).
+    pub verify_name: String,
+    /// The zone's credentials.
+    pub user: String,
+    /// The zone's credentials.
+    pub password: Password,
+    /// Default 7001.
+    pub sip_port: u16,
+    /// Default 2222.
+    pub ssh_port: u16,
+    /// Default 7400.
+    pub xmpp_port: u16,
+    /// Default 36000 and 36001.
+    pub media_ports: (u16, u16),
+}
+
+/// A domain and what of it is served (F101–F107).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Domain {
+    /// Its name.
+    pub name: DomainName,
+    /// SIP registrations and provisioning. Default true.
+    pub sip: bool,
+    /// IM and presence. Default true.
+    pub im_presence: bool,
+    /// XMPP federation. Default false.
+    pub federation: bool,
+}
+
+/// A server that is asked for the nodes of its cluster.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    /// Name or address.
+    pub address: String,
+    /// The port of its web services. Default 8443; 443 for Unity Connection.
+    pub port: u16,
+    /// An account with the Standard AXL API Access role (F116, F126).
+    pub user: String,
+    /// Its password.
+    pub password: Password,
+    /// Whether the server's certificate is checked. Default true (F117).
+    pub tls_verify: bool,
+}
+
+/// A SIP registrar that is no Unified CM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallControl {
+    /// For people, and the name of its zone.
+    pub name: String,
+    /// Name or address.
+    pub host: String,
+    /// Default 5060, 5061 with TLS.
+    pub port: u16,
+    /// TLS with the certificate checked. Default TCP.
+    pub tls: bool,
+    /// What becomes of a client's Contact. Default [`ContactMode::Path`].
+    pub contact: ContactMode,
+}
+
+/// What becomes of a client's Contact on its way to call control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContactMode {
+    /// It stays, and the core adds itself as Path (RFC 3327).
+    Path,
+    /// Its host becomes the core's, as Unified CM expects.
+    Rewrite,
+}
+
+/// The XMPP server of a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XmppServer {
+    /// The domain.
+    pub domain: DomainName,
+    /// Name or address.
+    pub host: String,
+    /// Default 5222.
+    pub port: u16,
+    /// Default opportunistic.
+    pub tls: InsideTls,
+}
+
+/// How TLS is used towards an inside server that may offer STARTTLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsideTls {
+    /// Never.
+    Off,
+    /// When offered; the certificate is not checked.
+    Opportunistic,
+    /// Always, with the certificate checked.
+    Required,
+}
+
+/// An inside web server that clients may reach (F158–F165).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowRule {
+    /// Name or address.
+    pub host: String,
+    /// `http` or `https`. Default `https`.
+    pub scheme: String,
+    /// Default: the scheme's.
+    pub port: u16,
+    /// The path must begin so. Default `/`.
+    pub path: String,
+    /// Methods. Default GET, HEAD.
+    pub methods: Vec<String>,
+    /// For people.
+    pub description: String,
+}
+
+/// How long credentials are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// After this a user is checked again. Default 480 min (F268).
+    pub refresh: Duration,
+    /// After this they are forgotten. Default 720 min (F269).
+    pub cleanup: Duration,
+    /// Users that never sign in over HTTPS: lines of
+    /// `user:realm:MD5 HA1:SHA-256 HA1[:line,line]`.
+    pub file: Option<PathBuf>,
+}

@@ -1,0 +1,72 @@
+//! Where a key stands in the text, so that a finding can name its line.
+
+/// Line and column, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+}
+
+/// The place of a byte offset.
+pub(crate) fn at(text: &str, offset: usize) -> Place {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    Place { line, column }
+}
+
+/// The place of `section.key`, or of the section, or of the file's beginning. Of an array of
+/// tables, the `index`th counts.
+pub(crate) fn of(text: &str, section: &str, index: usize, key: &str) -> Place {
+    let (mut here, mut seen, mut found) = (section.is_empty(), 0, None);
+    for (number, line) in text.lines().enumerate() {
+        let trimmed = line.trim_start();
+        if trimmed.starts_with('[') {
+            let name = trimmed
+                .trim_start_matches('[')
+                .split(']')
+                .next()
+                .unwrap_or("")
+                .trim();
+            here = false;
+            if name == section {
+                here = seen == index || !trimmed.starts_with("[[");
+                seen += 1;
+                if here {
+                    found = Some(Place {
+                        line: number + 1,
+                        column: 1,
+                    });
+                }
+            }
+        } else if here
+            && let Some((name, _)) = trimmed.split_once('=')
+            && name.trim() == key
+        {
+            let column = line.len() - trimmed.len() + 1;
+            return Place {
+                line: number + 1,
+                column,
+            };
+        }
+    }
+    found.unwrap_or(Place { line: 1, column: 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_in_their_section() {
+        let text = "a = 1\n[s]\nb = 2\n[[t]]\nb = 3\n[[t]]\n  b = 4\n";
+        assert_eq!(of(text, "", 0, "a"), Place { line: 1, column: 1 });
+        assert_eq!(of(text, "s", 0, "b"), Place { line: 3, column: 1 });
+        assert_eq!(of(text, "t", 1, "b"), Place { line: 7, column: 3 });
+        assert_eq!(of(text, "t", 1, "zz"), Place { line: 6, column: 1 });
+        assert_eq!(
+            at(text, text.find('4').unwrap()),
+            Place { line: 7, column: 7 }
+        );
+    }
+}
