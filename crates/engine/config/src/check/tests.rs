@@ -195,7 +195,7 @@ fn each_mistake_is_named_with_line_cause_and_fix() {
             CORE,
             "[[traversal.peer]]",
             "[[traversal.zone]]",
-            13,
+            15,
             "file",
             "dial",
         ),
