@@ -2,7 +2,7 @@
 
 import collections
 
-from . import process
+from . import digest, house, process
 
 Answer = collections.namedtuple("Answer", "status headers body error")
 
@@ -28,3 +28,21 @@ def header(answer, name):
         if key.strip().lower() == name.lower():
             return value.strip()
     return ""
+
+
+class EdgeClient:
+    """curl on a remote host, with the options (credentials, cookie) it adds to each request."""
+
+    def __init__(self, host, trusted):
+        self.host, self.trusted = host, trusted
+        self.options = []
+
+    def get(self, target, path, *options):
+        """`target` is the decoded first segment: a domain, or domain/scheme/host/port."""
+        return get(self.host, f"https://edge1.{house.DOMAIN}:8443/{digest.segment(target)}{path}",
+                   *self.options, *options, trusted=self.trusted,
+                   resolve=f"edge1.{house.DOMAIN}:8443:{house.EDGE_OUTSIDE}")
+
+    def sign_in(self, user, password, domain=house.DOMAIN):
+        return self.get(domain, "/get_edge_config?service_name=_cisco-uds&service_name=_cuplogin",
+                        "--user", f"{user}:{password}")

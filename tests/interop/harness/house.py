@@ -100,7 +100,7 @@ listen_tls = ["{inside}:5061"]
 listen = "{inside}"
 ports = "36000-59999"
 
-[[domain]]
+[[domains]]
 name = "{domain}"
 sip = true
 im_presence = true
@@ -116,22 +116,25 @@ class House:
         self.trusted = self.authority.certificate
         self.edge_services, self.edge_traversal = EDGE_OUTSIDE, EDGE_DMZ
         self.dial = EDGE_DMZ
-        self.edge_nameserver = REMOTE
+        self.edge_nameserver = self.public_nameserver = REMOTE
         self.pair = {}
 
     def flat(self):
         """The three networks of the drawing above."""
         self.remote, self.edge, self.core = (net.Host(n) for n in ("remote", "edge", "core"))
         self.servers, self.phone = net.Host("servers"), net.Host("phone")
+        self.public = self.remote
         self.remote_port, _ = net.wire(self.remote, f"{REMOTE}/24", self.edge, f"{EDGE_OUTSIDE}/24")
         self.link_port, _ = net.wire(self.core, f"{CORE_DMZ}/24", self.edge, f"{EDGE_DMZ}/24")
+        # The core's media leaves from its one inside address; the edge must find the way back.
+        self.edge.route(CORE, CORE_DMZ)
         _, _, self.phone_port = net.switch([
             (self.core, f"{CORE}/24"), (self.servers, f"{SERVERS}/24"), (self.phone, f"{PHONE}/24")])
         return self
 
     def names(self, inside=()):
         """Name servers: one outside with what the public sees, one inside with what the core asks."""
-        dns.start(self.run, self.remote, REMOTE, [
+        dns.start(self.run, self.public, self.public_nameserver, [
             f"edge1.{DOMAIN} A {EDGE_OUTSIDE}",
             f"_collab-edge._tls.{DOMAIN} SRV 10 10 8443 edge1.{DOMAIN}"])
         dns.start(self.run, self.servers, SERVERS, list(inside) or [f"ns.{DOMAIN} A {SERVERS}"])

@@ -86,6 +86,10 @@ class Host:
         return {item["counter"]["name"]: item["counter"]["packets"]
                 for item in items if "counter" in item}
 
+    def reset_counters(self):
+        """Sets the named counters to zero."""
+        process.output_of(["nft", "reset", "counters"], self)
+
 
 def wire(one, one_address, other, other_address):
     """A cable between two hosts; the addresses are `a.b.c.d/len`."""

@@ -1,8 +1,28 @@
 """A call between two baresips, checked by what each hears, and by what crossed the cables."""
 
-from . import capture, process, tone
+from . import baresip, capture, house, process, tone
 
 REMOTE_HZ, INSIDE_HZ = 440, 880
+
+
+def inside_phone(run, host, address=house.PHONE, number="1002"):
+    """The inside telephone, registered at Kamailio over TCP, with RTP."""
+    server = f"sip:{house.SERVERS}:5060;transport=tcp"
+    return baresip.Baresip(
+        run, "phone", host, address,
+        f'<sip:{number}@{house.DOMAIN};transport=tcp>;outbound="{server}";auth_pass=none'
+        ";regint=600;answermode=auto", INSIDE_HZ)
+
+
+def remote_phone(run, host, user, password, trusted, address=house.REMOTE,
+                 nameserver=house.REMOTE, name="alice", number="1001"):
+    """The remote telephone: TLS with the edge's name checked, and SRTP or nothing."""
+    edge = f"sip:edge1.{house.DOMAIN}:5061;transport=tls"
+    return baresip.Baresip(
+        run, name, host, address,
+        f'<sip:{number}@{house.DOMAIN};transport=tls>;outbound="{edge}";auth_user={user}'
+        f";auth_pass={password};regint=600;answermode=auto;mediaenc=srtp-mand", REMOTE_HZ,
+        nameserver=f"{nameserver}:53", trusted=trusted, encrypted=True)
 
 
 def growing(measure, by=1.0):
