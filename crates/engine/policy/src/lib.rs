@@ -1,1 +1,10 @@
-//! Admission, credential cache, session tokens, allow list, search rules
+//! What may happen: session tokens, kept credentials, the allow list.
+//!
+//! In: claims, names, addresses. Out: verdicts. Nothing here asks anybody: what is not known is
+//! not allowed.
+
+#![forbid(unsafe_code)]
+
+pub mod allow_list;
+pub mod credentials;
+pub mod token;
