@@ -1,1 +1,7 @@
-//! SIP transaction users: registration relay, B2BUA, call records
+//! SIP transaction users: registration relay, B2BUA, call records.
+//!
+//! - [`b2bua`]: the core's B2BUA for INVITE dialogs, with its media and its records.
+
+#![forbid(unsafe_code)]
+
+pub mod b2bua;

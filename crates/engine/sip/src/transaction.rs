@@ -109,7 +109,10 @@ pub enum Ending {
 
 /// What the transaction layer wants done.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "moved once into a queue and once out")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once into a queue and once out"
+)]
 pub enum Output {
     /// Send these bytes on this flow.
     Send {

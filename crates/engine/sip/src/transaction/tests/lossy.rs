@@ -176,7 +176,7 @@ impl World {
                 }
             }
         }
-        if self.nodes.iter().any(|n| n.core.out.len() > 0) {
+        if self.nodes.iter().any(|n| !n.core.out.is_empty()) {
             self.drain();
         }
     }

@@ -1,0 +1,223 @@
+//! Requests that only pass: INFO, NOTIFY, MESSAGE, SUBSCRIBE, OPTIONS and what we do not know;
+//! and the way of every request within a dialog and of its responses.
+
+use base::Id;
+use sip::transaction::{ClientKey, ServerKey, Why};
+use sip::{Message, Method};
+
+use super::body::{self, Body};
+use super::bridge::MediaError;
+use super::call::{End, Exchange, Phase};
+use super::invite::Moved;
+use super::{B2bua, Context, Event, GONE, Refusal, cross};
+
+impl B2bua {
+    /// Carries a request across as it is.
+    pub(super) fn relay(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: Id,
+        from: End,
+        fork: usize,
+        key: ServerKey,
+        message: &Message,
+    ) -> Result<(), Refusal> {
+        self.carry(cx, id, from, fork, key, message, message, Body::Same, false)
+    }
+
+    /// Carries `message` across; `original` is what came in, whose responses go back.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the whole of what a crossing request is"
+    )]
+    pub(super) fn carry(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: Id,
+        from: End,
+        fork: usize,
+        key: ServerKey,
+        original: &Message,
+        message: &Message,
+        body: Body<'_>,
+        offer: bool,
+    ) -> Result<(), Refusal> {
+        let hops = cross::hops(message).ok_or(Refusal::new(483, "Too Many Hops"))?;
+        let limit = self.settings.exchanges_max;
+        let call = self.calls.get_mut(id).ok_or(GONE)?;
+        if call.exchanges.len() >= limit {
+            return Err(Refusal::new(500, "Too Many Requests Pending"));
+        }
+        let to = from.other();
+        let face = call.leg(to).face.clone();
+        let dialog = call.forks.get_mut(fork).ok_or(GONE)?.dialog_mut(to);
+        let cseq = dialog.next_cseq();
+        let out = cross::request(message, dialog, cseq, hops, &face.contact, body);
+        let client = cx
+            .transactions
+            .request(cx.now, face.flow, face.reliable, &out, &face.via)
+            .map_err(|_| Refusal::new(503, "Service Unavailable"))?;
+        call.open += 1;
+        call.exchanges.push(Exchange {
+            server: Some(key),
+            client,
+            from,
+            fork,
+            request: original.clone(),
+            method: original.method(),
+            offer,
+            cseq,
+        });
+        self.by_server.insert(key, id);
+        self.by_client.insert(client, id);
+        Ok(())
+    }
+
+    /// A response to a request that was carried across, or to a BYE of our own.
+    pub(super) fn exchange_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: Id,
+        client: ClientKey,
+        response: &Message,
+    ) {
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        let Some(at) = call.exchanges.iter().position(|e| e.client == client) else {
+            // A 2xx to a re-INVITE that is already done.
+            let known = call.forks.iter().enumerate().find_map(|(i, fork)| {
+                let (end, _) = fork.acks.iter().find(|(_, (key, _))| *key == client)?;
+                Some((i, *end))
+            });
+            if let Some((fork, end)) = known.filter(|_| response.status() >= 200) {
+                self.repeat_ack(cx, id, end, fork);
+            }
+            return;
+        };
+        if response.status() == 100 {
+            return;
+        }
+        let fin = response.status() >= 200;
+        let Some(exchange) = call.exchanges.get(at) else {
+            return;
+        };
+        if fin && let Some(pair) = call.forks.get_mut(exchange.fork) {
+            pair.dialog_mut(exchange.from.other()).answered(response);
+        }
+        let over = call.phase == Phase::Ending;
+        match (exchange.method, exchange.server) {
+            (_, None) if !fin => {}
+            (_, None) => drop(call.exchanges.swap_remove(at)),
+            (Method::Invite, Some(_)) if over => self.reinvite_outlived(cx, id, at, response),
+            (_, Some(server)) if over => {
+                self.pass_back(cx, id, at, server, response, hidden(response));
+                self.done(id, client, fin);
+            }
+            (Method::Invite, Some(server)) => self.reinvite_response(cx, id, at, server, response),
+            (Method::Update, Some(server)) => self.update_response(cx, id, at, server, response),
+            (Method::Prack, Some(server)) => self.prack_response(cx, id, at, server, response),
+            (_, Some(server)) => {
+                // What another method's answer says of media (OPTIONS) is true of one leg only.
+                self.pass_back(cx, id, at, server, response, hidden(response));
+                self.done(id, client, fin);
+            }
+        }
+    }
+
+    /// Gives a response to the end its request came from.
+    pub(super) fn pass_back(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: Id,
+        at: usize,
+        server: ServerKey,
+        response: &Message,
+        body: Body<'_>,
+    ) -> Option<Message> {
+        let call = self.calls.get(id)?;
+        let exchange = call.exchanges.get(at)?;
+        let contact = &call.leg(exchange.from).face.contact;
+        let out = cross::response(&exchange.request, response, b"", contact, body);
+        cx.transactions.respond(cx.now, server, out.clone());
+        Some(out)
+    }
+
+    /// Takes an answered exchange off the table.
+    pub(super) fn done(&mut self, id: Id, client: ClientKey, fin: bool) {
+        if fin && let Some(call) = self.calls.get_mut(id) {
+            call.exchanges.retain(|e| e.client != client);
+        }
+    }
+
+    /// No response came to a request.
+    pub(super) fn failed(&mut self, cx: &mut Context<'_>, id: Id, key: ClientKey, why: Why) {
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        if call.client == Some(key) {
+            if call.phase == Phase::Calling {
+                self.invite_failed(cx, id, why);
+            }
+            return;
+        }
+        let Some(at) = call.exchanges.iter().position(|e| e.client == key) else {
+            return;
+        };
+        let exchange = call.exchanges.swap_remove(at);
+        let Some(server) = exchange.server else {
+            return;
+        };
+        // The other end of a BYE is gone anyway; for the rest 408 says so (RFC 3261 §12.2.1.2).
+        let (status, text) = match (exchange.method, why) {
+            (Method::Bye, _) => (200, "OK"),
+            (_, Why::Timeout) => (408, "Request Timeout"),
+            (_, Why::FlowDown) => (480, "Temporarily Unavailable"),
+        };
+        let answer = exchange.request.reply(status, text, "").build();
+        cx.transactions.respond(cx.now, server, answer);
+        if exchange.offer || exchange.method == Method::Invite {
+            self.roll_back(cx, id);
+        }
+    }
+
+    /// The description in a message that comes from `from`, as the other end gets it.
+    pub(super) fn bridge_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: Id,
+        from: End,
+        message: &Message,
+        answers: bool,
+    ) -> Result<Moved, MediaError> {
+        let Some(range) = body::description(message) else {
+            let hidden = body::carries_description(message);
+            return if hidden {
+                Err(MediaError::Unreadable)
+            } else {
+                Ok(Moved::Same)
+            };
+        };
+        let text = message.body().get(range.clone()).unwrap_or_default();
+        let new = if answers {
+            self.bridge_answer(cx, id, from, text)?
+        } else {
+            self.bridge_offer(cx, id, from, text)?
+        };
+        Ok(Moved::New(range, new))
+    }
+
+    pub(super) fn media_refused(&mut self, id: Id, error: MediaError) -> Refusal {
+        self.tell(Some(id), Event::MediaRefused(error));
+        Refusal::media(error)
+    }
+}
+
+/// The body of a response whose description, if any, is not to be bridged.
+pub(super) fn hidden(response: &Message) -> Body<'static> {
+    if body::carries_description(response) {
+        Body::Drop
+    } else {
+        Body::Same
+    }
+}
