@@ -1,1 +1,17 @@
-//! One vocabulary of numbered events; registrations, calls, sessions, counters
+//! One vocabulary of what happens and what there is.
+//!
+//! An [`Event`] says what happened with cause, proof and fix, and feeds log, history and alarms
+//! alike. A [`Snapshot`] is what a node looks like at one moment, for pages, programs and the
+//! command line. Persons are [`Pii`]: a log hides them, a status page behind a login shows them.
+
+#![forbid(unsafe_code)]
+
+mod event;
+mod snapshot;
+
+pub use event::{Event, Kind, Severity};
+pub use snapshot::{
+    CallRow, Counters, LinkRow, MediaRow, RegistrationRow, Role, SessionRow, Snapshot,
+};
+
+pub use base::Pii;

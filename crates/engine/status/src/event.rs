@@ -1,0 +1,228 @@
+//! Events, numbered once and for all.
+
+use std::fmt;
+
+use base::UnixTime;
+use serde::Serialize;
+
+/// How much an event matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Registrations, calls, links.
+    Info,
+    /// Would wake someone.
+    Warning,
+    /// Something does not work.
+    Error,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $severity:ident, $title:literal, $fix:literal;)*) => {
+        /// What happened. Numbers are never used again for something else: 1xxx links, 2xxx
+        /// registrations and calls, 3xxx sign-in and HTTP, 4xxx XMPP, 5xxx media, 6xxx protection.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind { $($(#[$doc])* $name = $code,)* }
+
+        impl Kind {
+            /// Every kind.
+            pub const ALL: &'static [Kind] = &[$(Kind::$name),*];
+
+            /// How much it matters.
+            pub fn severity(self) -> Severity {
+                match self { $(Kind::$name => Severity::$severity,)* }
+            }
+
+            /// In a few words.
+            pub fn title(self) -> &'static str {
+                match self { $(Kind::$name => $title,)* }
+            }
+
+            /// What an administrator can do; empty where nothing needs doing.
+            pub fn fix(self) -> &'static str {
+                match self { $(Kind::$name => $fix,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The control lane of a link stands.
+    LinkUp = 1001, Info, "link up", "";
+    /// It is gone.
+    LinkDown = 1002, Warning, "link down",
+        "check that the core runs and reaches the edge on 7001; it dials again by itself";
+    /// A peer was refused.
+    LinkRefused = 1003, Error, "link refused",
+        "set the same user and password in the edge's traversal.zone and the core's traversal.peer, and run the same release on both";
+    /// The clocks differ.
+    ClockSkew = 1004, Error, "clocks differ",
+        "synchronise both nodes by NTP: tokens and nonces carry times, and sign-in fails with 401 or 403 when clocks differ";
+    /// A lane with connections of its own came or went.
+    Lane = 1005, Info, "lane", "";
+    /// A lane is gone while the link stands.
+    LaneDown = 1006, Warning, "lane down",
+        "check that the firewall between core and edge lets the lane's port through (docs/ports.md)";
+    /// A client registered, or refreshed.
+    Registered = 2001, Info, "registered", "";
+    /// It unregistered, or its connection went.
+    Unregistered = 2002, Info, "registration ended", "";
+    /// A registration was refused.
+    RegistrationRefused = 2003, Warning, "registration refused",
+        "check the user's password, and that the device belongs to the user";
+    /// A call began.
+    CallBegan = 2010, Info, "call began", "";
+    /// It ended.
+    CallEnded = 2011, Info, "call ended", "";
+    /// It could not be set up.
+    CallFailed = 2012, Warning, "call failed", "";
+    /// No core can take a client's request.
+    NoCore = 2020, Error, "no core is linked",
+        "check the links (causeway status); clients get 503 until one is up";
+    /// Call control cannot be reached.
+    CallControlDown = 2021, Error, "call control cannot be reached",
+        "check that the server runs, and its address and port in the configuration";
+    /// No rule leads to a destination.
+    NoRoute = 2022, Warning, "no route",
+        "add the server's domain to unified_cm or call_control";
+    /// A user signed in.
+    SignedIn = 3001, Info, "signed in", "";
+    /// The password was wrong, or nobody knows the user.
+    SignInRefused = 3002, Warning, "sign-in refused",
+        "check the user's password; where several clusters exist, that ILS is on all of them";
+    /// The inside could not be asked.
+    SignInUnreachable = 3003, Error, "sign-in impossible: inside server unreachable",
+        "check that the server runs, that the core resolves its name, and that certificate.trusted holds the authority of its certificate";
+    /// A user tries too often.
+    SignInLimited = 3004, Warning, "sign-in slowed down",
+        "the client repeats itself; it may try again after the time it was told";
+    /// A request was refused at the proxy.
+    HttpRefused = 3010, Info, "HTTP request refused",
+        "if the server should be reachable, add it to allow_list";
+    /// An inside web server failed.
+    HttpUnreachable = 3011, Warning, "inside web server unreachable",
+        "check that the server runs, that the core resolves its name, and that certificate.trusted holds the authority of its certificate";
+    /// A publisher was asked for its nodes.
+    Discovered = 3020, Info, "servers discovered", "";
+    /// It did not answer as it should.
+    DiscoveryFailed = 3021, Error, "discovery failed",
+        "check address, user, password and role (Standard AXL API Access) of the publisher, that the Cisco AXL Web Service is active, and that certificate.trusted holds the authority of its certificate";
+    /// A chat session signed in.
+    XmppUp = 4001, Info, "chat session up", "";
+    /// It ended.
+    XmppDown = 4002, Info, "chat session ended", "";
+    /// A media port could not be opened.
+    PortTaken = 5001, Error, "a media port is taken",
+        "keep other programs out of the range: add it to net.ipv4.ip_local_reserved_ports";
+    /// No port is left.
+    PortsExhausted = 5002, Error, "no media port is left",
+        "widen service.media.ports";
+    /// A party sends nothing.
+    NoMedia = 5003, Warning, "no media",
+        "check that the firewall lets UDP through as docs/ports.md says, and that the party is not muted";
+    /// An offer or answer without a key we can use.
+    NoCrypto = 5004, Warning, "no usable media key",
+        "switch the client to SRTP with SDES (RFC 4568); media outside is never unencrypted";
+    /// The link's media.
+    MediaLink = 5010, Info, "media link", "";
+    /// The link's media does not flow.
+    MediaLinkDown = 5011, Error, "media link down",
+        "check that the firewall lets UDP 36000 and 36001 through from core to edge";
+    /// A peer broke a protocol and lost its connection.
+    Violation = 6001, Info, "protocol violation", "";
+    /// Wrong credentials from outside.
+    WrongCredentials = 6002, Info, "wrong credentials", "";
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What.
+    pub kind: Kind,
+    /// When.
+    pub at: UnixTime,
+    /// Why, in words.
+    pub cause: String,
+    /// What was seen: names and values.
+    pub proof: Vec<(&'static str, String)>,
+}
+
+impl Event {
+    /// An event with its cause.
+    pub fn new(kind: Kind, at: UnixTime, cause: impl Into<String>) -> Self {
+        Event {
+            kind,
+            at,
+            cause: cause.into(),
+            proof: Vec::new(),
+        }
+    }
+
+    /// Adds what was seen. Persons go in as [`base::Pii`], whose text hides them.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+        self.proof.push((name, value.to_string()));
+        self
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind as u16, self.kind.title())?;
+        if !self.cause.is_empty() {
+            write!(f, ": {}", self.cause)?;
+        }
+        for (name, value) in &self.proof {
+            write!(f, " {name}={value}")?;
+        }
+        if !self.kind.fix().is_empty() {
+            write!(f, " | fix: {}", self.kind.fix())?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Event {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let mut map = s.serialize_map(None)?;
+        map.serialize_entry("code", &(self.kind as u16))?;
+        map.serialize_entry("severity", &self.kind.severity())?;
+        map.serialize_entry("title", self.kind.title())?;
+        map.serialize_entry("at", &self.at.to_string())?;
+        map.serialize_entry("cause", &self.cause)?;
+        let proof: std::collections::BTreeMap<_, _> = self.proof.iter().cloned().collect();
+        map.serialize_entry("proof", &proof)?;
+        map.serialize_entry("fix", self.kind.fix())?;
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_and_warning_that_an_administrator_can_mend_says_how() {
+        for kind in Kind::ALL {
+            let quiet = matches!(kind, Kind::CallFailed);
+            let needs = kind.severity() > Severity::Info && !quiet;
+            assert!(!needs || !kind.fix().is_empty(), "{kind:?} has no fix");
+            assert!(!kind.title().is_empty());
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_line_with_number_cause_proof_and_fix() {
+        let e = Event::new(
+            Kind::LinkDown,
+            UnixTime::from_millis(0),
+            "nothing heard for 15 s",
+        )
+        .with("core", "core1.example.test")
+        .with("user", base::Pii::new("alice"));
+        let line = e.to_string();
+        assert!(line.starts_with("1002 link down: nothing heard for 15 s core=core1"));
+        assert!(line.contains("fix: check that") && !line.contains("alice"));
+    }
+}

@@ -1,0 +1,170 @@
+//! What a node looks like at one moment.
+
+use base::{Pii, UnixTime};
+use serde::{Deserialize, Serialize};
+
+/// Edge or core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// In the DMZ.
+    #[default]
+    Edge,
+    /// Inside.
+    Core,
+}
+
+/// A node's state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// When it was taken.
+    pub at: UnixTime,
+    /// The node's fully qualified name.
+    pub node: String,
+    /// What it is.
+    pub role: Role,
+    /// Its program's version.
+    pub version: String,
+    /// Links to peers.
+    pub links: Vec<LinkRow>,
+    /// Registrations.
+    pub registrations: Vec<RegistrationRow>,
+    /// Calls under way.
+    pub calls: Vec<CallRow>,
+    /// Calls that ended, the latest first, at most 500 (F314).
+    pub history: Vec<CallRow>,
+    /// Users who signed in over HTTPS, current and recent (F319).
+    pub sessions: Vec<SessionRow>,
+    /// Names of zones towards call control, with their state.
+    pub zones: Vec<(String, String)>,
+    /// Figures.
+    pub counters: Counters,
+}
+
+/// One link.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkRow {
+    /// The peer's fully qualified name.
+    pub peer: String,
+    /// The zone or peer of the configuration.
+    pub zone: String,
+    /// Whether the control lane is up.
+    pub up: bool,
+    /// Since when.
+    pub since: Option<UnixTime>,
+    /// Why it is down.
+    pub why: Option<String>,
+    /// SIP connections.
+    pub sip_lanes: usize,
+    /// HTTP connections.
+    pub http_lanes: usize,
+    /// XMPP connections.
+    pub xmpp_lanes: usize,
+    /// Whether media flows.
+    pub media_up: bool,
+    /// Round trip of the control lane, in microseconds.
+    pub round_trip_us: Option<u64>,
+    /// The peer's clock minus ours, in milliseconds.
+    pub skew_ms: Option<i64>,
+}
+
+/// One registration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistrationRow {
+    /// The user who authenticated.
+    pub user: Pii<String>,
+    /// The address of record.
+    pub aor: Pii<String>,
+    /// The device, as it names itself.
+    pub device: String,
+    /// Its instance (RFC 5626).
+    pub instance: String,
+    /// The edge it came by, on a core; the client's address, on an edge.
+    pub from: Pii<String>,
+    /// Seconds left.
+    pub expires_s: u64,
+}
+
+/// One call, or one dialog of a client on an edge.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallRow {
+    /// Tells calls apart.
+    pub id: String,
+    /// Who began it.
+    pub from: Pii<String>,
+    /// Whom it is for.
+    pub to: Pii<String>,
+    /// `Unified CM remote session` (F270).
+    pub kind: String,
+    /// The parts it passes through on this node (F263, F315, F316).
+    pub components: Vec<String>,
+    /// When it began.
+    pub began: UnixTime,
+    /// When it was answered.
+    pub answered: Option<UnixTime>,
+    /// When it ended.
+    pub ended: Option<UnixTime>,
+    /// Why it ended.
+    pub cause: String,
+    /// Its media streams.
+    pub media: Vec<MediaRow>,
+}
+
+/// One media stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaRow {
+    /// `audio`, `video`, …
+    pub kind: String,
+    /// Packets from the client.
+    pub from_client: u64,
+    /// Packets to the client.
+    pub to_client: u64,
+    /// Packets lost on the way from the client.
+    pub lost: u64,
+    /// Jitter from the client, in microseconds.
+    pub jitter_us: u32,
+    /// Packets whose SRTP tag was wrong.
+    pub forged: u64,
+    /// Packets from addresses that are nobody's.
+    pub strangers: u64,
+}
+
+/// One provisioning session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRow {
+    /// The user.
+    pub user: Pii<String>,
+    /// The service domain.
+    pub domain: String,
+    /// The client's program.
+    pub user_agent: String,
+    /// The edge it came by.
+    pub edge: String,
+    /// When.
+    pub since: UnixTime,
+    /// Until when its token is good.
+    pub expires: UnixTime,
+}
+
+/// Figures since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// SIP connections open.
+    pub sip_connections: u64,
+    /// SIP transactions under way.
+    pub sip_transactions: u64,
+    /// Media port pairs in use.
+    pub media_ports_in_use: u64,
+    /// Chat sessions open.
+    pub xmpp_sessions: u64,
+    /// Sign-ins granted.
+    pub sign_ins: u64,
+    /// Sign-ins refused.
+    pub sign_ins_refused: u64,
+    /// HTTP requests refused.
+    pub http_refused: u64,
+    /// Protocol violations.
+    pub violations: u64,
+    /// Wrong credentials.
+    pub wrong_credentials: u64,
+}
