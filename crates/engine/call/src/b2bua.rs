@@ -308,7 +308,15 @@ impl B2bua {
                 _ => Err(GONE),
             };
         }
-        let dialog = call.forks.get_mut(fork).ok_or(GONE)?.dialog_mut(end);
+        let pair = call.forks.get_mut(fork).ok_or(GONE)?;
+        if pair.lost {
+            // We have acknowledged and ended it ourselves.
+            return match message.method() {
+                Method::Bye => Err(Refusal::new(200, "OK")),
+                _ => Err(GONE),
+            };
+        }
+        let dialog = pair.dialog_mut(end);
         match dialog.incoming(message) {
             Ok(()) => {}
             Err(DialogError::OutOfOrder) => return Err(Refusal::new(500, "CSeq Out Of Order")),
@@ -455,6 +463,9 @@ const GONE: Refusal = Refusal {
 fn refuse(cx: &mut Context<'_>, key: ServerKey, request: &Message, refusal: &Refusal) {
     let tag = format!("{:016x}", cx.now.instant.as_micros());
     let mut reply = request.reply(refusal.status, refusal.reason, &tag);
+    if let Cause::Media(error) = refusal.cause {
+        reply = reply.header(Name::Warning, format!("399 causeway \"{error}\""));
+    }
     if matches!(refusal.status, 500 | 503) {
         reply = reply.header(Name::RetryAfter, b"2");
     }

@@ -32,6 +32,8 @@ mod server_invite;
 mod server_rows;
 mod timers;
 
+use std::collections::BTreeSet;
+
 use base::{HashMap, Id, Instant, Now, Queue, Rng, Slab, TimerId, Timers};
 use bytes::Bytes;
 
@@ -320,8 +322,10 @@ pub struct Transactions {
     secret: Secret,
     clients: Slab<Client>,
     client_index: HashMap<u64, Id>,
+    client_flows: BTreeSet<(FlowId, Id)>,
     servers: Slab<Server>,
     server_index: HashMap<u64, Id>,
+    server_flows: BTreeSet<(FlowId, Id)>,
 }
 
 impl Transactions {
@@ -346,8 +350,10 @@ impl Transactions {
             secret,
             clients: Slab::new(limits.clients),
             client_index: HashMap::default(),
+            client_flows: BTreeSet::new(),
             servers: Slab::new(limits.servers),
             server_index: HashMap::default(),
+            server_flows: BTreeSet::new(),
         }
     }
 
@@ -444,12 +450,10 @@ impl Transactions {
 
     /// A flow is gone: what waits on it fails or ends.
     pub fn flow_down(&mut self, now: Now, flow: FlowId) {
-        let rows = self.clients.iter().filter(|(_, row)| row.flow == flow);
-        for id in rows.map(|(id, _)| id).collect::<Vec<_>>() {
+        for id in on(&self.client_flows, flow) {
             self.client_event(now, id, ClientEvent::FlowDown, None);
         }
-        let rows = self.servers.iter().filter(|(_, row)| row.flow == flow);
-        for id in rows.map(|(id, _)| id).collect::<Vec<_>>() {
+        for id in on(&self.server_flows, flow) {
             self.server_event(now, id, ServerEvent::FlowDown, None);
         }
     }
@@ -515,6 +519,14 @@ impl Transactions {
             lost: self.core.out.refused(),
         }
     }
+}
+
+/// The rows on a flow.
+fn on(rows: &BTreeSet<(FlowId, Id)>, flow: FlowId) -> Vec<Id> {
+    let (first, last) = (Id::new(0, 0), Id::new(u32::MAX, u32::MAX));
+    rows.range((flow, first)..=(flow, last))
+        .map(|(_, id)| *id)
+        .collect()
 }
 
 #[cfg(test)]

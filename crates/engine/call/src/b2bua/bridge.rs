@@ -59,8 +59,8 @@ pub enum MediaError {
     /// The answer does not fit the offer.
     #[error("the answer does not fit the offer")]
     Mismatch,
-    /// The ACK to an offer in a 2xx has no answer.
-    #[error("no answer in the ACK")]
+    /// The 2xx to an offer, or the ACK to one in a 2xx, has no answer.
+    #[error("the offer was not answered")]
     NoAnswer,
     /// No media port or leg is free.
     #[error("no media port is free")]
@@ -99,6 +99,11 @@ impl Bridge {
     /// Whether an offer waits for its answer.
     pub(super) fn is_pending(&self) -> bool {
         self.offer.as_ref().is_some_and(|offer| offer.pending)
+    }
+
+    /// Whether an offer was made and answered.
+    pub(super) fn is_settled(&self) -> bool {
+        self.offer.as_ref().is_some_and(|offer| !offer.pending)
     }
 
     /// An offer of `from`, as the other end gets it.

@@ -329,8 +329,18 @@ impl B2bua {
         let Some(call) = self.calls.get(id) else {
             return Ok(Moved::Same);
         };
-        let answers = call.offer;
-        self.bridge_body(cx, id, End::Callee, response, answers)
+        let (answers, settled) = (call.offer, call.bridge.is_settled());
+        if settled && !answers && body::carries_description(response) {
+            return Ok(Moved::Drop); // its offer once more, answered in a PRACK
+        }
+        match self.bridge_body(cx, id, End::Callee, response, answers) {
+            // Offer and answer were exchanged before, and perhaps others since.
+            Err(_) if settled => Ok(Moved::Drop),
+            Ok(_) if answers && response.status() >= 200 && self.is_pending(id) => {
+                Err(MediaError::NoAnswer)
+            }
+            moved => moved,
+        }
     }
 
     /// One fork has won.

@@ -32,6 +32,12 @@ impl B2bua {
         call.bridge.answer(&mut desk, from, text)
     }
 
+    pub(super) fn is_pending(&self, id: Id) -> bool {
+        self.calls
+            .get(id)
+            .is_some_and(|call| call.bridge.is_pending())
+    }
+
     /// An offer was refused or lost.
     pub(super) fn roll_back(&mut self, cx: &mut Context<'_>, id: Id) {
         let (mut desk, calls) = self.desk(cx, id);

@@ -101,7 +101,7 @@ impl B2bua {
         };
         self.pass_back(cx, id, at, server, response, moved.as_body());
         self.done(id, client, fin);
-        if offer && response.status() >= 300 {
+        if offer && fin {
             self.roll_back(cx, id);
         }
     }

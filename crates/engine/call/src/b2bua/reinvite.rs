@@ -119,6 +119,8 @@ impl B2bua {
                 );
                 self.session_settled(cx, id, response);
                 if offer {
+                    // Accepted without an answer: nothing has changed.
+                    self.roll_back(cx, id);
                     self.tell(Some(id), Event::MediaChanged);
                 }
             }

@@ -84,6 +84,8 @@ impl B2bua {
                 self.done(id, client, true);
                 match moved {
                     Ok(_) if offer => {
+                        // Accepted without an answer: nothing has changed.
+                        self.roll_back(cx, id);
                         self.session_settled(cx, id, response);
                         self.tell(Some(id), Event::MediaChanged);
                     }

@@ -116,6 +116,7 @@ impl Transactions {
             return Err(RequestError::Full);
         };
         self.client_index.insert(fingerprint, id);
+        self.client_flows.insert((flow, id));
         self.run_client(now, id, acts, None);
         Ok(ClientKey(id))
     }
@@ -219,6 +220,7 @@ impl Transactions {
             return;
         };
         row.armed.clear(&mut self.core);
+        self.client_flows.remove(&(row.flow, id));
         if self.client_index.get(&row.fingerprint) == Some(&id) {
             self.client_index.remove(&row.fingerprint);
         }

@@ -191,6 +191,7 @@ impl Transactions {
         };
         let id = self.servers.insert(row).ok()?;
         self.server_index.insert(fingerprint, id);
+        self.server_flows.insert((flow, id));
         self.run_server(now, id, acts, Some(request));
         Some(id)
     }
@@ -280,6 +281,7 @@ impl Transactions {
             return;
         };
         row.armed.clear(&mut self.core);
+        self.server_flows.remove(&(row.flow, id));
         if self.server_index.get(&row.fingerprint) == Some(&id) {
             self.server_index.remove(&row.fingerprint);
         }

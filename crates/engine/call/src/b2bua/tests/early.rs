@@ -51,6 +51,12 @@ fn forks_get_tags_of_their_own_and_the_first_answer_wins() {
     world.ask(EDGE, &caller.ack(101).build());
     let ack = world.one(INSIDE);
     assert_eq!(ack.to().unwrap().tag(), Some(&b"b2"[..]));
+    let mut lost = Dialog::uas(&got, "b1").unwrap();
+    world.ask(INSIDE, &lost.request(b"INFO").build());
+    world.ask(INSIDE, &lost.request(b"BYE").build());
+    assert_eq!(world.words(INSIDE), ["481", "200"]);
+    assert_eq!(world.words(EDGE), [""; 0]);
+    assert_eq!(world.b2bua.active(), 1);
 }
 
 #[test]
@@ -135,8 +141,10 @@ fn offer_in_a_reliable_provisional_is_answered_in_the_prack() {
     assert!(world.leg().send);
     world.take(EDGE, carried.reply(200, "OK", "").build());
     assert_eq!(world.words(INSIDE), ["200"]);
-    world.take(EDGE, reply(&got, 200, "b1", None));
+    // Some repeat the offer in the 2xx although it is answered.
+    world.take(EDGE, reply(&got, 200, "b1", Some(&edge_sdp(KEY_1))));
     let ok = world.one(INSIDE);
+    assert!(ok.body().is_empty());
     world.ask(INSIDE, &Dialog::uac(&asked, &ok).unwrap().ack(101).build());
     assert_eq!(world.words(EDGE), ["ACK"]);
     assert_eq!(world.b2bua.active(), 1);

@@ -5,9 +5,15 @@ use super::*;
 fn refused(offer: &str) -> (String, World) {
     let mut world = World::new();
     world.ask(EDGE, &invite("alice", Some(offer)));
-    let words = world.words(EDGE);
+    let answer = world.out(EDGE).pop().unwrap();
+    assert!(
+        answer
+            .header(Name::Warning)
+            .unwrap()
+            .starts_with(b"399 causeway \"")
+    );
     assert_eq!(world.words(INSIDE), [""; 0]);
-    (words.last().unwrap().clone(), world)
+    (word(&answer), world)
 }
 
 #[test]
@@ -220,4 +226,38 @@ fn calls_are_bounded() {
     let refused = world.one(EDGE);
     assert_eq!(refused.status(), 503);
     assert!(refused.header(Name::RetryAfter).is_some());
+}
+
+#[test]
+fn answer_that_never_came_ends_the_call_and_leaves_a_change_undone() {
+    let mut world = World::new();
+    world.ask(EDGE, &invite("alice", Some(&edge_sdp(KEY_1))));
+    let got = world.one(INSIDE);
+    world.out(EDGE);
+    world.take(INSIDE, reply(&got, 200, "b1", None));
+    assert_eq!(world.words(INSIDE), ["ACK", "BYE"]);
+    assert_eq!(world.words(EDGE), ["488"]);
+    world.assert_idle();
+
+    let mut s = call(true, EDGE);
+    let before = s.world.leg();
+    let request = s
+        .caller
+        .request(b"UPDATE")
+        .header(Name::Contact, b"<sip:a@x>")
+        .body(b"application/sdp", edge_sdp(KEY_2))
+        .build();
+    s.world.ask(EDGE, &request);
+    let got = s.world.one(INSIDE);
+    s.world.take(INSIDE, reply(&got, 200, "", None));
+    assert_eq!(s.world.words(EDGE), ["200"]);
+    assert_eq!(s.world.leg(), before);
+    assert!(
+        !s.world
+            .b2bua
+            .calls
+            .iter()
+            .any(|(_, c)| c.bridge.is_pending())
+    );
+    s.hang_up_any();
 }

@@ -343,6 +343,7 @@ fn holds(weather: Weather) {
             (0, 0, 0, 0)
         );
         assert!(node.client_index.is_empty() && node.server_index.is_empty());
+        assert!(node.client_flows.is_empty() && node.server_flows.is_empty());
     }
     assert_eq!(world.server_ended, world.requests.len());
     // Up to 64*T1 before the first response, Timer C after it, then D or M: the longest way.
