@@ -194,6 +194,18 @@ impl Pins {
         self.0.borrow().get(&peer).cloned()
     }
 
+    /// Waits until a key is pinned for `peer`.
+    pub async fn wait(&self, peer: usize) -> PublicKey {
+        let mut changes = self.0.subscribe();
+        loop {
+            if let Some(key) = changes.borrow_and_update().get(&peer) {
+                return key.clone();
+            }
+            // The sender lives in `self`.
+            let _ = changes.changed().await;
+        }
+    }
+
     pub(super) fn holder(&self, key: &PublicKey) -> Option<usize> {
         self.0
             .borrow()
@@ -203,7 +215,7 @@ impl Pins {
     }
 
     /// Waits until `peer` is pinned to something else than `key`.
-    pub(super) async fn revoked(&self, peer: usize, key: &PublicKey) {
+    pub async fn revoked(&self, peer: usize, key: &PublicKey) {
         let mut changes = self.0.subscribe();
         // The sender lives in `self`.
         let _ = changes.wait_for(|pins| pins.get(&peer) != Some(key)).await;

@@ -1,0 +1,365 @@
+//! Port 8443 on the edge: clients' HTTPS requests, judged and passed to a core.
+//!
+//! A path begins with a segment that names a service domain, and for the proxy lane an inside
+//! server (`protocol.md` §2.1). Domain and session token are checked here against the gate's
+//! snapshot; everything else is the core's to judge, and it judges these again. Bodies stream both
+//! ways. No lane up is 502, no answer in time 504, never 401.
+//!
+//! Bounds: 100 connections a source by default, 10 s for a head, 35 s for a response's head.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::header::{CONNECTION, HeaderName, HeaderValue, RETRY_AFTER, SERVER, WWW_AUTHENTICATE};
+use http::{Method, Request, Response, StatusCode, Uri};
+use net::http::front::{self, Ended, Limits};
+use net::http::{Body, empty, strip_hop_by_hop};
+use net::lane::EdgeLane;
+use net::tls;
+use node::gate::{EdgeGate, EdgeGateCore};
+use node::io::{Input, Report};
+use provisioning::path::EdgePath;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::listen::{self, Caps, Sources};
+use crate::metadata;
+use crate::signal::{Clock, Handle, Stopping};
+
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+
+/// The core has 30 s to ask an inside server.
+const ANSWER_MAX: Duration = Duration::from_secs(35);
+
+/// The HTTPS service of an edge.
+#[derive(Clone)]
+pub struct HttpEdge {
+    /// The way to the node.
+    pub handle: Handle,
+    /// Tells the time for session tokens.
+    pub clock: Clock,
+    /// Made by [`tls::client_facing`] with [`front::ALPN`].
+    pub config: tls::Live<ServerConfig>,
+    /// The node's verdicts.
+    pub gate: tls::Live<EdgeGate>,
+    /// The HTTP lane of each peer, in the order of the node's peers.
+    pub lanes: Arc<[EdgeLane]>,
+    /// This edge's name.
+    pub name: Arc<str>,
+    /// How many connections there may be.
+    pub caps: Caps,
+    /// Limits on each connection.
+    pub limits: Limits,
+    /// Numbers requests.
+    pub traces: Arc<AtomicU64>,
+}
+
+impl HttpEdge {
+    /// Accepts until told to stop.
+    pub async fn run(self, listener: TcpListener, stop: watch::Receiver<bool>) {
+        let sources = Sources::new(self.caps);
+        let stopping = stop.clone();
+        listen::accept(listener, sources, stop, move |stream, remote| {
+            let (this, stop) = (self.clone(), stopping.clone());
+            async move {
+                // The node being gone means that the program stops.
+                let _ = this.connection(stream, remote, stop).await;
+            }
+        })
+        .await;
+    }
+
+    async fn connection(
+        self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), Stopping> {
+        net::socket::tune(&stream);
+        let stream = match tls::accept(self.config.get(), stream, HANDSHAKE_MAX).await {
+            Ok(stream) => stream,
+            Err(e) => {
+                // Scanners and clients that dislike our certificate: worth a count, not a line.
+                tracing::debug!(error = %e, "a client's TLS handshake failed");
+                return Ok(());
+            }
+        };
+        let h2 = tls::negotiated(&stream) == Some(b"h2");
+        let handle = self.handle.clone();
+        let limits = self.limits;
+        let stopped = async move {
+            // The sender being gone means that the program stops, too.
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        let service = move |request| {
+            let this = self.clone();
+            async move { this.answer(remote, request).await }
+        };
+        match front::serve(stream, h2, limits, stopped, service).await {
+            Ok(Ended::Violation(violation)) => {
+                let report = Report::Violation {
+                    protocol: "http",
+                    source: remote,
+                    cause: violation.cause.into(),
+                };
+                handle.input(Input::Report(report)).await
+            }
+            Ok(Ended::Quietly) => Ok(()),
+            Err(e) => {
+                tracing::debug!(error = %e, "a client's connection broke");
+                Ok(())
+            }
+        }
+    }
+
+    /// Answers one request of the client at `remote`.
+    pub async fn answer(&self, remote: SocketAddr, request: Request<Body>) -> Response<Body> {
+        let mut response = match self.judge(&request) {
+            Ok(admitted) => self.forward(remote, request, admitted).await,
+            Err(refusal) => Err(refusal),
+        }
+        .unwrap_or_else(|refusal| {
+            self.note(remote, &refusal);
+            refusal.response()
+        });
+        let headers = response.headers_mut();
+        strip_hop_by_hop_response(headers);
+        for (name, value) in [
+            ("strict-transport-security", "max-age=31536000"),
+            ("x-content-type-options", "nosniff"),
+        ] {
+            headers.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        response
+    }
+
+    fn judge(&self, request: &Request<Body>) -> Result<Admitted, Refusal> {
+        let path = request.uri().path();
+        let (segment, rest) = split_path(path);
+        let named = EdgePath::decode(segment)
+            .map_err(|_| Refusal::new(StatusCode::NOT_FOUND, "a path that names no domain"))?;
+        let rest = if rest.is_empty() { "/" } else { rest };
+        metadata::check_path(rest).map_err(|cause| Refusal::new(StatusCode::BAD_REQUEST, cause))?;
+        let target = match request.uri().query() {
+            Some(query) => format!("{rest}?{query}"),
+            None => rest.to_owned(),
+        };
+        let gate = self.gate.get();
+        if gate.cores.is_empty() {
+            return Err(Refusal::new(StatusCode::BAD_GATEWAY, "no core is linked"));
+        }
+        let serving: Vec<&EdgeGateCore> = gate.serving(&named.domain).collect();
+        if serving.is_empty() {
+            return Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                "a domain that is not served",
+            ));
+        }
+        let Some(server) = &named.server else {
+            if rest.trim_matches('/') != "get_edge_config" {
+                return Err(Refusal::new(
+                    StatusCode::NOT_FOUND,
+                    "an unknown request of the edge",
+                ));
+            }
+            if request.method() != Method::GET {
+                return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not a GET"));
+            }
+            let peers = serving.iter().map(|core| core.peer).collect();
+            return Ok(Admitted {
+                peers,
+                domain: named.domain,
+                server: None,
+                target,
+            });
+        };
+        let now = self.clock.now().unix;
+        let issuer = metadata::session_cookies(request.headers()).find_map(|token| {
+            serving.iter().find(|core| {
+                core.token_key
+                    .verify(now, token)
+                    .is_ok_and(|c| c.domain == named.domain)
+            })
+        });
+        let Some(issuer) = issuer else {
+            return Err(Refusal::new(
+                StatusCode::UNAUTHORIZED,
+                "no valid session token",
+            ));
+        };
+        let server = Some(server.to_string());
+        Ok(Admitted {
+            peers: vec![issuer.peer],
+            domain: named.domain,
+            server,
+            target,
+        })
+    }
+
+    async fn forward(
+        &self,
+        remote: SocketAddr,
+        request: Request<Body>,
+        admitted: Admitted,
+    ) -> Result<Response<Body>, Refusal> {
+        let lanes = admitted
+            .peers
+            .iter()
+            .filter_map(|peer| self.lanes.get(*peer));
+        let Some(lane) = lanes.into_iter().find(|lane| lane.is_up()) else {
+            return Err(Refusal::new(
+                StatusCode::BAD_GATEWAY,
+                "no HTTP lane to a core is up",
+            ));
+        };
+        let request = self.dress(remote, request, &admitted)?;
+        let sent = tokio::time::timeout(ANSWER_MAX, lane.send_request(request)).await;
+        let mut response = match sent {
+            Err(_) => {
+                return Err(Refusal::new(
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "the core did not answer",
+                ));
+            }
+            Ok(Err(net::Error::LaneFull)) => {
+                return Err(Refusal::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the HTTP lane is full",
+                ));
+            }
+            Ok(Err(e)) => {
+                tracing::debug!(error = %e, "a request was lost on the HTTP lane");
+                return Err(Refusal::new(StatusCode::BAD_GATEWAY, "the HTTP lane broke"));
+            }
+            Ok(Ok(response)) => response,
+        };
+        metadata::strip_forged(response.headers_mut());
+        response
+            .headers_mut()
+            .entry(SERVER)
+            .or_insert(HeaderValue::from_static("CE_E"));
+        Ok(response)
+    }
+
+    /// The request as it goes into the lane.
+    fn dress(
+        &self,
+        remote: SocketAddr,
+        request: Request<Body>,
+        admitted: &Admitted,
+    ) -> Result<Request<Body>, Refusal> {
+        let malformed =
+            |_| Refusal::new(StatusCode::BAD_REQUEST, "a request that cannot be carried");
+        let (mut parts, body) = request.into_parts();
+        let headers = &mut parts.headers;
+        strip_hop_by_hop(headers);
+        metadata::strip_forged(headers);
+        headers.remove(http::header::HOST);
+        let trace = format!("{:016x}", self.traces.fetch_add(1, Ordering::Relaxed));
+        let fields = [
+            (metadata::CLIENT, remote.to_string()),
+            (metadata::TRACE, trace),
+            (metadata::EDGE, self.name.to_string()),
+            (metadata::DOMAIN, admitted.domain.clone()),
+        ];
+        for (name, value) in fields {
+            headers.insert(name, value.parse().map_err(malformed)?);
+        }
+        if let Some(server) = &admitted.server {
+            headers.insert(metadata::TARGET, server.parse().map_err(malformed)?);
+        }
+        parts.uri = Uri::builder()
+            .scheme("http")
+            .authority("core")
+            .path_and_query(&*admitted.target)
+            .build()
+            .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "a target that is no URI"))?;
+        parts.version = http::Version::HTTP_2;
+        Ok(Request::from_parts(parts, body))
+    }
+
+    fn note(&self, remote: SocketAddr, refusal: &Refusal) {
+        tracing::debug!(
+            status = refusal.status.as_u16(),
+            refusal.cause,
+            "an HTTP request was refused"
+        );
+        // A node that is swamped has better things to count.
+        let _ = self.handle.try_input(Input::Report(Report::HttpRefused {
+            client: remote.ip(),
+            status: refusal.status.as_u16(),
+            cause: refusal.cause.into(),
+        }));
+    }
+}
+
+/// A request that may go to a core.
+struct Admitted {
+    /// The cores to try, best first.
+    peers: Vec<usize>,
+    domain: String,
+    /// `<scheme>/<host>/<port>` on the proxy lane.
+    server: Option<String>,
+    /// Path and query after the first segment.
+    target: String,
+}
+
+/// A request that may not.
+struct Refusal {
+    status: StatusCode,
+    cause: &'static str,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, cause: &'static str) -> Self {
+        Refusal { status, cause }
+    }
+
+    /// As clients know it (`protocol.md` §2.4): no body, `Server: CE_E`, connection closed.
+    fn response(&self) -> Response<Body> {
+        let mut response = Response::new(empty());
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(SERVER, HeaderValue::from_static("CE_E"));
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                let basic = HeaderValue::from_static("Basic realm=\"Cisco-Edge\"");
+                headers.insert(WWW_AUTHENTICATE, basic);
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            _ => {}
+        }
+        if self.status != StatusCode::UNAUTHORIZED {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// Strips a response, but keeps our own wish to close the connection.
+fn strip_hop_by_hop_response(headers: &mut http::HeaderMap) {
+    let close = headers
+        .get(CONNECTION)
+        .is_some_and(|v| v.as_bytes() == b"close");
+    strip_hop_by_hop(headers);
+    if close {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// The first segment, and the rest with its slash.
+fn split_path(path: &str) -> (&str, &str) {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    match path.find('/') {
+        Some(at) => path.split_at(at),
+        None => (path, ""),
+    }
+}

@@ -1,0 +1,469 @@
+//! A client's HTTPS requests through an edge and a core to an inside server.
+
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use base::{Rng, UnixTime};
+use driver::http_core::HttpCore;
+use driver::http_edge::HttpEdge;
+use driver::listen::Caps;
+use driver::signal::{Clock, Handle, Post};
+use net::http::front::{self, Limits};
+use net::http::inside::Inside;
+use net::lane::{self, EdgeLane, Windows};
+use net::tls::{self, Live};
+use node::gate::{CoreGate, EdgeGate, EdgeGateCore};
+use node::io::{Answer, Input, Question, Reply, Report};
+use policy::allow_list::{AllowList, Rule};
+use policy::token::TokenKey;
+use provisioning::path::{EdgePath, Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use traversal::DomainOffer;
+
+use crate::support::{Authority, SOON, listener, next, resolver};
+
+const DOMAIN: &str = "example.test";
+
+/// An edge, a core and an inside server.
+struct World {
+    ca: Authority,
+    edge: SocketAddr,
+    inside: SocketAddr,
+    /// Heads that reached the inside server.
+    seen: Arc<Mutex<Vec<String>>>,
+    token: String,
+    edge_gate: Live<EdgeGate>,
+    edge_posts: mpsc::Receiver<Post>,
+    core_posts: Option<mpsc::Receiver<Post>>,
+    _stop: watch::Sender<bool>,
+}
+
+fn offers() -> Vec<DomainOffer> {
+    let name = DOMAIN.parse().unwrap();
+    vec![DomainOffer {
+        name,
+        sip: true,
+        im_presence: true,
+        federation: false,
+    }]
+}
+
+fn real_clock() -> Clock {
+    Clock::start()
+}
+
+async fn world() -> World {
+    let ca = Authority::new();
+    let (stop, stopping) = watch::channel(false);
+    let clock = real_clock();
+    let key = TokenKey::from_seed(&[7; 32]).unwrap();
+    let token = key.issue(clock.now().unix, &mut Rng::from_number(1), "alice", DOMAIN);
+    let seen = Arc::default();
+    let inside = inside_server(Arc::clone(&seen)).await;
+
+    let (handle, core_posts) = Handle::new();
+    let gate = CoreGate {
+        domains: offers(),
+        allow_list: AllowList::new(vec![Rule {
+            scheme: "http".into(),
+            host: "127.0.0.1".into(),
+            port: inside.port(),
+            path: "/public".into(),
+            methods: vec!["GET".into(), "POST".into()],
+            tls_verify: true,
+            automatic: false,
+        }]),
+        token_key: key.public(),
+        xmpp: Vec::new(),
+    };
+    let unchecked = tls::inside_client(None, &[]).unwrap();
+    let core = HttpCore {
+        handle,
+        clock,
+        gate: Live::new(Arc::new(gate)),
+        resolver: resolver(),
+        inside: Inside::default(),
+        checked: Live::new(tls::inside_client(Some(&ca.trust()), &[]).unwrap()),
+        unchecked,
+        never: Arc::new([]),
+    };
+    let lane = EdgeLane::new(Windows::HTTP);
+    let (a, b) = duplex(64 * 1024);
+    let attached = lane.clone();
+    tokio::spawn(async move { attached.attach(a).await });
+    tokio::spawn(lane::serve(
+        b,
+        Windows::HTTP,
+        std::future::pending(),
+        move |request| core.clone().answer(0, request),
+    ));
+    assert!(lane.wait(SOON).await);
+
+    let (handle, edge_posts) = Handle::new();
+    let edge_gate = Live::new(Arc::new(EdgeGate {
+        cores: vec![EdgeGateCore {
+            peer: 0,
+            node: "core1.example.test".into(),
+            token_key: key.public(),
+            domains: offers(),
+        }],
+    }));
+    let (listening, edge) = listener().await;
+    let service = HttpEdge {
+        handle,
+        clock,
+        config: Live::new(
+            tls::client_facing(&ca.identity("edge1.example.test"), &front::ALPN).unwrap(),
+        ),
+        gate: edge_gate.clone(),
+        lanes: Arc::new([lane]),
+        name: "edge1.example.test".into(),
+        caps: Caps {
+            total: 100,
+            per_source: 100,
+        },
+        limits: Limits::default(),
+        traces: Arc::new(AtomicU64::new(1)),
+    };
+    tokio::spawn(service.run(listening, stopping));
+    World {
+        ca,
+        edge,
+        inside,
+        seen,
+        token,
+        edge_gate,
+        edge_posts,
+        core_posts: Some(core_posts),
+        _stop: stop,
+    }
+}
+
+/// Answers by path, one request a connection.
+async fn inside_server(seen: Arc<Mutex<Vec<String>>>) -> SocketAddr {
+    let (listening, address) = listener().await;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listening.accept().await {
+            let seen = seen.clone();
+            tokio::spawn(async move { answer_inside(stream, address, &seen).await });
+        }
+    });
+    address
+}
+
+async fn answer_inside(mut stream: TcpStream, own: SocketAddr, seen: &Mutex<Vec<String>>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+    let head = String::from_utf8(head).unwrap();
+    let path = head.split(' ').nth(1).unwrap().to_owned();
+    let length = head
+        .lines()
+        .find_map(|l| l.strip_prefix("content-length: "))
+        .map_or(0, |n| n.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    seen.lock().unwrap().push(head);
+    let (status, fields) = match path.as_str() {
+        "/public/moved" => (
+            "302 Found",
+            format!("Location: http://{own}/public/there?x=1\r\n"),
+        ),
+        "/public/away" => ("302 Found", "Location: http://10.0.0.1/secret\r\n".into()),
+        "/public/cookie" => (
+            "200 OK",
+            "Set-Cookie: JSESSIONID=1; Domain=corp.example.test; Path=/cucm-uds; HttpOnly\r\n\
+             Set-Cookie: X-Auth=stolen\r\nServer: Apache-Coyote/1.1\r\nX-Powered-By: Tomcat\r\n\
+             Via: 1.1 cucm1.corp.example.test\r\n"
+                .into(),
+        ),
+        "/public/missing" => ("404 Not Found", String::new()),
+        _ => ("200 OK", String::new()),
+    };
+    let said = format!("inside {path} {length}");
+    let answer = format!(
+        "HTTP/1.1 {status}\r\n{fields}Content-Length: {}\r\nConnection: close\r\n\r\n{said}",
+        said.len()
+    );
+    stream.write_all(answer.as_bytes()).await.unwrap();
+}
+
+impl World {
+    /// Says `request` over TLS and HTTP/1.1 and gives all that comes back.
+    async fn say(&self, request: &str) -> String {
+        let client = tls::inside_client(Some(&self.ca.trust()), &[b"http/1.1"]).unwrap();
+        let stream = TcpStream::connect(self.edge).await.unwrap();
+        let mut stream = tls::connect(client, "edge1.example.test", stream, SOON)
+            .await
+            .unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer);
+        // The end of the connection may come without a TLS farewell.
+        let _ = tokio::time::timeout(SOON, read).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    fn segment(&self) -> String {
+        let server = Server::parse(&format!("http/127.0.0.1/{}", self.inside.port())).unwrap();
+        EdgePath::encode(DOMAIN, Some(&server))
+    }
+
+    /// A GET on the proxy lane with the session cookie.
+    async fn get(&self, segment: &str, path: &str) -> String {
+        self.say(&format!(
+            "GET /{segment}{path} HTTP/1.1\r\nHost: edge1.example.test:8443\r\n\
+             Cookie: a=b; X-Auth={}; c=d\r\nAuthorization: Basic YWxpY2U6cHc=\r\n\
+             X-Forwarded-For: 10.1.1.1\r\ncauseway-client: 10.1.1.1:1\r\nConnection: close, X-Drop\r\n\
+             X-Drop: 1\r\nTrackingID: t1\r\n\r\n",
+            self.token
+        ))
+        .await
+    }
+}
+
+#[tokio::test]
+async fn a_signed_in_client_reaches_what_is_on_the_allow_list() {
+    let world = world().await;
+    let answer = world.get(&world.segment(), "/public/a%20b?q=1").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.ends_with("inside /public/a%20b?q=1 0"), "{answer}");
+    for field in [
+        "server: CE_C ECS",
+        "strict-transport-security",
+        "x-content-type-options: nosniff",
+    ] {
+        assert!(answer.contains(field), "{answer}");
+    }
+    let head = world.seen.lock().unwrap().pop().unwrap().to_lowercase();
+    assert!(
+        head.contains(&format!("host: 127.0.0.1:{}\r\n", world.inside.port())),
+        "{head}"
+    );
+    assert!(
+        head.contains("authorization: basic") && head.contains("trackingid: t1"),
+        "{head}"
+    );
+    assert!(head.contains("cookie: a=b; c=d\r\n"), "{head}");
+    for field in [
+        "x-auth",
+        "x-forwarded-for",
+        "causeway-",
+        "x-drop",
+        "10.1.1.1",
+    ] {
+        assert!(!head.contains(field), "{field} in {head}");
+    }
+
+    let post = format!(
+        "POST /{}/public/x HTTP/1.1\r\nHost: h\r\nCookie: X-Auth={}\r\nContent-Length: 5\r\n\
+         Connection: close\r\n\r\nhello",
+        world.segment(),
+        world.token
+    );
+    assert!(world.say(&post).await.ends_with("inside /public/x 5"));
+    let answer = world.get(&world.segment(), "/public/missing").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 404 "),
+        "an inside 404 is relayed: {answer}"
+    );
+}
+
+#[tokio::test]
+async fn redirects_and_cookies_come_back_in_the_edges_form() {
+    let world = world().await;
+    let segment = world.segment();
+    let answer = world.get(&segment, "/public/moved").await;
+    assert!(
+        answer.contains(&format!("location: /{segment}/public/there?x=1\r\n")),
+        "{answer}"
+    );
+    let answer = world.get(&segment, "/public/away").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 502 ") && !answer.contains("10.0.0.1"),
+        "{answer}"
+    );
+    let answer = world.get(&segment, "/public/cookie").await;
+    let bound = format!("set-cookie: JSESSIONID=1; HttpOnly; Path=/{segment}/cucm-uds; Secure\r\n");
+    assert!(answer.contains(&bound), "{answer}");
+    for leak in ["stolen", "corp.example.test", "Apache", "Tomcat"] {
+        assert!(!answer.contains(leak), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_allowed_is_refused_and_never_dialled() {
+    let mut world = world().await;
+    let segment = world.segment();
+    let port = world.inside.port();
+    let other_domain = encode(&format!("other.test/http/127.0.0.1/{port}"));
+    let other_scheme = encode(&format!("{DOMAIN}/https/127.0.0.1/{port}"));
+    let other_host = encode(&format!("{DOMAIN}/http/127.0.0.2/{port}"));
+    let short_form = encode(&format!("{DOMAIN}/http/127.1/{port}"));
+    let table: [(&str, &str, u16); 12] = [
+        (&segment, "/private", 403),
+        (&segment, "/publicx", 403),
+        (&segment, "/public/../private", 400),
+        (&segment, "/public/%2e%2e/private", 400),
+        (&segment, "/public/..;/private", 400),
+        (&segment, "/public%2f..%2fprivate", 400),
+        (&other_domain, "/public", 403),
+        (&other_scheme, "/public", 403),
+        (&other_host, "/public", 403),
+        (&short_form, "/public", 404),
+        ("nonsense!", "/public", 404),
+        ("", "/public", 404),
+    ];
+    for (segment, path, status) in table {
+        let answer = world.get(segment, path).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{segment}{path}: {answer}"
+        );
+        assert!(answer.ends_with("\r\n\r\n"), "no body: {answer}");
+    }
+    let put = format!(
+        "PUT /{segment}/public HTTP/1.1\r\nHost: h\r\nCookie: X-Auth={}\r\nConnection: close\r\n\r\n",
+        world.token
+    );
+    assert!(world.say(&put).await.starts_with("HTTP/1.1 403 "));
+    assert!(
+        world.seen.lock().unwrap().is_empty(),
+        "the inside was dialled"
+    );
+    let (status, cause) = next(&mut world.edge_posts, |input| match input {
+        Input::Report(Report::HttpRefused { status, cause, .. }) => Some((status, cause)),
+        _ => None,
+    })
+    .await;
+    assert_eq!(
+        (status, cause.contains("dot segment")),
+        (400, true),
+        "{cause}"
+    );
+}
+
+fn encode(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text)
+}
+
+#[tokio::test]
+async fn without_a_good_token_nothing_is_forwarded() {
+    let world = world().await;
+    let path = format!("/{}/public", world.segment());
+    let forged = TokenKey::from_seed(&[8; 32]).unwrap();
+    let now = real_clock().now().unix;
+    let key = TokenKey::from_seed(&[7; 32]).unwrap();
+    let mut rng = Rng::from_number(2);
+    let cookies = [
+        String::new(),
+        "Cookie: X-Auth=\r\n".into(),
+        "Cookie: X-Auth=aaaa\r\n".into(),
+        format!(
+            "Cookie: X-Auth={}\r\n",
+            forged.issue(now, &mut rng, "alice", DOMAIN)
+        ),
+        format!(
+            "Cookie: X-Auth={}\r\n",
+            key.issue(now, &mut rng, "alice", "other.test")
+        ),
+        format!(
+            "Cookie: X-Auth={}\r\n",
+            key.issue(UnixTime::from_millis(1), &mut rng, "alice", DOMAIN)
+        ),
+    ];
+    for cookie in cookies {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: h\r\n{cookie}Connection: close\r\n\r\n");
+        let answer = world.say(&request).await;
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{cookie}: {answer}");
+        assert!(
+            answer.contains("www-authenticate: Basic realm=\"Cisco-Edge\"\r\n"),
+            "{answer}"
+        );
+    }
+    assert!(world.seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_sign_in_reaches_the_node_and_its_answer_the_client() {
+    let mut world = world().await;
+    let mut posts = world.core_posts.take().unwrap();
+    let node = tokio::spawn(async move {
+        loop {
+            let Some(Post::Ask { question, reply }) = posts.recv().await else {
+                continue;
+            };
+            let Question::SignIn(sign_in) = question;
+            let answer = Reply {
+                status: 200,
+                headers: vec![("Set-Cookie", "X-Auth=new; Secure".into())],
+                body: "<getEdgeConfigResponse/>".into(),
+            };
+            assert!(reply.send(Answer::SignIn(answer)).is_ok());
+            return sign_in;
+        }
+    });
+    let ask = |path: &str, field: &str| {
+        format!(
+            "GET /{}{path} HTTP/1.1\r\nHost: h\r\n{field}Connection: close\r\n\r\n",
+            EdgePath::encode(DOMAIN, None)
+        )
+    };
+    let basic = "Authorization: Basic YWxpY2U6cDp3\r\nUser-Agent: Cisco/TC\r\n";
+    let config = "/get_edge_config?service_name=_cisco-uds";
+    let answer = world.say(&ask(config, basic)).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert!(
+        answer.contains("set-cookie: X-Auth=new; Secure\r\n"),
+        "{answer}"
+    );
+    assert!(answer.ends_with("<getEdgeConfigResponse/>"), "{answer}");
+    let sign_in = node.await.unwrap();
+    assert_eq!(sign_in.user.expose(), "alice");
+    assert_eq!(sign_in.password.expose(), "p:w");
+    assert_eq!((sign_in.domain.as_str(), sign_in.peer), (DOMAIN, 0));
+    assert_eq!(sign_in.target, "get_edge_config?service_name=_cisco-uds");
+    assert_eq!(sign_in.user_agent, "Cisco/TC");
+    assert_eq!(sign_in.client, Some("127.0.0.1".parse().unwrap()));
+
+    let answer = world.say(&ask("/get_edge_config/", "")).await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    let answer = world.say(&ask("/get_edge_sso", "")).await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    let other = format!(
+        "GET /{}/get_edge_config HTTP/1.1\r\nHost: h\r\n{basic}\r\n",
+        EdgePath::encode("other.test", None)
+    );
+    let answer = world.say(&other).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 403 ") && answer.contains("server: CE_E\r\n"),
+        "{answer}"
+    );
+    assert!(answer.contains("connection: close\r\n") && answer.contains("content-length: 0\r\n"));
+}
+
+#[tokio::test]
+async fn without_a_core_the_answer_is_502_and_never_401() {
+    let mut world = world().await;
+    let segment = world.segment();
+    world.edge_gate.set(Arc::new(EdgeGate::default()));
+    let answer = world.get(&segment, "/public").await;
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    let cause = next(&mut world.edge_posts, |input| match input {
+        Input::Report(Report::HttpRefused {
+            status: 502, cause, ..
+        }) => Some(cause),
+        _ => None,
+    })
+    .await;
+    assert!(cause.contains("no core"), "{cause}");
+}

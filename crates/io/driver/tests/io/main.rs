@@ -1,0 +1,8 @@
+//! The driver's HTTP, XMPP and link tasks over real sockets on loopback. The node is played by the
+//! test, which sees what the tasks post.
+
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
+
+mod http;
+mod links;
+mod support;
