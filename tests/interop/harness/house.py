@@ -185,6 +185,12 @@ class House:
         peers = [line.split()[3] for line in out.splitlines() if len(line.split()) > 3]
         return all(f"{self.dial}:{port}" in peers for port in ports)
 
+    def kill_and_restart(self, node):
+        """SIGKILL, start again, and the links come back by themselves."""
+        self.pair[node].kill()
+        (self.start_edge if node == "edge" else self.start_core)()
+        self.run.wait(f"the links after the {node} was killed and started again", self.linked, 30)
+
     def check_no_secrets(self, secrets):
         """No password reached a log."""
         for name, node in self.pair.items():

@@ -2,6 +2,7 @@
 
 CONFIGURATION = """
 daemon off;
+user root;
 master_process off;
 pid {folder}/nginx.pid;
 error_log stderr info;

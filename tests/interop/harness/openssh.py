@@ -93,6 +93,12 @@ def start_server(run, name, host, address, port, user, key, authorized):
     return started
 
 
+def can_serve():
+    """Whether sshd can run here: it needs the machine's root, not one of a user namespace."""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        return file.read().split()[2] != "1"
+
+
 def add_user(run, user):
     """A user that exists only in the sandbox: copies of passwd and shadow laid over the real ones."""
     for file, line in (("passwd", f"{user}:x:65533:65534::/nonexistent:/usr/sbin/nologin\n"),
