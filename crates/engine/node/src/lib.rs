@@ -1,11 +1,30 @@
 //! Edge and core as compositions of the engines below, still pure.
 //!
-//! [`Edge`] and [`Core`] are driven alike: `handle(now, Input)`, `handle_timeout(now)`,
-//! `poll_output()`, `poll_timeout()`. All that enters and leaves is in [`io`]; what HTTP and XMPP
-//! tasks may decide alone is in [`gate`]. Nothing here touches a socket, a clock or a file, so a
-//! test runs several edges and cores in one thread and replays a run from its seed.
+//! Both are driven alike, through [`Engine`]. All that enters and leaves is in [`io`]; what HTTP
+//! and XMPP tasks may decide alone is in [`gate`]. Nothing here touches a socket, a clock or a
+//! file, so a test runs several edges and cores in one thread and replays a run from its seed.
 
 #![forbid(unsafe_code)]
 
+#[allow(dead_code)]
+mod flows;
 pub mod gate;
 pub mod io;
+#[allow(dead_code)]
+mod station;
+
+use base::{Instant, Now};
+
+/// A node as its driver sees it, edge or core.
+pub trait Engine: Send {
+    /// Takes an input.
+    fn handle(&mut self, now: Now, input: io::Input);
+    /// Does what is due.
+    fn handle_timeout(&mut self, now: Now);
+    /// The next thing to be done.
+    fn poll_output(&mut self) -> Option<io::Output>;
+    /// When [`Engine::handle_timeout`] has something to do.
+    fn poll_timeout(&self) -> Option<Instant>;
+    /// What the node looks like.
+    fn snapshot(&self, now: Now) -> status::Snapshot;
+}

@@ -1,1 +1,21 @@
-//! Event loops: signalling, media workers, HTTP, XMPP, links, shutdown
+//! Event loops: signalling, media workers, HTTP, XMPP, links, shutdown.
+//!
+//! - [`signal`]: the one thread that owns the node.
+//! - [`listen`], [`dial`]: connections made and accepted, with caps.
+//! - [`sip_io`], [`control`]: what runs on them.
+//! - [`link_sip`], [`link_ssh`], [`link_xmpp`]: the lanes of a link.
+//! - [`http_edge`], [`http_core`], [`metadata`]: requests of clients.
+
+#![forbid(unsafe_code)]
+
+pub mod control;
+pub mod dial;
+pub mod http_core;
+pub mod http_edge;
+pub mod link_sip;
+pub mod link_ssh;
+pub mod link_xmpp;
+pub mod listen;
+pub mod metadata;
+pub mod signal;
+pub mod sip_io;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base::{Instant, Now, UnixTime};
 use bytes::Bytes;
+use node::Engine;
 use node::io::{Answer, AskId, ConnId, Facts, Input, Output, Question};
 use tokio::sync::{mpsc, oneshot};
 
@@ -114,51 +115,6 @@ impl Handle {
     }
 }
 
-/// Either node, behind one face.
-pub enum Node {
-    /// In the DMZ.
-    Edge(Box<node::Edge>),
-    /// Inside.
-    Core(Box<node::Core>),
-}
-
-impl Node {
-    fn handle(&mut self, now: Now, input: Input) {
-        match self {
-            Node::Edge(n) => n.handle(now, input),
-            Node::Core(n) => n.handle(now, input),
-        }
-    }
-
-    fn handle_timeout(&mut self, now: Now) {
-        match self {
-            Node::Edge(n) => n.handle_timeout(now),
-            Node::Core(n) => n.handle_timeout(now),
-        }
-    }
-
-    fn poll_output(&mut self) -> Option<Output> {
-        match self {
-            Node::Edge(n) => n.poll_output(),
-            Node::Core(n) => n.poll_output(),
-        }
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        match self {
-            Node::Edge(n) => n.poll_timeout(),
-            Node::Core(n) => n.poll_timeout(),
-        }
-    }
-
-    fn snapshot(&self, now: Now) -> status::Snapshot {
-        match self {
-            Node::Edge(n) => n.snapshot(now),
-            Node::Core(n) => n.snapshot(now),
-        }
-    }
-}
-
 /// The node's clock: monotonic since the start of the program, and the wall's.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -193,14 +149,14 @@ pub trait Outlets: Send {
 
 /// Runs the node until it is told to stop. To be called on a thread of its own.
 pub async fn run(
-    mut node: Node,
+    mut node: Box<dyn Engine>,
     clock: Clock,
     mut posts: mpsc::Receiver<Post>,
     mut outlets: impl Outlets,
 ) {
     let mut ways = Ways::default();
     loop {
-        ways.drain(&mut node, clock.now(), &mut outlets);
+        ways.drain(node.as_mut(), clock.now(), &mut outlets);
         let wait = node.poll_timeout().map_or(Duration::from_secs(3600), |at| {
             at.since(clock.now().instant).max(Duration::from_micros(500))
         });
@@ -208,12 +164,12 @@ pub async fn run(
             biased;
             post = posts.recv() => {
                 let Some(post) = post else { return };
-                if ways.take(&mut node, clock.now(), post, &mut outlets) {
+                if ways.take(node.as_mut(), clock.now(), post, &mut outlets) {
                     return;
                 }
                 for _ in 1..BURST {
                     let Ok(post) = posts.try_recv() else { break };
-                    if ways.take(&mut node, clock.now(), post, &mut outlets) {
+                    if ways.take(node.as_mut(), clock.now(), post, &mut outlets) {
                         return;
                     }
                 }
@@ -240,7 +196,7 @@ impl Ways {
     /// Hands one post to the node; true if it was the last.
     fn take(
         &mut self,
-        node: &mut Node,
+        node: &mut dyn Engine,
         now: Now,
         post: Post,
         outlets: &mut impl Outlets,
@@ -279,7 +235,7 @@ impl Ways {
     }
 
     /// Carries out everything the node wants.
-    fn drain(&mut self, node: &mut Node, now: Now, outlets: &mut impl Outlets) {
+    fn drain(&mut self, node: &mut dyn Engine, now: Now, outlets: &mut impl Outlets) {
         while let Some(output) = node.poll_output() {
             match output {
                 Output::Send { conn, bytes } => {

@@ -1,0 +1,154 @@
+//! What edge and core have in common below their rules: connections, transactions, the proxy,
+//! and the way out.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use base::{Instant, Now, Rng};
+use sip::proxy::{self, Proxy, Reply};
+use sip::transaction::{self, Event, ServerKey, Transactions, ViaOptions};
+use sip::{FlowId, Message, Method};
+
+use crate::flows::Flows;
+use crate::io::{ConnId, Facts, Output, Side, Target};
+
+/// Something a node has to decide about.
+pub(crate) enum Item {
+    /// Of the transaction layer, and no part of a proxied request.
+    Event(Event),
+    /// A response to a proxied request, before it is sent.
+    Reply(Reply),
+}
+
+/// The SIP machinery of a node.
+pub(crate) struct Station {
+    pub(crate) flows: Flows,
+    pub(crate) transactions: Transactions,
+    pub(crate) proxy: Proxy,
+    pub(crate) out: VecDeque<Output>,
+    pub(crate) rng: Rng,
+}
+
+impl Station {
+    pub(crate) fn new(rng: &mut Rng, flows_max: usize) -> Self {
+        Station {
+            flows: Flows::new(flows_max),
+            transactions: Transactions::new(rng.fork(), transaction::Limits::default()),
+            proxy: Proxy::new(proxy::Settings::default()),
+            out: VecDeque::new(),
+            rng: rng.fork(),
+        }
+    }
+
+    /// The next thing to decide; sends what needs no decision.
+    pub(crate) fn next(&mut self, now: Now) -> Option<Item> {
+        loop {
+            if let Some(reply) = self.proxy.poll_reply() {
+                return Some(Item::Reply(reply));
+            }
+            match self.transactions.poll_output()? {
+                transaction::Output::Send { flow, bytes } => {
+                    self.out.extend(self.flows.send(flow, bytes));
+                }
+                transaction::Output::Event(event) => {
+                    if let Some(event) = self.proxy.handle(now, &mut self.transactions, event) {
+                        return Some(Item::Event(event));
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Now) {
+        self.transactions.handle_timeout(now);
+        self.proxy.handle_timeout(now, &mut self.transactions);
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        [self.transactions.poll_timeout(), self.proxy.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// A connection came in; `None` if there is no room, and it is closed.
+    pub(crate) fn accepted(&mut self, conn: ConnId, facts: Facts) -> Option<FlowId> {
+        let flow = self.flows.accepted(conn, facts);
+        if flow.is_none() {
+            self.out.push_back(Output::Close { conn });
+        }
+        flow
+    }
+
+    /// A dialled connection stands: what waited for it leaves.
+    pub(crate) fn connected(&mut self, conn: ConnId, facts: Facts) {
+        let waiting = self.flows.connected(conn, facts);
+        self.out.extend(waiting.into_iter().map(|bytes| Output::Send { conn, bytes }));
+    }
+
+    /// A connection to `target`: the one that is there, or a new one.
+    pub(crate) fn dial(&mut self, target: Target) -> Option<FlowId> {
+        if let Some(flow) = self.flows.dialled_to(&target) {
+            return Some(flow);
+        }
+        let (flow, output) = self.flows.dial(target)?;
+        self.out.push_back(output);
+        Some(flow)
+    }
+
+    /// A connection is gone, and with it what waited on it.
+    pub(crate) fn gone(&mut self, now: Now, conn: ConnId) -> Option<(FlowId, Option<Side>)> {
+        let (flow, row) = self.flows.gone(conn)?;
+        self.transactions.flow_down(now, flow);
+        let dialled = row.target.as_ref().map(|_| Side::Inside);
+        Some((flow, row.side().or(dialled)))
+    }
+
+    pub(crate) fn close(&mut self, flow: FlowId) {
+        if let Some(row) = self.flows.get(flow) {
+            self.out.push_back(Output::Close { conn: row.conn });
+        }
+    }
+
+    pub(crate) fn side(&self, flow: FlowId) -> Option<Side> {
+        self.flows.get(flow)?.side()
+    }
+
+    pub(crate) fn remote(&self, flow: FlowId) -> Option<SocketAddr> {
+        Some(self.flows.get(flow)?.facts.as_ref()?.remote)
+    }
+
+    pub(crate) fn respond(&mut self, now: Now, key: ServerKey, message: Message) {
+        self.transactions.respond(now, key, message);
+    }
+
+    /// Answers with nothing but a status.
+    pub(crate) fn answer(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        request: &Message,
+        status: u16,
+        reason: &str,
+    ) {
+        if request.method() != Method::Ack {
+            let tag = self.rng.hex(8);
+            self.respond(now, key, request.reply(status, reason, &tag).build());
+        }
+    }
+
+    /// Sends a request on to one flow.
+    pub(crate) fn send_on(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        flow: FlowId,
+        via: ViaOptions,
+        request: Message,
+    ) {
+        let target = proxy::Target { flow, reliable: true, via, request };
+        self.proxy.forward(now, &mut self.transactions, key, vec![target]);
+    }
+
+    /// The message with the sender's true address in its Via (RFC 3261 §18.2.1, RFC 3581).
+    pub(crate) fn with_source(&self, flow: FlowId, message: &Message) -> Message {
+        self.remote(flow).map_or_else(|| message.clone(), |a| transaction::received(message, a))
+    }
+}

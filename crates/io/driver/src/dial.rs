@@ -1,0 +1,116 @@
+//! Connections that the node asks for: the core towards call control.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use net::dns::Resolver;
+use net::tls;
+use node::io::{ConnId, Facts, Input, Side, Target, Transport};
+use rustls::ClientConfig;
+use sip::Limits;
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::signal::Handle;
+use crate::{link_sip, sip_io};
+
+const DIAL_MAX: Duration = Duration::from_secs(5);
+
+/// Resolves a name and dials its addresses in turn, without Nagle's delay.
+///
+/// # Errors
+/// What was seen, naming the address.
+pub async fn tcp(
+    resolver: &Resolver,
+    host: &str,
+    port: u16,
+    from: Option<IpAddr>,
+    within: Duration,
+) -> Result<TcpStream, net::Error> {
+    let mut last = net::Error::NotFound { name: host.to_owned() };
+    for ip in resolver.addresses(host).await? {
+        let address = SocketAddr::new(ip, port);
+        match tokio::time::timeout(within, one(address, from)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(e)) => last = net::Error::Connect { address, cause: e.to_string() },
+            Err(_) => {
+                let cause = format!("no answer within {} s", within.as_secs());
+                last = net::Error::Connect { address, cause };
+            }
+        }
+    }
+    Err(last)
+}
+
+async fn one(address: SocketAddr, from: Option<IpAddr>) -> std::io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(from) = from.filter(|f| f.is_ipv4() == address.is_ipv4()) {
+        socket.bind(SocketAddr::new(from, 0))?;
+    }
+    let stream = socket.connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Dials call control and serves the connection until it ends.
+#[derive(Clone)]
+pub struct Inside {
+    /// The way to the node.
+    pub handle: Handle,
+    /// Finds addresses.
+    pub resolver: Resolver,
+    /// Towards call control over TLS.
+    pub tls: tls::Live<ClientConfig>,
+}
+
+impl Inside {
+    /// Dials `target` and serves the connection.
+    pub async fn run(self, conn: ConnId, target: Target) {
+        let why = match self.connect(&target).await {
+            Ok((stream, secure)) => {
+                let ends = stream.local_addr().and_then(|l| Ok((l, stream.peer_addr()?)));
+                match ends {
+                    Ok((local, remote)) => {
+                        let transport = if secure { Transport::Tls } else { Transport::Tcp };
+                        let facts = Facts {
+                            side: Side::Inside,
+                            local,
+                            remote,
+                            transport,
+                            peer_name: target.tls.clone(),
+                        };
+                        // The node being gone means that the program stops.
+                        let _ = self.serve(conn, facts, &target, stream).await;
+                        return;
+                    }
+                    Err(e) => e.to_string(),
+                }
+            }
+            Err(e) => e.to_string(),
+        };
+        let _ = self.handle.input(Input::Disconnected { conn, why }).await;
+    }
+
+    async fn connect(&self, target: &Target) -> Result<(TcpStream, bool), net::Error> {
+        let stream =
+            tcp(&self.resolver, &target.host, target.port, target.from, DIAL_MAX).await?;
+        Ok((stream, target.tls.is_some()))
+    }
+
+    async fn serve(
+        self,
+        conn: ConnId,
+        facts: Facts,
+        target: &Target,
+        stream: TcpStream,
+    ) -> Result<(), crate::signal::Stopping> {
+        let Some(name) = &target.tls else {
+            return sip_io::serve(self.handle, conn, facts, Limits::trusted(), stream).await;
+        };
+        match tls::connect(self.tls.get(), name, stream, link_sip::HANDSHAKE_MAX).await {
+            Ok(stream) => {
+                sip_io::serve(self.handle, conn, facts, Limits::trusted(), stream).await
+            }
+            Err(e) => self.handle.input(Input::Disconnected { conn, why: e.to_string() }).await,
+        }
+    }
+}
