@@ -8,6 +8,7 @@
 //! - [`files`]: the data folder, keys, passwords.
 //! - [`wire`]: what crosses a node, for the log.
 //! - [`http_edge`], [`http_core`], [`metadata`]: requests of clients.
+//! - [`xmpp_edge`], [`xmpp_core`]: streams of clients.
 
 #![forbid(unsafe_code)]
 
@@ -26,3 +27,6 @@ pub mod signal;
 pub mod sip_io;
 pub mod sip_listen;
 pub mod wire;
+pub mod xmpp_core;
+pub mod xmpp_edge;
+mod xmpp_pump;
