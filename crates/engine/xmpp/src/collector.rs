@@ -9,7 +9,7 @@ use crate::{Framer, Kind, Limits, Violation};
 pub(crate) struct Collector {
     pub(crate) framer: Framer,
     /// The element so far, and white space before it.
-    buffer: Vec<u8>,
+    pub(crate) buffer: Vec<u8>,
     /// The header's bytes: the namespaces that elements stand in.
     header: Vec<u8>,
 }

@@ -4,7 +4,7 @@
 //! Before sign-in a client may speak when the server waits for it, and only to sign in: an element
 //! goes in, an answer comes back, whatever the client sends ahead waits. So a stranger's stanza
 //! never reaches the server, and a client that sends its new header early loses nothing. Once a
-//! resource is bound, or an earlier session goes on, [`Relay::into_framers`] gives what is needed
+//! resource is bound, or an earlier session goes on, [`Relay::into_directions`] gives what is needed
 //! to pass bytes without reading them.
 //!
 //! Nothing is added, dropped or changed but features, and these only where asked
@@ -65,6 +65,15 @@ impl Seen {
             Seen::Element(name) => name.as_str(),
         }
     }
+}
+
+/// One direction of a stream that is only to be framed from now on.
+#[derive(Debug)]
+pub struct Direction {
+    /// As it stands.
+    pub framer: Framer,
+    /// What it has seen and has not passed: the beginning of an element.
+    pub pending: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,9 +155,12 @@ impl Relay {
         self.server.framer.root()
     }
 
-    /// The framers of the client's and the server's direction, as they stand.
-    pub fn into_framers(self) -> (Framer, Framer) {
-        (self.client.framer, self.server.framer)
+    /// The client's and the server's direction, as they stand.
+    pub fn into_directions(self) -> [Direction; 2] {
+        [self.client, self.server].map(|collector| Direction {
+            framer: collector.framer,
+            pending: collector.buffer,
+        })
     }
 
     /// Takes bytes of the client up to the end of an element; adds what goes on to `out`. Tells how

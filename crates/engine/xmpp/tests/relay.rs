@@ -108,7 +108,7 @@ fn a_sign_in_passes_byte_for_byte_and_is_seen() {
     let down = format!("{SERVER}{OFFER}{SUCCESS}{SERVER}{BIND_OFFER}{BOUND}");
     assert_eq!(String::from_utf8(world.to_server).unwrap(), up);
     assert_eq!(String::from_utf8(world.to_client).unwrap(), down);
-    let (mut client, mut server) = world.relay.into_framers();
+    let [mut client, mut server] = world.relay.into_directions().map(|d| d.framer);
     let big = format!("<message>{}</message>", "x".repeat(200_000));
     for framer in [&mut client, &mut server] {
         let frame = framer.frames(big.as_bytes()).next().unwrap().unwrap();
@@ -234,22 +234,26 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// The client sends everything ahead, the server answers when it has been asked, both in any
-    /// pieces: the same bytes arrive.
+    /// pieces and beyond the end of what is read: the same bytes arrive.
     #[test]
     fn any_pieces_pass_alike(cuts in prop::collection::vec(1..40_usize, 1..50)) {
-        let up = format!("{CLIENT} {AUTH}{CLIENT}{BIND}");
+        let up = format!("{CLIENT} {AUTH}{CLIENT}{BIND}<presence/> <message>{}</message>", "x".repeat(99));
         // What the server says, and how many bytes it must have heard before.
         let answers = [
             (CLIENT.len(), format!("{SERVER}{OFFER}")),
             (CLIENT.len() + 1 + AUTH.len(), SUCCESS.to_owned()),
             (2 * CLIENT.len() + 1 + AUTH.len(), format!("{SERVER}{BIND_OFFER}\n")),
-            (up.len(), BOUND.to_owned()),
+            (2 * CLIENT.len() + 1 + AUTH.len() + BIND.len(), format!("{BOUND}{}", "<message>y</message>\n".repeat(9))),
         ];
         let mut world = World::new(Features::Pass);
         let (mut client, mut held) = (up.as_bytes(), Vec::new());
         let (mut server, mut answers, mut down) = (Vec::new(), answers.iter(), String::new());
         let mut due = answers.next();
+        let mut late = Vec::new();
         for cut in cuts.iter().cycle().take(5000) {
+            if world.relay.is_bound() {
+                break;
+            }
             held.extend_from_slice(next(&mut client, *cut));
             while world.relay.client_may_speak() && !held.is_empty() {
                 let (taken, _) = world.relay.from_client(&held, &mut world.to_server).unwrap();
@@ -266,13 +270,23 @@ proptest! {
             let cut = (*cut).min(server.len());
             let chunk: Vec<u8> = server.drain(..cut).collect();
             let mut rest = &chunk[..];
-            while !rest.is_empty() {
+            while !rest.is_empty() && !world.relay.is_bound() {
                 let (taken, _) = world.relay.from_server(rest, &mut world.to_client).unwrap();
                 rest = &rest[taken..];
             }
+            late.extend_from_slice(rest);
         }
         prop_assert!(world.relay.is_bound());
-        prop_assert_eq!(String::from_utf8(world.to_server).unwrap(), up);
-        prop_assert_eq!(String::from_utf8(world.to_client).unwrap(), down);
+        held.extend_from_slice(client);
+        late.extend_from_slice(&server);
+        let passed = [(world.to_server, held, up), (world.to_client, late, down)];
+        for (direction, (mut passed, rest, all)) in world.relay.into_directions().into_iter().zip(passed) {
+            let mut framer = direction.framer;
+            prop_assert!(framer.frames(&rest).all(|frame| frame.is_ok()));
+            prop_assert!(framer.is_between());
+            passed.extend_from_slice(&direction.pending);
+            passed.extend_from_slice(&rest);
+            prop_assert_eq!(String::from_utf8(passed).unwrap(), all);
+        }
     }
 }

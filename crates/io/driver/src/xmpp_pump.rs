@@ -24,7 +24,7 @@ use node::io::{Input, Report};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use xmpp::relay::Seen;
-use xmpp::{Condition, Kind, Relay, Violation, answer};
+use xmpp::{Condition, Kind, Name, Relay, Violation, answer};
 
 use crate::signal::Handle;
 use crate::wire;
@@ -81,12 +81,24 @@ pub(crate) struct Track {
 impl Track {
     /// A line about something that came from `side` (0 the client's, 1 the server's).
     pub(crate) fn came(&self, side: usize, what: &str) {
-        wire::line("xmpp", "in", self.sides.get(side).copied().unwrap_or_default(), what, &self.id);
+        wire::line(
+            "xmpp",
+            "in",
+            self.sides.get(side).copied().unwrap_or_default(),
+            what,
+            &self.id,
+        );
     }
 
     /// A line about something that went to `side`.
     pub(crate) fn went(&self, side: usize, what: &str) {
-        wire::line("xmpp", "out", self.sides.get(side).copied().unwrap_or_default(), what, &self.id);
+        wire::line(
+            "xmpp",
+            "out",
+            self.sides.get(side).copied().unwrap_or_default(),
+            what,
+            &self.id,
+        );
     }
 
     fn crossed(&self, from: usize, what: &str) {
@@ -150,6 +162,8 @@ pub(crate) struct Pump<C, S> {
     pub(crate) server: S,
     /// The stream as it stands: the client's header has passed.
     pub(crate) relay: Relay,
+    /// The domain it is for.
+    pub(crate) domain: String,
     /// Bytes of the client that came after its header.
     pub(crate) held: Vec<u8>,
     /// Bytes of the server that have been read already.
@@ -159,42 +173,68 @@ pub(crate) struct Pump<C, S> {
     pub(crate) times: Times,
 }
 
+/// What `negotiate` has seen beside its outcome.
+#[derive(Default)]
+struct Noted {
+    /// A session stood.
+    up: bool,
+    /// One side sent a stream error.
+    failed: bool,
+    /// The client is being written to.
+    writing: bool,
+}
+
 impl<C: Duplex, S: Duplex> Pump<C, S> {
     /// Moves everything until the stream is over. Tells why, and whether a session stood.
     pub(crate) async fn run(mut self) -> (End, bool) {
-        let mut up = false;
+        let mut noted = Noted::default();
         let bind = self.began + self.times.bind;
-        let negotiated = match timeout_at(bind, self.negotiate(&mut up)).await {
+        let negotiated = match timeout_at(bind, self.negotiate(&mut noted)).await {
             Ok(negotiated) => negotiated,
             Err(_) => Err(End::TooSlow("binding a resource")),
         };
-        let Pump { track, mut client, mut server, relay, held, .. } = self;
+        let Pump {
+            track,
+            mut client,
+            mut server,
+            relay,
+            held,
+            heard,
+            domain,
+            ..
+        } = self;
         let resumable = relay.is_resumable();
-        let (client_framer, server_framer) = relay.into_framers();
-        let mut halves = [Half::new(client_framer), Half::new(server_framer)];
+        let [up, down] = relay.into_directions();
+        let mut halves = [Half::new(up, true), Half::new(down, !noted.writing)];
         halves[1].resumable = resumable;
+        halves[1].failed = noted.failed;
         let end = match negotiated {
             Ok(closed) => {
-                if closed.is_none() {
+                if closed != Some(0) {
                     halves[0].give(&held, &mut |kind| track.crossed(0, word(kind)));
+                }
+                if closed != Some(1) {
+                    halves[1].give(&heard, &mut |kind| track.crossed(1, word(kind)));
                 }
                 splice(&track, &mut halves, &mut client, &mut server, closed).await
             }
             Err(end) => end,
         };
         drop(server);
-        let [_, down] = halves;
-        farewell(&track, &mut client, &down, &end).await;
-        if up {
-            track.report(Report::XmppDown { id: track.number, why: end.why() });
+        if noted.up {
+            track.report(Report::XmppDown {
+                id: track.number,
+                why: end.why(),
+            });
         }
-        (end, up)
+        let [_, down] = halves;
+        farewell(&track, &domain, &mut client, &down, &end).await;
+        (end, noted.up)
     }
 
     /// Until a resource is bound, or one side (told by its number) ends its stream.
-    async fn negotiate(&mut self, up: &mut bool) -> Result<Option<usize>, End> {
-        let heard = std::mem::take(&mut self.heard);
-        if let Some(closed) = self.server_says(&heard, up).await? {
+    async fn negotiate(&mut self, noted: &mut Noted) -> Result<Option<usize>, End> {
+        if let Some(closed) = self.server_says(noted).await? {
             return Ok(Some(closed));
         }
         let (mut from_client, mut from_server) = (vec![0; READ], vec![0; READ]);
@@ -215,8 +255,8 @@ impl<C: Duplex, S: Duplex> Pump<C, S> {
                 }
                 read = self.server.read(&mut from_server) => {
                     let read = arrived(read).map_err(End::ServerLost)?;
-                    let said = from_server.get(..read).unwrap_or_default();
-                    if let Some(closed) = self.server_says(said, up).await? {
+                    self.heard.extend_from_slice(from_server.get(..read).unwrap_or_default());
+                    if let Some(closed) = self.server_says(noted).await? {
                         return Ok(Some(closed));
                     }
                 }
@@ -243,25 +283,34 @@ impl<C: Duplex, S: Duplex> Pump<C, S> {
         Ok((seen == Some(Seen::Closed)).then_some(0))
     }
 
-    async fn server_says(&mut self, said: &[u8], up: &mut bool) -> Result<Option<usize>, End> {
-        let mut rest = said;
-        while !rest.is_empty() {
+    /// Passes on what the server has said, up to the word that leaves nothing more to read.
+    async fn server_says(&mut self, noted: &mut Noted) -> Result<Option<usize>, End> {
+        while !self.heard.is_empty() && !self.relay.is_bound() {
             let mut out = Vec::new();
-            let passed = self.relay.from_server(rest, &mut out);
+            let passed = self.relay.from_server(&self.heard, &mut out);
             let (taken, seen) = passed.map_err(End::ServerBroke)?;
-            rest = rest.get(taken..).unwrap_or_default();
-            write(&mut self.client, &out).await.map_err(End::ClientLost)?;
+            self.heard.drain(..taken);
+            noted.writing = true;
+            write(&mut self.client, &out)
+                .await
+                .map_err(End::ClientLost)?;
+            noted.writing = false;
             let Some(seen) = seen else { continue };
             self.track.crossed(1, seen.as_str());
             match seen {
-                Seen::Bound(jid) if !*up => {
-                    *up = true;
+                Seen::Bound(jid) if !noted.up => {
+                    noted.up = true;
                     let client = self.track.client.ip();
-                    self.track.report(Report::XmppUp { id: self.track.number, jid, client });
+                    self.track.report(Report::XmppUp {
+                        id: self.track.number,
+                        jid,
+                        client,
+                    });
                 }
                 Seen::SignInFailed => {
                     tracing::debug!(id = &*self.track.id, "an XMPP sign-in was refused");
                 }
+                Seen::Element(Name::Error) => noted.failed = true,
                 Seen::Closed => return Ok(Some(1)),
                 _ => {}
             }
@@ -281,6 +330,9 @@ async fn splice<C: Duplex, S: Duplex>(
 ) -> End {
     let [up, down] = halves;
     let (mut up_open, mut down_open) = (closed != Some(0), closed != Some(1));
+    if closed.is_some() && down.failed {
+        return End::Closed;
+    }
     let mut deadline = (!up_open || !down_open).then(|| Instant::now() + CLOSE_MAX);
     while up_open || down_open {
         let step = poll_fn(|cx| {
@@ -307,6 +359,7 @@ async fn splice<C: Duplex, S: Duplex>(
             },
         };
         match (side, ended) {
+            (_, half::Ended::Closed) if up.failed || down.failed => return End::Closed,
             (0, half::Ended::Closed) => up_open = false,
             (_, half::Ended::Closed) => down_open = false,
             // The other side has said good-bye: nothing is lost.
@@ -326,7 +379,7 @@ async fn splice<C: Duplex, S: Duplex>(
 }
 
 /// The last word to the client, as far as one can be said.
-async fn farewell<C: Duplex>(track: &Track, client: &mut C, down: &Half, end: &End) {
+async fn farewell<C: Duplex>(track: &Track, domain: &str, client: &mut C, down: &Half, end: &End) {
     let told = match end {
         End::Closed | End::ClientLost(_) => None,
         End::ClientBroke(violation) => {
@@ -348,7 +401,7 @@ async fn farewell<C: Duplex>(track: &Track, client: &mut C, down: &Half, end: &E
         Some((condition, text)) if down.is_between() => {
             let root = down.framer.root();
             let error = if root.is_empty() {
-                answer::header("", &track.id) + &answer::error(root, condition, &text)
+                answer::header(domain, &track.id) + &answer::error(root, condition, &text)
             } else {
                 answer::error(root, condition, &text)
             };

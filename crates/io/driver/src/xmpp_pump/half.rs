@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
+use xmpp::relay::Direction;
 use xmpp::{Framer, Kind, Name, Violation};
 
 /// How much is read at a time: a TLS record.
@@ -38,6 +39,8 @@ pub(super) struct Half {
     pub(super) framer: Framer,
     /// Whether stream management was switched on in this direction's words.
     pub(super) resumable: bool,
+    /// Whether a stream error has passed: its sender waits for nothing more (RFC 6120 §4.9.1.1).
+    pub(super) failed: bool,
     /// Bytes that are to pass first, then what the receiver did not take at once.
     waiting: Vec<u8>,
     taken: usize,
@@ -51,17 +54,19 @@ pub(super) struct Half {
 }
 
 impl Half {
-    /// Goes on where `framer` stands; whole elements have passed so far.
-    pub(super) fn new(framer: Framer) -> Self {
+    /// Goes on where `direction` stands. `between`: whether what has passed so far ends between two
+    /// elements.
+    pub(super) fn new(direction: Direction, between: bool) -> Self {
         Half {
-            framer,
+            between: between && direction.pending.is_empty(),
+            framer: direction.framer,
             resumable: false,
-            waiting: Vec::new(),
+            failed: false,
+            waiting: direction.pending,
             taken: 0,
             unflushed: false,
             stalled: None,
             ends: None,
-            between: true,
         }
     }
 
@@ -73,7 +78,8 @@ impl Half {
     /// Bytes read before that have not been framed.
     pub(super) fn give(&mut self, bytes: &[u8], see: &mut impl FnMut(Kind)) {
         let pass = self.frame(bytes, see);
-        self.waiting.extend_from_slice(bytes.get(..pass).unwrap_or_default());
+        self.waiting
+            .extend_from_slice(bytes.get(..pass).unwrap_or_default());
     }
 
     /// Moves what can be moved.
@@ -130,6 +136,7 @@ impl Half {
                     see(frame.kind);
                     match frame.kind {
                         Kind::Element(Name::Enabled | Name::Resumed) => self.resumable = true,
+                        Kind::Element(Name::Error) => self.failed = true,
                         Kind::Close => {
                             self.ends = Some(Ended::Closed);
                             self.between = false;
@@ -168,7 +175,8 @@ impl Half {
             Poll::Ready(Err(e)) => return Err(Ended::WriteLost(e.to_string())),
             Poll::Pending => 0,
         };
-        self.waiting.extend_from_slice(chunk.get(written..).unwrap_or_default());
+        self.waiting
+            .extend_from_slice(chunk.get(written..).unwrap_or_default());
         Ok(())
     }
 
@@ -217,10 +225,14 @@ impl Half {
     }
 
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALL_MAX)));
+        let timer = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(sleep(STALL_MAX)));
         ready!(timer.as_mut().poll(cx));
         let seconds = STALL_MAX.as_secs();
-        Poll::Ready(Err(Ended::WriteLost(format!("does not read for {seconds} s"))))
+        Poll::Ready(Err(Ended::WriteLost(format!(
+            "does not read for {seconds} s"
+        ))))
     }
 }
 
@@ -235,6 +247,17 @@ mod tests {
 
     const HEADER: &str = "<stream:stream xmlns:stream='http://etherx.jabber.org/streams'>";
 
+    fn half() -> Half {
+        let framer = Framer::new(Limits::SIGNED_IN);
+        Half::new(
+            Direction {
+                framer,
+                pending: Vec::new(),
+            },
+            true,
+        )
+    }
+
     async fn run(half: &mut Half, mut from: DuplexStream, mut to: DuplexStream) -> Ended {
         poll_fn(|cx| half.poll(cx, Pin::new(&mut from), Pin::new(&mut to), &mut |_| {})).await
     }
@@ -244,7 +267,7 @@ mod tests {
         let ((mut sender, from), (to, mut receiver)) = (duplex(1 << 20), duplex(1 << 20));
         sender.write_all(sent).await.unwrap();
         drop(sender);
-        let mut half = Half::new(Framer::new(Limits::SIGNED_IN));
+        let mut half = half();
         let ended = run(&mut half, from, to).await;
         let mut arrived = String::new();
         receiver.read_to_string(&mut arrived).await.unwrap();
@@ -282,7 +305,7 @@ mod tests {
         let ((mut sender, from), (to, _receiver)) = (duplex(1 << 20), duplex(64));
         let stanza = format!("{HEADER}<message>{}</message>", "x".repeat(1000));
         sender.write_all(stanza.as_bytes()).await.unwrap();
-        let mut half = Half::new(Framer::new(Limits::SIGNED_IN));
+        let mut half = half();
         let ended = run(&mut half, from, to).await;
         assert!(matches!(ended, Ended::WriteLost(why) if why.contains("120 s")));
         assert!(!half.is_between());
