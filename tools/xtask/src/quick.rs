@@ -13,23 +13,18 @@ pub(crate) const BUILD: Duration = Duration::from_secs(20 * 60);
 /// A compile and all tests of the workspace.
 pub(crate) const TESTS: Duration = Duration::from_secs(30 * 60);
 
+/// What nextest tells while it runs.
+pub(crate) const SLOW_AND_FAILED: &str = "--status-level=slow";
+
 /// Format, tidy, floors, clippy, unit tests.
 pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
     let mut board = Board::new(&[]);
     rules(root, &mut board);
-    let arguments: &[&str] = if has_cargo(root, "nextest") {
-        &[
-            "nextest",
-            "run",
-            "--workspace",
-            "--lib",
-            "--bins",
-            "--no-fail-fast",
-        ]
-    } else {
-        &["test", "--workspace", "--lib", "--bins", "--no-fail-fast"]
-    };
-    board.program("unit tests", cargo(root, arguments), Verdict::Lines, TESTS);
+    let mut arguments = vec!["test", "--workspace", "--lib", "--bins", "--no-fail-fast"];
+    if has_cargo(root, "nextest") {
+        arguments.splice(0..1, ["nextest", "run", SLOW_AND_FAILED]);
+    }
+    board.program("unit tests", cargo(root, &arguments), Verdict::Lines, TESTS);
     Ok(board.close())
 }
 

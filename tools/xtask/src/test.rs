@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::interop;
-use crate::quick::{self, BUILD, TESTS, cargo, has_cargo};
+use crate::quick::{self, BUILD, SLOW_AND_FAILED, TESTS, cargo, has_cargo};
 use crate::step::{Board, Verdict};
 
 /// The tour takes well under a minute.
@@ -20,7 +20,13 @@ pub(crate) fn run(root: &Path, only: &[String], install: bool) -> anyhow::Result
     board.program("rustdoc", docs, Verdict::Exit, BUILD);
 
     if has_cargo(root, "nextest") {
-        let arguments = ["nextest", "run", "--workspace", "--no-fail-fast"];
+        let arguments = [
+            "nextest",
+            "run",
+            "--workspace",
+            "--no-fail-fast",
+            SLOW_AND_FAILED,
+        ];
         board.program("tests", cargo(root, &arguments), Verdict::Lines, TESTS);
         let arguments = ["test", "--workspace", "--doc", "--no-fail-fast"];
         board.program("doc tests", cargo(root, &arguments), Verdict::Lines, TESTS);

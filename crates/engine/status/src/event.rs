@@ -115,8 +115,8 @@ kinds! {
     /// It did not answer as it should.
     DiscoveryFailed = 3021, Error, "discovery failed",
         "check address, user, password and role (Standard AXL API Access) of the publisher, that \
-         the Cisco AXL Web Service is active, and that certificate.trusted holds the authority of its \
-         certificate";
+         the Cisco AXL Web Service is active, and that certificate.trusted holds the authority \
+         of its certificate";
     /// A chat session signed in.
     XmppUp = 4001, Info, "chat session up", "";
     /// It ended.
