@@ -316,9 +316,10 @@ impl<'a> Via<'a> {
         let params = Params(rest.get(end + 1..).unwrap_or_default());
         let good = is_token(transport)
             && !sent_by.is_empty()
-            && sent_by
-                .iter()
-                .all(|b| b.is_ascii_alphanumeric() || b".-_:[] \t".contains(b))
+            && sent_by.iter().all(|b| {
+                b.is_ascii_alphanumeric()
+                    || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']' | b' ' | b'\t')
+            })
             && params.iter().all(|(name, _)| is_token(name));
         good.then_some(Via {
             raw,

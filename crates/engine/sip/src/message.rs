@@ -552,7 +552,11 @@ fn field(line: &[u8], at: usize, end: usize) -> Result<Span, ParseError> {
 /// Whether bytes are a token (RFC 3261 §25.1).
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty()
-        && bytes
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(b))
+        && bytes.iter().all(|b| {
+            b.is_ascii_alphanumeric()
+                || matches!(
+                    b,
+                    b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~'
+                )
+        })
 }

@@ -162,7 +162,7 @@ pub(crate) fn host_port(bytes: &[u8]) -> Option<(Host<'_>, Option<u16>)> {
             let name = !host.is_empty()
                 && host
                     .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
             let host = match host.parse() {
                 Ok(v4) => Host::V4(v4),
                 Err(_) if name => Host::Name(host),
@@ -214,8 +214,10 @@ mod tests {
         assert_eq!(u.user, Some(&b"al;ice%40x"[..]));
         assert_eq!(u.password, Some(&b"pw"[..]));
         assert_eq!(u.host.to_string(), "[2001:db8::1]");
-        assert_eq!((u.port, u.param(b"LR")), (Some(5061), Some(&b""[..])));
-        assert_eq!(u.param(b"transport"), Some(&b"tls"[..]));
+        assert_eq!(
+            (u.port, u.param(b"transport"), u.param(b"LR")),
+            (Some(5061), Some(&b"tls"[..]), Some(&b""[..]))
+        );
         assert_eq!(u.headers, b"a=b");
         for bad in [
             "tel:+1",
@@ -236,8 +238,10 @@ mod tests {
                 .unwrap()
                 .same(&Uri::parse(b.as_bytes()).unwrap())
         };
-        let escaped = "sip:%61lice@atlanta.com;transport=TCP";
-        assert!(same(escaped, "sip:alice@AtLanTa.CoM;Transport=tcp"));
+        assert!(same(
+            "sip:%61lice@atlanta.com;transport=TCP",
+            "sip:alice@AtLanTa.CoM;Transport=tcp"
+        ));
         assert!(same(
             "sip:carol@chicago.com",
             "sip:carol@chicago.com;newparam=5"
