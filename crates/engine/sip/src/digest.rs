@@ -360,8 +360,10 @@ mod tests {
             "Basic YTpi",
             "Digest username=\"a\"",
             "Digest username=\"a\\\"b\", realm=\"r\", nonce=\"n\", uri=\"u\", response=\"x\"",
-            "Digest username=\"a\", realm=\"r\", nonce=\"n\", uri=\"u\", response=\"x\", algorithm=none",
-            "Digest username=\"a\", realm=\"r\", nonce=\"n\", uri=\"u\", response=\"x\", qop=auth, nc=zz, cnonce=\"c\"",
+            "Digest username=\"a\", realm=\"r\", nonce=\"n\", uri=\"u\", response=\"x\", \
+             algorithm=none",
+            "Digest username=\"a\", realm=\"r\", nonce=\"n\", uri=\"u\", response=\"x\", \
+             qop=auth, nc=zz, cnonce=\"c\"",
         ] {
             assert!(Credentials::parse(bad.as_bytes()).is_err(), "{bad}");
         }

@@ -1,6 +1,7 @@
 //! The torture messages of RFC 4475 and RFC 5118, each with the verdict its RFC gives.
 
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods)] // reads its corpus
 
 use std::path::Path;
 

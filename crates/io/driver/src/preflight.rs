@@ -290,7 +290,8 @@ fn pair(text: &str) -> Option<(u16, u16)> {
 fn reserved(list: &str, first: u16, last: u16) -> bool {
     list.trim().split(',').any(|entry| {
         let (from, to) = entry.split_once('-').unwrap_or((entry, entry));
-        matches!((from.parse::<u16>(), to.parse::<u16>()), (Ok(f), Ok(t)) if f <= first && t >= last)
+        let span = (from.parse::<u16>(), to.parse::<u16>());
+        matches!(span, (Ok(from), Ok(to)) if from <= first && to >= last)
     })
 }
 
