@@ -63,6 +63,9 @@ kinds! {
     /// A lane is gone while the link stands.
     LaneDown = 1006, Warning, "lane down",
         "check that the firewall between core and edge lets the lane's port through (docs/ports.md)";
+    /// A connection did not show the zone's password.
+    LaneRefused = 1007, Error, "lane refused",
+        "set the same user and password in the edge's traversal.zone and the core's traversal.peer";
     /// A client registered, or refreshed.
     Registered = 2001, Info, "registered", "";
     /// It unregistered, or its connection went.
@@ -70,6 +73,10 @@ kinds! {
     /// A registration was refused.
     RegistrationRefused = 2003, Warning, "registration refused",
         "check the user's password, and that the device belongs to the user";
+    /// A device came back on another connection.
+    RegistrationMoved = 2004, Info, "registration moved to a new connection", "";
+    /// A request of somebody who is not registered, or that belongs to somebody else.
+    RequestRefused = 2005, Info, "SIP request refused", "";
     /// A call began.
     CallBegan = 2010, Info, "call began", "";
     /// It ended.
@@ -132,6 +139,8 @@ kinds! {
     Violation = 6001, Info, "protocol violation", "";
     /// Wrong credentials from outside.
     WrongCredentials = 6002, Info, "wrong credentials", "";
+    /// A peer sends faster than it may.
+    Flooded = 6003, Info, "too many requests from one connection", "";
 }
 
 /// Something that happened.
