@@ -41,7 +41,7 @@ impl Edge {
             return self.station.answer(now, key, message, status, reason);
         }
         let inside = in_dialog(message);
-        if !inside && self.is_flooding(now, flow) {
+        if self.is_flooding(now, flow) {
             return self.busy(now, key, message);
         }
         match message.method() {
@@ -69,7 +69,7 @@ impl Edge {
         }
         let source = self.station.remote(flow).map(|a| a.ip());
         self.ledger
-            .caused(now, Kind::Flooded, source, "sip: too many new requests");
+            .caused(now, Kind::Flooded, source, "sip: too many requests");
         true
     }
 
@@ -141,8 +141,8 @@ impl Edge {
             Some(c) => {
                 let index = c.link.0 as usize;
                 self.links
-                    .get_mut(index)
-                    .and_then(|l| Some((index, l.lane()?)))
+                    .get(index)
+                    .and_then(|l| Some((index, l.lane(flow)?)))
             }
             None => self.route(flow, message),
         };
@@ -161,7 +161,7 @@ impl Edge {
     }
 
     pub(super) fn client_ack(&mut self, now: Now, flow: FlowId, message: &Message) {
-        if self.admit(flow, message, true).is_err() {
+        if self.is_flooding(now, flow) || self.admit(flow, message, true).is_err() {
             return;
         }
         let link = self
@@ -175,7 +175,7 @@ impl Edge {
         else {
             return;
         };
-        let Some(lane) = self.links.get_mut(index).and_then(super::Link::lane) else {
+        let Some(lane) = self.links.get(index).and_then(|l| l.lane(flow)) else {
             return;
         };
         if let Ok(request) = self.for_core(now, flow, index, message, true) {
@@ -309,7 +309,7 @@ impl Edge {
 
     /// Which core a flow's requests go to: the one its registration went to while it is up,
     /// else any that serves the domain, else any that is up.
-    fn route(&mut self, flow: FlowId, message: &Message) -> Option<(usize, FlowId)> {
+    fn route(&self, flow: FlowId, message: &Message) -> Option<(usize, FlowId)> {
         let kept = self.routes.get(&flow).copied();
         let domain = message
             .to()
@@ -329,7 +329,7 @@ impl Edge {
             .collect();
         order
             .into_iter()
-            .find_map(|i| Some((i, self.links.get_mut(i)?.lane()?)))
+            .find_map(|i| Some((i, self.links.get(i)?.lane(flow)?)))
     }
 
     fn no_core(&mut self, now: Now, key: ServerKey, message: &Message) {
