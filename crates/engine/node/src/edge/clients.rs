@@ -16,6 +16,9 @@ use sip::{FlowId, Message, Method, Name};
 use super::calls::{Beginning, CallId, Refusal};
 use super::{Edge, Side};
 
+/// Where a description stands in a body, and what it becomes.
+pub(super) type Description = (std::ops::Range<usize>, Vec<u8>);
+
 /// Methods that begin a dialog, and so must be able to come back to their flow.
 pub(super) fn begins_dialog(method: Method) -> bool {
     matches!(
@@ -287,7 +290,7 @@ impl Edge {
         call: Option<CallId>,
         message: &Message,
         from_client: bool,
-    ) -> Result<Option<(std::ops::Range<usize>, Vec<u8>)>, Refusal> {
+    ) -> Result<Option<Description>, Refusal> {
         let carries = matches!(
             message.method(),
             Method::Invite | Method::Ack | Method::Prack | Method::Update
@@ -300,9 +303,9 @@ impl Edge {
         let id = call.ok_or(Refusal::Unknown)?;
         let new = if from_client {
             let source = self.station.remote(flow).ok_or(Refusal::Unknown)?.ip();
-            self.calls.from_client(now.instant, id, source, text)?
+            self.calls.describe_to_core(now.instant, id, source, text)?
         } else {
-            self.calls.from_core(now.instant, id, text)?
+            self.calls.describe_to_client(now.instant, id, text)?
         };
         Ok(Some((range, new)))
     }

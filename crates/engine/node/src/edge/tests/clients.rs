@@ -1,3 +1,5 @@
+//! Registrations and requests outside of calls.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! What clients, and cores that have gone astray, may not achieve.
+
 use super::calls::routes;
 use super::*;
 
