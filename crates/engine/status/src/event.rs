@@ -65,7 +65,8 @@ kinds! {
         "check that the firewall between core and edge lets the lane's port through (docs/ports.md)";
     /// A connection did not show the zone's password.
     LaneRefused = 1007, Error, "lane refused",
-        "set the same user and password in the edge's traversal.zone and the core's traversal.peer";
+        "set the same user and password in the edge's traversal.zone and the core's \
+         traversal.peer";
     /// A client registered, or refreshed.
     Registered = 2001, Info, "registered", "";
     /// It unregistered, or its connection went.
