@@ -172,6 +172,10 @@ impl Relay {
 
     /// A packet came in on a leg's socket: makes the frame for the core in `out`; false if the
     /// packet goes nowhere.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a packet's facts, read once and kept nowhere"
+    )]
     pub fn from_client(
         &mut self,
         now: Instant,

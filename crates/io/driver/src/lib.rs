@@ -4,6 +4,7 @@
 //! - [`listen`], [`dial`]: connections made and accepted, with caps.
 //! - [`sip_io`], [`control`]: what runs on them.
 //! - [`link_sip`], [`link_ssh`], [`link_xmpp`]: the lanes of a link.
+//! - [`media_worker`]: the thread that moves media.
 //! - [`http_edge`], [`http_core`], [`metadata`]: requests of clients.
 
 #![forbid(unsafe_code)]
@@ -16,6 +17,7 @@ pub mod link_sip;
 pub mod link_ssh;
 pub mod link_xmpp;
 pub mod listen;
+pub mod media_worker;
 pub mod metadata;
 pub mod signal;
 pub mod sip_io;
