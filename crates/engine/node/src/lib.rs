@@ -6,12 +6,15 @@
 
 #![forbid(unsafe_code)]
 
-#[allow(dead_code)]
+mod edge;
+#[allow(dead_code)] // dialling is for the core
 mod flows;
 pub mod gate;
 pub mod io;
-#[allow(dead_code)]
+#[allow(dead_code)] // dialling is for the core
 mod station;
+
+pub use edge::{Edge, EdgeIdentity};
 
 use base::{Instant, Now};
 
