@@ -1,6 +1,6 @@
 //! The node's SIP connections: slots that flow tokens name, and what waits for a dialled one.
 
-use base::{HashMap, Id, Slab};
+use base::{HashMap, Slab};
 use bytes::Bytes;
 use sip::FlowId;
 
