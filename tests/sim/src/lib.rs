@@ -13,10 +13,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod checks;
 pub mod description;
 pub mod dialog;
 pub mod digest;
 pub mod gateway;
+pub mod hostile;
 pub mod house;
 pub mod pbx;
 pub mod pipe;

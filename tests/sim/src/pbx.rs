@@ -287,6 +287,15 @@ impl Pbx {
         }
     }
 
+    /// Ends every call, as call control does when nobody refreshes a session.
+    pub fn hang_up_all(&mut self, now: u64) {
+        let all: Vec<u64> = self.bridges.keys().copied().collect();
+        for id in all {
+            self.bye(now, id, 0);
+            self.bye(now, id, 1);
+        }
+    }
+
     /// Does what is due.
     pub fn tick(&mut self, now: u64) {
         while let Some((&key, &bridge)) = self.timers.iter().next()

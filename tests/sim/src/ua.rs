@@ -58,6 +58,8 @@ pub struct Setup {
     pub signalled: IpAddr,
     /// How it authenticates.
     pub login: Option<Login>,
+    /// Its calls outlive its connection, and go on over the next one (RFC 5626).
+    pub keeps: bool,
 }
 
 /// A request that was sent.
@@ -168,8 +170,8 @@ impl Ua {
         self.registration_connected(now);
     }
 
-    /// Its connection is gone: requests under way have no answer, and its calls are over, as a
-    /// telephone without RFC 5626's re-use of a dialog sees it.
+    /// Its connection is gone: requests under way have no answer, and its calls are over, or wait
+    /// for the next connection.
     pub fn disconnected(&mut self, now: u64) {
         self.linked = false;
         self.out.clear();
@@ -177,7 +179,12 @@ impl Ua {
             pending.lost = true;
         }
         for i in 0..self.calls.len() {
-            self.end(i, "connection");
+            let call = &mut self.calls[i];
+            call.change = None;
+            call.owed = None;
+            if !(self.setup.keeps && call.phase == Phase::Up) {
+                self.end(i, "connection");
+            }
         }
         self.registration_disconnected(now);
     }

@@ -166,11 +166,19 @@ impl Web {
             Resolve::Service(name) if name.starts_with("_cisco-uds._tcp.") => {
                 Ok(Resolved::Service(vec![(1, 1, 8443, self.nodes[0].clone())]))
             }
-            Resolve::Service(name) => Err(DnsError::NotFound(name.clone())),
+            Resolve::Service(name) => {
+                if !name.ends_with(&format!("._tcp.{}", crate::house::DOMAIN)) {
+                    self.findings.push(format!("DNS was asked for {name}"));
+                }
+                Err(DnsError::NotFound(name.clone()))
+            }
             Resolve::Address(name) if self.nodes.contains(name) => {
                 Ok(Resolved::Address(vec![crate::house::PBX.ip()]))
             }
-            Resolve::Address(name) => Err(DnsError::NotFound(name.clone())),
+            Resolve::Address(name) => {
+                self.findings.push(format!("DNS was asked for {name}"));
+                Err(DnsError::NotFound(name.clone()))
+            }
         }
     }
 }

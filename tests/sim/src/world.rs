@@ -104,6 +104,8 @@ pub struct Plan {
     pub weather: [Weather; 3],
     /// Every other client sits behind NAT.
     pub nat: bool,
+    /// Calls of clients outlive their connections.
+    pub keeps: bool,
     /// How call control takes registrations.
     pub control: house::Control,
     /// Clocks of nodes differ by up to so many milliseconds.
@@ -120,6 +122,7 @@ impl Plan {
         lanes: 1,
         weather: [Weather::FAIR; 3],
         nat: false,
+        keeps: false,
         control: house::Control::UnifiedCm,
         skew_ms: 0,
     };
@@ -139,6 +142,8 @@ pub struct World {
     pub people: Vec<Person>,
     /// Call control.
     pub pbx: Pbx,
+    /// Some node has lost its memory of calls: call control is to end them itself.
+    pub forgotten: bool,
     /// Whether call control is dead.
     pub pbx_down: bool,
     /// Directory, administration and DNS.
@@ -181,6 +186,7 @@ impl World {
             people: Vec::new(),
             pbx: Pbx::new(house::PBX, house::CLUSTER, rng.fork()),
             pbx_down: false,
+            forgotten: false,
             web: Web::new(house::CLUSTER),
             sign_ins: Vec::new(),
             trace: Trace::new(whole),

@@ -37,6 +37,8 @@ pub struct Media {
     sequence: u16,
     ssrc: u32,
     changed: u64,
+    /// The other side knows of our direction.
+    agreed: bool,
 }
 
 impl Media {
@@ -53,6 +55,7 @@ impl Media {
     /// A description of the other side.
     pub(super) fn theirs(&mut self, now: u64, theirs: &Audio) {
         self.changed = now;
+        self.agreed = true;
         self.fresh = 0;
         if let Some(srtp) = theirs.key.as_deref().and_then(Srtp::new) {
             self.opening.insert(0, srtp);
@@ -69,6 +72,7 @@ impl Media {
 
     pub(super) fn offer(&mut self, now: u64, direction: Direction) {
         self.changed = now;
+        self.agreed = false;
         self.direction = direction;
         self.version += 1;
     }
@@ -116,6 +120,7 @@ impl Ua {
             sequence: 0,
             ssrc: self.rng.u32(),
             changed: now,
+            agreed: true,
         }
     }
 
@@ -172,7 +177,7 @@ impl Ua {
         if over {
             return;
         }
-        if settled && !media.direction.hears() {
+        if settled && media.agreed && !media.direction.hears() {
             return self.find("audio in spite of hold");
         }
         media.heard += 1;

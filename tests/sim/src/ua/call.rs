@@ -1,6 +1,6 @@
 //! One call of a telephone, and what its user does with it.
 
-use super::{Media, Plan, SECOND, Tick, Ua};
+use super::{Media, SECOND, Tick, Ua};
 use crate::description::Direction;
 use crate::dialog::{self, Dialog};
 use crate::text::Text;
@@ -49,8 +49,8 @@ pub struct Call {
     pub glares: u32,
     /// Changes of ours that were made.
     pub changes: u32,
-    /// We sent a 2xx to a re-INVITE and wait for its ACK.
-    pub(super) owed: bool,
+    /// When we sent a 2xx to a re-INVITE, while we wait for its ACK.
+    pub(super) owed: Option<u64>,
 }
 
 impl Ua {
@@ -102,8 +102,18 @@ impl Ua {
                 self.end(i, "603");
             }
             Phase::Answered => call.bye = true,
+            Phase::Up if !self.linked => call.bye = true,
             Phase::Up => self.send_bye(now, i, "hung up"),
             Phase::Over => {}
+        }
+    }
+
+    /// Registered again: calls that were to end meanwhile are ended.
+    pub(super) fn hang_up_late(&mut self, now: u64) {
+        for i in 0..self.calls.len() {
+            if self.calls[i].bye && self.calls[i].phase == Phase::Up {
+                self.send_bye(now, i, "hung up");
+            }
         }
     }
 
@@ -122,7 +132,7 @@ impl Ua {
         let Some(call) = self.calls.get_mut(i) else {
             return;
         };
-        if call.phase != Phase::Up || call.change.is_some() || call.owed {
+        if call.phase != Phase::Up || call.change.is_some() || call.owed.is_some() {
             return;
         }
         if new_key {
@@ -222,7 +232,7 @@ impl Ua {
         if call.phase == Phase::Answered {
             self.find("the answer was never acknowledged");
             self.send_bye(now, i, "no ACK");
-        } else if call.phase == Phase::Up && call.owed {
+        } else if call.phase == Phase::Up && call.owed.is_some_and(|at| at + 32 * SECOND <= now) {
             self.find("the answer to a re-INVITE was never acknowledged");
             self.send_bye(now, i, "no ACK");
         }
@@ -243,9 +253,10 @@ impl Ua {
         self.calls.len().checked_sub(1)
     }
 
-    /// Whether a new call is answered, by the plan.
-    pub fn answers(&self) -> bool {
-        matches!(self.plan, Plan::Answer(_))
+    /// The other side of a call's dialog, as our To writes it.
+    pub fn remote_of(&self, i: usize) -> String {
+        let dialog = self.calls.get(i).and_then(|c| c.dialog.as_ref());
+        dialog.map(|d| d.remote.clone()).unwrap_or_default()
     }
 }
 
@@ -272,7 +283,7 @@ impl Call {
             change: None,
             glares: 0,
             changes: 0,
-            owed: false,
+            owed: None,
         }
     }
 }

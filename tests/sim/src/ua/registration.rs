@@ -126,6 +126,7 @@ impl Ua {
             return self.find(format!("registered for {granted} s"));
         }
         self.due_at(now + (granted - 5) * SECOND);
+        self.hang_up_late(now);
     }
 
     pub(super) fn registration_failed(&mut self, now: u64, status: u16, after: Option<u64>) {

@@ -75,7 +75,7 @@ impl Ua {
     fn ack(&mut self, now: u64, text: &Text) {
         let Some(i) = self.call_of(text) else { return };
         let call = &mut self.calls[i];
-        call.owed = false;
+        call.owed = None;
         if call.phase == Phase::Answered {
             call.phase = Phase::Up;
             call.was_up = true;
@@ -132,7 +132,7 @@ impl Ua {
         let contact = self.contact();
         let encrypted = self.setup.encrypted;
         let call = &mut self.calls[i];
-        if call.change.is_some() || call.phase == Phase::Answered || call.owed {
+        if call.change.is_some() || call.phase == Phase::Answered || call.owed.is_some() {
             return self.reply(Text::response(text, 491, "Request Pending", ""));
         }
         let Some(theirs) = Audio::read(&text.body).filter(|a| a.key.is_some() == encrypted) else {
@@ -140,7 +140,7 @@ impl Ua {
             return self.reply(Text::response(text, 488, "Not Acceptable Here", ""));
         };
         call.media.answer_to(now, &theirs);
-        call.owed = true;
+        call.owed = Some(now);
         let response = Text::response(text, 200, "OK", "")
             .with("Contact", contact)
             .with_body("application/sdp", call.media.describe());

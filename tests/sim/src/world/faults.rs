@@ -27,9 +27,27 @@ impl World {
         }
     }
 
+    /// Puts another engine in a node's place.
+    pub fn usurp(&mut self, g: usize, engine: Box<dyn node::Engine>) {
+        self.kill(g);
+        self.gateways[g].began = self.now;
+        self.gateways[g].engine = Some(engine);
+        self.drain(g);
+    }
+
+    /// Makes a node look at the time, though nothing is due.
+    pub fn nudge(&mut self, g: usize) {
+        let now = self.gateways[g].now(self.now);
+        if let Some(engine) = &mut self.gateways[g].engine {
+            engine.handle_timeout(now);
+        }
+        self.drain(g);
+    }
+
     /// SIGKILL: the system closes what the node had open.
     pub fn kill(&mut self, g: usize) {
         self.note(g, "is killed");
+        self.forgotten = true;
         let mine: Vec<(u64, usize)> = self
             .pipes
             .iter()
@@ -57,6 +75,12 @@ impl World {
         for (pipe, end) in mine {
             self.close(pipe, end, "connection reset by peer");
         }
+    }
+
+    /// Call control is back.
+    pub fn start_pbx(&mut self) {
+        self.trace.note(self.now, "    cucm starts");
+        self.pbx_down = false;
     }
 
     /// Cuts a connection in the middle: both ends are told, soon.

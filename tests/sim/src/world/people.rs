@@ -68,6 +68,7 @@ impl World {
                     password: format!("{name} pw"),
                     modern: i % 3 == 2,
                 }),
+                keeps: self.plan.keeps,
             };
             let user = User {
                 password: format!("{name} pw"),
@@ -88,6 +89,7 @@ impl World {
                 media: at,
                 signalled: at,
                 login: None,
+                keeps: false,
             };
             self.add(setup, None);
             let person = self.people.len() - 1;
@@ -240,6 +242,12 @@ impl World {
             self.pbx.receive(self.now, pipe, &text);
             self.pbx_flush();
         }
+    }
+
+    /// Call control ends every call, as it does when nobody refreshes a session.
+    pub fn call_control_hangs_up(&mut self) {
+        self.pbx.hang_up_all(self.now);
+        self.pbx_flush();
     }
 
     pub(super) fn pbx_due(&mut self) {
