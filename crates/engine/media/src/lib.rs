@@ -110,13 +110,22 @@ pub struct SrtpKey {
     pub mki: Vec<u8>,
 }
 
-/// The keys of a link's media, exported from its control connection.
+/// The keys of a link's media, exported from its control connection ([`LinkKeys::exported`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkKeys {
-    /// Rises with each control connection of the process, so that keys can change under load.
+    /// Tells the keys of successive control connections apart; the same on both ends.
     pub epoch: u8,
     /// Secret of [`base::Secret`] from which both directions' keys are made.
     pub secret: Secret<[u8; 64]>,
+}
+
+impl LinkKeys {
+    /// The keys that both ends make from the exported secret of one control connection. The epoch
+    /// is a byte of it that no key is made from, so both ends have the same without a message.
+    pub fn exported(secret: &Secret<[u8; 64]>) -> Self {
+        let bytes = secret.expose();
+        LinkKeys { epoch: bytes[63], secret: Secret::new(*bytes) }
+    }
 }
 
 /// What signalling tells the workers.

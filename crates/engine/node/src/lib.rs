@@ -6,12 +6,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod core;
 #[allow(dead_code)]
 mod flows;
 pub mod gate;
 pub mod io;
 #[allow(dead_code)]
 mod station;
+
+pub use core::{Core, CoreIdentity};
 
 use base::{Instant, Now};
 

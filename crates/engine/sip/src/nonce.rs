@@ -74,6 +74,14 @@ impl NonceKey {
     }
 }
 
+/// When a nonce was made, as it says itself: anybody can read it, only the maker's key proves it
+/// ([`NonceKey::check`]). `None` if it is no nonce of this form.
+pub fn issued(nonce: &[u8]) -> Option<UnixTime> {
+    let bytes = URL_SAFE_NO_PAD.decode(nonce).ok().filter(|b| b.len() == 32)?;
+    let time = bytes.first_chunk::<8>()?;
+    Some(UnixTime::from_millis(u64::from_be_bytes(*time)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +92,8 @@ mod tests {
         let now = Now { unix: UnixTime::from_millis(1_000_000), ..Now::default() };
         let nonce = key.issue(now, b"r");
         assert_ne!(nonce, key.issue(now, b"r"));
+        assert_eq!(issued(nonce.as_bytes()), Some(now.unix));
+        assert_eq!(issued(b"AAAA"), None);
         assert_eq!(key.check(now.plus(LIFE), nonce.as_bytes(), b"r"), Verdict::Fresh);
         let later = now.plus(LIFE + Duration::from_millis(1));
         assert_eq!(key.check(later, nonce.as_bytes(), b"r"), Verdict::Stale);
