@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
 
-use base::{Now, Rng};
+use base::{Now, Rng, Secret};
 use config::Config;
 use node::Engine;
 
@@ -149,12 +149,20 @@ fn load(text: &str) -> Arc<Config> {
 
 /// An edge that has just been started.
 pub fn edge(now: Now, rng: Rng, index: usize, plan: &Plan) -> Box<dyn Engine> {
-    let _ = (now, rng, load(&edge_text(index, plan)));
-    unreachable!()
+    let identity = node::EdgeIdentity {
+        version: "sim".into(),
+        ssh_host_key: format!("ssh-ed25519 EDGE{index}"),
+    };
+    Box::new(node::Edge::new(now, rng, &load(&edge_text(index, plan)), identity))
 }
 
-/// A core that has just been started.
+/// A core that has just been started. The seed of its tokens is kept over a restart.
 pub fn core(now: Now, rng: Rng, index: usize, plan: &Plan) -> Box<dyn Engine> {
-    let _ = (now, rng, load(&core_text(index, plan)));
-    unreachable!()
+    let identity = node::CoreIdentity {
+        version: "sim".into(),
+        ssh_key: format!("ssh-ed25519 CORE{index}"),
+        token_seed: Secret::new([index as u8 + 1; 32]),
+        users: None,
+    };
+    Box::new(node::Core::new(now, rng, &load(&core_text(index, plan)), identity))
 }
