@@ -80,6 +80,8 @@ impl World {
         }
         // Longer than Timer C, a registration, and any grace.
         self.run(240 * SECOND);
+        // The link's own keep-alives come and go: there must be a moment without any.
+        self.run_until(30 * SECOND, |w| w.leftovers().is_empty());
         let left = self.leftovers();
         for line in &left {
             self.trace.note(self.now, &format!("LEFT {line}"));
@@ -102,6 +104,9 @@ impl World {
             let Some(engine) = &node.engine else { continue };
             let now = node.now(self.now);
             let s = engine.snapshot(now);
+            if s.node.is_empty() {
+                continue; // not one of ours
+            }
             let mut say = |what: String| left.push(format!("{}: {what}", node.name));
             if !s.calls.is_empty() {
                 say(format!("{} calls: {:?}", s.calls.len(), s.calls));

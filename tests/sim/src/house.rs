@@ -153,7 +153,12 @@ pub fn edge(now: Now, rng: Rng, index: usize, plan: &Plan) -> Box<dyn Engine> {
         version: "sim".into(),
         ssh_host_key: format!("ssh-ed25519 EDGE{index}"),
     };
-    Box::new(node::Edge::new(now, rng, &load(&edge_text(index, plan)), identity))
+    Box::new(node::Edge::new(
+        now,
+        rng,
+        &load(&edge_text(index, plan)),
+        identity,
+    ))
 }
 
 /// A core that has just been started. The seed of its tokens is kept over a restart.
@@ -164,5 +169,10 @@ pub fn core(now: Now, rng: Rng, index: usize, plan: &Plan) -> Box<dyn Engine> {
         token_seed: Secret::new([index as u8 + 1; 32]),
         users: None,
     };
-    Box::new(node::Core::new(now, rng, &load(&core_text(index, plan)), identity))
+    Box::new(node::Core::new(
+        now,
+        rng,
+        &load(&core_text(index, plan)),
+        identity,
+    ))
 }

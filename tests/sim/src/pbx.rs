@@ -106,6 +106,11 @@ pub fn address(uri: &str) -> Option<SocketAddr> {
         .or_else(|| format!("{host}:5060").parse().ok())
 }
 
+/// Whether an address is an inside phone's, which dials and is not dialled.
+fn is_phone(address: SocketAddr) -> bool {
+    matches!(address.ip(), std::net::IpAddr::V4(a) if a.octets()[3] >= 100)
+}
+
 /// The user part of a SIP URI.
 pub fn user(uri: &str) -> &str {
     let rest = Text::inside_brackets(uri);
@@ -142,6 +147,13 @@ impl Pbx {
     pub fn went(&mut self, branch: &str, conn: u64) {
         if let Some(pending) = self.pending.get_mut(branch) {
             pending.conn = Some(conn);
+        }
+    }
+
+    /// A request has no way out.
+    pub fn unsent(&mut self, now: u64, branch: &str) {
+        if let Some(pending) = self.pending.remove(branch) {
+            self.failed(now, pending, 503, "Service Unavailable");
         }
     }
 
@@ -277,7 +289,7 @@ impl Pbx {
                 let next = leg.dialog.as_ref().and_then(|d| {
                     address(d.routes.first().map_or(d.target.as_str(), String::as_str))
                 });
-                if let Some(next) = next {
+                if let Some(next) = next.filter(|n| !is_phone(*n)) {
                     leg.way = Way::Address(next);
                 }
             }

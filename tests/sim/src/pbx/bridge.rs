@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Bridge, Leg, PATIENCE, Pbx, Pending, Way, address, user};
+use super::{Bridge, Leg, PATIENCE, Pbx, Pending, Way, address, is_phone, user};
 use crate::dialog::{self, Dialog};
 use crate::text::Text;
 
@@ -17,7 +17,7 @@ impl Pbx {
         let hop = address(routes.first().map_or(target.as_str(), String::as_str));
         let standing = binding.conn != u64::MAX;
         let way = match hop {
-            Some(hop) if self.dials || !standing => Way::Address(hop),
+            Some(hop) if (self.dials || !standing) && !is_phone(hop) => Way::Address(hop),
             _ if standing => Way::Conn(binding.conn),
             _ => return self.answer(conn, text, 404, "Not Found"),
         };

@@ -124,23 +124,24 @@ impl Ua {
         }
     }
 
-    /// Offers another direction for the audio of a call that is up: hold, or resume.
-    pub fn change(&mut self, now: u64, i: usize, direction: Direction) {
+    /// Offers another direction for the audio of a call that is up: hold, or resume. False if it
+    /// cannot be now.
+    pub fn change(&mut self, now: u64, i: usize, direction: Direction) -> bool {
         let new_key = self.rng.below(2) == 0;
         let key = self.new_key();
         let contact = self.contact();
         let Some(call) = self.calls.get_mut(i) else {
-            return;
+            return false;
         };
         if call.phase != Phase::Up || call.change.is_some() || call.owed.is_some() {
-            return;
+            return false;
         }
         if new_key {
             call.media.rekey(now, key);
         }
         call.media.offer(now, direction);
         let Some(dialog) = &mut call.dialog else {
-            return;
+            return false;
         };
         let request = dialog
             .request("INVITE")
@@ -149,12 +150,17 @@ impl Ua {
         call.change = Some(direction);
         let branch = self.send(now, request, Some(i), false);
         self.calls[i].branch = branch;
+        true
     }
 
+    /// Tries a change once more that was refused 491, or as soon as it can be.
     pub(super) fn again(&mut self, now: u64, i: usize) {
-        let wanted = self.calls.get(i).map(|c| c.media.direction);
-        if let Some(direction) = wanted {
-            self.change(now, i, direction);
+        let Some(call) = self.calls.get(i) else {
+            return;
+        };
+        let (direction, open) = (call.media.direction, call.phase == Phase::Up);
+        if open && call.change.is_none() && !self.change(now, i, direction) {
+            self.arm(now + SECOND / 2, Tick::Again(i));
         }
     }
 

@@ -259,8 +259,12 @@ impl World {
     }
 
     pub(super) fn pbx_flush(&mut self) {
+        let mut lost: Vec<String> = Vec::new();
         for (way, text) in self.pbx.take() {
             let Some((pipe, end)) = self.pbx_way(way) else {
+                if text.status().is_none() {
+                    lost.push(crate::dialog::branch(&text).to_owned());
+                }
                 continue;
             };
             if text.status().is_none() && text.method() != "ACK" && text.method() != "CANCEL" {
@@ -270,6 +274,12 @@ impl World {
             let bytes = text.to_bytes();
             self.note_sip("cucm", pipe, end, &bytes);
             self.transmit(pipe, end, &bytes);
+        }
+        if !lost.is_empty() {
+            for branch in lost {
+                self.pbx.unsent(self.now, &branch);
+            }
+            return self.pbx_flush();
         }
         if let Some(at) = self.pbx.next()
             && self

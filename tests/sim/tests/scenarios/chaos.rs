@@ -40,8 +40,14 @@ fn act(w: &mut World) {
             }
         }
         4 => w.with(who, |ua, now| ua.hang_up(now, last)),
-        5 => w.with(who, |ua, now| ua.change(now, last, Direction::Out)),
-        6 => w.with(who, |ua, now| ua.change(now, last, Direction::Both)),
+        n @ 5..=6 => {
+            let direction = if n == 5 {
+                Direction::Out
+            } else {
+                Direction::Both
+            };
+            w.with(who, |ua, now| ua.change(now, last, direction));
+        }
         7 => w.with(who, |ua, now| ua.hang_up_all(now)),
         8 => {
             let plans = [
