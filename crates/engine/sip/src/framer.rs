@@ -140,7 +140,8 @@ impl Framer {
             return self.die(ParseError::Limit("body"), Some(&head));
         }
         if self.buffer.len() < head_end + length {
-            self.searched = head_end;
+            // Found again at once when the rest of the body comes.
+            self.searched = head_end - 1;
             return None;
         }
         self.searched = 0;
@@ -188,4 +189,47 @@ fn reply_to(head: &Message, error: &ParseError) -> Option<Message> {
             .header(Name::Warning, warning)
             .build(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a stream holds, fed in pieces of these sizes over and over.
+    fn frames(stream: &[u8], sizes: &[usize]) -> Vec<String> {
+        let mut framer = Framer::new(Limits::outside());
+        let (mut out, mut rest, mut sizes) = (Vec::new(), stream, sizes.iter().cycle());
+        while !rest.is_empty() {
+            let (piece, more) = rest.split_at((*sizes.next().unwrap()).min(rest.len()));
+            framer.push(piece);
+            rest = more;
+            while let Some(frame) = framer.next_frame() {
+                out.push(match frame {
+                    Frame::Message(m) => String::from_utf8_lossy(m.bytes()).into_owned(),
+                    other => format!("{other:?}"),
+                });
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn a_stream_gives_the_same_frames_however_it_is_cut() {
+        let message = |body: &str| {
+            format!(
+                "INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/TLS c;branch=z9hG4bK1\r\nFrom: <sip:d@e>;tag=1\r\n\
+                 To: <sip:a@b>\r\nCall-ID: f\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\n\
+                 Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+        };
+        let bodies = ["v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\n", "", "one\r\n\r\ntwo\r\n\r\n"];
+        let stream = bodies.map(message).join("\r\n\r\n");
+        let whole = frames(stream.as_bytes(), &[stream.len()]);
+        assert_eq!(whole.len(), 5, "three messages and two keep-alives: {whole:?}");
+        for size in 1..stream.len() {
+            assert_eq!(frames(stream.as_bytes(), &[size]), whole, "pieces of {size}");
+            assert_eq!(frames(stream.as_bytes(), &[size, stream.len()]), whole, "cut at {size}");
+        }
+    }
 }
