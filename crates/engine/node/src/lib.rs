@@ -6,24 +6,15 @@
 
 #![forbid(unsafe_code)]
 
-<<<<<<< HEAD
 pub mod core;
-#[allow(dead_code)]
-=======
 mod edge;
-#[allow(dead_code)] // dialling is for the core
->>>>>>> w-edge
 mod flows;
 pub mod gate;
 pub mod io;
-#[allow(dead_code)] // dialling is for the core
 mod station;
 
-<<<<<<< HEAD
 pub use core::{Core, CoreIdentity};
-=======
 pub use edge::{Edge, EdgeIdentity};
->>>>>>> w-edge
 
 use base::{Instant, Now};
 
