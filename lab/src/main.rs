@@ -1,2 +1,23 @@
-//! The lab.
-fn main() {}
+//! The lab: edge, core, the servers inside and clients outside, started with one command.
+//!
+//! `cargo lab` runs the tour. Edge and core are separate processes of the real program, on
+//! loopback addresses of their own and the standard ports; the rest is simulated here, on
+//! libraries that the product does not use for the same purpose.
+
+#![allow(
+    unreachable_pub,
+    reason = "a program has no outside: `pub` here says part of the module"
+)]
+
+mod command;
+mod file;
+mod world;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    command::Lab::parse().run().await
+}
