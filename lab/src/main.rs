@@ -9,8 +9,17 @@
     reason = "a program has no outside: `pub` here says part of the module"
 )]
 
+mod accounts;
+mod authority;
 mod command;
+mod dns;
 mod file;
+mod im_presence;
+mod pages;
+mod soap;
+mod unified_cm;
+mod unity;
+mod web;
 mod world;
 
 use std::process::ExitCode;
