@@ -14,8 +14,10 @@ mod authority;
 mod command;
 mod dns;
 mod file;
+mod house;
 mod im_presence;
 mod pages;
+mod serve;
 mod soap;
 mod unified_cm;
 mod unity;
@@ -28,5 +30,7 @@ use clap::Parser;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // One provider for all TLS here; a second one in the tree would else leave the choice open.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     command::Lab::parse().run().await
 }
