@@ -75,7 +75,8 @@ fn welcome(house: &House) -> String {
         .map(|c| c.config.display().to_string())
         .unwrap_or_default();
     out.push_str(&format!(
-        "\n  users  {} and {} more; passwords are in lab.json\n  phone  {}\n\nTry, in another terminal:\n\n\
+        "\n  users  {} and {} more; passwords are in lab.json\n  phone  {}\n\n\
+         Try, in another terminal:\n\n\
          \x20 cargo lab signin  --dir {dir} --user alice\n\
          \x20 cargo lab call    --dir {dir} --from alice --to {}\n\
          \x20 cargo lab message --dir {dir} --from alice --to bob\n\

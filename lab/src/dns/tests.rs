@@ -1,3 +1,5 @@
+//! What each view tells, over UDP and TCP.
+
 use hickory_proto::op::Query;
 use tokio::net::TcpStream;
 

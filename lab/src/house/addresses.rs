@@ -95,7 +95,7 @@ fn udp(address: SocketAddr) -> Result<()> {
 fn refuse(address: SocketAddr, kind: &str, e: &std::io::Error) -> Result<()> {
     match e.kind() {
         ErrorKind::AddrInUse => bail!(
-            "{kind} {address} is taken: probably another lab runs (stop it with Ctrl-C or SIGTERM); \
+            "{kind} {address} is taken: probably another lab runs (Ctrl-C or SIGTERM stops it); \
              `ss -lntup | grep {}` shows who has it",
             address.port()
         ),

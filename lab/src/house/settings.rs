@@ -140,7 +140,8 @@ impl Plan<'_> {
             MEDIA[1]
         )?;
         self.servers(&mut text, options)?;
-        text.push_str("\n# Users who register before they sign in over HTTPS.\n[credentials]\nfile = \"users\"\n");
+        text.push_str("\n# Users who register before they sign in over HTTPS.\n");
+        text.push_str("[credentials]\nfile = \"users\"\n");
         let home = self.write_node(core, &text)?;
         write_secret(&home.join("users"), &self.users())?;
         write_secret(
@@ -212,8 +213,8 @@ impl Plan<'_> {
         if let Some(address) = options.call_control {
             write!(
                 text,
-                "\n[[call_control]]\nname = \"real\"\naddress = \"{address}\"\ntransport = \"tcp\"\n\
-                 contact = \"rewrite\"\n"
+                "\n[[call_control]]\nname = \"real\"\naddress = \"{address}\"\n\
+                 transport = \"tcp\"\ncontact = \"rewrite\"\n"
             )?;
         }
         let xmpp = match (options.xmpp, self.world.im_presence.first()) {
@@ -230,8 +231,8 @@ impl Plan<'_> {
         ] {
             write!(
                 text,
-                "\n[[allow_list]]\nhost = \"{host}\"\nscheme = \"http\"\nport = 8080\npath = \"/\"\n\
-                 methods = [\"GET\", \"HEAD\"]\ndescription = \"a page inside\"\n"
+                "\n[[allow_list]]\nhost = \"{host}\"\nscheme = \"http\"\nport = 8080\n\
+                 path = \"/\"\nmethods = [\"GET\", \"HEAD\"]\ndescription = \"a page inside\"\n"
             )?;
         }
         Ok(())

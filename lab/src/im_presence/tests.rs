@@ -1,3 +1,5 @@
+//! Clients over TLS: sign-in, messages, presence, the SOAP interface.
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -132,10 +134,15 @@ async fn bind(stream: XmlStream<Secure, Element>, resource: &str) -> XmlStream<S
     let again = stream.initiate_reset().send_header(header()).await.unwrap();
     let (features, mut stream) = again.recv_features::<Element>().await.unwrap();
     assert!(features.can_bind());
-    say(&mut stream, &format!(
-        "<iq type='set' id='b' xmlns='{}'><bind xmlns='{}'><resource>{resource}</resource></bind></iq>",
-        ns::JABBER_CLIENT, ns::BIND
-    ))
+    say(
+        &mut stream,
+        &format!(
+            "<iq type='set' id='b' xmlns='{}'><bind xmlns='{}'><resource>{resource}</resource>\
+         </bind></iq>",
+            ns::JABBER_CLIENT,
+            ns::BIND
+        ),
+    )
     .await;
     let bound = stream.next().await.unwrap().unwrap();
     assert_eq!(bound.attr("type"), Some("result"));

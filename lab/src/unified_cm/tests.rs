@@ -1,3 +1,5 @@
+//! UDS, AXL and files, asked as clients and gateways ask.
+
 use std::sync::Arc;
 
 use http::Method;
