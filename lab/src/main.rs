@@ -11,6 +11,10 @@
 
 mod command;
 mod file;
+mod ladder;
+mod media;
+mod names;
+mod sip;
 mod world;
 
 use std::process::ExitCode;
