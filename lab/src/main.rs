@@ -9,12 +9,21 @@
     reason = "a program has no outside: `pub` here says part of the module"
 )]
 
+mod accounts;
+mod authority;
 mod command;
+mod dns;
 mod file;
+mod im_presence;
 mod ladder;
 mod media;
 mod names;
+mod pages;
 mod sip;
+mod soap;
+mod unified_cm;
+mod unity;
+mod web;
 mod world;
 
 use std::process::ExitCode;
