@@ -12,7 +12,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
@@ -88,19 +88,6 @@ impl Authority {
         write(&issued.key, &key.serialize_pem(), 0o600)?;
         Ok(issued)
     }
-
-    /// Dials TLS and trusts this authority alone.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn client(&self) -> Result<Arc<ClientConfig>> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(&self.certificate)?)?;
-        let config = ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Arc::new(config))
-    }
 }
 
 impl Issued {
@@ -109,21 +96,13 @@ impl Issued {
     /// # Errors
     /// The disk's.
     pub fn acceptor(&self) -> Result<TlsAcceptor> {
-        Ok(TlsAcceptor::from(self.server()?))
-    }
-
-    /// The configuration behind [`Issued::acceptor`].
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn server(&self) -> Result<Arc<ServerConfig>> {
         let chain: Vec<CertificateDer<'static>> =
             CertificateDer::pem_file_iter(&self.chain)?.collect::<Result<_, _>>()?;
         let key = PrivateKeyDer::from_pem_file(&self.key)?;
         let config = ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(chain, key)?;
-        Ok(Arc::new(config))
+        Ok(TlsAcceptor::from(Arc::new(config)))
     }
 }
 

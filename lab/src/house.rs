@@ -9,7 +9,6 @@ mod process;
 mod program;
 mod ready;
 mod settings;
-mod telephony;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -20,7 +19,6 @@ use anyhow::{Context, Result, bail};
 
 use self::process::Node;
 pub use self::process::become_child;
-pub use self::telephony::Telephony;
 use crate::authority::Authority;
 use crate::command;
 use crate::file::{self, LabFile};
@@ -37,8 +35,6 @@ pub struct House {
     pub file: LabFile,
     /// Its folder.
     pub dir: PathBuf,
-    /// The telephone side of the inside.
-    pub telephony: Telephony,
     nodes: Vec<Node>,
     temporary: bool,
 }
@@ -55,7 +51,7 @@ impl House {
         let ports = addresses::claim(&world, options)?;
         let authority = Authority::new(&dir)?;
         say("starting name servers, call control, chat, voicemail and web servers inside");
-        let telephony = inside::start(&world, &authority, &ports, options).await?;
+        inside::start(&world, &authority, &ports, options).await?;
         let plan = settings::Plan {
             dir: &dir,
             world: &world,
@@ -83,7 +79,6 @@ impl House {
                 },
             },
             dir,
-            telephony,
             nodes: Vec::new(),
             temporary,
         };

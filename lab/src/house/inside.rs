@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use super::{Ports, Telephony};
+use super::Ports;
 use crate::accounts::Accounts;
 use crate::authority::Authority;
 use crate::dns::Zone;
@@ -20,7 +20,7 @@ pub async fn start(
     authority: &Authority,
     ports: &Ports,
     options: &command::House,
-) -> Result<Telephony> {
+) -> Result<()> {
     dns::serve(DNS, Zone::outside(world))
         .await
         .context("the public name server")?;
@@ -54,7 +54,7 @@ pub async fn start(
     pages::start_forbidden(world.forbidden_web.port(8080))
         .await
         .context("the forbidden server")?;
-    Telephony::start(world, authority, options).await
+    Ok(())
 }
 
 /// What `lab.json` says about the inside.
