@@ -49,6 +49,9 @@ enum Command {
     /// Become another program that dies with the lab (the lab itself uses it)
     #[command(hide = true)]
     Child {
+        /// The process to die with
+        parent: i32,
+        /// The program and its arguments
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         argv: Vec<std::ffi::OsString>,
     },
@@ -173,11 +176,14 @@ impl Lab {
     async fn act(self) -> Result<ExitCode> {
         match self.command {
             None => bail!("the tour is not built in yet"),
-            Some(Command::Serve(_)) => bail!("serve is not built in yet"),
+            Some(Command::Serve(options)) => crate::serve::serve(&options).await,
             Some(Command::Call(_) | Command::Message(_) | Command::Signin(_)) => {
                 bail!("clients are not built in yet")
             }
-            Some(Command::Child { .. }) => bail!("not built in yet"),
+            Some(Command::Child { parent, argv }) => {
+                crate::house::become_child(parent, &argv)?;
+                Ok(ExitCode::FAILURE)
+            }
         }
     }
 }

@@ -204,3 +204,6 @@ async fn serve_stream(mut stream: TcpStream, zone: Arc<Zone>) -> io::Result<()> 
         stream.write_all(&answer).await?;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,11 +15,13 @@ mod client;
 mod command;
 mod dns;
 mod file;
+mod house;
 mod im_presence;
 mod ladder;
 mod media;
 mod names;
 mod pages;
+mod serve;
 mod sip;
 mod soap;
 mod unified_cm;
@@ -33,5 +35,7 @@ use clap::Parser;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // One provider for all TLS here; a second one in the tree would else leave the choice open.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     command::Lab::parse().run().await
 }

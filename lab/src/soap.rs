@@ -81,9 +81,11 @@ mod tests {
 
     #[test]
     fn call_with_arguments_in_no_namespace_is_read() {
-        let body = br#"<?xml version="1.0"?><s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"
+        let body = br#"<?xml version="1.0"?>
+            <s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"
             xmlns:ns="http://www.cisco.com/AXL/API/9.1"><s:Header/><s:Body><ns:listProcessNode>
-            <searchCriteria><name>%</name></searchCriteria></ns:listProcessNode></s:Body></s:Envelope>"#;
+            <searchCriteria><name>%</name></searchCriteria></ns:listProcessNode></s:Body>
+            </s:Envelope>"#;
         let call = Call::read(body).unwrap();
         assert_eq!(call.operation.name(), "listProcessNode");
         assert_eq!(call.operation.ns(), "http://www.cisco.com/AXL/API/9.1");

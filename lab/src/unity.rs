@@ -75,7 +75,8 @@ fn answer(accounts: &Accounts, request: &Request) -> Answer {
         ("mailbox", Some(user)) => Answer::xml(
             200,
             format!(
-                "<Mailbox><DisplayName>{}</DisplayName><CurrentSizeInBytes>1024</CurrentSizeInBytes>\
+                "<Mailbox><DisplayName>{}</DisplayName><CurrentSizeInBytes>1024\
+                 </CurrentSizeInBytes>\
              <IsPrimary>true</IsPrimary></Mailbox>",
                 escaped(&user.display())
             ),

@@ -37,8 +37,6 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
-    /// Who connected.
-    pub peer: SocketAddr,
 }
 
 impl Request {
@@ -58,11 +56,6 @@ impl Request {
         let text = String::from_utf8(STANDARD.decode(rest.trim()).ok()?).ok()?;
         let (name, password) = text.split_once(':')?;
         Some((name.to_owned(), password.to_owned()))
-    }
-
-    /// The body as text; bytes that are none are replaced.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
@@ -152,7 +145,7 @@ where
     A: Future<Output = Answer> + Send + 'static,
 {
     loop {
-        let Ok((stream, peer)) = listener.accept().await else {
+        let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
@@ -160,10 +153,10 @@ where
         let (tls, answer) = (tls.clone(), answer.clone());
         tokio::spawn(async move {
             match tls {
-                None => talk(stream, peer, answer).await,
+                None => talk(stream, answer).await,
                 Some(tls) => {
                     if let Ok(Ok(stream)) = timeout(PATIENCE, tls.accept(stream)).await {
-                        talk(stream, peer, answer).await;
+                        talk(stream, answer).await;
                     }
                 }
             }
@@ -172,7 +165,7 @@ where
 }
 
 /// One connection; whatever breaks it ends it alone.
-async fn talk<S, F, A>(stream: S, peer: SocketAddr, answer: Arc<F>)
+async fn talk<S, F, A>(stream: S, answer: Arc<F>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request) -> A + Send + Sync + 'static,
@@ -181,7 +174,7 @@ where
     let service = service_fn(move |request: http::Request<Incoming>| {
         let answer = answer.clone();
         async move {
-            let answered = match read(request, peer).await {
+            let answered = match read(request).await {
                 Ok(request) => answer(request).await,
                 Err(status) => Answer::empty(status),
             };
@@ -195,7 +188,7 @@ where
         .await;
 }
 
-async fn read(request: http::Request<Incoming>, peer: SocketAddr) -> Result<Request, u16> {
+async fn read(request: http::Request<Incoming>) -> Result<Request, u16> {
     let (head, body) = request.into_parts();
     let whole = timeout(PATIENCE, Limited::new(body, BODY_MAX).collect()).await;
     let body = match whole {
@@ -209,7 +202,6 @@ async fn read(request: http::Request<Incoming>, peer: SocketAddr) -> Result<Requ
         query: head.uri.query().map(pairs).unwrap_or_default(),
         headers: head.headers,
         body,
-        peer,
     })
 }
 
@@ -263,6 +255,45 @@ pub fn escaped(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+impl Request {
+    /// A request as a test makes it; `target` is a path with or without a query.
+    pub fn of(method: Method, target: &str, login: Option<(&str, &str)>, body: &str) -> Request {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut headers = HeaderMap::new();
+        if let Some((name, password)) = login {
+            let value = format!("Basic {}", STANDARD.encode(format!("{name}:{password}")));
+            headers.insert(header::AUTHORIZATION, value.parse().unwrap());
+        }
+        Request {
+            method,
+            path: path.to_owned(),
+            query: pairs(query),
+            headers,
+            body: body.to_owned().into(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Answer {
+    /// Status and body.
+    pub fn parts(&self) -> (u16, String) {
+        (
+            self.status,
+            String::from_utf8_lossy(&self.body).into_owned(),
+        )
+    }
+
+    /// A header field.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, v)| v.as_str())
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! A signed-in client: bind, then stanzas in and out until either side ends the stream.
 
+use std::io::ErrorKind;
+
 use anyhow::{Result, bail};
 use futures_util::{SinkExt, StreamExt};
 use minidom::Element;
@@ -77,14 +79,14 @@ where
         tokio::select! {
             outgoing = mail.receiver.recv() => match outgoing {
                 Some(stanza) => stream.send(&stanza).await?,
-                // The router let go: another client took the resource, or this one reads too slowly.
+                // The router let go: another client took the resource, or this one is too slow.
                 None => {
                     fail(stream, "conflict").await;
                     bail!("replaced");
                 }
             },
             incoming = stream.next() => match incoming {
-                Some(Ok(stanza)) if stanza.ns() == ns::JABBER_CLIENT && STANZAS.contains(&stanza.name()) => {
+                Some(Ok(stanza)) if is_stanza(&stanza) => {
                     shared.router.route(mail, stanza);
                 }
                 Some(Ok(other)) if other.ns() == "urn:xmpp:sm:3" => {
@@ -109,7 +111,7 @@ where
                     let _ = stream.shutdown().await;
                     return Ok(());
                 }
-                Some(Err(ReadError::HardError(e))) if e.kind() == std::io::ErrorKind::InvalidData => {
+                Some(Err(ReadError::HardError(e))) if e.kind() == ErrorKind::InvalidData => {
                     fail(stream, "not-well-formed").await;
                     bail!("not XML");
                 }
@@ -117,4 +119,8 @@ where
             },
         }
     }
+}
+
+fn is_stanza(element: &Element) -> bool {
+    element.ns() == ns::JABBER_CLIENT && STANZAS.contains(&element.name())
 }

@@ -57,7 +57,8 @@ impl Uds<'_> {
             ["version"] => Answer::xml(
                 200,
                 format!(
-                    "<versionInformation uri=\"{}\" version=\"{VERSION}\"><version>{VERSION}</version>\
+                    "<versionInformation uri=\"{}\" version=\"{VERSION}\">\
+                     <version>{VERSION}</version>\
                  <capabilities><usersResourceAuthEnabled>false</usersResourceAuthEnabled>\
                  </capabilities></versionInformation>",
                     self.uri("version")
@@ -77,7 +78,8 @@ impl Uds<'_> {
             ["options", "installedLocales"] => Answer::xml(
                 200,
                 format!(
-                    "<installedLocales uri=\"{}\" version=\"{VERSION}\"><locale value=\"1\">English, \
+                    "<installedLocales uri=\"{}\" version=\"{VERSION}\">\
+                     <locale value=\"1\">English, \
                  United States</locale></installedLocales>",
                     self.uri("options/installedLocales")
                 ),
@@ -114,7 +116,8 @@ impl Uds<'_> {
         Answer::xml(
             200,
             format!(
-                "<clusterUser version=\"{VERSION}\" uri=\"{uri}\"><result found=\"true\" uri=\"{}\" \
+                "<clusterUser version=\"{VERSION}\" uri=\"{uri}\">\
+                 <result found=\"true\" uri=\"{}\" \
              version=\"{VERSION}\"/><homeCluster serversUri=\"{}\">{}</homeCluster>\
              <homeClusterDetails><selfProvisioningSecureMode>true</selfProvisioningSecureMode>\
              <adminProvisionMode>false</adminProvisionMode></homeClusterDetails></clusterUser>",
@@ -146,7 +149,8 @@ impl Uds<'_> {
         Answer::xml(
             200,
             format!(
-                "<users uri=\"{}\" version=\"{VERSION}\" start=\"{start}\" requestedCount=\"{max}\" \
+                "<users uri=\"{}\" version=\"{VERSION}\" start=\"{start}\" \
+                 requestedCount=\"{max}\" \
              returnedCount=\"{}\" totalCount=\"{}\">{records}</users>",
                 self.uri("users"),
                 shown.len(),

@@ -147,7 +147,8 @@ mod tests {
 
     #[test]
     fn messages_are_taken_one_by_one() {
-        let a = Text::request("OPTIONS", "sip:a@b").with("CSeq", "1 OPTIONS").with_body("t/p", "hé");
+        let a = Text::request("OPTIONS", "sip:a@b");
+        let a = a.with("CSeq", "1 OPTIONS").with_body("t/p", "hé");
         let mut buffer = [a.to_bytes(), b"\r\n\r\n".to_vec(), a.to_bytes()].concat();
         assert_eq!(Text::take(&mut buffer).as_ref(), Some(&a));
         assert_eq!(Text::take(&mut buffer).as_ref(), Some(&a));

@@ -11,6 +11,8 @@ mod file;
 mod model;
 mod place;
 
+pub use place::line_of;
+
 pub use check::{Checked, Finding, Severity, load};
 pub use model::{
     AllowRule, CallControl, Certificate, Config, ContactMode, Core, Credentials, Domain, Edge,

@@ -26,9 +26,11 @@ pub struct EdgeGateCore {
 impl EdgeGate {
     /// Cores that serve a domain (compared without regard to case).
     pub fn serving<'a>(&'a self, domain: &'a str) -> impl Iterator<Item = &'a EdgeGateCore> {
-        self.cores
-            .iter()
-            .filter(move |c| c.domains.iter().any(|d| d.name.as_str().eq_ignore_ascii_case(domain)))
+        self.cores.iter().filter(move |c| {
+            c.domains
+                .iter()
+                .any(|d| d.name.as_str().eq_ignore_ascii_case(domain))
+        })
     }
 }
 

@@ -65,7 +65,10 @@ impl Station {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        [self.transactions.poll_timeout(), self.proxy.poll_timeout()].into_iter().flatten().min()
+        [self.transactions.poll_timeout(), self.proxy.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// A connection came in; `None` if there is no room, and it is closed.
@@ -80,7 +83,11 @@ impl Station {
     /// A dialled connection stands: what waited for it leaves.
     pub(crate) fn connected(&mut self, conn: ConnId, facts: Facts) {
         let waiting = self.flows.connected(conn, facts);
-        self.out.extend(waiting.into_iter().map(|bytes| Output::Send { conn, bytes }));
+        self.out.extend(
+            waiting
+                .into_iter()
+                .map(|bytes| Output::Send { conn, bytes }),
+        );
     }
 
     /// A connection to `target`: the one that is there, or a new one.
@@ -143,12 +150,19 @@ impl Station {
         via: ViaOptions,
         request: Message,
     ) {
-        let target = proxy::Target { flow, reliable: true, via, request };
-        self.proxy.forward(now, &mut self.transactions, key, vec![target]);
+        let target = proxy::Target {
+            flow,
+            reliable: true,
+            via,
+            request,
+        };
+        self.proxy
+            .forward(now, &mut self.transactions, key, vec![target]);
     }
 
     /// The message with the sender's true address in its Via (RFC 3261 §18.2.1, RFC 3581).
     pub(crate) fn with_source(&self, flow: FlowId, message: &Message) -> Message {
-        self.remote(flow).map_or_else(|| message.clone(), |a| transaction::received(message, a))
+        self.remote(flow)
+            .map_or_else(|| message.clone(), |a| transaction::received(message, a))
     }
 }

@@ -43,7 +43,12 @@ pub struct Framer {
 impl Framer {
     /// An empty one.
     pub fn new(limits: Limits) -> Self {
-        Framer { buffer: BytesMut::new(), searched: 0, limits, dead: false }
+        Framer {
+            buffer: BytesMut::new(),
+            searched: 0,
+            limits,
+            dead: false,
+        }
     }
 
     /// Takes bytes.
@@ -71,7 +76,12 @@ impl Framer {
     }
 
     fn keep_alive(&mut self) -> Option<Frame> {
-        match (self.buffer.first(), self.buffer.get(1), self.buffer.get(2), self.buffer.get(3)) {
+        match (
+            self.buffer.first(),
+            self.buffer.get(1),
+            self.buffer.get(2),
+            self.buffer.get(3),
+        ) {
             (Some(b'\r'), Some(b'\n'), Some(b'\r'), Some(b'\n')) => {
                 self.buffer.advance(4);
                 Some(Frame::Ping)
@@ -139,7 +149,11 @@ impl Framer {
             Ok(message) => Some(Frame::Message(message)),
             Err(error) => {
                 let reply = reply_to(&head, &error);
-                Some(Frame::Bad { error, reply, fatal: false })
+                Some(Frame::Bad {
+                    error,
+                    reply,
+                    fatal: false,
+                })
             }
         }
     }
@@ -148,7 +162,11 @@ impl Framer {
         self.dead = true;
         self.buffer = BytesMut::new();
         let reply = head.and_then(|h| reply_to(h, &error));
-        Some(Frame::Bad { error, reply, fatal: true })
+        Some(Frame::Bad {
+            error,
+            reply,
+            fatal: true,
+        })
     }
 }
 
@@ -165,5 +183,9 @@ fn reply_to(head: &Message, error: &ParseError) -> Option<Message> {
     }
     let (status, reason) = error.status();
     let warning = format!("399 causeway \"{error}\"");
-    Some(head.reply(status, reason, "malformed").header(Name::Warning, warning).build())
+    Some(
+        head.reply(status, reason, "malformed")
+            .header(Name::Warning, warning)
+            .build(),
+    )
 }

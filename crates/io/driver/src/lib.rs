@@ -4,12 +4,16 @@
 //! - [`listen`], [`dial`]: connections made and accepted, with caps.
 //! - [`sip_io`], [`control`]: what runs on them.
 //! - [`link_sip`], [`link_ssh`], [`link_xmpp`]: the lanes of a link.
+//! - [`sip_listen`], [`questions`]: SIP connections others make; what the node asks.
+//! - [`files`]: the data folder, keys, passwords; [`preflight`]: whether a node can start.
+//! - [`wire`]: what crosses a node, for the log.
 //! - [`http_edge`], [`http_core`], [`metadata`]: requests of clients.
 
 #![forbid(unsafe_code)]
 
 pub mod control;
 pub mod dial;
+pub mod files;
 pub mod http_core;
 pub mod http_edge;
 pub mod link_sip;
@@ -17,5 +21,12 @@ pub mod link_ssh;
 pub mod link_xmpp;
 pub mod listen;
 pub mod metadata;
+pub mod preflight;
+pub mod questions;
 pub mod signal;
 pub mod sip_io;
+pub mod sip_listen;
+pub mod wire;
+
+/// The program's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

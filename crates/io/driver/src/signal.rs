@@ -12,8 +12,10 @@ use std::time::Duration;
 use base::{Instant, Now, UnixTime};
 use bytes::Bytes;
 use node::Engine;
-use node::io::{Answer, AskId, ConnId, Facts, Input, Output, Question};
+use node::io::{Answer, AskId, ConnId, Facts, Input, Output, Question, Side};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::wire;
 
 /// How many posts may wait for the node.
 pub const POSTS_MAX: usize = 8192;
@@ -53,8 +55,11 @@ pub enum Post {
         /// Where the answer goes.
         reply: oneshot::Sender<Answer>,
     },
-    /// Make and publish a snapshot now.
-    Snapshot,
+    /// Make a snapshot now.
+    Snapshot {
+        /// Where it goes.
+        reply: oneshot::Sender<status::Snapshot>,
+    },
     /// Leave in good order.
     Stop,
 }
@@ -75,7 +80,13 @@ impl Handle {
     /// A handle and the queue it leads to.
     pub fn new() -> (Handle, mpsc::Receiver<Post>) {
         let (posts, queue) = mpsc::channel(POSTS_MAX);
-        (Handle { posts, next_conn: Arc::new(AtomicU64::new(0)) }, queue)
+        (
+            Handle {
+                posts,
+                next_conn: Arc::new(AtomicU64::new(0)),
+            },
+            queue,
+        )
     }
 
     /// A number for an accepted connection.
@@ -104,6 +115,27 @@ impl Handle {
         self.posts.try_send(Post::Input(input)).is_ok()
     }
 
+    /// The way of media workers to the node. A report that finds the node swamped is lost; the
+    /// next one makes up for it.
+    pub fn media_events(&self) -> impl Fn(media::Event) + Send + Sync + use<> {
+        let handle = self.clone();
+        move |event| {
+            if !handle.try_input(Input::Media(event)) {
+                tracing::debug!("a media report was lost: the node is swamped");
+            }
+        }
+    }
+
+    /// What the node looks like now.
+    ///
+    /// # Errors
+    /// [`Stopping`] if the node is gone.
+    pub async fn snapshot(&self) -> Result<status::Snapshot, Stopping> {
+        let (reply, answer) = oneshot::channel();
+        self.post(Post::Snapshot { reply }).await?;
+        answer.await.map_err(|_| Stopping)
+    }
+
     /// Asks the node.
     ///
     /// # Errors
@@ -124,7 +156,9 @@ pub struct Clock {
 impl Clock {
     /// Starts at zero, now.
     pub fn start() -> Self {
-        Clock { epoch: std::time::Instant::now() }
+        Clock {
+            epoch: std::time::Instant::now(),
+        }
     }
 
     /// Both times.
@@ -142,9 +176,7 @@ impl Clock {
 /// What the signalling thread does with outputs that are no SIP or control bytes.
 pub trait Outlets: Send {
     /// Carries out one output. Must not wait.
-    fn output(&mut self, now: Now, output: Output);
-    /// Publishes a snapshot.
-    fn snapshot(&mut self, snapshot: status::Snapshot);
+    fn output(&mut self, output: Output);
 }
 
 /// Runs the node until it is told to stop. To be called on a thread of its own.
@@ -156,9 +188,10 @@ pub async fn run(
 ) {
     let mut ways = Ways::default();
     loop {
-        ways.drain(node.as_mut(), clock.now(), &mut outlets);
+        ways.drain(node.as_mut(), &mut outlets);
         let wait = node.poll_timeout().map_or(Duration::from_secs(3600), |at| {
-            at.since(clock.now().instant).max(Duration::from_micros(500))
+            at.since(clock.now().instant)
+                .max(Duration::from_micros(500))
         });
         tokio::select! {
             biased;
@@ -183,10 +216,16 @@ pub async fn run(
     }
 }
 
+/// The way to a SIP connection.
+struct Way {
+    side: Side,
+    queue: mpsc::Sender<Bytes>,
+}
+
 /// The queues that lead to connections, and the questions under way.
 #[derive(Default)]
 struct Ways {
-    sip: HashMap<ConnId, mpsc::Sender<Bytes>>,
+    sip: HashMap<ConnId, Way>,
     control: HashMap<ConnId, mpsc::Sender<traversal::Message>>,
     asks: HashMap<AskId, oneshot::Sender<Answer>>,
     next_ask: u64,
@@ -204,6 +243,11 @@ impl Ways {
         match post {
             Post::Input(input) => {
                 match &input {
+                    Input::Frame { conn, frame } => {
+                        if let Some(way) = self.sip.get(conn) {
+                            wire::sip_in(way.side, frame);
+                        }
+                    }
                     Input::Disconnected { conn, .. } => drop(self.sip.remove(conn)),
                     Input::ControlDown { conn, .. } => drop(self.control.remove(conn)),
                     _ => {}
@@ -211,7 +255,13 @@ impl Ways {
                 node.handle(now, input);
             }
             Post::Attach { conn, facts, queue } => {
-                self.sip.insert(conn, queue);
+                self.sip.insert(
+                    conn,
+                    Way {
+                        side: facts.side,
+                        queue,
+                    },
+                );
                 node.handle(now, Input::Connected { conn, facts });
             }
             Post::AttachControl { conn, up, queue } => {
@@ -224,22 +274,28 @@ impl Ways {
                 self.asks.insert(id, reply);
                 node.handle(now, Input::Ask { id, question });
             }
-            Post::Snapshot => outlets.snapshot(node.snapshot(now)),
+            Post::Snapshot { reply } => {
+                // Whoever asked may have given up.
+                let _ = reply.send(node.snapshot(now));
+            }
             Post::Stop => {
-                self.drain(node, now, outlets);
+                self.drain(node, outlets);
                 return true;
             }
         }
-        self.drain(node, now, outlets);
+        self.drain(node, outlets);
         false
     }
 
     /// Carries out everything the node wants.
-    fn drain(&mut self, node: &mut dyn Engine, now: Now, outlets: &mut impl Outlets) {
+    fn drain(&mut self, node: &mut dyn Engine, outlets: &mut impl Outlets) {
         while let Some(output) = node.poll_output() {
             match output {
                 Output::Send { conn, bytes } => {
-                    let full = self.sip.get(&conn).is_some_and(|q| q.try_send(bytes).is_err());
+                    let full = self.sip.get(&conn).is_some_and(|way| {
+                        wire::sip_out(way.side, &bytes);
+                        way.queue.try_send(bytes).is_err()
+                    });
                     if full {
                         // The peer does not read: dropping the queue ends the connection, and
                         // its task tells the node.
@@ -248,8 +304,10 @@ impl Ways {
                 }
                 Output::Close { conn } => drop(self.sip.remove(&conn)),
                 Output::Control { conn, message } => {
-                    let full =
-                        self.control.get(&conn).is_some_and(|q| q.try_send(message).is_err());
+                    let full = self
+                        .control
+                        .get(&conn)
+                        .is_some_and(|q| q.try_send(message).is_err());
                     if full {
                         self.control.remove(&conn);
                     }
@@ -261,7 +319,7 @@ impl Ways {
                         let _ = reply.send(answer);
                     }
                 }
-                other => outlets.output(now, other),
+                other => outlets.output(other),
             }
         }
     }

@@ -24,3 +24,14 @@ pub mod ssh;
 pub mod tls;
 
 pub use error::{Error, Fault};
+
+/// A seed from the operating system, for the one generator of a node ([`base::Rng`]).
+///
+/// # Errors
+/// [`Error::Io`] if the system gives no randomness.
+pub fn random_seed() -> Result<[u8; 32], Error> {
+    let mut seed = [0; 32];
+    aws_lc_rs::rand::fill(&mut seed)
+        .map_err(|_| std::io::Error::other("the operating system gives no randomness"))?;
+    Ok(seed)
+}

@@ -148,8 +148,9 @@ mod tests {
 
     fn message(kind: &str, body: &str) -> Message {
         let text = format!(
-            "INFO sip:b@x SIP/2.0\r\nVia: SIP/2.0/TLS u;branch=z9hG4bKq\r\nFrom: <sip:a@x>;tag=1\r\n\
-             To: <sip:b@x>;tag=2\r\nCall-ID: c\r\nCSeq: 1 INFO\r\nContent-Type: {kind}\r\n\
+            "INFO sip:b@x SIP/2.0\r\nVia: SIP/2.0/TLS u;branch=z9hG4bKq\r\n\
+             From: <sip:a@x>;tag=1\r\nTo: <sip:b@x>;tag=2\r\n\
+             Call-ID: c\r\nCSeq: 1 INFO\r\nContent-Type: {kind}\r\n\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         );

@@ -1,3 +1,5 @@
+//! Files good and bad, and what is said of them.
+
 use std::path::Path;
 
 use super::*;

@@ -359,7 +359,8 @@ fn refer_names_the_dialog_as_the_other_leg_knows_it() {
         String::from_utf8(s.caller.local_tag().to_vec()).unwrap(),
     );
     let value = format!(
-        "<sip:1003@x?Replaces=the-call%40phone%3Bto-tag%3D{far}%3Bfrom-tag%3D{near}&Require=replaces>"
+        "<sip:1003@x?Replaces=the-call%40phone%3Bto-tag%3D{far}%3Bfrom-tag%3D{near}\
+         &Require=replaces>"
     );
     let remotecc = format!(
         "<softkey><dialogid><callid>the-call@phone</callid><localtag>{near}</localtag>\
@@ -378,7 +379,8 @@ fn refer_names_the_dialog_as_the_other_leg_knows_it() {
     assert_eq!(
         refer_to,
         format!(
-            "<sip:1003@x?Replaces=the-call%40phone%3Bto-tag%3Db1%3Bfrom-tag%3D{ours}&Require=replaces>"
+            "<sip:1003@x?Replaces=the-call%40phone%3Bto-tag%3Db1%3Bfrom-tag%3D{ours}\
+             &Require=replaces>"
         )
     );
     let expected = remotecc.replace(&near, &ours).replace(&far, "b1");

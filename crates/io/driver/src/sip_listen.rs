@@ -1,0 +1,79 @@
+//! SIP connections that others make: of clients on the edge (TLS 5061), of call control on the
+//! core (TCP 5060, TLS 5061).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use net::tls;
+use node::io::{Facts, Side, Transport};
+use rustls::ServerConfig;
+use sip::Limits;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::listen::{self, Caps, Sources};
+use crate::signal::{Handle, Stopping};
+use crate::sip_io;
+
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+
+/// A SIP service.
+#[derive(Clone)]
+pub struct SipListener {
+    /// The way to the node.
+    pub handle: Handle,
+    /// Who connects here.
+    pub side: Side,
+    /// TLS, unless it is plain TCP.
+    pub tls: Option<tls::Live<ServerConfig>>,
+    /// What a message may be.
+    pub limits: Limits,
+    /// How many connections there may be.
+    pub caps: Caps,
+}
+
+impl SipListener {
+    /// Accepts until told to stop.
+    pub async fn run(self, listener: TcpListener, stop: watch::Receiver<bool>) {
+        let sources = Sources::new(self.caps);
+        listen::accept(listener, sources, stop, move |stream, remote| {
+            let this = self.clone();
+            async move {
+                // The node being gone means that the program stops.
+                let _ = this.connection(stream, remote).await;
+            }
+        })
+        .await;
+    }
+
+    async fn connection(self, stream: TcpStream, remote: SocketAddr) -> Result<(), Stopping> {
+        net::socket::tune(&stream);
+        let Ok(local) = stream.local_addr() else {
+            return Ok(());
+        };
+        let transport = if self.tls.is_some() {
+            Transport::Tls
+        } else {
+            Transport::Tcp
+        };
+        let facts = Facts {
+            side: self.side,
+            local,
+            remote,
+            transport,
+            peer_name: None,
+        };
+        let conn = self.handle.number();
+        let Some(config) = &self.tls else {
+            return sip_io::serve(self.handle, conn, facts, self.limits, stream).await;
+        };
+        match tls::accept(config.get(), stream, HANDSHAKE_MAX).await {
+            Ok(stream) => sip_io::serve(self.handle, conn, facts, self.limits, stream).await,
+            Err(e) => {
+                // Scanners and clients that dislike our certificate: worth a count, not a line.
+                tracing::debug!(error = %e, "a TLS handshake failed");
+                Ok(())
+            }
+        }
+    }
+}
