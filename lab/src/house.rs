@@ -35,6 +35,8 @@ pub struct House {
     pub file: LabFile,
     /// Its folder.
     pub dir: PathBuf,
+    /// What runs inside.
+    pub inside: inside::Inside,
     nodes: Vec<Node>,
     temporary: bool,
 }
@@ -51,7 +53,7 @@ impl House {
         let ports = addresses::claim(&world, options)?;
         let authority = Authority::new(&dir)?;
         say("starting name servers, call control, chat, voicemail and web servers inside");
-        inside::start(&world, &authority, &ports, options).await?;
+        let started = inside::start(&world, &authority, &ports, options).await?;
         let plan = settings::Plan {
             dir: &dir,
             world: &world,
@@ -79,6 +81,7 @@ impl House {
                 },
             },
             dir,
+            inside: started,
             nodes: Vec::new(),
             temporary,
         };

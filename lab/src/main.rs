@@ -11,6 +11,7 @@
 
 mod accounts;
 mod authority;
+mod client;
 mod command;
 mod dns;
 mod file;
