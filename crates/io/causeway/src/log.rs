@@ -15,6 +15,7 @@ const LIBRARIES: &[&str] = &[
     "hyper_util",
     "rustls",
     "russh",
+    "hickory_net",
     "hickory_proto",
     "hickory_resolver",
     "mio",
