@@ -104,6 +104,9 @@ kinds! {
     /// A user tries too often.
     SignInLimited = 3004, Warning, "sign-in slowed down",
         "the client repeats itself; it may try again after the time it was told";
+    /// The file of local users cannot be read.
+    CredentialsFile = 3005, Error, "the credentials file cannot be used",
+        "write each line of credentials.file as user:realm:MD5:SHA-256[:line,line]";
     /// A request was refused at the proxy.
     HttpRefused = 3010, Info, "HTTP request refused",
         "if the server should be reachable, add it to allow_list";
