@@ -1,6 +1,6 @@
 //! The node's SIP connections: slots that flow tokens name, and what waits for a dialled one.
 
-use base::{HashMap, Id, Slab};
+use base::{HashMap, Slab};
 use bytes::Bytes;
 use sip::FlowId;
 
@@ -60,7 +60,6 @@ impl Flows {
     pub(crate) fn by_conn(&self, conn: ConnId) -> Option<FlowId> {
         self.by_conn.get(&conn).copied()
     }
-
 
     /// A connection came in; `None` if the table is full, and it is to be closed.
     pub(crate) fn accepted(&mut self, conn: ConnId, facts: Facts) -> Option<FlowId> {
