@@ -350,7 +350,7 @@ impl Edge {
                 }
             }
             media::Event::NoMedia { leg, since } => {
-                if let Some(call) = self.calls.of_leg(leg).and_then(|id| self.calls.get(id)) {
+                if let Some(call) = self.calls.silent(leg) {
                     self.ledger.no_media(now, call, since.as_secs());
                 }
             }

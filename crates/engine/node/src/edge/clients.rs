@@ -48,9 +48,6 @@ impl Edge {
             return self.busy(now, key, message);
         }
         match message.method() {
-            Method::Register if inside => {
-                self.station.answer(now, key, message, 400, "Bad Request");
-            }
             Method::Register => self.client_register(now, key, flow, message),
             _ => match self.admit(flow, message, inside) {
                 Ok(()) => self.client_other(now, key, flow, message, inside),
