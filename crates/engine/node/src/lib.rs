@@ -6,15 +6,15 @@
 
 #![forbid(unsafe_code)]
 
-pub mod core;
-#[allow(dead_code)]
+mod core;
+mod edge;
 mod flows;
 pub mod gate;
 pub mod io;
-#[allow(dead_code)]
 mod station;
 
-pub use core::{Core, CoreIdentity};
+pub use self::core::{Core, CoreIdentity};
+pub use self::edge::{Edge, EdgeIdentity};
 
 use base::{Instant, Now};
 
