@@ -5,6 +5,7 @@ use std::time::Duration;
 use ::status::Kind;
 use base::Now;
 use call::b2bua::body::Body;
+use sip::nonce::Verdict;
 use sip::proxy::Reply;
 use sip::{FlowId, Message, Method, Name};
 
@@ -59,10 +60,25 @@ impl Edge {
         if request.method() == Method::Register {
             return self.register_reply(now, flow, request, &message);
         }
+        if message.status() == 407 && message.header(Name::ProxyAuthenticate).is_none() {
+            // A core that was restarted knows nobody, and wants to see credentials.
+            let verdict = self.nonce_of(now, request, Name::ProxyAuthorization);
+            if verdict == Verdict::Fresh {
+                self.wrong_credentials(now, flow);
+            }
+            return self.with_challenge(now, &message, verdict == Verdict::Stale);
+        }
         let message = self.with_description(now, flow, message, false);
         let mut edit = message.edit();
         edit.remove_fields(|f| is_our_own(f.name));
         edit.finish()
+    }
+
+    fn wrong_credentials(&mut self, now: Now, flow: FlowId) {
+        let source = self.station.remote(flow).map(|a| a.ip());
+        let cause = "sip: the core does not accept the digest";
+        self.ledger
+            .caused(now, Kind::WrongCredentials, source, cause);
     }
 
     fn register_reply(

@@ -297,3 +297,45 @@ fn stun_on_the_connection_is_answered_while_the_way_inside_stands() {
     bench.input(stun(ConnId(1)));
     assert_eq!(bench.stun.len(), 1);
 }
+
+#[test]
+fn a_core_that_knows_nobody_may_ask_for_a_digest_of_any_request() {
+    let mut bench = Bench::registered();
+    let message = bench.request("MESSAGE", "sip:1002@example.test", "1001", "1002", "");
+    bench.frame(ConnId(1), message);
+    let inside = bench.take(LANE);
+    // The flow is recorded for the core to know it by.
+    assert!(inside.header(Name::RecordRoute).is_some());
+    bench.reply(LANE, &inside, 407, "core", &[]);
+    let challenge = bench.take(ConnId(1));
+    assert!(bench.events.is_empty());
+    let offered = challenge.header(Name::ProxyAuthenticate).unwrap();
+    let offered = sip::digest::Challenge::parse(offered).unwrap();
+    let uri = "sip:1002@example.test";
+    let answer = sip::digest::respond(&offered, "alice", "secret", "MESSAGE", uri, "c", 1);
+    let fields = format!("Proxy-Authorization: {answer}\r\n");
+    let message = bench.request("MESSAGE", uri, "1001", "1002", &fields);
+    bench.frame(ConnId(1), message);
+    let inside = bench.take(LANE);
+    assert_eq!(
+        inside.header(Name::ProxyAuthorization),
+        Some(answer.as_bytes())
+    );
+    bench.reply(LANE, &inside, 407, "core", &[]);
+    assert_eq!(bench.take(ConnId(1)).status(), 407);
+    assert_eq!(bench.kinds(), [Kind::WrongCredentials]);
+    // A stale answer goes nowhere.
+    bench.register(ConnId(1), "1001", PHONE);
+    for _ in 0..4 {
+        bench.wait(100);
+        bench.register(ConnId(1), "1001", PHONE);
+    }
+    let message = bench.request("MESSAGE", uri, "1001", "1002", &fields);
+    bench.frame(ConnId(1), message);
+    let inside = bench.take(LANE);
+    assert!(inside.header(Name::ProxyAuthorization).is_none());
+    bench.reply(LANE, &inside, 407, "core", &[]);
+    let again = bench.take(ConnId(1));
+    let again = again.header(Name::ProxyAuthenticate).unwrap().to_vec();
+    assert!(String::from_utf8_lossy(&again).contains("stale=true"));
+}
