@@ -14,7 +14,7 @@ mod web;
 
 pub(crate) use chat::Chat;
 pub(crate) use discovery::{Edge, discover, trust};
-pub(crate) use edge_config::EdgeConfig;
+pub(crate) use edge_config::{EdgeConfig, child, descendant};
 pub(crate) use remote::{Remote, Telephone, chat_inside};
 pub(crate) use web::{Reply, Web, lane};
 

@@ -175,7 +175,7 @@ impl Lab {
 
     async fn act(self) -> Result<ExitCode> {
         match self.command {
-            None => bail!("the tour is not built in yet"),
+            None => crate::tour::run(&self.tour).await,
             Some(Command::Serve(options)) => crate::serve::serve(&options).await,
             Some(Command::Call(_) | Command::Message(_) | Command::Signin(_)) => {
                 bail!("clients are not built in yet")
