@@ -149,7 +149,7 @@ pub struct UnifiedCm {
     pub https: SocketAddr,
     /// Configuration files over HTTP.
     pub files: SocketAddr,
-    /// The SIP line side over TCP and UDP.
+    /// The SIP line side over TCP.
     pub sip: SocketAddr,
     /// The SIP line side over TLS.
     pub sip_tls: SocketAddr,

@@ -4,19 +4,20 @@
 //! is complete when every link between edge and core is up and every door answers.
 
 mod addresses;
+mod folder;
 mod inside;
 mod process;
 mod program;
 mod ready;
 mod settings;
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
+use self::folder::Folder;
 use self::process::Node;
 pub use self::process::become_child;
 use crate::authority::Authority;
@@ -38,7 +39,7 @@ pub struct House {
     /// What runs inside.
     pub inside: inside::Inside,
     nodes: Vec<Node>,
-    temporary: bool,
+    folder: Folder,
 }
 
 impl House {
@@ -48,9 +49,11 @@ impl House {
     /// What is missing or in the way, with what to do about it; nothing is left running.
     pub async fn start(options: &command::House) -> Result<House> {
         let program = program::find().await?;
-        let (dir, temporary) = folder(options.dir.as_deref())?;
         let world = Arc::new(World::new(&options.size()));
+        // First of all: the folder may be that of another lab that runs.
         let ports = addresses::claim(&world, options)?;
+        let folder = Folder::open(options.dir.as_deref())?;
+        let dir = folder.path.clone();
         let authority = Authority::new(&dir)?;
         say("starting name servers, call control, chat, voicemail and web servers inside");
         let started = inside::start(&world, &authority, &ports, options).await?;
@@ -83,19 +86,19 @@ impl House {
             dir,
             inside: started,
             nodes: Vec::new(),
-            temporary,
+            folder,
         };
-        match house.start_nodes().await {
+        match house.start_nodes(options).await {
             Ok(()) => Ok(house),
             Err(e) => {
-                house.temporary = false;
+                house.keep_folder();
                 house.stop().await;
                 Err(e)
             }
         }
     }
 
-    async fn start_nodes(&mut self) -> Result<()> {
+    async fn start_nodes(&mut self, options: &command::House) -> Result<()> {
         let (edges, cores) = (self.file.edges.len(), self.file.cores.len());
         say(&format!("starting {edges} edge(s) and {cores} core(s)"));
         for edge in &mut self.file.edges {
@@ -108,7 +111,7 @@ impl House {
             core.pid = node.pid;
             self.nodes.push(node);
         }
-        ready::wait(&self.file, &mut self.nodes).await
+        ready::wait(&self.file, &mut self.nodes, options).await
     }
 
     /// Waits until an edge or a core ends by itself, and says which and how.
@@ -120,10 +123,6 @@ impl House {
     /// it was a temporary one.
     pub async fn stop(mut self) {
         process::stop(&mut self.nodes).await;
-        let _ = fs::remove_file(LabFile::path(&self.dir));
-        if self.temporary {
-            let _ = fs::remove_dir_all(&self.dir);
-        }
     }
 
     /// What the node with that configuration tells of itself.
@@ -136,7 +135,7 @@ impl House {
 
     /// Keeps a temporary folder after the end, for whoever looks for a reason.
     pub fn keep_folder(&mut self) {
-        self.temporary = false;
+        self.folder.keep();
     }
 }
 
@@ -149,37 +148,6 @@ fn described(user: &crate::world::User) -> file::User {
         jid: user.jid(),
         sip: user.sip(),
     }
-}
-
-/// The lab's folder, absolute, without what an earlier lab left there; whether it is temporary.
-fn folder(given: Option<&Path>) -> Result<(PathBuf, bool)> {
-    let (dir, temporary) = match given {
-        Some(dir) => (dir.to_owned(), false),
-        None => {
-            let name = format!("causeway-lab-{}", crate::world::secret(8));
-            (std::env::temp_dir().join(name), true)
-        }
-    };
-    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let dir = dir.canonicalize()?;
-    // The local socket of a node is a path of at most 107 bytes (unix(7)).
-    if dir.as_os_str().len() > 70 {
-        bail!(
-            "{} is too long for sockets in it: choose a shorter folder",
-            dir.display()
-        );
-    }
-    let _ = fs::remove_file(LabFile::path(&dir));
-    for number in 1..=crate::world::NODES_MAX {
-        for kind in ["edge", "core"] {
-            let old = dir.join(format!("{kind}{number}"));
-            if old.join(settings::FILE).exists() {
-                fs::remove_dir_all(&old)
-                    .with_context(|| format!("cannot remove {}", old.display()))?;
-            }
-        }
-    }
-    Ok((dir, temporary))
 }
 
 /// Where the movable doors of this lab are.

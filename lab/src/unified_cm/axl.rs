@@ -42,7 +42,7 @@ pub fn answer(accounts: &Accounts, request: &Request) -> Answer {
         return Answer::new(599, "text/html;charset=utf-8", text);
     }
     let inside = match operation.as_str() {
-        "listProcessNode" => nodes(&accounts.world, &call),
+        "listProcessNode" => nodes(&accounts.world, &call, schema),
         "getCCMVersion" => {
             format!("<componentVersion><version>{RELEASE}</version></componentVersion>")
         }
@@ -64,13 +64,16 @@ pub fn answer(accounts: &Accounts, request: &Request) -> Answer {
 }
 
 /// The nodes whose name matches, with the tags asked for, as the database has them: with its
-/// pseudo-node in front.
-fn nodes(world: &World, call: &Call) -> String {
+/// pseudo-node in front. The role came with schema 10.0.
+fn nodes(world: &World, call: &Call, schema: &str) -> String {
     let pattern = child(&call.operation, "searchCriteria")
         .and_then(|c| child(c, "name"))
         .map_or_else(|| "%".to_owned(), |n| n.text().trim().to_lowercase());
     let asked = child(&call.operation, "returnedTags");
-    let wants = |tag: &str| asked.is_none_or(|tags| child(tags, tag).is_some());
+    let wants = |tag: &str| {
+        let known = tag != "processNodeRole" || schema != SCHEMAS[0];
+        known && asked.is_none_or(|tags| child(tags, tag).is_some())
+    };
     let voice = "CUCM Voice/Video";
     let mut rows = vec![("EnterpriseWideData".to_owned(), "Publisher", voice)];
     for (nodes, role) in [

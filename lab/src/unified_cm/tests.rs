@@ -169,6 +169,16 @@ fn axl_lists_the_nodes_of_the_cluster_with_the_tags_asked_for() {
 }
 
 #[test]
+fn axl_tells_roles_to_who_asks_by_a_schema_that_has_them() {
+    let accounts = accounts();
+    let password = accounts.world.administrator_password.clone();
+    let list = LIST.replace("<nodeUsage/>", "<processNodeRole/>");
+    let told = |schema| ask(&accounts, ("admin", &password), schema, &list).1;
+    assert!(told("10.0").contains("<processNodeRole>CUCM IM and Presence</processNodeRole>"));
+    assert!(!told("9.1").contains("processNodeRole"));
+}
+
+#[test]
 fn axl_refuses_wrong_logins_versions_and_operations() {
     let accounts = accounts();
     let admin = accounts.world.administrator_password.clone();
