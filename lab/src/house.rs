@@ -129,7 +129,7 @@ impl House {
     ///
     /// # Errors
     /// It does not run, or does not answer.
-    pub async fn status(&self, config: &Path) -> Result<serde_json::Value> {
+    pub async fn status(&self, config: &std::path::Path) -> Result<serde_json::Value> {
         ready::status(&self.file.program, config).await
     }
 

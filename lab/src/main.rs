@@ -27,6 +27,7 @@ mod soap;
 mod tour;
 mod unified_cm;
 mod unity;
+mod visit;
 mod web;
 mod world;
 

@@ -24,7 +24,6 @@ use crate::file::User;
 use crate::house::House;
 use crate::ladder::{self, Recorder};
 
-pub(crate) use audio::{Talk, talk};
 pub(crate) use report::{Paint, Report, Span};
 
 /// What a tour holds from one step to the next.
