@@ -19,7 +19,7 @@
 //! ```
 
 mod ack;
-mod body;
+pub mod body;
 mod bridge;
 mod bye;
 mod call;

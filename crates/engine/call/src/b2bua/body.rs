@@ -6,7 +6,7 @@ use std::ops::Range;
 use sip::{Message, Name};
 
 /// What the body of the moved message becomes.
-pub(super) enum Body<'a> {
+pub enum Body<'a> {
     /// As it came.
     Same,
     /// None.
@@ -17,7 +17,7 @@ pub(super) enum Body<'a> {
 
 impl Body<'_> {
     /// The message with this body.
-    pub(super) fn put(self, message: Message) -> Message {
+    pub fn put(self, message: Message) -> Message {
         match self {
             Body::Same => message,
             Body::Drop if message.body().is_empty() => message,
@@ -45,7 +45,7 @@ impl Body<'_> {
 }
 
 /// Where in the body the session description is; `None` if there is none.
-pub(super) fn description(message: &Message) -> Option<Range<usize>> {
+pub fn description(message: &Message) -> Option<Range<usize>> {
     let body = message.body();
     if body.is_empty() {
         return None;
@@ -68,7 +68,7 @@ pub(super) fn description(message: &Message) -> Option<Range<usize>> {
 }
 
 /// Whether the message carries a description, readable or not.
-pub(super) fn carries_description(message: &Message) -> bool {
+pub fn carries_description(message: &Message) -> bool {
     description(message).is_some()
         || (!message.body().is_empty()
             && message
