@@ -18,6 +18,8 @@ pub(crate) const COLUMNS: [&str; 4] = ["client", "edge", "core", "inside"];
 /// All rungs of a tour, by chapter.
 pub(crate) struct Ladder {
     chapters: Vec<Chapter>,
+    /// The lab's own view, in a line.
+    own: String,
 }
 
 /// A chapter of the tour and what crossed in it.

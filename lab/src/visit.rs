@@ -29,7 +29,11 @@ struct Teller {
 
 impl Teller {
     fn new(as_json: bool) -> Teller {
-        Teller { as_json, paint: Paint::detect(), facts: serde_json::Map::new() }
+        Teller {
+            as_json,
+            paint: Paint::detect(),
+            facts: serde_json::Map::new(),
+        }
     }
 
     /// Something that went well.
@@ -52,7 +56,11 @@ impl Teller {
         } else if let Some(reason) = &reason {
             println!("{} {reason}", self.paint.red("✗"));
         }
-        if reason.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if reason.is_none() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -63,9 +71,17 @@ impl Teller {
 async fn sign_in(lab: &LabFile, who: &str, password: Option<&str>) -> Result<Remote> {
     let user = lab.user(who)?;
     let recorder = Recorder::new("client");
-    let mut remote = Remote::discover(lab, user, &recorder).await.context("finding the edge")?;
-    let (domain, password) = (remote.domain.clone(), password.unwrap_or(&user.password).to_owned());
-    let reply = remote.sign_in(&domain, &password).await.context("signing in")?;
+    let mut remote = Remote::discover(lab, user, &recorder)
+        .await
+        .context("finding the edge")?;
+    let (domain, password) = (
+        remote.domain.clone(),
+        password.unwrap_or(&user.password).to_owned(),
+    );
+    let reply = remote
+        .sign_in(&domain, &password)
+        .await
+        .context("signing in")?;
     if reply.status != 200 {
         let text: String = reply.text().chars().take(200).collect();
         bail!("{} is refused with {} {text}", user.name, reply.status);

@@ -140,8 +140,7 @@ impl Web {
         }
         let sender = connection.as_mut().context("a connection")?;
         sender.ready().await?;
-        self.recorder
-            .note("http", true, asked.method.as_str());
+        self.recorder.note("http", true, asked.method.as_str());
         let response = sender.send_request(self.request(who, asked)?).await?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, BODY_MAX).collect().await;

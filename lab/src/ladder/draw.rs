@@ -16,13 +16,22 @@ impl Ladder {
     /// The ladder, chapter by chapter.
     pub(crate) fn drawn(&self, paint: Paint) -> String {
         let mut out = format!("\n{}\n", paint.bold("What crossed each node"));
-        let heads: String = COLUMNS.iter().map(|name| format!("{name:^STEP$}")).collect();
+        let heads: String = COLUMNS
+            .iter()
+            .map(|name| format!("{name:^STEP$}"))
+            .collect();
         let left = LABEL - STEP / 2;
         // Writing to a string cannot fail.
         let _ = writeln!(out, "{:left$}{}", "", paint.dim(heads.trim_end()));
-        for chapter in self.chapters.iter().filter(|chapter| !chapter.rungs.is_empty()) {
+        for chapter in self
+            .chapters
+            .iter()
+            .filter(|chapter| !chapter.rungs.is_empty())
+        {
             chapter.draw(&mut out, paint);
         }
+        let own = format!("by the lab's own count, {}", self.own);
+        let _ = writeln!(out, "   {}", paint.dim(&own));
         out
     }
 }
@@ -32,7 +41,11 @@ impl Chapter {
         let title = format!("   {:<width$}", self.title, width = LABEL - 3);
         let _ = writeln!(out, "{}{}", paint.bold(&title), paint.dim(&lifelines()));
         for (rung, times) in self.folded().into_iter().take(DRAWN) {
-            let what = if times > 1 { format!("{} ×{times}", rung.what) } else { rung.what.clone() };
+            let what = if times > 1 {
+                format!("{} ×{times}", rung.what)
+            } else {
+                rung.what.clone()
+            };
             let after = rung.after_us as f64 / 1000.0;
             let label = format!("   {after:>7.1} {:<5}{what}", rung.lane);
             let label: String = label.chars().take(LABEL - 1).collect();
@@ -104,7 +117,14 @@ mod tests {
 
     fn rung(from: usize, to: usize) -> Rung {
         let (lane, what, id) = ("sip".into(), "INVITE".into(), "1".into());
-        Rung { after_us: 0, lane, what, id, from, to }
+        Rung {
+            after_us: 0,
+            lane,
+            what,
+            id,
+            from,
+            to,
+        }
     }
 
     #[test]
@@ -126,7 +146,10 @@ mod tests {
     #[test]
     fn repetitions_are_counted() {
         let rungs = vec![rung(0, 3), rung(0, 3), rung(3, 0)];
-        let chapter = Chapter { title: "Call".into(), rungs };
+        let chapter = Chapter {
+            title: "Call".into(),
+            rungs,
+        };
         let times: Vec<usize> = chapter.folded().iter().map(|(_, times)| *times).collect();
         assert_eq!(times, [2, 1]);
     }

@@ -27,7 +27,7 @@ struct Hop {
 
 impl Ladder {
     /// Reads the logs of all nodes of a lab and files what crossed under the chapters.
-    pub(crate) fn read(lab: &LabFile, spans: &[Span]) -> Ladder {
+    pub(crate) fn read(lab: &LabFile, spans: &[Span], own: String) -> Ladder {
         let mut hops = Vec::new();
         for edge in &lab.edges {
             hops.extend(of_log(&edge.log, EDGE));
@@ -38,15 +38,26 @@ impl Ladder {
         hops.sort_by_key(|hop| hop.at);
         let chapters = spans.iter().enumerate().map(|(index, span)| {
             let end = spans.get(index + 1).map(|next| next.from);
-            let within = hops.iter().filter(|hop| hop.at >= span.from && end.is_none_or(|e| hop.at < e));
-            Chapter { title: span.title.clone(), rungs: join(within, span.from) }
+            let within = hops
+                .iter()
+                .filter(|hop| hop.at >= span.from && end.is_none_or(|e| hop.at < e));
+            Chapter {
+                title: span.title.clone(),
+                rungs: join(within, span.from),
+            }
         });
-        Ladder { chapters: chapters.collect() }
+        Ladder {
+            chapters: chapters.collect(),
+            own,
+        }
     }
 
     /// All rungs, for programs.
     pub(crate) fn rungs(&self) -> Vec<Rung> {
-        self.chapters.iter().flat_map(|chapter| chapter.rungs.iter().cloned()).collect()
+        self.chapters
+            .iter()
+            .flat_map(|chapter| chapter.rungs.iter().cloned())
+            .collect()
     }
 }
 
@@ -54,7 +65,9 @@ fn of_log(path: &Path, column: usize) -> Vec<Hop> {
     let text = std::fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let wires = text.lines().filter(|line| line.contains("\"wire\""));
-    wires.filter_map(|line| hop(&serde_json::from_str(line).ok()?, column)).collect()
+    wires
+        .filter_map(|line| hop(&serde_json::from_str(line).ok()?, column))
+        .collect()
 }
 
 /// A hop from a line. What an edge and a core tell of the link between them is the same; the edge's
@@ -75,7 +88,14 @@ fn hop(line: &Value, column: usize) -> Option<Hop> {
     };
     let (lane, what) = (field("lane")?, field("what")?);
     let id = field("id").unwrap_or_default();
-    Some(Hop { at: time(line["timestamp"].as_str()?)?, lane, what, id, from, to })
+    Some(Hop {
+        at: time(line["timestamp"].as_str()?)?,
+        lane,
+        what,
+        id,
+        from,
+        to,
+    })
 }
 
 /// Joins hops that are one message going on in the same direction.
@@ -83,7 +103,10 @@ fn join<'a>(hops: impl Iterator<Item = &'a Hop>, began: SystemTime) -> Vec<Rung>
     let mut rungs: Vec<(SystemTime, Rung)> = Vec::new();
     for hop in hops {
         let goes_on = rungs.iter_mut().rev().find(|(last, rung)| {
-            let near = hop.at.duration_since(*last).is_ok_and(|time| time < HOP_WITHIN);
+            let near = hop
+                .at
+                .duration_since(*last)
+                .is_ok_and(|time| time < HOP_WITHIN);
             let onward = (rung.to > rung.from) == (hop.to > hop.from) && rung.to == hop.from;
             near && onward && (&rung.lane, &rung.what, &rung.id) == (&hop.lane, &hop.what, &hop.id)
         });
@@ -176,7 +199,10 @@ mod tests {
 
     #[test]
     fn keep_alives_of_the_link_are_left_out() {
-        let lines = [line("00.1", "in", "lane", "OPTIONS"), line("00.2", "out", "lane", "200 OPTIONS")];
+        let lines = [
+            line("00.1", "in", "lane", "OPTIONS"),
+            line("00.2", "out", "lane", "200 OPTIONS"),
+        ];
         let hops: Vec<Hop> = lines.iter().filter_map(|line| hop(line, EDGE)).collect();
         assert_eq!(hops.len(), 2);
         assert!(join(hops.iter(), SystemTime::UNIX_EPOCH).is_empty());

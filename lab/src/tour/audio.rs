@@ -66,10 +66,16 @@ fn check(party: &Party<'_>, hz: f64, heard: &Heard) -> Result<()> {
     }
     if party.secure && !heard.was_encrypted() {
         let share = heard.on_the_wire * 100.0;
-        bail!("{name}'s wire shows {share:.0} % of the tone in packets of {} bytes", heard.packet_bytes);
+        bail!(
+            "{name}'s wire shows {share:.0} % of the tone in packets of {} bytes",
+            heard.packet_bytes
+        );
     }
     if !party.secure && !heard.was_plain() {
-        bail!("{name}'s wire is no plain RTP: packets of {} bytes", heard.packet_bytes);
+        bail!(
+            "{name}'s wire is no plain RTP: packets of {} bytes",
+            heard.packet_bytes
+        );
     }
     Ok(())
 }

@@ -31,12 +31,28 @@ pub(super) async fn walk(stage: &Stage, report: &mut Report) {
     let (alice, carol) = (alice.as_ref(), carol.as_ref());
     report
         .step("a message from alice reaches carol", async {
-            pass(alice, carol, "alice", "carol", stage, "Good morning from outside — ünïcödé & <tags>").await
+            pass(
+                alice,
+                carol,
+                "alice",
+                "carol",
+                stage,
+                "Good morning from outside — ünïcödé & <tags>",
+            )
+            .await
         })
         .await;
     report
         .step("and one from carol reaches alice", async {
-            pass(carol, alice, "carol", "alice", stage, "Good morning from inside").await
+            pass(
+                carol,
+                alice,
+                "carol",
+                "alice",
+                stage,
+                "Good morning from inside",
+            )
+            .await
         })
         .await;
 }
@@ -54,6 +70,8 @@ async fn pass(
     from.send(&stage.user(reader)?.jid, text).await?;
     let (writer, body) = to.message(PATIENCE).await?;
     ensure(body == text, || format!("it says {body:?}"))?;
-    ensure(writer == from.address, || format!("it is said to be from {writer}"))?;
+    ensure(writer == from.address, || {
+        format!("it is said to be from {writer}")
+    })?;
     Ok(((), format!("“{body}”, from {writer}")))
 }

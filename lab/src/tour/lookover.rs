@@ -17,14 +17,14 @@ const FREED_WITHIN: Duration = Duration::from_secs(5);
 pub(super) async fn walk(stage: &Stage, report: &mut Report) {
     report.part('i', "Look the house over");
     report
-        .step("every media port is free again", async { ports(stage).await })
+        .step("every media port is free again", async {
+            ports(stage).await
+        })
         .await;
     report
         .step("no password or token is in a log", async { secrets(stage) })
         .await;
-    report
-        .step("nobody panicked", async { calm(stage) })
-        .await;
+    report.step("nobody panicked", async { calm(stage) }).await;
 }
 
 /// k, which leaves the inside as it was.
@@ -32,7 +32,9 @@ pub(super) async fn switch_off_and_on(stage: &mut Stage, report: &mut Report) {
     report.part('k', "Switch Unified CM's web side off and on");
     stage.house.inside.darken();
     report
-        .step("sign-in while it is off: not 401, but 502", async { off(stage).await })
+        .step("sign-in while it is off: not 401, but 502", async {
+            off(stage).await
+        })
         .await;
     let lit = stage.house.inside.light().await;
     report
@@ -43,10 +45,19 @@ pub(super) async fn switch_off_and_on(stage: &mut Stage, report: &mut Report) {
         .await;
 }
 
-fn nodes(stage: &Stage) -> impl Iterator<Item = (&String, &std::path::PathBuf, &std::path::PathBuf)> {
+fn nodes(
+    stage: &Stage,
+) -> impl Iterator<Item = (&String, &std::path::PathBuf, &std::path::PathBuf)> {
     let file = &stage.house.file;
-    let edges = file.edges.iter().map(|edge| (&edge.name, &edge.config, &edge.log));
-    edges.chain(file.cores.iter().map(|core| (&core.name, &core.config, &core.log)))
+    let edges = file
+        .edges
+        .iter()
+        .map(|edge| (&edge.name, &edge.config, &edge.log));
+    edges.chain(
+        file.cores
+            .iter()
+            .map(|core| (&core.name, &core.config, &core.log)),
+    )
 }
 
 async fn ports(stage: &Stage) -> Result<((), String)> {
@@ -56,7 +67,11 @@ async fn ports(stage: &Stage) -> Result<((), String)> {
         for (name, config, _) in nodes(stage) {
             let snapshot = stage.house.status(config).await?;
             let count = snapshot["counters"]["media_ports_in_use"].as_u64();
-            used.push((name, count.with_context(|| format!("{name} does not tell"))?, snapshot));
+            used.push((
+                name,
+                count.with_context(|| format!("{name} does not tell"))?,
+                snapshot,
+            ));
         }
         let busy: Vec<String> = used
             .iter()
@@ -64,8 +79,17 @@ async fn ports(stage: &Stage) -> Result<((), String)> {
             .map(|(name, count, _)| format!("{name} has {count} in use"))
             .collect();
         if busy.is_empty() {
-            let calls: usize = used.iter().map(|(_, _, snapshot)| ended_calls(snapshot)).sum();
-            return Ok(((), format!("0 in use on {} nodes, {calls} calls in their histories", used.len())));
+            let calls: usize = used
+                .iter()
+                .map(|(_, _, snapshot)| ended_calls(snapshot))
+                .sum();
+            return Ok((
+                (),
+                format!(
+                    "0 in use on {} nodes, {calls} calls in their histories",
+                    used.len()
+                ),
+            ));
         }
         ensure(tokio::time::Instant::now() < end, || busy.join(", "))?;
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -78,7 +102,11 @@ fn ended_calls(snapshot: &Value) -> usize {
 
 fn secrets(stage: &Stage) -> Result<((), String)> {
     let file = &stage.house.file;
-    let mut secrets: Vec<String> = file.users.iter().map(|user| user.password.clone()).collect();
+    let mut secrets: Vec<String> = file
+        .users
+        .iter()
+        .map(|user| user.password.clone())
+        .collect();
     secrets.push(file.administrator.password.clone());
     secrets.push(file.administrator.token.clone());
     secrets.extend(stage.alice.as_ref().and_then(Remote::token));
@@ -91,10 +119,15 @@ fn secrets(stage: &Stage) -> Result<((), String)> {
             .lines()
             .filter(|line| secrets.iter().any(|secret| line.contains(secret.as_str())))
             .collect();
-        ensure(leaks.is_empty(), || format!("{} lines of {name}'s log hold one", leaks.len()))?;
+        ensure(leaks.is_empty(), || {
+            format!("{} lines of {name}'s log hold one", leaks.len())
+        })?;
     }
     ensure(lines > 0, || "the logs are empty".into())?;
-    Ok(((), format!("{} secrets looked for in {lines} lines", secrets.len())))
+    Ok((
+        (),
+        format!("{} secrets looked for in {lines} lines", secrets.len()),
+    ))
 }
 
 fn calm(stage: &Stage) -> Result<((), String)> {
@@ -102,14 +135,17 @@ fn calm(stage: &Stage) -> Result<((), String)> {
         for path in [log.clone(), config.with_file_name("stderr")] {
             let text = std::fs::read_to_string(&path).unwrap_or_default();
             let line = text.lines().find(|line| line.contains("panicked at"));
-            ensure(line.is_none(), || format!("{name}: {}", line.unwrap_or_default()))?;
+            ensure(line.is_none(), || {
+                format!("{name}: {}", line.unwrap_or_default())
+            })?;
         }
     }
     Ok(((), "no panic in any log".to_owned()))
 }
 
 async fn off(stage: &Stage) -> Result<((), String)> {
-    let mut alice = Remote::discover(&stage.house.file, stage.user("alice")?, &stage.recorder).await?;
+    let mut alice =
+        Remote::discover(&stage.house.file, stage.user("alice")?, &stage.recorder).await?;
     let (domain, password) = (alice.domain.clone(), alice.user.password.clone());
     let reply = alice.sign_in(&domain, &password).await?;
     expect(&reply, 502)?;
@@ -117,7 +153,8 @@ async fn off(stage: &Stage) -> Result<((), String)> {
 }
 
 async fn on(stage: &Stage) -> Result<((), String)> {
-    let mut alice = Remote::discover(&stage.house.file, stage.user("alice")?, &stage.recorder).await?;
+    let mut alice =
+        Remote::discover(&stage.house.file, stage.user("alice")?, &stage.recorder).await?;
     let (domain, password) = (alice.domain.clone(), alice.user.password.clone());
     let end = tokio::time::Instant::now() + FREED_WITHIN;
     let mut tries = 0;

@@ -24,7 +24,9 @@ impl Paint {
     /// Colours if standard output is a terminal and `NO_COLOR` is not set.
     pub(crate) fn detect() -> Paint {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Paint { on: wanted && std::io::stdout().is_terminal() }
+        Paint {
+            on: wanted && std::io::stdout().is_terminal(),
+        }
     }
 
     /// Good.
@@ -48,7 +50,11 @@ impl Paint {
     }
 
     fn with(self, code: &str, text: &str) -> String {
-        if self.on { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.on {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 }
 
@@ -114,8 +120,15 @@ impl Report {
     /// Begins a chapter.
     pub(crate) fn part(&mut self, letter: char, title: &str) {
         self.part = letter;
-        self.spans.push(Span { title: title.to_owned(), from: SystemTime::now() });
-        self.say(&format!("\n{}  {}", self.paint.bold(&letter.to_string()), self.paint.bold(title)));
+        self.spans.push(Span {
+            title: title.to_owned(),
+            from: SystemTime::now(),
+        });
+        self.say(&format!(
+            "\n{}  {}",
+            self.paint.bold(&letter.to_string()),
+            self.paint.bold(title)
+        ));
     }
 
     /// Takes a step: what it gives, if it came out right.
@@ -129,15 +142,41 @@ impl Report {
             Ok(outcome) => outcome,
             Err(_) => Err(anyhow::anyhow!("nothing came of it in {PATIENCE:?}")),
         };
+        self.record(name, began, outcome)
+    }
+
+    /// Writes down a step that was taken since then, and gives what it gave.
+    pub(crate) fn record<T>(
+        &mut self,
+        name: &str,
+        began: Instant,
+        outcome: Result<(T, String)>,
+    ) -> Option<T> {
         let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (passed, detail, value) = match outcome {
             Ok((value, detail)) => (true, detail, Some(value)),
             Err(fault) => (false, format!("{fault:#}"), None),
         };
-        let mark = if passed { self.paint.green("✓") } else { self.paint.red("✗") };
-        let shown = if passed { self.paint.dim(&detail) } else { self.paint.red(&detail) };
-        self.say(&format!("   {mark} {name:<NAME_WIDTH$} {milliseconds:>6} ms  {shown}"));
-        let step = Step { part: self.part, name: name.to_owned(), passed, milliseconds, detail };
+        let mark = if passed {
+            self.paint.green("✓")
+        } else {
+            self.paint.red("✗")
+        };
+        let shown = if passed {
+            self.paint.dim(&detail)
+        } else {
+            self.paint.red(&detail)
+        };
+        self.say(&format!(
+            "   {mark} {name:<NAME_WIDTH$} {milliseconds:>6} ms  {shown}"
+        ));
+        let step = Step {
+            part: self.part,
+            name: name.to_owned(),
+            passed,
+            milliseconds,
+            detail,
+        };
         self.steps.push(step);
         value
     }
@@ -199,10 +238,24 @@ impl Report {
         if self.talks.is_empty() {
             return Ok(());
         }
-        writeln!(out, "\n{}", self.paint.bold("Media, as each party's socket saw it"))?;
+        writeln!(
+            out,
+            "\n{}",
+            self.paint.bold("Media, as each party's socket saw it")
+        )?;
         let head = format!(
             "   {:<22} {:<8} {:>5} {:>5} {:>5} {:>8} {:>8} {:>6}  {:<14} {:<5} {:>5}",
-            "call", "party", "sent", "recv", "lost", "jitter", "max gap", "RTCP", "hears", "wire", "echo"
+            "call",
+            "party",
+            "sent",
+            "recv",
+            "lost",
+            "jitter",
+            "max gap",
+            "RTCP",
+            "hears",
+            "wire",
+            "echo"
         );
         writeln!(out, "{}", self.paint.dim(&head))?;
         for talk in &self.talks {
@@ -235,20 +288,37 @@ impl Report {
     fn write_results(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "\n{}", self.paint.bold("Results"))?;
         for (letter, span) in self.letters().zip(&self.spans) {
-            let of_part: Vec<&Step> = self.steps.iter().filter(|step| step.part == letter).collect();
+            let of_part: Vec<&Step> = self
+                .steps
+                .iter()
+                .filter(|step| step.part == letter)
+                .collect();
             let failed = of_part.iter().filter(|step| !step.passed).count();
             let time: u64 = of_part.iter().map(|step| step.milliseconds).sum();
             let result = if failed == 0 {
                 self.paint.green(&format!("{:>2} passed", of_part.len()))
             } else {
-                self.paint.red(&format!("{:>2} passed, {failed} failed", of_part.len() - failed))
+                self.paint.red(&format!(
+                    "{:>2} passed, {failed} failed",
+                    of_part.len() - failed
+                ))
             };
             let title = &span.title;
-            writeln!(out, "   {letter}  {title:<46} {:>5.1} s   {result}", time as f64 / 1000.0)?;
+            writeln!(
+                out,
+                "   {letter}  {title:<46} {:>5.1} s   {result}",
+                time as f64 / 1000.0
+            )?;
         }
         for step in self.steps.iter().filter(|step| !step.passed) {
             let name = &step.name;
-            writeln!(out, "   {} {}  {name}: {}", self.paint.red("✗"), step.part, step.detail)?;
+            writeln!(
+                out,
+                "   {} {}  {name}: {}",
+                self.paint.red("✗"),
+                step.part,
+                step.detail
+            )?;
         }
         writeln!(out, "\n{:.1} s in all", self.began.elapsed().as_secs_f64())
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use super::report::{Report, ensure};
 use super::Stage;
+use super::report::{Report, ensure};
 use crate::client::{EdgeConfig, Remote, Reply, Web, discover, trust};
 use crate::names::Names;
 
@@ -13,7 +13,9 @@ use crate::names::Names;
 pub(super) async fn walk(stage: &mut Stage, report: &mut Report) {
     report.part('a', "Find the edge");
     let remote = report
-        .step("the public DNS tells where the edge is", async { find(stage).await })
+        .step("the public DNS tells where the edge is", async {
+            find(stage).await
+        })
         .await;
     report
         .step("TLS, and its certificate shows the edge's name", async {
@@ -21,7 +23,9 @@ pub(super) async fn walk(stage: &mut Stage, report: &mut Report) {
         })
         .await;
     report
-        .step("the same edge by another name is not trusted", async { other_name(stage).await })
+        .step("the same edge by another name is not trusted", async {
+            other_name(stage).await
+        })
         .await;
     report.part('b', "Sign in");
     let mut remote = remote;
@@ -47,8 +51,12 @@ async fn find(stage: &Stage) -> Result<(Remote, String)> {
     let user = stage.user("alice")?;
     let remote = Remote::discover(&stage.house.file, user, &stage.recorder).await?;
     let edge = &stage.house.file.edges;
-    let known = edge.iter().any(|edge| edge.fqdn == remote.edge.name && edge.https == remote.edge.https);
-    ensure(known, || format!("{:?} is none of the lab's edges", remote.edge))?;
+    let known = edge
+        .iter()
+        .any(|edge| edge.fqdn == remote.edge.name && edge.https == remote.edge.https);
+    ensure(known, || {
+        format!("{:?} is none of the lab's edges", remote.edge)
+    })?;
     let detail = format!(
         "_collab-edge._tls.{} → {}:{}",
         remote.domain,
@@ -72,8 +80,18 @@ async fn other_name(stage: &Stage) -> Result<((), String)> {
     let tls = trust(&file.ca)?;
     let local = std::net::Ipv4Addr::UNSPECIFIED.into();
     let wrong = format!("mallory.{}", file.domain);
-    let web = Web::new(local, edge.https, &wrong, Arc::clone(&tls), stage.recorder.clone());
-    let fault = web.open().await.err().context("the client took a certificate for another name")?;
+    let web = Web::new(
+        local,
+        edge.https,
+        &wrong,
+        Arc::clone(&tls),
+        stage.recorder.clone(),
+    );
+    let fault = web
+        .open()
+        .await
+        .err()
+        .context("the client took a certificate for another name")?;
     let text = format!("{fault:#}");
     ensure(text.contains("not valid for name"), || text.clone())?;
     Ok(((), format!("{wrong}: certificate not valid for name")))
@@ -83,8 +101,13 @@ async fn wrong_password(remote: &mut Remote) -> Result<((), String)> {
     let domain = remote.domain.clone();
     let reply = remote.sign_in(&domain, "not-the-password").await?;
     expect(&reply, 401)?;
-    let challenge = reply.header("www-authenticate").unwrap_or_default().to_owned();
-    ensure(challenge.starts_with("Basic realm="), || format!("challenge {challenge:?}"))?;
+    let challenge = reply
+        .header("www-authenticate")
+        .unwrap_or_default()
+        .to_owned();
+    ensure(challenge.starts_with("Basic realm="), || {
+        format!("challenge {challenge:?}")
+    })?;
     Ok(((), format!("401, {challenge}")))
 }
 
@@ -107,12 +130,27 @@ pub(super) async fn sign_in(stage: &Stage, remote: &mut Remote) -> Result<((), S
     for part in ["X-Auth=", "Secure", "Path=/", "Domain="] {
         ensure(cookie.contains(part), || format!("the cookie lacks {part}"))?;
     }
-    let uds = config.uds.first().map(|(host, _)| host.as_str()).unwrap_or_default();
-    Ok(((), format!("200, UDS {uds}, SIP, XMPP and HTTPS at {}", remote.edge.name)))
+    let uds = config
+        .uds
+        .first()
+        .map(|(host, _)| host.as_str())
+        .unwrap_or_default();
+    Ok((
+        (),
+        format!(
+            "200, UDS {uds}, SIP, XMPP and HTTPS at {}",
+            remote.edge.name
+        ),
+    ))
 }
 
 fn check(stage: &Stage, remote: &Remote, config: &EdgeConfig) -> Result<()> {
-    let edge = stage.house.file.edges.iter().find(|edge| edge.fqdn == remote.edge.name);
+    let edge = stage
+        .house
+        .file
+        .edges
+        .iter()
+        .find(|edge| edge.fqdn == remote.edge.name);
     let edge = edge.context("an edge of the lab")?;
     let places = [
         ("sipEdgeServer", &config.sip, edge.sip.port()),
@@ -120,18 +158,38 @@ fn check(stage: &Stage, remote: &Remote, config: &EdgeConfig) -> Result<()> {
         ("httpEdgeServer", &config.https, edge.https.port()),
     ];
     for (name, list, port) in places {
-        let here = list.iter().any(|(host, at)| *host == edge.fqdn && *at == port);
-        ensure(here, || format!("{name} is {list:?}, not {}:{port}", edge.fqdn))?;
+        let here = list
+            .iter()
+            .any(|(host, at)| *host == edge.fqdn && *at == port);
+        ensure(here, || {
+            format!("{name} is {list:?}, not {}:{port}", edge.fqdn)
+        })?;
     }
-    let cluster: Vec<&str> =
-        stage.house.file.inside.unified_cm.iter().map(|node| node.name.as_str()).collect();
+    let cluster: Vec<&str> = stage
+        .house
+        .file
+        .inside
+        .unified_cm
+        .iter()
+        .map(|node| node.name.as_str())
+        .collect();
     let (uds, port) = config.uds.first().context("no userUdsServer")?;
-    ensure(cluster.contains(&uds.as_str()) && *port == 8443, || format!("UDS is {uds}:{port}"))?;
-    let found = config.services.iter().find(|(name, _)| name == "_cisco-uds");
+    ensure(cluster.contains(&uds.as_str()) && *port == 8443, || {
+        format!("UDS is {uds}:{port}")
+    })?;
+    let found = config
+        .services
+        .iter()
+        .find(|(name, _)| name == "_cisco-uds");
     let (_, servers) = found.context("no answer about _cisco-uds")?;
-    let known = servers.iter().any(|(host, _)| cluster.contains(&host.as_str()));
+    let known = servers
+        .iter()
+        .any(|(host, _)| cluster.contains(&host.as_str()));
     ensure(known, || format!("_cisco-uds is {servers:?}"))?;
-    let files = config.files.iter().any(|host| cluster.contains(&host.as_str()));
+    let files = config
+        .files
+        .iter()
+        .any(|host| cluster.contains(&host.as_str()));
     ensure(files, || format!("tftpServer is {:?}", config.files))
 }
 

@@ -21,38 +21,69 @@ pub(super) async fn walk(stage: &Stage, report: &mut Report) {
         .step("the directory finds bob", async { search(stage).await })
         .await;
     report
-        .step("her device's configuration file", async { file(stage).await })
+        .step("her device's configuration file", async {
+            file(stage).await
+        })
         .await;
     report
         .step("her voicemail", async { voicemail(stage).await })
         .await;
     report
-        .step("a page that the allow list names", async { allowed(stage).await })
+        .step("a page that the allow list names", async {
+            allowed(stage).await
+        })
         .await;
     report
-        .step("one that it does not is refused and never dialled", async { forbidden(stage).await })
+        .step("one that it does not is refused and never dialled", async {
+            forbidden(stage).await
+        })
         .await;
     report
-        .step("another user's record is refused", async { others(stage).await })
+        .step("another user's record is refused", async {
+            others(stage).await
+        })
         .await;
     report
-        .step("nothing without password and cookie", async { stranger(stage).await })
+        .step("nothing without password and cookie", async {
+            stranger(stage).await
+        })
         .await;
 }
 
 async fn record(stage: &Stage) -> Result<((), String)> {
     let alice = stage.alice()?;
-    let user = alice.ask_uds(&format!("/cucm-uds/user/{}", alice.user.name)).await?;
-    let text = |name: &str| descendant(&user, name).map(|e| e.text()).unwrap_or_default();
-    ensure(text("userName") == alice.user.name, || format!("userName is {}", text("userName")))?;
+    let user = alice
+        .ask_uds(&format!("/cucm-uds/user/{}", alice.user.name))
+        .await?;
+    let text = |name: &str| {
+        descendant(&user, name)
+            .map(|e| e.text())
+            .unwrap_or_default()
+    };
+    ensure(text("userName") == alice.user.name, || {
+        format!("userName is {}", text("userName"))
+    })?;
     let profile = text("serviceProfile").trim().to_owned();
-    Ok(((), format!("{}, {}", text("displayName"), if profile.is_empty() { text("phoneNumber") } else { profile })))
+    Ok((
+        (),
+        format!(
+            "{}, {}",
+            text("displayName"),
+            if profile.is_empty() {
+                text("phoneNumber")
+            } else {
+                profile
+            }
+        ),
+    ))
 }
 
 async fn devices(stage: &Stage) -> Result<((), String)> {
     let alice = stage.alice()?;
     let devices = alice.devices().await?;
-    ensure(devices.contains(&alice.user.device), || format!("they are {devices:?}"))?;
+    ensure(devices.contains(&alice.user.device), || {
+        format!("they are {devices:?}")
+    })?;
     Ok(((), devices.join(", ")))
 }
 
@@ -63,7 +94,10 @@ async fn search(stage: &Stage) -> Result<((), String)> {
     let found: Vec<(String, String)> = users
         .children()
         .filter_map(|user| {
-            Some((child(user, "userName")?.text(), child(user, "phoneNumber")?.text()))
+            Some((
+                child(user, "userName")?.text(),
+                child(user, "phoneNumber")?.text(),
+            ))
         })
         .collect();
     let wanted = (bob.name.clone(), bob.extension.clone());
@@ -79,15 +113,29 @@ async fn file(stage: &Stage) -> Result<((), String)> {
     let reply = alice.ask(("http", server, 6970), &path).await?;
     expect(&reply, 200)?;
     let text = reply.text();
-    ensure(text.contains("<device") && text.contains("callManager"), || "it is no device file".into())?;
-    Ok(((), format!("http://{server}:6970{path}, {} bytes", reply.body.len())))
+    ensure(
+        text.contains("<device") && text.contains("callManager"),
+        || "it is no device file".into(),
+    )?;
+    Ok((
+        (),
+        format!("http://{server}:6970{path}, {} bytes", reply.body.len()),
+    ))
 }
 
 async fn voicemail(stage: &Stage) -> Result<((), String)> {
     let alice = stage.alice()?;
-    let unity = stage.house.file.inside.unity.first().context("the lab has no voicemail")?;
+    let unity = stage
+        .house
+        .file
+        .inside
+        .unity
+        .first()
+        .context("the lab has no voicemail")?;
     let path = "/vmrest/mailbox/folders/inbox/messages";
-    let reply = alice.ask(("https", &unity.name, unity.https.port()), path).await?;
+    let reply = alice
+        .ask(("https", &unity.name, unity.https.port()), path)
+        .await?;
     expect(&reply, 200)?;
     ensure(reply.text().contains("essage"), || "it is no inbox".into())?;
     Ok(((), format!("https://{}{path}", unity.name)))
@@ -98,7 +146,9 @@ async fn allowed(stage: &Stage) -> Result<((), String)> {
     let (host, port) = name_of(stage, &stage.house.file.inside.allowed_web).await?;
     let reply = alice.ask(("http", &host, port), "/").await?;
     expect(&reply, 200)?;
-    ensure(reply.text().contains("A page inside"), || "it is another page".into())?;
+    ensure(reply.text().contains("A page inside"), || {
+        "it is another page".into()
+    })?;
     Ok(((), format!("http://{host}:{port}/")))
 }
 
@@ -110,22 +160,34 @@ async fn forbidden(stage: &Stage) -> Result<((), String)> {
     let reply = alice.ask(("http", &host, port), "/").await?;
     expect(&reply, 403)?;
     let visits = visits(&host, port).await?;
-    ensure(visits == before, || format!("{} connections reached it", visits - before))?;
-    ensure(visits == 0, || format!("{visits} connections reached it before"))?;
+    ensure(visits == before, || {
+        format!("{} connections reached it", visits - before)
+    })?;
+    ensure(visits == 0, || {
+        format!("{visits} connections reached it before")
+    })?;
     Ok(((), format!("403, and its own count of visits is {visits}")))
 }
 
 async fn others(stage: &Stage) -> Result<((), String)> {
     let alice = stage.alice()?;
-    let reply = alice.ask(alice.uds()?, "/cucm-uds/user/bob/devices").await?;
-    ensure(matches!(reply.status, 401 | 403), || format!("{} came", reply.status))?;
+    let reply = alice
+        .ask(alice.uds()?, "/cucm-uds/user/bob/devices")
+        .await?;
+    ensure(matches!(reply.status, 401 | 403), || {
+        format!("{} came", reply.status)
+    })?;
     Ok(((), format!("bob's devices for alice: {}", reply.status)))
 }
 
 async fn stranger(stage: &Stage) -> Result<((), String)> {
     let alice: &Remote = stage.alice()?;
-    let reply = alice.ask_as_a_stranger(alice.uds()?, "/cucm-uds/servers").await?;
-    ensure(matches!(reply.status, 401 | 403), || format!("{} came", reply.status))?;
+    let reply = alice
+        .ask_as_a_stranger(alice.uds()?, "/cucm-uds/servers")
+        .await?;
+    ensure(matches!(reply.status, 401 | 403), || {
+        format!("{} came", reply.status)
+    })?;
     Ok(((), format!("{}", reply.status)))
 }
 
@@ -151,9 +213,13 @@ async fn name_of(stage: &Stage, url: &str) -> Result<(String, u16)> {
 async fn visits(host: &str, port: u16) -> Result<u64> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect((host, port)).await?;
-    stream.write_all(b"GET /count HTTP/1.1\r\nHost: count\r\nConnection: close\r\n\r\n").await?;
+    stream
+        .write_all(b"GET /count HTTP/1.1\r\nHost: count\r\nConnection: close\r\n\r\n")
+        .await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     let count = answer.rsplit("\r\n\r\n").next().unwrap_or_default().trim();
-    count.parse().with_context(|| format!("its count is {count:?}"))
+    count
+        .parse()
+        .with_context(|| format!("its count is {count:?}"))
 }

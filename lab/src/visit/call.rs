@@ -34,14 +34,33 @@ async fn run(options: &command::Call, lab: &LabFile, teller: &mut Teller) -> Res
     let caller = register(lab, &options.from, CALLER_HZ, teller).await?;
     let called = match lab.user(&options.to) {
         Ok(user) if user.name == caller.user => bail!("{} cannot call itself", user.name),
-        Ok(user) => Some((register(lab, &user.name, CALLED_HZ, teller).await?, &user.extension)),
+        Ok(user) => Some((
+            register(lab, &user.name, CALLED_HZ, teller).await?,
+            &user.extension,
+        )),
         Err(_) => None,
     };
-    let number = called.as_ref().map_or(&options.to, |(_, extension)| extension);
-    let outcome = talk(options, lab, number, (&caller, called.as_ref().map(|(t, _)| t)), teller).await;
-    for telephone in [Some(&caller), called.as_ref().map(|(telephone, _)| telephone)] {
+    let number = called
+        .as_ref()
+        .map_or(&options.to, |(_, extension)| extension);
+    let outcome = talk(
+        options,
+        lab,
+        number,
+        (&caller, called.as_ref().map(|(t, _)| t)),
+        teller,
+    )
+    .await;
+    for telephone in [
+        Some(&caller),
+        called.as_ref().map(|(telephone, _)| telephone),
+    ] {
         if let Some(telephone) = telephone {
-            telephone.agent.unregister().await.context("unregistering")?;
+            telephone
+                .agent
+                .unregister()
+                .await
+                .context("unregistering")?;
             telephone.agent.stack().stop();
         }
     }
@@ -53,7 +72,10 @@ async fn register(lab: &LabFile, who: &str, hz: f64, teller: &mut Teller) -> Res
     let telephone = remote.telephone(hz).await?;
     let registered = telephone.agent.register().await?;
     let (name, extension) = (&remote.user.name, &remote.user.extension);
-    let text = format!("{name} is registered as {extension} for {} s", registered.expires_s);
+    let text = format!(
+        "{name} is registered as {extension} for {} s",
+        registered.expires_s
+    );
     teller.tell(&format!("{name}_registered_s"), registered.expires_s, &text);
     Ok(telephone)
 }
@@ -65,8 +87,16 @@ async fn talk(
     (caller, called): (&Telephone, Option<&Telephone>),
     teller: &mut Teller,
 ) -> Result<()> {
-    let mine = caller.agent.call(number).await.with_context(|| format!("calling {number}"))?;
-    teller.tell("call_id", mine.id(), &format!("{number} answered, Call-ID {}", mine.id()));
+    let mine = caller
+        .agent
+        .call(number)
+        .await
+        .with_context(|| format!("calling {number}"))?;
+    teller.tell(
+        "call_id",
+        mine.id(),
+        &format!("{number} answered, Call-ID {}", mine.id()),
+    );
     let theirs = match called {
         Some(called) => Some(called.agent.next_call(PATIENCE).await?),
         None => None,
@@ -88,7 +118,13 @@ async fn talk(
     }
     report(teller, &caller.user, heard?, mine.figures(), expected)?;
     if let (Some(called), Some(theirs), Some(other)) = (called, &theirs, other) {
-        report(teller, &called.user, other?, theirs.figures(), Some(CALLER_HZ))?;
+        report(
+            teller,
+            &called.user,
+            other?,
+            theirs.figures(),
+            Some(CALLER_HZ),
+        )?;
     }
     teller.tell("hung_up", true, "hung up, and the other side knows");
     Ok(())
@@ -114,12 +150,19 @@ fn report(
     if let Some(hz) = expected {
         let share = heard.expected * 100.0;
         if !heard.is_clear() || !heard.was_encrypted() {
-            bail!("{who} hears {share:.0} % of {hz} Hz, packets of {} bytes", heard.packet_bytes);
+            bail!(
+                "{who} hears {share:.0} % of {hz} Hz, packets of {} bytes",
+                heard.packet_bytes
+            );
         }
         let text = format!("{who} hears {hz} Hz ({share:.0} %) over SRTP; {counts}");
         teller.tell(&format!("{who}_media"), value, &text);
     } else {
-        teller.tell(&format!("{who}_media"), value, &format!("{who} hears something; {counts}"));
+        teller.tell(
+            &format!("{who}_media"),
+            value,
+            &format!("{who} hears something; {counts}"),
+        );
     }
     Ok(())
 }

@@ -31,12 +31,20 @@ async fn run(options: &command::Message, lab: &LabFile, teller: &mut Teller) -> 
     let reader = open(lab, &to.name, "reader", teller).await?;
     let writer = open(lab, &from.name, "writer", teller).await?;
     writer.send(&to.jid, &options.text).await?;
-    teller.tell("text", options.text.clone(), &format!("{} writes to {}", from.name, to.jid));
+    teller.tell(
+        "text",
+        options.text.clone(),
+        &format!("{} writes to {}", from.name, to.jid),
+    );
     let (by, body) = reader.message(PATIENCE).await?;
     if body != options.text || by != writer.address {
         bail!("{} reads “{body}” from {by}", to.name);
     }
-    teller.tell("from", by.clone(), &format!("{} reads “{body}” from {by}", to.name));
+    teller.tell(
+        "from",
+        by.clone(),
+        &format!("{} reads “{body}” from {by}", to.name),
+    );
     writer.close().await;
     reader.close().await;
     Ok(())
@@ -44,8 +52,14 @@ async fn run(options: &command::Message, lab: &LabFile, teller: &mut Teller) -> 
 
 async fn open(lab: &LabFile, who: &str, key: &str, teller: &mut Teller) -> Result<Chat> {
     let remote = sign_in(lab, who, None).await?;
-    let chat = remote.chat().await.with_context(|| format!("{who}'s chat"))?;
-    let text = format!("{who} is signed in to chat as {} ({})", chat.address, chat.facts);
+    let chat = remote
+        .chat()
+        .await
+        .with_context(|| format!("{who}'s chat"))?;
+    let text = format!(
+        "{who} is signed in to chat as {} ({})",
+        chat.address, chat.facts
+    );
     teller.tell(key, chat.address.clone(), &text);
     Ok(chat)
 }

@@ -23,11 +23,17 @@ pub(crate) async fn signin(options: &Signin) -> Result<ExitCode> {
 async fn run(options: &Signin, lab: &LabFile, teller: &mut Teller) -> Result<()> {
     let remote = sign_in(lab, &options.user, options.password.as_deref()).await?;
     let (edge, name) = (&remote.edge, &remote.user.name);
-    teller.tell("edge", edge.name.clone(), &format!("edge {} at {}", edge.name, edge.https));
+    teller.tell(
+        "edge",
+        edge.name.clone(),
+        &format!("edge {} at {}", edge.name, edge.https),
+    );
     teller.tell("user", name.clone(), &format!("{name} is signed in"));
     let config = remote.config.as_ref().context("no configuration")?;
     let shown = |list: &[(String, u16)]| -> Vec<String> {
-        list.iter().map(|(host, port)| format!("{host}:{port}")).collect()
+        list.iter()
+            .map(|(host, port)| format!("{host}:{port}"))
+            .collect()
     };
     for (key, what, list) in [
         ("sip", "telephone at", &config.sip),
@@ -42,14 +48,26 @@ async fn run(options: &Signin, lab: &LabFile, teller: &mut Teller) -> Result<()>
         teller.tell("route", route.clone(), &format!("route {route}"));
     }
     let files = config.files.join(", ");
-    teller.tell("files", json!(config.files), &format!("configuration files at {files}"));
+    teller.tell(
+        "files",
+        json!(config.files),
+        &format!("configuration files at {files}"),
+    );
     let devices = remote.devices().await.context("reading the devices")?;
-    teller.tell("devices", json!(devices), &format!("devices {}", devices.join(", ")));
+    teller.tell(
+        "devices",
+        json!(devices),
+        &format!("devices {}", devices.join(", ")),
+    );
     let server = config.files.first().context("no file server")?;
     let path = format!("/{}.cnf.xml", remote.user.device);
     let reply = remote.ask(("http", server, 6970), &path).await?;
     let size = reply.body.len();
     let text = format!("http://{server}:6970{path}: {}, {size} bytes", reply.status);
-    teller.tell("device_file", json!({ "status": reply.status, "bytes": size }), &text);
+    teller.tell(
+        "device_file",
+        json!({ "status": reply.status, "bytes": size }),
+        &text,
+    );
     Ok(())
 }
