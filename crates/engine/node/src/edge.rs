@@ -6,7 +6,7 @@
 //! ports and streams, [`links`] and [`linking`] the cores, [`status`] tells what happened.
 //!
 //! Bounds: [`FLOWS_MAX`] connections, [`CALLS_MAX`] calls and the configured ports, the
-//! registrations of [`call::registration::edge::Settings`], [`RATE`] new requests from a
+//! registrations of [`call::registration::edge::Settings`], [`RATE`] requests from a
 //! connection, [`STRANGER_MAX`] for a connection to say who it is.
 
 mod calls;
@@ -19,6 +19,7 @@ mod replies;
 mod settings;
 mod snapshot;
 mod status;
+mod stun;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,8 +50,9 @@ const CALLS_MAX: usize = 20_000;
 /// How long a connection may stay that shows neither a registration nor the zone's password.
 const STRANGER_MAX: Duration = Duration::from_secs(60);
 
-/// New requests, outside of dialogs, from one client connection: a second, and at once.
-const RATE: (u32, u32) = (50, 250);
+/// Requests from one client connection: a second, and at once. A telephone that starts subscribes
+/// to the state of a hundred others.
+const RATE: (u32, u32) = (20, 200);
 
 /// The edge node.
 pub struct Edge {
@@ -213,7 +215,25 @@ impl Edge {
                 self.ledger
                     .caused(now, Kind::Violation, source, &format!("sip: {error}"));
             }
-            Frame::Ping | Frame::Pong | Frame::Stun(_) => {}
+            Frame::Stun(bytes) => self.stun(conn, flow, &bytes),
+            // Answered where the socket is.
+            Frame::Ping | Frame::Pong => {}
+        }
+    }
+
+    fn stun(&mut self, conn: ConnId, flow: FlowId, bytes: &[u8]) {
+        let link = self
+            .routes
+            .get(&flow)
+            .and_then(|index| self.links.get(*index));
+        let way = link
+            .and_then(|l| l.lane(flow))
+            .filter(|_| self.relay.is_known(flow));
+        let Some(remote) = self.station.remote(flow).filter(|_| way.is_some()) else {
+            return;
+        };
+        if let Some(bytes) = stun::answer(bytes, remote) {
+            self.station.out.push_back(Output::Send { conn, bytes });
         }
     }
 

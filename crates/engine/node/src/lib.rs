@@ -6,15 +6,15 @@
 
 #![forbid(unsafe_code)]
 
+mod core;
 mod edge;
-#[allow(dead_code)] // dialling is for the core
 mod flows;
 pub mod gate;
 pub mod io;
-#[allow(dead_code)] // dialling is for the core
 mod station;
 
-pub use edge::{Edge, EdgeIdentity};
+pub use self::core::{Core, CoreIdentity};
+pub use self::edge::{Edge, EdgeIdentity};
 
 use base::{Instant, Now};
 

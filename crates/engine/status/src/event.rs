@@ -65,7 +65,8 @@ kinds! {
         "check that the firewall between core and edge lets the lane's port through (docs/ports.md)";
     /// A connection did not show the zone's password.
     LaneRefused = 1007, Error, "lane refused",
-        "set the same user and password in the edge's traversal.zone and the core's traversal.peer";
+        "set the same user and password in the edge's traversal.zone and the core's \
+         traversal.peer";
     /// A client registered, or refreshed.
     Registered = 2001, Info, "registered", "";
     /// It unregistered, or its connection went.
@@ -103,6 +104,9 @@ kinds! {
     /// A user tries too often.
     SignInLimited = 3004, Warning, "sign-in slowed down",
         "the client repeats itself; it may try again after the time it was told";
+    /// The file of local users cannot be read.
+    CredentialsFile = 3005, Error, "the credentials file cannot be used",
+        "write each line of credentials.file as user:realm:MD5:SHA-256[:line,line]";
     /// A request was refused at the proxy.
     HttpRefused = 3010, Info, "HTTP request refused",
         "if the server should be reachable, add it to allow_list";

@@ -22,6 +22,12 @@ use super::{Asked, AskedContact, asked, credentials, is_privileged, seconds};
 /// A binding stays this long after it should have been refreshed: the refresh may be under way.
 const EXPIRY_GRACE: Duration = Duration::from_secs(10);
 
+/// What a user, an address of record, an instance or a device may have, in bytes.
+const NAME_BYTES_MAX: usize = 256;
+
+/// What a Contact's URI may have, in bytes.
+const URI_BYTES_MAX: usize = 1024;
+
 /// Flows of one device that lead to its next one.
 const FORMER_MAX: usize = 8;
 
@@ -167,7 +173,16 @@ impl EdgeRelay {
         message: &Message,
     ) -> Result<Message, Refused> {
         let aor = aor(message).ok_or((400, "Bad To"))?;
+        let realm = &self.settings.realm;
+        let (chosen, found) =
+            credentials(message, Name::Authorization, realm).ok_or((401, "Unauthorized"))?;
+        if found.username.len() > NAME_BYTES_MAX || std::str::from_utf8(found.username).is_err() {
+            return Err((400, "Bad User Name"));
+        }
         if let Asked::Contacts(contacts) = asked(message)? {
+            if contacts.iter().any(is_too_long) {
+                return Err((400, "Bad Contact"));
+            }
             let known = self.flows.get(&flow).map_or(&[][..], Vec::as_slice);
             let added = contacts
                 .iter()
@@ -181,9 +196,6 @@ impl EdgeRelay {
                 return Err((503, "Service Unavailable"));
             }
         }
-        let realm = &self.settings.realm;
-        let (chosen, _) =
-            credentials(message, Name::Authorization, realm).ok_or((401, "Unauthorized"))?;
         let mut edit = message.edit();
         edit.remove(Name::Route).remove(Name::RecordRoute);
         edit.remove_fields(|f| {
@@ -432,6 +444,15 @@ struct Who<'a> {
     remote: SocketAddr,
     user: &'a str,
     aor: &'a str,
+}
+
+fn is_too_long(contact: &AskedContact<'_>) -> bool {
+    let names = [
+        contact.instance,
+        contact.device,
+        contact.reg_id.unwrap_or_default(),
+    ];
+    contact.uri.len() > URI_BYTES_MAX || names.iter().any(|n| n.len() > NAME_BYTES_MAX)
 }
 
 /// Whether an Authorization is for a realm, readable or not.

@@ -35,6 +35,12 @@ pub(crate) const RETURN_MAX: Duration = Duration::from_secs(60);
 /// Calls of one flow.
 const FLOW_CALLS_MAX: usize = 64;
 
+/// What a row shows of a name, in bytes.
+const TEXT_MAX: usize = 256;
+
+/// What a Call-ID and a tag may have together, in bytes.
+const KEY_BYTES_MAX: usize = 1024;
+
 /// Names a call.
 pub(crate) type CallId = Id;
 
@@ -208,6 +214,9 @@ impl Calls {
     /// A dialog begins.
     pub(crate) fn begin(&mut self, now: Now, b: &Beginning<'_>) -> Result<CallId, Refusal> {
         let key = CallKey::of(b.invite, true).ok_or(Refusal::NotAcceptable)?;
+        if key.call_id.len() + key.tag.len() > KEY_BYTES_MAX {
+            return Err(Refusal::NotAcceptable);
+        }
         if self.of_key(&key, b.flow).is_some() {
             return Err(Refusal::Merged);
         }
@@ -375,6 +384,7 @@ fn drop_from<K: std::hash::Hash + Eq>(map: &mut HashMap<K, Vec<CallId>>, key: &K
     }
 }
 
+/// Bytes for people to read, at most [`TEXT_MAX`] of them.
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    String::from_utf8_lossy(bytes.get(..TEXT_MAX).unwrap_or(bytes)).into_owned()
 }

@@ -16,6 +16,9 @@ use sip::{FlowId, Message, Method, Name};
 use super::calls::{Beginning, CallId, Refusal};
 use super::{Edge, Side};
 
+/// Where a description stands in a body, and what it becomes.
+pub(super) type Description = (std::ops::Range<usize>, Vec<u8>);
+
 /// Methods that begin a dialog, and so must be able to come back to their flow.
 pub(super) fn begins_dialog(method: Method) -> bool {
     matches!(
@@ -41,7 +44,7 @@ impl Edge {
             return self.station.answer(now, key, message, status, reason);
         }
         let inside = in_dialog(message);
-        if !inside && self.is_flooding(now, flow) {
+        if self.is_flooding(now, flow) {
             return self.busy(now, key, message);
         }
         match message.method() {
@@ -69,7 +72,7 @@ impl Edge {
         }
         let source = self.station.remote(flow).map(|a| a.ip());
         self.ledger
-            .caused(now, Kind::Flooded, source, "sip: too many new requests");
+            .caused(now, Kind::Flooded, source, "sip: too many requests");
         true
     }
 
@@ -141,8 +144,8 @@ impl Edge {
             Some(c) => {
                 let index = c.link.0 as usize;
                 self.links
-                    .get_mut(index)
-                    .and_then(|l| Some((index, l.lane()?)))
+                    .get(index)
+                    .and_then(|l| Some((index, l.lane(flow)?)))
             }
             None => self.route(flow, message),
         };
@@ -161,7 +164,7 @@ impl Edge {
     }
 
     pub(super) fn client_ack(&mut self, now: Now, flow: FlowId, message: &Message) {
-        if self.admit(flow, message, true).is_err() {
+        if self.is_flooding(now, flow) || self.admit(flow, message, true).is_err() {
             return;
         }
         let link = self
@@ -175,7 +178,7 @@ impl Edge {
         else {
             return;
         };
-        let Some(lane) = self.links.get_mut(index).and_then(super::Link::lane) else {
+        let Some(lane) = self.links.get(index).and_then(|l| l.lane(flow)) else {
             return;
         };
         if let Ok(request) = self.for_core(now, flow, index, message, true) {
@@ -287,7 +290,7 @@ impl Edge {
         call: Option<CallId>,
         message: &Message,
         from_client: bool,
-    ) -> Result<Option<(std::ops::Range<usize>, Vec<u8>)>, Refusal> {
+    ) -> Result<Option<Description>, Refusal> {
         let carries = matches!(
             message.method(),
             Method::Invite | Method::Ack | Method::Prack | Method::Update
@@ -300,16 +303,16 @@ impl Edge {
         let id = call.ok_or(Refusal::Unknown)?;
         let new = if from_client {
             let source = self.station.remote(flow).ok_or(Refusal::Unknown)?.ip();
-            self.calls.from_client(now.instant, id, source, text)?
+            self.calls.describe_to_core(now.instant, id, source, text)?
         } else {
-            self.calls.from_core(now.instant, id, text)?
+            self.calls.describe_to_client(now.instant, id, text)?
         };
         Ok(Some((range, new)))
     }
 
     /// Which core a flow's requests go to: the one its registration went to while it is up,
     /// else any that serves the domain, else any that is up.
-    fn route(&mut self, flow: FlowId, message: &Message) -> Option<(usize, FlowId)> {
+    fn route(&self, flow: FlowId, message: &Message) -> Option<(usize, FlowId)> {
         let kept = self.routes.get(&flow).copied();
         let domain = message
             .to()
@@ -329,7 +332,7 @@ impl Edge {
             .collect();
         order
             .into_iter()
-            .find_map(|i| Some((i, self.links.get_mut(i)?.lane()?)))
+            .find_map(|i| Some((i, self.links.get(i)?.lane(flow)?)))
     }
 
     fn no_core(&mut self, now: Now, key: ServerKey, message: &Message) {

@@ -36,7 +36,6 @@ pub(crate) struct Link {
     pub(crate) hello: Option<Box<Hello>>,
     /// SIP connections that have authenticated, oldest first.
     pub(crate) lanes: Vec<FlowId>,
-    next_lane: usize,
     last_instance: Option<String>,
     pub(crate) http: usize,
     pub(crate) xmpp: usize,
@@ -67,7 +66,6 @@ impl Link {
             control: None,
             hello: None,
             lanes: Vec::new(),
-            next_lane: 0,
             last_instance: None,
             http: 0,
             xmpp: 0,
@@ -86,13 +84,15 @@ impl Link {
         self.hello.is_some()
     }
 
-    /// A SIP connection to send on, each in turn.
-    pub(crate) fn lane(&mut self) -> Option<FlowId> {
+    /// The SIP connection on which a client's requests go: always the same while the set of them
+    /// is, so that an ACK is not overtaken by what follows it.
+    pub(crate) fn lane(&self, client: FlowId) -> Option<FlowId> {
         if !self.is_up() || self.lanes.is_empty() {
             return None;
         }
-        self.next_lane = (self.next_lane + 1) % self.lanes.len();
-        self.lanes.get(self.next_lane).copied()
+        self.lanes
+            .get(client.slot() as usize % self.lanes.len())
+            .copied()
     }
 
     /// Whether the core lets this edge serve the SIP of a domain.

@@ -88,7 +88,13 @@ impl Quiet {
     /// What the windows that are over have gathered.
     pub(super) fn handle_timeout(&mut self, now: Now) -> Vec<Event> {
         let mut events = Vec::new();
-        while let Some((_, key)) = self.ends.pop_front_if(|(at, _)| *at <= now.instant) {
+        while let Some((_, key)) = self
+            .ends
+            .front()
+            .copied()
+            .filter(|(at, _)| *at <= now.instant)
+        {
+            self.ends.pop_front();
             let Some(row) = self.rows.remove(&key).filter(|r| r.more > 0) else {
                 continue;
             };

@@ -2,6 +2,7 @@
 
 mod calls;
 mod clients;
+mod hostile;
 mod links;
 
 use std::collections::VecDeque;
@@ -91,6 +92,7 @@ struct Bench {
     edge: Edge,
     now: Now,
     sent: VecDeque<(ConnId, Message)>,
+    stun: Vec<(ConnId, Bytes)>,
     closed: Vec<ConnId>,
     media: Vec<Command>,
     events: Vec<::status::Event>,
@@ -117,6 +119,7 @@ impl Bench {
             edge: Edge::new(now, Rng::from_number(7), &config(), identity),
             now,
             sent: VecDeque::new(),
+            stun: Vec::new(),
             closed: Vec::new(),
             media: Vec::new(),
             events: Vec::new(),
@@ -152,6 +155,9 @@ impl Bench {
     fn drain(&mut self) {
         while let Some(output) = self.edge.poll_output() {
             match output {
+                Output::Send { conn, bytes } if bytes.first().is_some_and(|b| *b < 4) => {
+                    self.stun.push((conn, bytes));
+                }
                 Output::Send { conn, bytes } => {
                     let message = Message::parse(bytes, &Limits::outside()).unwrap();
                     self.sent.push_back((conn, message));

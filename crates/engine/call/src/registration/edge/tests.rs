@@ -1,3 +1,5 @@
+//! A relay between REGISTERs and the answers a core would give.
+
 use base::Id;
 use bytes::Bytes;
 

@@ -44,7 +44,7 @@ impl Call {
 impl Calls {
     /// A description from the client, as the core gets it. `source` is where the client's
     /// signalling came from: behind NAT it is a better guess than the address in the text.
-    pub(crate) fn from_client(
+    pub(crate) fn describe_to_core(
         &mut self,
         now: Instant,
         id: CallId,
@@ -75,7 +75,7 @@ impl Calls {
     }
 
     /// A description from the core, as the client gets it.
-    pub(crate) fn from_core(
+    pub(crate) fn describe_to_client(
         &mut self,
         now: Instant,
         id: CallId,

@@ -1,3 +1,5 @@
+//! Calls: ports, streams, descriptions, and every way in which they end.
+
 use super::*;
 
 impl Bench {
@@ -287,7 +289,7 @@ fn a_client_that_comes_back_has_its_call_and_its_dialogs_again() {
     assert_eq!(bench.ports_in_use(), 1);
     // The core's requests in the dialog still name the old flow.
     let route = String::from_utf8_lossy(inside.header(Name::RecordRoute).unwrap()).into_owned();
-    let update = bench.within("UPDATE", &answer, false, &[route.clone()], "");
+    let update = bench.within("UPDATE", &answer, false, std::slice::from_ref(&route), "");
     bench.frame(LANE, update);
     let outside = bench.take(ConnId(2));
     assert_eq!(outside.method(), Method::Update);

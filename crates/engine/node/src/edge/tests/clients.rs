@@ -1,3 +1,5 @@
+//! Registrations and requests outside of calls.
+
 use super::*;
 
 #[test]
@@ -272,4 +274,26 @@ fn a_second_core_takes_over_what_the_first_cannot() {
     let message = bench.request("MESSAGE", "sip:1002@example.test", "1001", "1002", "");
     bench.frame(ConnId(1), message);
     assert_eq!(bench.take(ConnId(1001)).method(), Method::Message);
+}
+
+#[test]
+fn stun_on_the_connection_is_answered_while_the_way_inside_stands() {
+    let mut bench = Bench::registered();
+    bench.connect(ConnId(2));
+    let request = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+    let stun = |conn| Input::Frame {
+        conn,
+        frame: Frame::Stun(Bytes::from(request.clone())),
+    };
+    bench.input(stun(ConnId(1)));
+    bench.input(stun(ConnId(2)));
+    let answered: Vec<_> = bench
+        .stun
+        .iter()
+        .map(|(c, b)| (*c, b[..2].to_vec()))
+        .collect();
+    assert_eq!(answered, [(ConnId(1), vec![1, 1])]);
+    bench.disconnect(LANE);
+    bench.input(stun(ConnId(1)));
+    assert_eq!(bench.stun.len(), 1);
 }

@@ -1,3 +1,5 @@
+//! Cores that come, go and come back.
+
 use super::super::links::GRACE;
 use super::*;
 
