@@ -7,6 +7,7 @@
 //! - [`rtp`]: headers, and RTCP told from RTP (RFC 5761).
 //! - [`srtp`]: RFC 3711 and RFC 7714, in place.
 //! - [`mux`]: the frames on 36000 and 36001.
+//! - [`link`]: greetings and keys of one link, and whether it works.
 //! - [`ports`]: who owns which port pair.
 //! - [`edge`], [`core`]: the two relays.
 
@@ -14,6 +15,7 @@
 
 pub mod core;
 pub mod edge;
+pub mod link;
 pub mod mux;
 pub mod ports;
 pub mod rtp;
@@ -113,18 +115,15 @@ pub struct SrtpKey {
 /// The keys of a link's media, exported from its control connection ([`LinkKeys::exported`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkKeys {
-    /// Tells the keys of successive control connections apart; the same on both ends.
-    pub epoch: u8,
-    /// Secret of [`base::Secret`] from which both directions' keys are made.
+    /// The secret that both ends have exported from the control connection, from which both
+    /// directions' keys are made.
     pub secret: Secret<[u8; 64]>,
 }
 
 impl LinkKeys {
-    /// The keys that both ends make from the exported secret of one control connection. The epoch
-    /// is a byte of it that no key is made from, so both ends have the same without a message.
+    /// The keys that both ends make from the exported secret of one control connection.
     pub fn exported(secret: &Secret<[u8; 64]>) -> Self {
-        let bytes = secret.expose();
-        LinkKeys { epoch: bytes[63], secret: Secret::new(*bytes) }
+        LinkKeys { secret: Secret::new(*secret.expose()) }
     }
 }
 

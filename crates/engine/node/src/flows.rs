@@ -1,6 +1,6 @@
 //! The node's SIP connections: slots that flow tokens name, and what waits for a dialled one.
 
-use base::{HashMap, Id, Slab};
+use base::{HashMap, Slab};
 use bytes::Bytes;
 use sip::FlowId;
 
@@ -61,9 +61,6 @@ impl Flows {
         self.by_conn.get(&conn).copied()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Id, &Flow)> {
-        self.rows.iter()
-    }
 
     /// A connection came in; `None` if the table is full, and it is to be closed.
     pub(crate) fn accepted(&mut self, conn: ConnId, facts: Facts) -> Option<FlowId> {

@@ -6,15 +6,15 @@
 
 #![forbid(unsafe_code)]
 
-pub mod core;
+mod core;
 mod edge;
 mod flows;
 pub mod gate;
 pub mod io;
 mod station;
 
-pub use core::{Core, CoreIdentity};
-pub use edge::{Edge, EdgeIdentity};
+pub use self::core::{Core, CoreIdentity};
+pub use self::edge::{Edge, EdgeIdentity};
 
 use base::{Instant, Now};
 

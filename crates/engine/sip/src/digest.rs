@@ -285,7 +285,7 @@ impl<'a> Params<'a> {
                     Some(inner)
                 }
                 [b'"', ..] | [] => None,
-                plain => Some(plain),
+                plain => (!plain.iter().any(|b| matches!(b, b'"' | b'\\'))).then_some(plain),
             }
         })
     }
@@ -360,6 +360,7 @@ mod tests {
             "Basic YTpi",
             "Digest username=\"a\"",
             "Digest username=\"a\\\"b\", realm=\"r\", nonce=\"n\", uri=\"u\", response=\"x\"",
+            "Digest username=\"a\", realm=\"r\", nonce=n\" x, uri=\"u\", response=\"x\"",
             "Digest username=\"a\", realm=\"r\", nonce=\"n\", uri=\"u\", response=\"x\", \
              algorithm=none",
             "Digest username=\"a\", realm=\"r\", nonce=\"n\", uri=\"u\", response=\"x\", \

@@ -36,6 +36,8 @@ pub struct Framer {
     buffer: BytesMut,
     /// Bytes of the head that hold no end of it, so that no byte is looked at twice.
     searched: usize,
+    /// Bytes of the message whose head is whole while its body is awaited; else 0.
+    awaited: usize,
     limits: Limits,
     dead: bool,
 }
@@ -46,6 +48,7 @@ impl Framer {
         Framer {
             buffer: BytesMut::new(),
             searched: 0,
+            awaited: 0,
             limits,
             dead: false,
         }
@@ -109,6 +112,9 @@ impl Framer {
     }
 
     fn message(&mut self) -> Option<Frame> {
+        if self.buffer.len() < self.awaited {
+            return None;
+        }
         let from = self.searched.saturating_sub(3);
         let found = self
             .buffer
@@ -140,11 +146,12 @@ impl Framer {
             return self.die(ParseError::Limit("body"), Some(&head));
         }
         if self.buffer.len() < head_end + length {
-            // Found again at once when the rest of the body comes.
+            // The next search is to find this very end again.
             self.searched = head_end - 1;
+            self.awaited = head_end + length;
             return None;
         }
-        self.searched = 0;
+        (self.searched, self.awaited) = (0, 0);
         let whole = self.buffer.split_to(head_end + length).freeze();
         match Message::parse(whole, &self.limits) {
             Ok(message) => Some(Frame::Message(message)),
@@ -195,41 +202,65 @@ fn reply_to(head: &Message, error: &ParseError) -> Option<Message> {
 mod tests {
     use super::*;
 
-    /// What a stream holds, fed in pieces of these sizes over and over.
-    fn frames(stream: &[u8], sizes: &[usize]) -> Vec<String> {
+    const HEAD: &str = "MESSAGE sip:b@example.test SIP/2.0\r\n\
+        Via: SIP/2.0/TLS h;branch=z9hG4bK1\r\nFrom: <sip:a@example.test>;tag=1\r\n\
+        To: <sip:b@example.test>\r\nCall-ID: c\r\nCSeq: 1 MESSAGE\r\nMax-Forwards: 70\r\n";
+
+    fn message(body: &str) -> String {
+        format!("{HEAD}Content-Length: {}\r\n\r\n{body}", body.len())
+    }
+
+    /// What a stream holds when it comes in pieces of `size`.
+    fn frames(stream: &[u8], size: usize) -> Vec<String> {
         let mut framer = Framer::new(Limits::outside());
-        let (mut out, mut rest, mut sizes) = (Vec::new(), stream, sizes.iter().cycle());
-        while !rest.is_empty() {
-            let (piece, more) = rest.split_at((*sizes.next().unwrap()).min(rest.len()));
+        let mut found = Vec::new();
+        for piece in stream.chunks(size) {
             framer.push(piece);
-            rest = more;
             while let Some(frame) = framer.next_frame() {
-                out.push(match frame {
-                    Frame::Message(m) => String::from_utf8_lossy(m.bytes()).into_owned(),
-                    other => format!("{other:?}"),
+                found.push(match frame {
+                    Frame::Message(m) => String::from_utf8_lossy(m.body()).into_owned(),
+                    Frame::Stun(bytes) => format!("stun {}", bytes.len()),
+                    Frame::Bad { error, .. } => error.to_string(),
+                    Frame::Ping => "ping".to_owned(),
+                    Frame::Pong => "pong".to_owned(),
                 });
             }
         }
-        out
+        found
     }
 
     #[test]
-    fn a_stream_gives_the_same_frames_however_it_is_cut() {
-        let message = |body: &str| {
-            format!(
-                "INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/TLS c;branch=z9hG4bK1\r\nFrom: <sip:d@e>;tag=1\r\n\
-                 To: <sip:a@b>\r\nCall-ID: f\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\n\
-                 Content-Length: {}\r\n\r\n{body}",
-                body.len()
-            )
-        };
-        let bodies = ["v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\n", "", "one\r\n\r\ntwo\r\n\r\n"];
-        let stream = bodies.map(message).join("\r\n\r\n");
-        let whole = frames(stream.as_bytes(), &[stream.len()]);
-        assert_eq!(whole.len(), 5, "three messages and two keep-alives: {whole:?}");
+    fn stream_gives_the_same_frames_in_pieces_of_any_size() {
+        let stun = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+        let (first, second) = (message("hello"), message("a\r\n\r\nb"));
+        let pieces: [&[u8]; 6] = [
+            b"\r\n\r\n",
+            first.as_bytes(),
+            &stun,
+            second.as_bytes(),
+            b"\r\n",
+            first.as_bytes(),
+        ];
+        let stream = pieces.concat();
+        let whole = frames(&stream, stream.len());
+        assert_eq!(
+            whole,
+            ["ping", "hello", "stun 20", "a\r\n\r\nb", "pong", "hello"]
+        );
         for size in 1..stream.len() {
-            assert_eq!(frames(stream.as_bytes(), &[size]), whole, "pieces of {size}");
-            assert_eq!(frames(stream.as_bytes(), &[size, stream.len()]), whole, "cut at {size}");
+            assert_eq!(frames(&stream, size), whole, "pieces of {size}");
         }
+    }
+
+    #[test]
+    fn body_that_comes_after_its_head_completes_the_message() {
+        let text = message("hello");
+        let (head, body) = text.split_at(text.len() - 5);
+        let mut framer = Framer::new(Limits::outside());
+        framer.push(head.as_bytes());
+        assert!(framer.next_frame().is_none());
+        framer.push(body.as_bytes());
+        assert!(matches!(framer.next_frame(), Some(Frame::Message(m)) if m.body() == b"hello"));
+        assert!(framer.is_idle());
     }
 }

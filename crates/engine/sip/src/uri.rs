@@ -133,8 +133,8 @@ impl<'a> Uri<'a> {
             && host
             && self.port == other.port
             && self.headers == other.headers
-            && one_way(self, other)
-            && one_way(other, self)
+            && (self.params.raw() == other.params.raw()
+                || one_way(self, other) && one_way(other, self))
     }
 }
 

@@ -7,6 +7,7 @@
 //! - [`sip_listen`], [`questions`]: SIP connections others make; what the node asks.
 //! - [`files`]: the data folder, keys, passwords; [`preflight`]: whether a node can start.
 //! - [`wire`]: what crosses a node, for the log.
+//! - [`media_worker`]: the thread that moves media.
 //! - [`http_edge`], [`http_core`], [`metadata`]: requests of clients.
 
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@ pub mod link_sip;
 pub mod link_ssh;
 pub mod link_xmpp;
 pub mod listen;
+pub mod media_worker;
 pub mod metadata;
 pub mod preflight;
 pub mod questions;

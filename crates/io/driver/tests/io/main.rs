@@ -5,4 +5,5 @@
 
 mod http;
 mod links;
+mod media;
 mod support;

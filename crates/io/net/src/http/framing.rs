@@ -41,7 +41,7 @@ enum Place {
 
 /// Follows a client's bytes from request to request.
 #[derive(Debug)]
-pub(super) struct Framing {
+pub struct Framing {
     place: Place,
     head: Vec<u8>,
 }
@@ -57,18 +57,21 @@ impl Default for Framing {
 
 impl Framing {
     /// Whether the next byte begins a request.
-    pub(super) fn between_requests(&self) -> bool {
+    pub fn between_requests(&self) -> bool {
         self.place == Place::Head && self.head.is_empty()
     }
 
     /// Whether a head is under way or awaited.
-    pub(super) fn in_head(&self) -> bool {
+    pub fn in_head(&self) -> bool {
         self.place == Place::Head
     }
 
     /// Takes bytes and appends to `out` those that have been checked. Says whether a head was
     /// completed.
-    pub(super) fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<bool, Violation> {
+    ///
+    /// # Errors
+    /// A [`Violation`]: answer with its status and end the connection.
+    pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<bool, Violation> {
         let mut head_done = false;
         let mut rest = input;
         while let Some((&byte, after)) = rest.split_first() {
