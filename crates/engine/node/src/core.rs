@@ -79,6 +79,8 @@ pub struct Core {
     starting: Option<calls::Starting>,
     /// Calls towards clients, with the registrations they are for.
     called: HashMap<b2bua::CallId, RegistrationId>,
+    /// Calls without media, with when their ends were last asked.
+    silences: HashMap<b2bua::CallId, Instant>,
     asked: HashMap<u64, Asked>,
     next_ask: u64,
     clean_up: Instant,
@@ -124,6 +126,7 @@ impl Core {
             ports: Allocator::new(listen, ports, REST, &mut rng),
             starting: None,
             called: HashMap::default(),
+            silences: HashMap::default(),
             asked: HashMap::default(),
             next_ask: 0,
             clean_up: now.instant + CLEAN_UP,
@@ -218,14 +221,18 @@ impl Core {
 
     /// Lets transactions, proxy and B2BUA speak until all are quiet.
     fn pump(&mut self, now: Now) {
-        while let Some(item) = self.station.next(now) {
-            match item {
-                Item::Event(event) => self.event(now, event),
-                Item::Reply(reply) => self.reply(now, reply),
+        loop {
+            while let Some(item) = self.station.next(now) {
+                match item {
+                    Item::Event(event) => self.event(now, event),
+                    Item::Reply(reply) => self.reply(now, reply),
+                }
+            }
+            self.sign_ins_work(now);
+            if !self.calls_work(now) {
+                return;
             }
         }
-        self.calls_work(now);
-        self.sign_ins_work(now);
     }
 
     fn event(&mut self, now: Now, event: Event) {

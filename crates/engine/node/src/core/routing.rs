@@ -172,6 +172,10 @@ impl Core {
             let (b2bua, mut cx) = self.calls(now);
             return b2bua.request(&mut cx, side, key, message);
         }
+        if in_dialog && let Some(moved) = self.moved(peer, &message) {
+            let (b2bua, mut cx) = self.calls(now);
+            return b2bua.request(&mut cx, moved, key, message);
+        }
         if in_dialog {
             return self.lane_dialog(now, key, peer, &message);
         }
@@ -184,6 +188,29 @@ impl Core {
                 self.station.answer(now, key, &message, status, reason);
             }
         }
+    }
+
+    /// A client that has moved to another edge may still hang up: its call is the one that its
+    /// dialog names, if the edge asserts an identity that is registered behind it. What concerns
+    /// media cannot move: it runs over the link where it began.
+    fn moved(&self, peer: usize, message: &Message) -> Option<Leg> {
+        if message.method() != Method::Bye {
+            return None;
+        }
+        let sides = self.links.iter().map(|l| Leg::Edge { link: l.id });
+        let side = sides
+            .into_iter()
+            .find(|side| self.b2bua.owns(*side, message))?;
+        let asserted = message
+            .values(Name::PAssertedIdentity)
+            .next()
+            .and_then(NameAddr::parse)?;
+        let (_, aor) = aor_of(asserted.uri)?;
+        let mut here = self
+            .registrar
+            .iter()
+            .filter(|(_, b)| b.draft.place.peer == peer);
+        here.any(|(_, b)| b.draft.aor == aor).then_some(side)
     }
 
     fn lane_new(
