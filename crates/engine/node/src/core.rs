@@ -45,7 +45,7 @@ use zones::Zone;
 /// SIP connections at once, of all kinds.
 const FLOWS_MAX: usize = 10_000;
 
-/// How often kept credentials are looked through.
+/// How often kept credentials, and calls on hold, are looked through.
 const CLEAN_UP: Duration = Duration::from_secs(60);
 
 /// What a question of ours was for.
@@ -358,6 +358,7 @@ impl Engine for Core {
         if self.clean_up <= now.instant {
             self.clean_up = now.instant + CLEAN_UP;
             self.forget_users(now);
+            self.held_calls(now);
         }
         self.pump(now);
     }

@@ -1,7 +1,7 @@
 //! Whether both ends of a silent call still know it: OPTIONS within the dialog (RFC 3261 §12.2).
 //!
-//! An end that has lost its connection, or its memory, sends no BYE. Its answer, or none, ends the
-//! call where RFC 5057 §5.1 says that it ends the dialog.
+//! An end that has lost its connection, or its memory, sends no BYE. Silence, 408, 481 (RFC 5057
+//! §5.1) and 430 end the call; any other answer is a sign of life.
 
 use base::Id;
 use sip::Method;
@@ -27,6 +27,16 @@ impl B2bua {
         for end in [End::Caller, End::Callee] {
             self.ask(cx, call.0, end, fork);
         }
+    }
+
+    /// Calls that have been answered and carry no media by agreement: of them the media workers
+    /// have nothing to tell.
+    pub fn held(&self) -> Vec<CallId> {
+        let held = |call: &super::call::Call| {
+            matches!(call.phase, Phase::Answered(_)) && call.bridge.is_held()
+        };
+        let held = self.calls.iter().filter(|(_, call)| held(call));
+        held.map(|(id, _)| CallId(id)).collect()
     }
 
     fn ask(&mut self, cx: &mut Context<'_>, id: Id, to: End, fork: usize) {
@@ -62,7 +72,7 @@ impl B2bua {
     pub(super) fn probed(&mut self, cx: &mut Context<'_>, id: Id, status: Option<u16>) {
         let cause = match status {
             // 430: the edge has lost the client's connection (RFC 5626 §5.3).
-            Some(status @ (404 | 408 | 410 | 430 | 481 | 604)) => Cause::Status(status),
+            Some(status @ (408 | 430 | 481)) => Cause::Status(status),
             None => Cause::Timeout,
             Some(_) => return,
         };

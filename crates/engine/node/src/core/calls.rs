@@ -195,17 +195,28 @@ impl Core {
     /// A call is silent: now and then its ends are asked whether they still know it. Gives whether
     /// it is news.
     fn silent(&mut self, now: Now, call: CallId) -> bool {
-        let since = self.silences.get(&call).copied();
-        let news = since.is_none();
-        match since {
-            Some(asked) if now.instant.since(asked) < PROBE => return false,
-            _ => self.silences.insert(call, now.instant),
-        };
+        let since = self
+            .silences
+            .get(&call)
+            .map(|asked| now.instant.since(*asked));
+        if since.is_some_and(|since| since < PROBE) {
+            return false;
+        }
+        self.silences.insert(call, now.instant);
+        // One of long ago was another silence.
+        let news = since.is_none_or(|since| since >= PROBE * 3);
         if !news {
             let (b2bua, mut cx) = self.calls(now);
             b2bua.probe(&mut cx, call);
         }
         news
+    }
+
+    /// Calls on hold are silent too.
+    pub(super) fn held_calls(&mut self, now: Now) {
+        for call in self.b2bua.held() {
+            self.silent(now, call);
+        }
     }
 
     fn call_event(&mut self, now: Now, call: Option<CallId>, event: Event) {

@@ -350,8 +350,7 @@ impl Core {
             .registrar
             .open(now, &draft)
             .ok_or((503, "Service Unavailable"))?;
-        let change = self.registrar.confirm(now, row, draft.clone(), PROVEN_S);
-        self.registration_changed(now, change, Some(&draft), "");
+        self.registrar.confirm(now, row, draft, PROVEN_S);
         Ok(row)
     }
 
@@ -390,6 +389,7 @@ impl Core {
             device: String::new(),
             zone,
             rewritten: false,
+            registered: false,
         })
     }
 

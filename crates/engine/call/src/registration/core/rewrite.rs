@@ -297,6 +297,7 @@ impl Registrar {
             device: String::new(),
             zone: zone.to_owned(),
             rewritten: !routed,
+            registered: false,
         };
         let id = self.open(now, &draft)?;
         self.confirm(now, id, draft, life_s);
@@ -366,6 +367,7 @@ mod tests {
             zone: "CEtcp-cucm1".into(),
             alias: alias_of(CONTACT.as_bytes()),
             rewritten: rewrites,
+            registered: true,
         };
         let id = r.open(Now::default(), &draft).unwrap();
         r.confirm(Now::default(), id, draft, 120);
