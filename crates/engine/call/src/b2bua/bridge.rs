@@ -101,7 +101,7 @@ impl Bridge {
         self.offer.as_ref().is_some_and(|offer| offer.pending)
     }
 
-    /// Whether no media flows either way, by agreement.
+    /// Whether the client sends nothing, by agreement.
     pub(super) fn is_held(&self) -> bool {
         self.tracks.iter().flatten().all(Track::is_held)
     }

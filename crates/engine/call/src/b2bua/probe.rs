@@ -29,8 +29,8 @@ impl B2bua {
         }
     }
 
-    /// Calls that have been answered and carry no media by agreement: of them the media workers
-    /// have nothing to tell.
+    /// Calls that have been answered and whose client sends nothing by agreement: of its silence
+    /// the media workers have nothing to tell.
     pub fn held(&self) -> Vec<CallId> {
         let held = |call: &super::call::Call| {
             matches!(call.phase, Phase::Answered(_)) && call.bridge.is_held()

@@ -73,9 +73,9 @@ impl Track {
         })
     }
 
-    /// Whether nothing is carried either way.
+    /// Whether the client is not to send, so that its silence says nothing.
     pub(super) fn is_held(&self) -> bool {
-        !self.told.receive && !self.told.send
+        !self.told.receive
     }
 
     /// Our key in answer to `theirs`: the one in use if the suite is the same.
