@@ -35,7 +35,7 @@ use sip::{FlowId, Frame, Method};
 use crate::Engine;
 use crate::io::{AskId, ConnId, Facts, Input, Output, Question, Side};
 use crate::station::{Item, Station};
-use discovery::Publisher;
+use discovery::{Publisher, Service};
 use links::Link;
 use routing::Parked;
 pub use settings::CoreIdentity;
@@ -52,6 +52,8 @@ const CLEAN_UP: Duration = Duration::from_secs(60);
 enum Asked {
     /// A publisher's nodes.
     Nodes(usize),
+    /// A registrar's SRV records.
+    Service(usize),
     /// A question of a sign-in.
     SignIn(u64),
 }
@@ -65,6 +67,7 @@ pub struct Core {
     links: Vec<Link>,
     zones: Vec<Zone>,
     publishers: Vec<Publisher>,
+    services: Vec<Service>,
     tokens: TokenKey,
     credentials: Credentials,
     admission: Admission,
@@ -114,6 +117,11 @@ impl Core {
             links: links.map(|(i, peer)| Link::new(i, peer)).collect(),
             zones: Vec::new(),
             publishers,
+            services: settings
+                .call_control
+                .iter()
+                .map(|c| Service::new(now, c))
+                .collect(),
             tokens: token_key(&identity, &mut rng),
             credentials: Credentials::new(&mut rng, settings.refresh, settings.cleanup),
             admission: Admission::default(),
@@ -137,6 +145,7 @@ impl Core {
         core.load_users(now, &identity);
         core.arrange(now);
         core.discovery_timeout(now);
+        core.services_timeout(now);
         core
     }
 
@@ -336,10 +345,11 @@ impl Engine for Core {
             Input::Fetched { id, result } => match self.asked.remove(&id.0) {
                 Some(Asked::Nodes(index)) => self.nodes_answered(now, index, result),
                 Some(Asked::SignIn(number)) => self.sign_in_fetched(number, result),
-                None => {}
+                Some(Asked::Service(_)) | None => {}
             },
             Input::Resolved { id, result } => match self.asked.remove(&id.0) {
                 Some(Asked::SignIn(number)) => self.sign_in_resolved(number, result),
+                Some(Asked::Service(index)) => self.service_answered(now, index, result),
                 Some(Asked::Nodes(_)) | None => {}
             },
             Input::Report(report) => self.report(now, report),
@@ -355,6 +365,7 @@ impl Engine for Core {
         self.links_timeout(now);
         self.dial_zones(now);
         self.discovery_timeout(now);
+        self.services_timeout(now);
         if self.clean_up <= now.instant {
             self.clean_up = now.instant + CLEAN_UP;
             self.forget_users(now);

@@ -90,6 +90,8 @@ struct World {
     pins: Vec<Option<String>>,
     gate: Option<Arc<CoreGate>>,
     fetched: Vec<String>,
+    /// SRV records by name.
+    services: Vec<(&'static str, Vec<(u16, u16, u16, String)>)>,
     branches: u32,
 }
 
@@ -146,6 +148,7 @@ impl World {
             pins: Vec::new(),
             gate: None,
             fetched: Vec::new(),
+            services: Vec::new(),
             branches: 0,
         };
         world.settle();
@@ -288,7 +291,11 @@ impl World {
                 id,
                 question: Resolve::Service(name) | Resolve::Address(name),
             } => {
-                let result = Err(crate::io::DnsError::NotFound(name));
+                let known = self.services.iter().find(|(n, _)| *n == name);
+                let result = match known {
+                    Some((_, records)) => Ok(crate::io::Resolved::Service(records.clone())),
+                    None => Err(crate::io::DnsError::NotFound(name)),
+                };
                 self.core.handle(self.now, Input::Resolved { id, result });
             }
             Output::CoreGate(gate) => self.gate = Some(gate),
