@@ -48,9 +48,6 @@ impl Edge {
             return self.busy(now, key, message);
         }
         match message.method() {
-            Method::Register if inside => {
-                self.station.answer(now, key, message, 400, "Bad Request");
-            }
             Method::Register => self.client_register(now, key, flow, message),
             _ => match self.admit(flow, message, inside) {
                 Ok(()) => self.client_other(now, key, flow, message, inside),
@@ -81,6 +78,11 @@ impl Edge {
             Verdict::Fresh => {}
             Verdict::Stale => return self.challenge(now, key, message, true),
             Verdict::Forged => return self.challenge(now, key, message, false),
+        }
+        let source = self.station.remote(flow).map(|a| a.ip());
+        let banned = source.and_then(|ip| self.strikes.banned(now.instant, ip));
+        if let Some(rest) = banned.filter(|_| !self.relay.is_known(flow)) {
+            return self.later(now, key, message, rest.as_secs() + 1);
         }
         let token = self.tokens.seal(flow);
         let request = self.station.with_source(flow, message);
@@ -355,6 +357,10 @@ impl Edge {
     /// 503 with a time to come back, spread so that not all come at once (RFC 3261 §21.5.4).
     fn busy(&mut self, now: Now, key: ServerKey, message: &Message) {
         let wait = 5 + self.station.rng.below(10);
+        self.later(now, key, message, wait);
+    }
+
+    fn later(&mut self, now: Now, key: ServerKey, message: &Message, wait: u64) {
         let tag = self.station.rng.hex(8);
         let reply = message
             .reply(503, "Service Unavailable", &tag)

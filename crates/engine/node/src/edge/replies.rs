@@ -13,6 +13,9 @@ use super::clients::{begins_dialog, in_dialog};
 use super::lanes::is_our_own;
 use super::{Edge, Side};
 
+/// How long after the start of a core no wrong digest is held against anybody.
+const SETTLING: Duration = Duration::from_secs(300);
+
 impl Edge {
     pub(super) fn reply(&mut self, now: Now, reply: Reply) {
         let transactions = &self.station.transactions;
@@ -79,6 +82,16 @@ impl Edge {
         let cause = "sip: the core does not accept the digest";
         self.ledger
             .caused(now, Kind::WrongCredentials, source, cause);
+        // A core that has just begun knows nobody: then good passwords are wrong as well.
+        let link = self
+            .routes
+            .get(&flow)
+            .and_then(|index| self.links.get(*index));
+        let counts = link.is_some_and(|l| now.instant.since(l.began) >= SETTLING);
+        if source.is_some_and(|ip| counts && self.strikes.strike(now.instant, ip)) {
+            let cause = "ten wrong digests within five minutes";
+            self.ledger.caused(now, Kind::Banned, source, cause);
+        }
     }
 
     fn register_reply(
@@ -88,22 +101,19 @@ impl Edge {
         request: &Message,
         message: &Message,
     ) -> Message {
-        let message = self.relay.answer(message);
         let remote = self.station.remote(flow);
         let source = remote.map(|a| a.ip());
         match message.status() {
             200..=299 => {
                 if let Some(remote) = remote {
-                    let changes = self.relay.settled(now, flow, remote, request, &message);
+                    let changes = self.relay.settled(now, flow, remote, request, message);
                     self.changed(now, flow, changes);
                 }
             }
             // The core found the credentials wrong: it is for us to challenge again.
             401 if message.header(Name::WwwAuthenticate).is_none() => {
-                let cause = "sip: the digest of a REGISTER is wrong";
-                self.ledger
-                    .caused(now, Kind::WrongCredentials, source, cause);
-                return self.with_challenge(now, &message, false);
+                self.wrong_credentials(now, flow);
+                return self.with_challenge(now, &self.relay.answer(message), false);
             }
             401 | 407 | ..200 => {}
             status => {
@@ -112,7 +122,7 @@ impl Edge {
                     .caused(now, Kind::RegistrationRefused, source, &cause);
             }
         }
-        message
+        self.relay.answer(message)
     }
 
     fn reply_to_core(
