@@ -199,7 +199,11 @@ impl Core {
             return;
         };
         match frame {
-            Frame::Message(message) => {
+            Frame::Message(mut message) => {
+                let lane = matches!(self.station.side(flow), Some(Side::Lane { .. }));
+                if lane && !message.is_request() {
+                    message = routing::unprivileged(&message);
+                }
                 self.station.transactions.receive(now, flow, true, message);
             }
             Frame::Bad {

@@ -68,6 +68,9 @@ const REALM: &str = "example.test";
 /// What the inside's web servers answer.
 type Inside = fn(&Fetch) -> Result<(u16, String), String>;
 
+/// Priority, weight, port and target.
+type Records = Vec<(u16, u16, u16, String)>;
+
 struct World {
     core: Core,
     now: Now,
@@ -91,7 +94,7 @@ struct World {
     gate: Option<Arc<CoreGate>>,
     fetched: Vec<String>,
     /// SRV records by name.
-    services: Vec<(&'static str, Vec<(u16, u16, u16, String)>)>,
+    services: Vec<(&'static str, Records)>,
     branches: u32,
 }
 

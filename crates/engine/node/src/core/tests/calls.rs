@@ -458,3 +458,34 @@ fn a_silent_call_whose_client_is_gone_ends() {
     );
     assert!(world.core.silences.is_empty());
 }
+
+#[test]
+fn nothing_that_only_a_trusted_node_may_say_comes_in_from_an_edge() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let path = text(world.registered("1001", "t1").header(Name::Path));
+    let lies = "Remote-Party-ID: <sip:ceo@example.test>\r\nDiversion: <sip:x@y>\r\n";
+    let invite = invite_from_client("t1").replace("Max-Forwards", &format!("{lies}Max-Forwards"));
+    world.ask(LANE, &invite);
+    let inside = world.dialled("10.0.0.5");
+    let sent = world.one(inside);
+    assert!(sent.header(Name::RemotePartyId).is_none() && sent.header(Name::Diversion).is_none());
+    assert_eq!(
+        text(sent.header(Name::PAssertedIdentity)),
+        "<sip:1001@example.test>"
+    );
+    let _ = world.out(LANE);
+    world.ask(inside, &invite_from_phone(&path));
+    let sent = world.one(LANE);
+    let lie = "<sip:ceo@example.test>";
+    let ringing = sent
+        .reply(180, "Ringing", "c")
+        .header(Name::PAssertedIdentity, lie)
+        .header(Name::RemotePartyId, lie)
+        .header(Name::Contact, "<sip:1001@198.51.100.7:5555;transport=tls>")
+        .build();
+    world.take(LANE, ringing);
+    let heard = world.one(inside);
+    assert_eq!(heard.status(), 180);
+    assert!(heard.header(Name::PAssertedIdentity).is_none());
+    assert!(heard.header(Name::RemotePartyId).is_none());
+}
