@@ -264,6 +264,9 @@ pub struct CallControl {
     pub host: String,
     /// Default 5060, 5061 with TLS.
     pub port: u16,
+    /// Whether SRV records of the host, if it has any, say where it is: if no port is written
+    /// (RFC 3263 §4.2).
+    pub srv: bool,
     /// TLS with the certificate checked. Default TCP.
     pub tls: bool,
     /// What becomes of a client's Contact. Default [`ContactMode::Path`].
