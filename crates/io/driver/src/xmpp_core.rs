@@ -135,7 +135,9 @@ impl XmppCore {
         if encoded.len() > HELLO_MAX {
             return Err(StatusCode::BAD_REQUEST);
         }
-        let said = STANDARD.decode(encoded).map_err(|_| StatusCode::BAD_REQUEST)?;
+        let said = STANDARD
+            .decode(encoded)
+            .map_err(|_| StatusCode::BAD_REQUEST)?;
         let (mut relay, mut hello) = (Relay::new(Features::Rewrite), Vec::new());
         let passed = relay.from_client(&said, &mut hello).map_err(|violation| {
             track.violation(violation);
@@ -149,8 +151,15 @@ impl XmppCore {
         }
         track.came(0, "stream");
         let gate = self.gate.get();
-        let served = gate.domains.iter().find(|d| d.im_presence && header.is_for(d.name.as_str()));
-        let domain = served.ok_or(StatusCode::FORBIDDEN)?.name.as_str().to_owned();
+        let served = gate
+            .domains
+            .iter()
+            .find(|d| d.im_presence && header.is_for(d.name.as_str()));
+        let domain = served
+            .ok_or(StatusCode::FORBIDDEN)?
+            .name
+            .as_str()
+            .to_owned();
         tracing::debug!(
             id = &*track.id,
             client = %track.client,
@@ -158,7 +167,12 @@ impl XmppCore {
             tls = field(headers, &metadata::TLS),
             "an XMPP stream came"
         );
-        Ok(Asked { track, domain, relay, hello })
+        Ok(Asked {
+            track,
+            domain,
+            relay,
+            hello,
+        })
     }
 
     /// The first of the domain's servers that answers.
@@ -172,7 +186,13 @@ impl XmppCore {
         for server in &servers {
             let name = format!("{}:{}", server.host, server.port);
             match self.try_server(asked, server).await {
-                Ok((stream, heard)) => return Some(Opened { server: stream, name, heard }),
+                Ok((stream, heard)) => {
+                    return Some(Opened {
+                        server: stream,
+                        name,
+                        heard,
+                    });
+                }
                 Err(why) => unreachable(&asked.track, name, why),
             }
         }
@@ -250,7 +270,11 @@ async fn listen_to<S: Duplex>(
 }
 
 async fn pump(asked: Asked, opened: Opened, pipe: lane::Pipe, began: Instant, times: Times) {
-    let Opened { server, name, heard } = opened;
+    let Opened {
+        server,
+        name,
+        heard,
+    } = opened;
     let track = asked.track.clone();
     let pump = Pump {
         track: asked.track,

@@ -89,7 +89,13 @@ impl XmppEdge {
             };
             let began = Instant::now();
             let name = format!("{:016x}", std::hash::BuildHasher::hash_one(&names, number));
-            Visit { edge, track, began, name }.run(stream)
+            Visit {
+                edge,
+                track,
+                began,
+                name,
+            }
+            .run(stream)
         })
         .await;
     }
@@ -172,7 +178,9 @@ impl Visit {
                         let offer = answer::header(&domain, &self.name) + answer::STARTTLS_FEATURES;
                         self.track.went(0, "stream");
                         *greeted = true;
-                        write(stream, offer.as_bytes()).await.map_err(|_| Refusal::Gone)?;
+                        write(stream, offer.as_bytes())
+                            .await
+                            .map_err(|_| Refusal::Gone)?;
                     }
                     Heard::StartTls => {
                         self.track.came(0, "starttls");
@@ -203,7 +211,10 @@ impl Visit {
         let to = to.strip_suffix('.').unwrap_or(to);
         let (mut domain, mut peers) = (None, Vec::new());
         for core in gate.serving(to) {
-            let offer = core.domains.iter().find(|d| d.im_presence && header.is_for(d.name.as_str()));
+            let offer = core
+                .domains
+                .iter()
+                .find(|d| d.im_presence && header.is_for(d.name.as_str()));
             if let Some(offer) = offer {
                 domain = Some(offer.name.as_str().to_owned());
                 peers.push(core.peer);
@@ -317,7 +328,10 @@ impl Visit {
             request = request.header(name, value);
         }
         request.body(()).map_err(|_| {
-            Refusal::Told(Condition::InternalServerError, "the stream cannot be carried".into())
+            Refusal::Told(
+                Condition::InternalServerError,
+                "the stream cannot be carried".into(),
+            )
         })
     }
 
@@ -325,7 +339,11 @@ impl Visit {
     async fn refuse<S: Duplex>(&self, stream: &mut S, greeted: bool, refusal: Refusal) {
         let (condition, text) = match refusal {
             Refusal::Gone => {
-                let close = if greeted { answer::close(b"stream:stream") } else { String::new() };
+                let close = if greeted {
+                    answer::close(b"stream:stream")
+                } else {
+                    String::new()
+                };
                 return say_and_close(stream, &close).await;
             }
             Refusal::Broke(violation) => {
@@ -353,7 +371,10 @@ impl Visit {
 }
 
 fn unknown() -> Refusal {
-    Refusal::Told(Condition::HostUnknown, "the domain is not served here".into())
+    Refusal::Told(
+        Condition::HostUnknown,
+        "the domain is not served here".into(),
+    )
 }
 
 fn unreachable(text: &str) -> Refusal {
@@ -367,8 +388,14 @@ fn too_slow(what: &str) -> Refusal {
 /// Version and cipher suite, and how TLS began.
 fn tls_facts(stream: &tls::Stream<TcpStream>, direct: bool) -> String {
     let (_, state) = stream.get_ref();
-    let version = state.protocol_version().and_then(|v| v.as_str()).unwrap_or("unknown");
-    let suite = state.negotiated_cipher_suite().and_then(|s| s.suite().as_str()).unwrap_or("unknown");
+    let version = state
+        .protocol_version()
+        .and_then(|v| v.as_str())
+        .unwrap_or("unknown");
+    let suite = state
+        .negotiated_cipher_suite()
+        .and_then(|s| s.suite().as_str())
+        .unwrap_or("unknown");
     let how = if direct { "direct" } else { "starttls" };
     format!("{version} {suite} {how}")
 }

@@ -81,12 +81,24 @@ pub(crate) struct Track {
 impl Track {
     /// A line about something that came from `side` (0 the client's, 1 the server's).
     pub(crate) fn came(&self, side: usize, what: &str) {
-        wire::line("xmpp", "in", self.sides.get(side).copied().unwrap_or_default(), what, &self.id);
+        wire::line(
+            "xmpp",
+            "in",
+            self.sides.get(side).copied().unwrap_or_default(),
+            what,
+            &self.id,
+        );
     }
 
     /// A line about something that went to `side`.
     pub(crate) fn went(&self, side: usize, what: &str) {
-        wire::line("xmpp", "out", self.sides.get(side).copied().unwrap_or_default(), what, &self.id);
+        wire::line(
+            "xmpp",
+            "out",
+            self.sides.get(side).copied().unwrap_or_default(),
+            what,
+            &self.id,
+        );
     }
 
     fn crossed(&self, from: usize, what: &str) {
@@ -168,7 +180,14 @@ impl<C: Duplex, S: Duplex> Pump<C, S> {
             Ok(negotiated) => negotiated,
             Err(_) => Err(End::TooSlow("binding a resource")),
         };
-        let Pump { track, mut client, mut server, relay, held, .. } = self;
+        let Pump {
+            track,
+            mut client,
+            mut server,
+            relay,
+            held,
+            ..
+        } = self;
         let resumable = relay.is_resumable();
         let (client_framer, server_framer) = relay.into_framers();
         let mut halves = [Half::new(client_framer), Half::new(server_framer)];
@@ -186,7 +205,10 @@ impl<C: Duplex, S: Duplex> Pump<C, S> {
         let [_, down] = halves;
         farewell(&track, &mut client, &down, &end).await;
         if up {
-            track.report(Report::XmppDown { id: track.number, why: end.why() });
+            track.report(Report::XmppDown {
+                id: track.number,
+                why: end.why(),
+            });
         }
         (end, up)
     }
@@ -250,14 +272,20 @@ impl<C: Duplex, S: Duplex> Pump<C, S> {
             let passed = self.relay.from_server(rest, &mut out);
             let (taken, seen) = passed.map_err(End::ServerBroke)?;
             rest = rest.get(taken..).unwrap_or_default();
-            write(&mut self.client, &out).await.map_err(End::ClientLost)?;
+            write(&mut self.client, &out)
+                .await
+                .map_err(End::ClientLost)?;
             let Some(seen) = seen else { continue };
             self.track.crossed(1, seen.as_str());
             match seen {
                 Seen::Bound(jid) if !*up => {
                     *up = true;
                     let client = self.track.client.ip();
-                    self.track.report(Report::XmppUp { id: self.track.number, jid, client });
+                    self.track.report(Report::XmppUp {
+                        id: self.track.number,
+                        jid,
+                        client,
+                    });
                 }
                 Seen::SignInFailed => {
                     tracing::debug!(id = &*self.track.id, "an XMPP sign-in was refused");

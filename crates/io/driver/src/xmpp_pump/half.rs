@@ -73,7 +73,8 @@ impl Half {
     /// Bytes read before that have not been framed.
     pub(super) fn give(&mut self, bytes: &[u8], see: &mut impl FnMut(Kind)) {
         let pass = self.frame(bytes, see);
-        self.waiting.extend_from_slice(bytes.get(..pass).unwrap_or_default());
+        self.waiting
+            .extend_from_slice(bytes.get(..pass).unwrap_or_default());
     }
 
     /// Moves what can be moved.
@@ -168,7 +169,8 @@ impl Half {
             Poll::Ready(Err(e)) => return Err(Ended::WriteLost(e.to_string())),
             Poll::Pending => 0,
         };
-        self.waiting.extend_from_slice(chunk.get(written..).unwrap_or_default());
+        self.waiting
+            .extend_from_slice(chunk.get(written..).unwrap_or_default());
         Ok(())
     }
 
@@ -217,10 +219,14 @@ impl Half {
     }
 
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALL_MAX)));
+        let timer = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(sleep(STALL_MAX)));
         ready!(timer.as_mut().poll(cx));
         let seconds = STALL_MAX.as_secs();
-        Poll::Ready(Err(Ended::WriteLost(format!("does not read for {seconds} s"))))
+        Poll::Ready(Err(Ended::WriteLost(format!(
+            "does not read for {seconds} s"
+        ))))
     }
 }
 

@@ -85,7 +85,12 @@ async fn world(ca: Authority, servers: Vec<XmppServer>, times: Times) -> World {
     let attached = lane.clone();
     tokio::spawn(async move { attached.attach(a).await });
     let answer = move |request| core.clone().answer(0, request);
-    tokio::spawn(lane::serve(b, Windows::XMPP, std::future::pending(), answer));
+    tokio::spawn(lane::serve(
+        b,
+        Windows::XMPP,
+        std::future::pending(),
+        answer,
+    ));
     assert!(lane.wait(SOON).await);
 
     let (handle, edge_posts) = Handle::new();
@@ -105,19 +110,33 @@ async fn world(ca: Authority, servers: Vec<XmppServer>, times: Times) -> World {
         gate: edge_gate.clone(),
         lanes: Arc::new([lane.clone()]),
         name: "edge1.example.test".into(),
-        caps: Caps { total: 100, per_source: 100 },
+        caps: Caps {
+            total: 100,
+            per_source: 100,
+        },
         times,
         streams: Arc::new(AtomicU64::new(1)),
     };
     tokio::spawn(service.run(listening, stopping));
-    World { ca, edge, edge_gate, lane, edge_posts, core_posts, stop }
+    World {
+        ca,
+        edge,
+        edge_gate,
+        lane,
+        edge_posts,
+        core_posts,
+        stop,
+    }
 }
 
 /// With one plain server.
 async fn plain_world() -> (World, Server) {
     let server = Server::start(Style::default()).await;
     let servers = vec![server_at(server.address, InsideTls::Opportunistic)];
-    (world(Authority::new(), servers, Times::default()).await, server)
+    (
+        world(Authority::new(), servers, Times::default()).await,
+        server,
+    )
 }
 
 impl World {
@@ -134,7 +153,11 @@ impl World {
     /// The next violation that the edge reports.
     async fn violation(&mut self) -> String {
         next(&mut self.edge_posts, |input| match input {
-            Input::Report(Report::Violation { protocol: "xmpp", cause, source }) => {
+            Input::Report(Report::Violation {
+                protocol: "xmpp",
+                cause,
+                source,
+            }) => {
                 assert!(source.ip().is_loopback());
                 Some(cause)
             }
@@ -175,9 +198,27 @@ async fn a_client_signs_in_and_chats_whatever_the_inside_speaks() {
     for (tls, style) in [
         (InsideTls::Off, Style::default()),
         (InsideTls::Opportunistic, Style::default()),
-        (InsideTls::Opportunistic, Style { tls: Some("whoever.test"), ..Style::default() }),
-        (InsideTls::Required, Style { tls: Some(DOMAIN), ..Style::default() }),
-        (InsideTls::Required, Style { tls: Some("127.0.0.1"), ..Style::default() }),
+        (
+            InsideTls::Opportunistic,
+            Style {
+                tls: Some("whoever.test"),
+                ..Style::default()
+            },
+        ),
+        (
+            InsideTls::Required,
+            Style {
+                tls: Some(DOMAIN),
+                ..Style::default()
+            },
+        ),
+        (
+            InsideTls::Required,
+            Style {
+                tls: Some("127.0.0.1"),
+                ..Style::default()
+            },
+        ),
     ] {
         let ca = Authority::new();
         let server = Server::start_with(style, &ca).await;
@@ -185,26 +226,49 @@ async fn a_client_signs_in_and_chats_whatever_the_inside_speaks() {
         let mut client = world.secured().await;
         client.say(HEADER).await;
         let features = client.until("</stream:features>").await;
-        assert!(features.contains(&server::features(false, false)), "{features}");
-        assert!(features.contains("id='inside'"), "the server's own header: {features}");
+        assert!(
+            features.contains(&server::features(false, false)),
+            "{features}"
+        );
+        assert!(
+            features.contains("id='inside'"),
+            "the server's own header: {features}"
+        );
         client.say(AUTH).await;
         client.until(server::SUCCESS).await;
         client.say(HEADER).await;
-        client.until("<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></stream:features>").await;
+        client
+            .until("<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></stream:features>")
+            .await;
         client.say(BIND).await;
-        client.until("<jid>alice@example.test/desk</jid></bind></iq>").await;
+        client
+            .until("<jid>alice@example.test/desk</jid></bind></iq>")
+            .await;
         let body = "x".repeat(200_000);
-        client.say(&format!(" <message to='bob@example.test'><body>{body}</body></message>")).await;
+        client
+            .say(&format!(
+                " <message to='bob@example.test'><body>{body}</body></message>"
+            ))
+            .await;
         let echo = client.until("</message>").await;
-        assert_eq!(echo, format!("<message from='bob@example.test'><body>{body}</body></message>"));
+        assert_eq!(
+            echo,
+            format!("<message from='bob@example.test'><body>{body}</body></message>")
+        );
         client.say("</stream:stream>").await;
         assert_eq!(client.rest().await, "</stream:stream>");
         for posts in [&mut world.edge_posts, &mut world.core_posts] {
             let up_and_down = came_and_went(posts).await;
-            assert_eq!(up_and_down, ("alice@example.test/desk".into(), "closed".into()));
+            assert_eq!(
+                up_and_down,
+                ("alice@example.test/desk".into(), "closed".into())
+            );
         }
         let seen = server.seen();
-        assert_eq!(seen.matches("to='example.test'").count(), 2 + usize::from(style.tls.is_some()));
+        assert_eq!(
+            seen.matches("to='example.test'").count(),
+            2 + usize::from(style.tls.is_some())
+        );
         let tls_wanted = style.tls.is_some() && tls != InsideTls::Off;
         assert_eq!(seen.contains("<starttls"), tls_wanted, "{seen}");
     }
@@ -217,7 +281,11 @@ async fn tls_may_come_first() {
         let mut client = Client::direct(world.edge, &world.ca, alpn).await.unwrap();
         client.sign_in().await;
     }
-    assert!(Client::direct(world.edge, &world.ca, &[b"http/1.1"]).await.is_err());
+    assert!(
+        Client::direct(world.edge, &world.ca, &[b"http/1.1"])
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -228,8 +296,14 @@ async fn a_domain_that_is_not_served_is_unknown() {
         let mut client = Client::plain(world.edge).await;
         client.say(&header).await;
         let said = client.rest().await;
-        assert!(said.starts_with("<?xml version='1.0'?><stream:stream "), "{said}");
-        assert!(said.contains("<stream:error><host-unknown "), "{domain}: {said}");
+        assert!(
+            said.starts_with("<?xml version='1.0'?><stream:stream "),
+            "{said}"
+        );
+        assert!(
+            said.contains("<stream:error><host-unknown "),
+            "{domain}: {said}"
+        );
         assert!(said.ends_with("</stream:error></stream:stream>"), "{said}");
         let mut client = world.secured().await;
         client.say(&header).await;
@@ -239,7 +313,9 @@ async fn a_domain_that_is_not_served_is_unknown() {
     assert_eq!(server.seen(), "");
     // Case and a final dot do not matter.
     let mut client = world.secured().await;
-    client.say(&HEADER.replace("example.test", "Example.TEST.")).await;
+    client
+        .say(&HEADER.replace("example.test", "Example.TEST."))
+        .await;
     client.until("</stream:features>").await;
 }
 
@@ -270,24 +346,42 @@ async fn violations_before_tls_are_told_and_reported() {
         let mut client = Client::plain(world.edge).await;
         client.say(HEADER).await;
         let offer = client.until("</stream:features>").await;
-        assert!(!offer.contains("mechanism") && offer.contains("<required/>"), "{offer}");
+        assert!(
+            !offer.contains("mechanism") && offer.contains("<required/>"),
+            "{offer}"
+        );
         client.say(said).await;
         let answer = client.rest().await;
         let start = format!("<stream:error><{condition} ");
-        assert!(answer.starts_with(&start) && answer.ends_with("</stream:stream>"), "{answer}");
+        assert!(
+            answer.starts_with(&start) && answer.ends_with("</stream:stream>"),
+            "{answer}"
+        );
         world.violation().await;
     }
     for (said, condition) in [
         ("GET / HTTP/1.1\r\n\r\n", "not-well-formed"),
-        ("<?xml version='1.0' encoding='UTF-16'?><stream:stream>", "not-well-formed"),
-        (&HEADER.replace("jabber:client", "jabber:server"), "invalid-namespace"),
+        (
+            "<?xml version='1.0' encoding='UTF-16'?><stream:stream>",
+            "not-well-formed",
+        ),
+        (
+            &HEADER.replace("jabber:client", "jabber:server"),
+            "invalid-namespace",
+        ),
         (&HEADER.replace("version='1.0' ", ""), "unsupported-version"),
     ] {
         let mut client = Client::plain(world.edge).await;
         client.say(said).await;
         let answer = client.rest().await;
-        assert!(answer.starts_with("<?xml version='1.0'?><stream:stream "), "{answer}");
-        assert!(answer.contains(&format!("<{condition} ")), "{said}: {answer}");
+        assert!(
+            answer.starts_with("<?xml version='1.0'?><stream:stream "),
+            "{answer}"
+        );
+        assert!(
+            answer.contains(&format!("<{condition} ")),
+            "{said}: {answer}"
+        );
         world.violation().await;
     }
     assert_eq!(server.seen(), "");
@@ -308,7 +402,10 @@ async fn violations_under_tls_are_told_and_reported_and_reach_no_server() {
         let before = server.seen().len();
         client.say(said).await;
         let answer = client.rest().await;
-        assert!(answer.starts_with(&format!("<stream:error><{condition} ")), "{answer}");
+        assert!(
+            answer.starts_with(&format!("<stream:error><{condition} ")),
+            "{answer}"
+        );
         world.violation().await;
         assert_eq!(server.seen().len(), before);
     }
@@ -322,11 +419,16 @@ async fn violations_under_tls_are_told_and_reported_and_reach_no_server() {
         client.say("<presence/>").await;
         client.say(said).await;
         let answer = client.rest().await;
-        assert!(answer.starts_with(&format!("<stream:error><{condition} ")), "{answer}");
+        assert!(
+            answer.starts_with(&format!("<stream:error><{condition} ")),
+            "{answer}"
+        );
         world.violation().await;
     }
     let mut client = world.bound().await;
-    client.say(&format!("<message><body>{}", "x".repeat(256 * 1024))).await;
+    client
+        .say(&format!("<message><body>{}", "x".repeat(256 * 1024)))
+        .await;
     assert!(client.rest().await.contains("<policy-violation "));
     assert_eq!(world.violation().await, "size over the limit");
 }
@@ -337,8 +439,12 @@ async fn what_is_injected_before_the_handshake_is_dropped() {
     let mut client = Client::plain(world.edge).await;
     client.say(HEADER).await;
     client.until("</stream:features>").await;
-    client.say(&format!("{STARTTLS}{HEADER}{AUTH}<iq id='injected'/>")).await;
-    client.until("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
+    client
+        .say(&format!("{STARTTLS}{HEADER}{AUTH}<iq id='injected'/>"))
+        .await;
+    client
+        .until("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+        .await;
     let mut client = client.handshake(&world.ca, &[]).await.unwrap();
     client.sign_in().await;
     assert!(!server.seen().contains("injected"), "{}", server.seen());
@@ -349,9 +455,17 @@ async fn what_is_injected_before_the_handshake_is_dropped() {
     client.say(HEADER).await;
     client.until("</stream:features>").await;
     client.say(STARTTLS).await;
-    client.until("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
+    client
+        .until("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+        .await;
     client.say(AUTH).await;
-    assert!(!client.rest_bytes().await.windows(9).any(|w| w == b"<success "));
+    assert!(
+        !client
+            .rest_bytes()
+            .await
+            .windows(9)
+            .any(|w| w == b"<success ")
+    );
 }
 
 #[tokio::test]
@@ -361,7 +475,10 @@ async fn servers_are_tried_in_order_and_a_down_one_is_named() {
     let server = Server::start(Style::default()).await;
     let servers = vec![
         server_at(dead, InsideTls::Off),
-        XmppServer { domain: "other.test".into(), ..server_at(dead, InsideTls::Off) },
+        XmppServer {
+            domain: "other.test".into(),
+            ..server_at(dead, InsideTls::Off)
+        },
         server_at(server.address, InsideTls::Required),
         server_at(server.address, InsideTls::Off),
     ];
@@ -369,13 +486,22 @@ async fn servers_are_tried_in_order_and_a_down_one_is_named() {
     world.bound().await;
     assert_eq!(world.unreachable().await.0, dead.to_string());
     let (name, why) = world.unreachable().await;
-    assert!(name == server.address.to_string() && why.contains("STARTTLS"), "{why}");
+    assert!(
+        name == server.address.to_string() && why.contains("STARTTLS"),
+        "{why}"
+    );
 }
 
 #[tokio::test]
 async fn an_inside_that_is_down_or_not_trusted_is_a_failed_remote_connection() {
     let stranger = Authority::new();
-    let untrusted = Server::start_with(Style { tls: Some(DOMAIN), ..Style::default() }, &stranger);
+    let untrusted = Server::start_with(
+        Style {
+            tls: Some(DOMAIN),
+            ..Style::default()
+        },
+        &stranger,
+    );
     let (gone, dead) = listener().await;
     drop(gone);
     for (address, cause) in [(untrusted.await.address, "TLS"), (dead, "cannot connect")] {
@@ -384,7 +510,10 @@ async fn an_inside_that_is_down_or_not_trusted_is_a_failed_remote_connection() {
         let mut client = world.secured().await;
         client.say(HEADER).await;
         let said = client.rest().await;
-        assert!(said.contains("<stream:error><remote-connection-failed "), "{said}");
+        assert!(
+            said.contains("<stream:error><remote-connection-failed "),
+            "{said}"
+        );
         let (name, why) = world.unreachable().await;
         assert!(name == address.to_string() && why.contains(cause), "{why}");
     }
@@ -408,7 +537,9 @@ async fn a_reader_that_stalls_slows_nobody_else() {
     let mut client = world.bound().await;
     let work = async {
         for n in 0..50 {
-            client.say(&format!("<message><body>{n}</body></message>")).await;
+            client
+                .say(&format!("<message><body>{n}</body></message>"))
+                .await;
             client.until(&format!("<body>{n}</body></message>")).await;
         }
     };
@@ -425,13 +556,20 @@ async fn a_lost_server_is_told_unless_the_session_can_be_resumed() {
     let mut client = world.bound().await;
     client.say("<iq id='drop'></iq>").await;
     let said = client.rest().await;
-    assert!(said.starts_with("<stream:error><remote-connection-failed "), "{said}");
+    assert!(
+        said.starts_with("<stream:error><remote-connection-failed "),
+        "{said}"
+    );
     let (_, why) = came_and_went(&mut world.core_posts).await;
     assert!(why.contains("server"), "{why}");
 
     let mut client = world.bound().await;
-    client.say("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await;
-    client.until("<enabled xmlns='urn:xmpp:sm:3' id='1' resume='true'/>").await;
+    client
+        .say("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+        .await;
+    client
+        .until("<enabled xmlns='urn:xmpp:sm:3' id='1' resume='true'/>")
+        .await;
     client.say("<iq id='drop'></iq>").await;
     assert_eq!(client.rest().await, "");
 }
@@ -459,14 +597,23 @@ async fn failed_sign_ins_pass_and_end_after_five() {
         client.until("</failure>").await;
     }
     client.say(AUTH).await;
-    assert!(client.rest().await.starts_with("<stream:error><policy-violation "));
+    assert!(
+        client
+            .rest()
+            .await
+            .starts_with("<stream:error><policy-violation ")
+    );
     assert_eq!(world.violation().await, "too many failed sign-ins");
 }
 
 #[tokio::test]
 async fn slow_clients_are_sent_away() {
     let brief = Duration::from_millis(300);
-    let times = Times { header: brief, sign_in: brief, bind: Duration::from_secs(60) };
+    let times = Times {
+        header: brief,
+        sign_in: brief,
+        bind: Duration::from_secs(60),
+    };
     let server = Server::start(Style::default()).await;
     let servers = vec![server_at(server.address, InsideTls::Off)];
     let world = world(Authority::new(), servers, times).await;
@@ -504,7 +651,10 @@ async fn a_hostile_edge_gains_nothing() {
     let other = HEADER.replace("to='example.test'", "to='other.test'");
     for (header, status) in [
         (&*other, StatusCode::FORBIDDEN),
-        (&HEADER.replace("to='example.test'", "to='phones.test'"), StatusCode::FORBIDDEN),
+        (
+            &HEADER.replace("to='example.test'", "to='phones.test'"),
+            StatusCode::FORBIDDEN,
+        ),
         ("", StatusCode::BAD_REQUEST),
         ("<iq/>", StatusCode::BAD_REQUEST),
         (&format!("{HEADER}{AUTH}"), StatusCode::BAD_REQUEST),
@@ -514,18 +664,27 @@ async fn a_hostile_edge_gains_nothing() {
         assert_eq!(answer.err(), Some(status), "{header}");
     }
     assert_eq!(server.seen(), "");
-    for (said, condition) in
-        [("<message/>", "not-authorized"), (HEADER, "restricted-xml"), ("<!--", "restricted-xml")]
-    {
+    for (said, condition) in [
+        ("<message/>", "not-authorized"),
+        (HEADER, "restricted-xml"),
+        ("<!--", "restricted-xml"),
+    ] {
         let mut pipe = forged(&world, "other.test", HEADER).await.ok().unwrap();
         let before = server.seen().len();
         pipe.write_all(said.as_bytes()).await.unwrap();
         let mut answer = String::new();
         pipe.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.contains(&format!("<stream:error><{condition} ")), "{answer}");
+        assert!(
+            answer.contains(&format!("<stream:error><{condition} ")),
+            "{answer}"
+        );
         assert!(!server.seen()[before..].contains(said));
         let source = next(&mut world.core_posts, |input| match input {
-            Input::Report(Report::Violation { protocol: "xmpp", source, .. }) => Some(source),
+            Input::Report(Report::Violation {
+                protocol: "xmpp",
+                source,
+                ..
+            }) => Some(source),
             _ => None,
         })
         .await;
@@ -539,11 +698,18 @@ async fn a_hostile_edge_gains_nothing() {
 
 #[tokio::test]
 async fn a_stream_error_of_the_server_passes() {
-    let server = Server::start(Style { elsewhere: true, ..Style::default() }).await;
+    let server = Server::start(Style {
+        elsewhere: true,
+        ..Style::default()
+    })
+    .await;
     let servers = vec![server_at(server.address, InsideTls::Off)];
     let world = world(Authority::new(), servers, Times::default()).await;
     let mut client = world.secured().await;
     client.say(HEADER).await;
     let said = client.rest().await;
-    assert!(said.contains(server::ELSEWHERE) && said.ends_with("</stream:stream>"), "{said}");
+    assert!(
+        said.contains(server::ELSEWHERE) && said.ends_with("</stream:stream>"),
+        "{said}"
+    );
 }

@@ -28,7 +28,11 @@ pub struct Client {
 impl Client {
     pub async fn plain(edge: SocketAddr) -> Client {
         let stream = TcpStream::connect(edge).await.unwrap();
-        Client { stream: Box::new(tokio::io::empty()), tcp: Some(stream), heard: Vec::new() }
+        Client {
+            stream: Box::new(tokio::io::empty()),
+            tcp: Some(stream),
+            heard: Vec::new(),
+        }
     }
 
     pub async fn secured(edge: SocketAddr, ca: &Authority) -> Client {
@@ -36,7 +40,9 @@ impl Client {
         client.say(HEADER).await;
         client.until("</stream:features>").await;
         client.say(STARTTLS).await;
-        client.until("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
+        client
+            .until("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+            .await;
         client.handshake(ca, &[]).await.unwrap()
     }
 
@@ -51,9 +57,12 @@ impl Client {
     pub async fn handshake(self, ca: &Authority, alpn: &[&[u8]]) -> Result<Client, net::Error> {
         assert!(self.heard.is_empty());
         let config = tls::inside_client(Some(&ca.trust()), alpn).unwrap();
-        let stream =
-            tls::connect(config, "edge1.example.test", self.tcp.unwrap(), SOON).await?;
-        Ok(Client { stream: Box::new(stream), tcp: None, heard: Vec::new() })
+        let stream = tls::connect(config, "edge1.example.test", self.tcp.unwrap(), SOON).await?;
+        Ok(Client {
+            stream: Box::new(stream),
+            tcp: None,
+            heard: Vec::new(),
+        })
     }
 
     fn stream(&mut self) -> &mut dyn Duplex {
@@ -67,7 +76,8 @@ impl Client {
         self.say(HEADER).await;
         self.until("</stream:features>").await;
         self.say(AUTH).await;
-        self.until("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>").await;
+        self.until("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
+            .await;
         self.say(HEADER).await;
         self.until("</stream:features>").await;
         self.say(BIND).await;
@@ -84,7 +94,9 @@ impl Client {
         let work = async {
             let mut searched = 0;
             loop {
-                let found = self.heard[searched..].windows(end.len()).position(|w| w == end.as_bytes());
+                let found = self.heard[searched..]
+                    .windows(end.len())
+                    .position(|w| w == end.as_bytes());
                 if let Some(at) = found {
                     let rest = self.heard.split_off(searched + at + end.len());
                     return std::mem::replace(&mut self.heard, rest);
@@ -110,7 +122,9 @@ impl Client {
         let mut heard = std::mem::take(&mut self.heard);
         // Whether it ends well or not: what has come counts.
         let work = self.stream().read_to_end(&mut heard);
-        let _ = tokio::time::timeout(SOON, work).await.expect("not closed in time");
+        let _ = tokio::time::timeout(SOON, work)
+            .await
+            .expect("not closed in time");
         heard
     }
 }

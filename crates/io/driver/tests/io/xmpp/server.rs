@@ -35,7 +35,11 @@ pub struct Server {
 
 /// The features before sign-in: as the server offers them, or as a client is to see them.
 pub fn features(offered: bool, tls: bool) -> String {
-    let starttls = if tls { "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>" } else { "" };
+    let starttls = if tls {
+        "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+    } else {
+        ""
+    };
     let (plus, zlib) = if offered {
         (
             "<mechanism>SCRAM-SHA-1-PLUS</mechanism>",
@@ -60,7 +64,9 @@ impl Server {
         let (listening, address) = listener().await;
         let seen = Arc::new(Mutex::new(String::new()));
         let (count, ended) = watch::channel(0);
-        let config = style.tls.map(|name| tls::client_facing(&ca.identity(name), &[]).unwrap());
+        let config = style
+            .tls
+            .map(|name| tls::client_facing(&ca.identity(name), &[]).unwrap());
         let all = seen.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listening.accept().await {
@@ -71,7 +77,11 @@ impl Server {
                 });
             }
         });
-        Server { address, seen, ended }
+        Server {
+            address,
+            seen,
+            ended,
+        }
     }
 
     /// Everything clients have said.
@@ -82,7 +92,10 @@ impl Server {
     /// Waits until a connection has ended.
     pub async fn lost(&self) {
         let mut ended = self.ended.clone();
-        tokio::time::timeout(SOON, ended.wait_for(|n| *n > 0)).await.unwrap().unwrap();
+        tokio::time::timeout(SOON, ended.wait_for(|n| *n > 0))
+            .await
+            .unwrap()
+            .unwrap();
     }
 }
 
@@ -93,7 +106,9 @@ async fn serve(
     seen: &Mutex<String>,
 ) {
     let offers_tls = config.is_some();
-    let Some((stream, true)) = talk(stream, style, offers_tls, seen).await else { return };
+    let Some((stream, true)) = talk(stream, style, offers_tls, seen).await else {
+        return;
+    };
     let stream = tls::accept(config.unwrap(), stream, SOON).await.ok();
     if let Some(stream) = stream {
         talk(stream, style, false, seen).await;
