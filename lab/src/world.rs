@@ -182,11 +182,6 @@ impl World {
             .iter()
             .find(|u| u.name.eq_ignore_ascii_case(name))
     }
-
-    /// The user whose number it is.
-    pub fn extension(&self, number: &str) -> Option<&User> {
-        self.users.iter().find(|u| u.extension == number)
-    }
 }
 
 /// A random secret of letters and digits.
