@@ -162,14 +162,18 @@ impl Report {
         } else {
             self.paint.red("✗")
         };
+        let (first, rest) = detail.split_once('\n').unwrap_or((&detail, ""));
         let shown = if passed {
-            self.paint.dim(&detail)
+            self.paint.dim(first)
         } else {
-            self.paint.red(&detail)
+            self.paint.red(first)
         };
         self.say(&format!(
             "   {mark} {name:<NAME_WIDTH$} {milliseconds:>6} ms  {shown}"
         ));
+        if !rest.is_empty() {
+            self.say(&self.paint.dim(rest.trim_end()));
+        }
         let step = Step {
             part: self.part,
             name: name.to_owned(),
@@ -311,14 +315,9 @@ impl Report {
             )?;
         }
         for step in self.steps.iter().filter(|step| !step.passed) {
-            let name = &step.name;
-            writeln!(
-                out,
-                "   {} {}  {name}: {}",
-                self.paint.red("✗"),
-                step.part,
-                step.detail
-            )?;
+            let (name, mark) = (&step.name, self.paint.red("✗"));
+            let why = step.detail.lines().next().unwrap_or_default();
+            writeln!(out, "   {mark} {}  {name}: {why}", step.part)?;
         }
         writeln!(out, "\n{:.1} s in all", self.began.elapsed().as_secs_f64())
     }
