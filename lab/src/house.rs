@@ -49,7 +49,9 @@ impl House {
     /// What is missing or in the way, with what to do about it; nothing is left running.
     pub async fn start(options: &command::House) -> Result<House> {
         let program = program::find().await?;
-        let world = Arc::new(World::new(&options.size()));
+        let mut world = World::new(&options.size());
+        world.line_side = options.call_control.is_none();
+        let world = Arc::new(world);
         // First of all: the folder may be that of another lab that runs.
         let ports = addresses::claim(&world, options)?;
         let folder = Folder::open(options.dir.as_deref())?;

@@ -113,6 +113,8 @@ pub struct World {
     pub cores: Vec<Host>,
     /// Unified CM, the publisher first.
     pub unified_cm: Vec<Host>,
+    /// Whether Unified CM has a line side, or a real server stands in its place.
+    pub line_side: bool,
     /// IM and presence, the publisher first.
     pub im_presence: Vec<Host>,
     /// Unity Connection.
@@ -160,6 +162,7 @@ impl World {
             edges: (1..=size.edges).map(|n| host("edge", n, 1, n)).collect(),
             cores: (1..=size.cores).map(|n| host("core", n, 2, n)).collect(),
             unified_cm: vec![host("cucm", 1, 3, 1)],
+            line_side: true,
             im_presence: vec![host("imp", 1, 3, 11)],
             unity: host("cuc", 1, 3, 21),
             phone: host("phone", 1, 3, 31),
@@ -178,11 +181,6 @@ impl World {
         self.users
             .iter()
             .find(|u| u.name.eq_ignore_ascii_case(name))
-    }
-
-    /// The user whose number it is.
-    pub fn extension(&self, number: &str) -> Option<&User> {
-        self.users.iter().find(|u| u.extension == number)
     }
 }
 

@@ -76,8 +76,14 @@ fn nodes(world: &World, call: &Call, schema: &str) -> String {
     };
     let voice = "CUCM Voice/Video";
     let mut rows = vec![("EnterpriseWideData".to_owned(), "Publisher", voice)];
+    // A node without a line side is none that a gateway could send calls to.
+    let unified_cm = if world.line_side {
+        world.unified_cm.as_slice()
+    } else {
+        &[]
+    };
     for (nodes, role) in [
-        (&world.unified_cm, voice),
+        (unified_cm, voice),
         (&world.im_presence, "CUCM IM and Presence"),
     ] {
         for (n, node) in nodes.iter().enumerate() {
