@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::Value;
 
 use super::audio::{Party, Talk, talk};
 use super::report::{Report, ensure};
@@ -471,28 +470,19 @@ async fn bob(stage: &Stage) -> Result<((Remote, Telephone), String)> {
     ))
 }
 
-/// Calls under way on the first core.
+/// Calls under way on the cores.
 async fn two_calls(stage: &Stage) -> Result<((), String)> {
-    let core = stage
-        .house
-        .file
-        .cores
-        .first()
-        .context("the lab has a core")?;
-    let snapshot = stage.house.status(&core.config).await?;
-    let calls = snapshot["calls"]
-        .as_array()
-        .context("the status lists no calls")?;
-    let standing: Vec<&Value> = calls
-        .iter()
-        .filter(|call| call["ended"].is_null())
-        .collect();
-    let kinds: Vec<&str> = standing
-        .iter()
-        .filter_map(|call| call["kind"].as_str())
-        .collect();
-    ensure(standing.len() == 2, || {
-        format!("{} calls are shown: {kinds:?}", standing.len())
+    let mut kinds: Vec<String> = Vec::new();
+    for core in &stage.house.file.cores {
+        let snapshot = stage.house.status(&core.config).await?;
+        let calls = snapshot["calls"]
+            .as_array()
+            .context("the status lists no calls")?;
+        let standing = calls.iter().filter(|call| call["ended"].is_null());
+        kinds.extend(standing.map(|call| call["kind"].as_str().unwrap_or("nameless").to_owned()));
+    }
+    ensure(kinds.len() == 2, || {
+        format!("{} calls are shown: {kinds:?}", kinds.len())
     })?;
     Ok(((), kinds.join(" and ")))
 }

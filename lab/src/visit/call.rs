@@ -86,11 +86,7 @@ async fn talk(
     (caller, called): (&Telephone, Option<&Telephone>),
     teller: &mut Teller,
 ) -> Result<()> {
-    let mine = caller
-        .agent
-        .call(number)
-        .await
-        .with_context(|| format!("calling {number}"))?;
+    let mine = caller.agent.call(number).await?;
     teller.tell(
         "call_id",
         mine.id(),
