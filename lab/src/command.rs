@@ -137,7 +137,7 @@ pub struct Message {
     #[arg(long, value_name = "USER", default_value = "bob")]
     pub to: String,
     /// What to say
-    #[arg(default_value = "Good morning")]
+    #[arg(long, value_name = "TEXT", default_value = "Good morning")]
     pub text: String,
     /// Print one JSON object and nothing else
     #[arg(long)]

@@ -147,6 +147,13 @@ impl Web {
         let body = body
             .map_err(|fault| anyhow::anyhow!("reading the body: {fault}"))?
             .to_bytes();
+        let closes = head
+            .headers
+            .get("connection")
+            .is_some_and(|value| value == "close");
+        if closes {
+            *connection = None;
+        }
         self.recorder.note("http", false, head.status.as_str());
         Ok(Reply {
             status: head.status.as_u16(),

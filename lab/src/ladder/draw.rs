@@ -38,7 +38,8 @@ impl Ladder {
 
 impl Chapter {
     fn draw(&self, out: &mut String, paint: Paint) {
-        let title = format!("   {:<width$}", self.title, width = LABEL - 3);
+        let title: String = self.title.chars().take(LABEL - 4).collect();
+        let title = format!("   {title:<width$}", width = LABEL - 3);
         let _ = writeln!(out, "{}{}", paint.bold(&title), paint.dim(&lifelines()));
         for (rung, times) in self.folded().into_iter().take(DRAWN) {
             let what = if times > 1 {

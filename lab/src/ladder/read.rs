@@ -108,7 +108,11 @@ fn join<'a>(hops: impl Iterator<Item = &'a Hop>, began: SystemTime) -> Vec<Rung>
                 .duration_since(*last)
                 .is_ok_and(|time| time < HOP_WITHIN);
             let onward = (rung.to > rung.from) == (hop.to > hop.from) && rung.to == hop.from;
-            near && onward && (&rung.lane, &rung.what, &rung.id) == (&hop.lane, &hop.what, &hop.id)
+            // 100 is each hop's own (RFC 3261 §16.7).
+            let own = rung.what.starts_with("100 ");
+            !own && near
+                && onward
+                && (&rung.lane, &rung.what, &rung.id) == (&hop.lane, &hop.what, &hop.id)
         });
         if let Some((last, rung)) = goes_on {
             (*last, rung.to) = (hop.at, hop.to);

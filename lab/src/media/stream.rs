@@ -28,7 +28,7 @@ use super::sdp::{Description, Sdes};
 use super::tone::{self, PACKET_SAMPLES, Tone};
 
 const PACKET_INTERVAL: Duration = Duration::from_millis(20);
-const REPORT_EVERY_PACKETS: u32 = 50;
+const REPORT_EVERY_PACKETS: u32 = 25;
 const KEPT_SAMPLES: usize = 2 * tone::RATE_HZ as usize;
 /// Half a second is judged: bins 2 Hz wide.
 const JUDGED_SAMPLES: usize = 4000;

@@ -117,7 +117,15 @@ impl Agent {
     /// # Errors
     /// Refused, with status and reason, or no media could be agreed on.
     pub(crate) async fn call(&self, number: &str) -> Result<Call> {
-        call::place(self, number).await
+        call::place(self, number, false).await
+    }
+
+    /// The same with a late offer: the other side makes it, the ACK brings our answer.
+    ///
+    /// # Errors
+    /// As of [`Agent::call`].
+    pub(crate) async fn call_late(&self, number: &str) -> Result<Call> {
+        call::place(self, number, true).await
     }
 
     /// The next call that came in and was answered.
@@ -147,6 +155,11 @@ impl Agent {
     /// Its address of record.
     pub(crate) fn address(&self) -> String {
         format!("sip:{}@{}", self.0.profile.extension, self.0.profile.domain)
+    }
+
+    /// The user part of its Contact, and its instance.
+    pub(crate) fn contact_user(&self) -> &str {
+        &self.0.contact
     }
 
     /// Its Contact URI on that connection.

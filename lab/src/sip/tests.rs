@@ -221,6 +221,23 @@ async fn call_from_the_phone_reaches_a_registered_agent_and_it_may_hold_and_hang
 }
 
 #[tokio::test]
+async fn call_with_a_late_offer_carries_tones_both_ways() {
+    let at = unified_cm(false, None).await;
+    let phone = inside_phone(&at).await;
+    let alice = agent(&at, "1001", Some("CSFALICE"), ALICE_HZ, None);
+    alice.register().await.unwrap();
+    let call = phone.call_late("1001").await.unwrap();
+    let other = alice.next_call(PATIENCE).await.unwrap();
+    let (mine, theirs) = tokio::join!(
+        call.listen(ALICE_HZ, PATIENCE),
+        other.listen(phone::HZ, PATIENCE)
+    );
+    assert!(mine.unwrap().is_clear() && theirs.unwrap().is_clear());
+    call.hang_up().await.unwrap();
+    other.ended(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
 async fn secure_agents_call_each_other_over_tls_with_keys_of_their_own() {
     let tls = certificates();
     let at = unified_cm(false, Some(&tls)).await;

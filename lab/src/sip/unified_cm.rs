@@ -145,11 +145,13 @@ impl UnifiedCm {
     }
 
     /// Where it takes SIP over TCP.
+    #[cfg(test)]
     pub(crate) fn sip(&self) -> SocketAddr {
         self.0.config.sip
     }
 
     /// Where it takes SIP over TLS.
+    #[cfg(test)]
     pub(crate) fn sip_tls(&self) -> Option<SocketAddr> {
         self.0.config.sip_tls.as_ref().map(|(address, _)| *address)
     }

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::Value;
 
-use super::audio::{Party, talk};
+use super::audio::{Party, Talk, talk};
 use super::report::{Report, ensure};
 use super::{Stage, signin};
 use crate::client::{Remote, Telephone};
@@ -72,10 +71,10 @@ pub(super) async fn with_the_inside(stage: &Stage, report: &mut Report) {
         })
         .await;
     let calls = calls.as_ref();
-    both_hear(stage, report, "alice → 1100", calls).await;
+    let heard = both_hear(stage, report, "alice → 1100", calls).await;
     report
         .step("hold: the telephone knows, and is silent", async {
-            hold(calls.context("no call")?).await
+            hold(stage, calls.context("no call")?).await
         })
         .await;
     report
@@ -88,17 +87,18 @@ pub(super) async fn with_the_inside(stage: &Stage, report: &mut Report) {
             hang_up(calls.context("no call")?).await
         })
         .await;
+    keep(report, heard, calls);
     let calls = report
         .step("1100 calls alice, who answers", async {
             from_phone(stage).await
         })
         .await;
     let calls = calls.as_ref();
-    both_hear(stage, report, "1100 → alice", calls).await;
+    let heard = both_hear(stage, report, "1100 → alice", calls).await;
     report
         .step("the telephone holds, alice knows, and resumes", async {
             let calls = calls.context("no call")?;
-            hold(&(calls.1.clone(), calls.0.clone())).await?;
+            hold(stage, &(calls.1.clone(), calls.0.clone())).await?;
             resume(stage, calls).await
         })
         .await;
@@ -108,6 +108,20 @@ pub(super) async fn with_the_inside(stage: &Stage, report: &mut Report) {
             hang_up(&(theirs.clone(), mine.clone())).await
         })
         .await;
+    keep(report, heard, calls);
+    let calls = report
+        .step("1100 calls alice and leaves the offer to her", async {
+            late(stage).await
+        })
+        .await;
+    let calls = calls.as_ref();
+    let heard = both_hear(stage, report, "1100 → alice, late offer", calls).await;
+    report
+        .step("alice hangs up, the telephone knows", async {
+            hang_up(calls.context("no call")?).await
+        })
+        .await;
+    keep(report, heard, calls);
 }
 
 /// f.
@@ -154,15 +168,12 @@ pub(super) async fn between_remotes(stage: &mut Stage, report: &mut Report) {
             ))
         })
         .await;
-    heard
-        .into_iter()
-        .flatten()
-        .for_each(|talk| report.keep(talk));
     report
         .step("BYE ends it on both sides", async {
             hang_up(calls.context("no call")?).await
         })
         .await;
+    keep(report, heard, calls);
 }
 
 /// h.
@@ -205,6 +216,10 @@ async fn first(stage: &Stage) -> Result<(Telephone, String)> {
         "Unified CM's answer to the options did not come back".into()
     })?;
     ensure(registered.is_new, || "it was no new registration".into())?;
+    let own = telephone.agent.contact_user();
+    ensure(registered.contact.contains(own), || {
+        format!("the Contact came back as {}", registered.contact)
+    })?;
     let (expires, server) = (registered.expires_s, registered.server);
     let detail = format!("digest {algorithm} realm {realm}, {expires} s, by {server}");
     Ok((telephone, detail))
@@ -318,6 +333,28 @@ async fn from_phone(stage: &Stage) -> Result<(Pair, String)> {
     Ok(((mine, theirs), format!("alice sees {shown}")))
 }
 
+/// As Unified CM calls by default: the INVITE has no offer, the ACK brings the answer.
+async fn late(stage: &Stage) -> Result<(Pair, String)> {
+    let number = &stage.user("alice")?.extension;
+    let theirs = phone(stage)?.call_late(number).await?;
+    let mine = alices(stage)?.next_call(PATIENCE).await?;
+    Ok((
+        (mine, theirs),
+        "offer in the 200, answer in the ACK".to_owned(),
+    ))
+}
+
+/// Keeps what was heard, with the counts of the whole call.
+fn keep(report: &mut Report, heard: Option<[Talk; 2]>, calls: Option<&Pair>) {
+    let (Some([mut one, mut other]), Some((mine, theirs))) = (heard, calls) else {
+        return;
+    };
+    one.figures = mine.figures();
+    other.figures = theirs.figures();
+    report.keep(one);
+    report.keep(other);
+}
+
 async fn to_bob(stage: &Stage) -> Result<(Pair, String)> {
     let telephone = stage
         .bobs_telephone
@@ -331,26 +368,27 @@ async fn to_bob(stage: &Stage) -> Result<(Pair, String)> {
     ))
 }
 
-async fn both_hear(stage: &Stage, report: &mut Report, name: &str, calls: Option<&Pair>) {
-    let heard = report
-        .step("each hears the other's tone, SRTP out, RTP in", async {
-            let (mine, theirs) = calls.context("no call")?;
-            let (one, other) = parties(stage, mine, theirs)?;
-            let talks = talk(name, one, other).await?;
-            let shares = talks.each_ref().map(|talk| talk.heard.expected * 100.0);
-            let detail = format!(
-                "alice hears {:.0} Hz ({:.0} %), 1100 hears {ALICE_HZ} Hz ({:.0} %)",
-                phone::HZ,
-                shares[0],
-                shares[1]
-            );
-            Ok((talks, detail))
-        })
-        .await;
-    heard
-        .into_iter()
-        .flatten()
-        .for_each(|talk| report.keep(talk));
+async fn both_hear(
+    stage: &Stage,
+    report: &mut Report,
+    name: &str,
+    calls: Option<&Pair>,
+) -> Option<[Talk; 2]> {
+    let listening = async {
+        let (mine, theirs) = calls.context("no call")?;
+        let (one, other) = parties(stage, mine, theirs)?;
+        let talks = talk(name, one, other).await?;
+        let shares = talks.each_ref().map(|talk| talk.heard.expected * 100.0);
+        let detail = format!(
+            "alice hears {:.0} Hz ({:.0} %), 1100 hears {ALICE_HZ} Hz ({:.0} %)",
+            phone::HZ,
+            shares[0],
+            shares[1]
+        );
+        Ok((talks, detail))
+    };
+    let name = "each hears the other's tone, SRTP out, RTP in";
+    report.step(name, listening).await
 }
 
 fn parties<'a>(stage: &Stage, mine: &'a Call, theirs: &'a Call) -> Result<(Party<'a>, Party<'a>)> {
@@ -370,9 +408,21 @@ fn parties<'a>(stage: &Stage, mine: &'a Call, theirs: &'a Call) -> Result<(Party
     Ok((one, other))
 }
 
-async fn hold((holding, held): &Pair) -> Result<((), String)> {
+async fn hold(stage: &Stage, (holding, held): &Pair) -> Result<((), String)> {
     holding.hold().await?;
     ensure(held.is_held(), || "the other side was not told".into())?;
+    if let Some(line_side) = &stage.house.inside.line_side {
+        let call = line_side
+            .calls()
+            .pop()
+            .context("call control knows no call")?;
+        ensure(call.directions.iter().any(|way| way == "sendonly"), || {
+            format!(
+                "call control saw {} → {}: {:?}",
+                call.from, call.to, call.directions
+            )
+        })?;
+    }
     tokio::time::sleep(SETTLE).await;
     let (still, music) = tokio::join!(
         holding.packets_within(SILENCE),
@@ -420,33 +470,28 @@ async fn bob(stage: &Stage) -> Result<((Remote, Telephone), String)> {
     ))
 }
 
-/// Calls under way on the first core.
+/// Calls under way on the cores.
 async fn two_calls(stage: &Stage) -> Result<((), String)> {
-    let core = stage
-        .house
-        .file
-        .cores
-        .first()
-        .context("the lab has a core")?;
-    let snapshot = stage.house.status(&core.config).await?;
-    let calls = snapshot["calls"]
-        .as_array()
-        .context("the status lists no calls")?;
-    let standing: Vec<&Value> = calls
-        .iter()
-        .filter(|call| call["ended"].is_null())
-        .collect();
-    let kinds: Vec<&str> = standing
-        .iter()
-        .filter_map(|call| call["kind"].as_str())
-        .collect();
-    ensure(standing.len() == 2, || {
-        format!("{} calls are shown: {kinds:?}", standing.len())
+    let mut kinds: Vec<String> = Vec::new();
+    for core in &stage.house.file.cores {
+        let snapshot = stage.house.status(&core.config).await?;
+        let calls = snapshot["calls"]
+            .as_array()
+            .context("the status lists no calls")?;
+        let standing = calls.iter().filter(|call| call["ended"].is_null());
+        kinds.extend(standing.map(|call| call["kind"].as_str().unwrap_or("nameless").to_owned()));
+    }
+    ensure(kinds.len() == 2, || {
+        format!("{} calls are shown: {kinds:?}", kinds.len())
     })?;
     Ok(((), kinds.join(" and ")))
 }
 
 async fn gone(stage: &Stage) -> Result<((), String)> {
+    let standing = [alices(stage)?, phone(stage)?].map(Agent::calls);
+    ensure(standing.iter().all(Vec::is_empty), || {
+        format!("calls still stand: {standing:?}")
+    })?;
     for telephone in [&stage.alices_telephone, &stage.bobs_telephone]
         .into_iter()
         .flatten()

@@ -13,6 +13,9 @@ use crate::client::Remote;
 /// Ports are freed once the last message of a call has passed.
 const FREED_WITHIN: Duration = Duration::from_secs(5);
 
+/// Somebody who has not signed in before, so that no cache can answer for the inside.
+const NEWCOMER: &str = "dave";
+
 /// i.
 pub(super) async fn walk(stage: &Stage, report: &mut Report) {
     report.part('i', "Look the house over");
@@ -24,12 +27,15 @@ pub(super) async fn walk(stage: &Stage, report: &mut Report) {
     report
         .step("no password or token is in a log", async { secrets(stage) })
         .await;
+    report
+        .step("no user or address above DEBUG", async { privacy(stage) })
+        .await;
     report.step("nobody panicked", async { calm(stage) }).await;
 }
 
 /// k, which leaves the inside as it was.
 pub(super) async fn switch_off_and_on(stage: &mut Stage, report: &mut Report) {
-    report.part('k', "Switch Unified CM's web side off and on");
+    report.part('k', "Switch UDS off and on");
     stage.house.inside.darken();
     report
         .step("sign-in while it is off: not 401, but 502", async {
@@ -130,6 +136,52 @@ fn secrets(stage: &Stage) -> Result<((), String)> {
     ))
 }
 
+/// Lines of INFO and above name no person and no client.
+fn privacy(stage: &Stage) -> Result<((), String)> {
+    let people = ["alice", "bob", "carol"].map(|name| stage.user(name));
+    let mut hidden: Vec<String> = Vec::new();
+    for user in people {
+        let user = user?;
+        hidden.extend([user.name.clone(), user.sip.clone(), user.jid.clone()]);
+    }
+    let clients = [&stage.alice, &stage.bob].into_iter().flatten();
+    hidden.extend(clients.map(|remote| remote.local.to_string()));
+    let mut lines = 0;
+    for (name, _, log) in nodes(stage) {
+        let text = std::fs::read_to_string(log).with_context(|| log.display().to_string())?;
+        let debug = |line: &&str| {
+            line.contains("\"level\":\"DEBUG\"") || line.contains("\"level\":\"TRACE\"")
+        };
+        let shown: Vec<&str> = text.lines().filter(|line| !debug(line)).collect();
+        lines += shown.len();
+        let told: Vec<&&str> = shown
+            .iter()
+            .filter(|line| hidden.iter().any(|word| names(line, word)))
+            .collect();
+        ensure(told.is_empty(), || {
+            let first = told.first().copied().copied().unwrap_or_default();
+            format!("{} lines of {name}'s log do, such as {first}", told.len())
+        })?;
+    }
+    Ok((
+        (),
+        format!(
+            "{} names and addresses looked for in {lines} lines",
+            hidden.len()
+        ),
+    ))
+}
+
+/// Whether the line holds that word, not as a part of a longer one.
+fn names(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + word.len()..].chars().next();
+        let inside = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+        !inside(before) && !inside(after)
+    })
+}
+
 fn calm(stage: &Stage) -> Result<((), String)> {
     for (name, config, log) in nodes(stage) {
         for path in [log.clone(), config.with_file_name("stderr")] {
@@ -144,23 +196,23 @@ fn calm(stage: &Stage) -> Result<((), String)> {
 }
 
 async fn off(stage: &Stage) -> Result<((), String)> {
-    let mut alice =
-        Remote::discover(&stage.house.file, stage.user("alice")?, &stage.recorder).await?;
-    let (domain, password) = (alice.domain.clone(), alice.user.password.clone());
-    let reply = alice.sign_in(&domain, &password).await?;
+    let mut newcomer =
+        Remote::discover(&stage.house.file, stage.user(NEWCOMER)?, &stage.recorder).await?;
+    let (domain, password) = (newcomer.domain.clone(), newcomer.user.password.clone());
+    let reply = newcomer.sign_in(&domain, &password).await?;
     expect(&reply, 502)?;
     Ok(((), "502".to_owned()))
 }
 
 async fn on(stage: &Stage) -> Result<((), String)> {
-    let mut alice =
-        Remote::discover(&stage.house.file, stage.user("alice")?, &stage.recorder).await?;
-    let (domain, password) = (alice.domain.clone(), alice.user.password.clone());
+    let mut newcomer =
+        Remote::discover(&stage.house.file, stage.user(NEWCOMER)?, &stage.recorder).await?;
+    let (domain, password) = (newcomer.domain.clone(), newcomer.user.password.clone());
     let end = tokio::time::Instant::now() + FREED_WITHIN;
     let mut tries = 0;
     loop {
         tries += 1;
-        let reply = alice.sign_in(&domain, &password).await?;
+        let reply = newcomer.sign_in(&domain, &password).await?;
         if reply.status == 200 || tokio::time::Instant::now() >= end {
             expect(&reply, 200)?;
             return Ok(((), format!("200 at try {tries}")));

@@ -51,18 +51,17 @@ async fn run(options: &command::Call, lab: &LabFile, teller: &mut Teller) -> Res
         teller,
     )
     .await;
-    for telephone in [
+    let telephones = [
         Some(&caller),
         called.as_ref().map(|(telephone, _)| telephone),
-    ] {
-        if let Some(telephone) = telephone {
-            telephone
-                .agent
-                .unregister()
-                .await
-                .context("unregistering")?;
-            telephone.agent.stack().stop();
-        }
+    ];
+    for telephone in telephones.into_iter().flatten() {
+        telephone
+            .agent
+            .unregister()
+            .await
+            .context("unregistering")?;
+        telephone.agent.stack().stop();
     }
     outcome
 }
@@ -87,11 +86,7 @@ async fn talk(
     (caller, called): (&Telephone, Option<&Telephone>),
     teller: &mut Teller,
 ) -> Result<()> {
-    let mine = caller
-        .agent
-        .call(number)
-        .await
-        .with_context(|| format!("calling {number}"))?;
+    let mine = caller.agent.call(number).await?;
     teller.tell(
         "call_id",
         mine.id(),

@@ -230,7 +230,7 @@ impl Call {
 }
 
 /// Places a call and waits until it is answered.
-pub(super) async fn place(agent: &Agent, number: &str) -> Result<Call> {
+pub(super) async fn place(agent: &Agent, number: &str, late: bool) -> Result<Call> {
     let profile = agent.profile();
     let target = if number.contains(':') {
         number.to_owned()
@@ -249,7 +249,9 @@ pub(super) async fn place(agent: &Agent, number: &str) -> Result<Call> {
         HeaderName::Supported,
         "replaces,X-cisco-callinfo",
     )?;
-    let invite = message::with_sdp(invite, &stream.offer(Direction::SendRecv)?)?;
+    if !late {
+        invite = message::with_sdp(invite, &stream.offer(Direction::SendRecv)?)?;
+    }
     let sent = tokio::time::timeout(ANSWER_PATIENCE, agent.send(&flow, invite)).await;
     let (answers, response) =
         sent.with_context(|| format!("no answer in {ANSWER_PATIENCE:?}"))??;
@@ -261,13 +263,21 @@ pub(super) async fn place(agent: &Agent, number: &str) -> Result<Call> {
         );
     }
     let mut dialog = Dialog::of_caller(answers.request(), &response)?;
-    let ack = dialog.request(Method::Ack, Some(dialog.sequence))?;
+    let mut ack = dialog.request(Method::Ack, Some(dialog.sequence))?;
+    let agreed = if late {
+        let answer = stream.answer(response.body());
+        answer.and_then(|answer| {
+            ack = message::with_sdp(ack.clone(), &answer)?;
+            Ok(())
+        })
+    } else {
+        stream.accept(response.body())
+    };
     agent.stack().acknowledge(answers.flow(), ack).await?;
-    let accepted = stream.accept(response.body());
     let call = Call::new(agent, dialog, stream, number.to_owned(), false);
-    if let Err(fault) = accepted {
+    if let Err(fault) = agreed {
         let _ = call.hang_up().await;
-        return Err(fault.context("the answer to our offer"));
+        return Err(fault.context("media of the call"));
     }
     Ok(call)
 }
