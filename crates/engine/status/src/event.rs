@@ -156,6 +156,10 @@ kinds! {
     WrongCredentials = 6002, Info, "wrong credentials", "";
     /// A peer sends faster than it may.
     Flooded = 6003, Info, "too many requests from one connection", "";
+    /// A source guessed too often and is not heard for a while.
+    Banned = 6004, Warning, "source banned for a while",
+        "nothing, unless it is an office of yours behind one address: then one device there holds \
+         an old password";
 }
 
 /// Something that happened.

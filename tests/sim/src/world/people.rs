@@ -9,7 +9,7 @@ use crate::house;
 use crate::pbx::Way;
 use crate::pipe::Party;
 use crate::text::Text;
-use crate::ua::{SECOND, Setup, Ua};
+use crate::ua::{Phase, SECOND, Setup, Ua};
 use crate::web::User;
 
 /// A telephone and its connection.
@@ -174,6 +174,8 @@ impl World {
     pub(super) fn person_disconnected(&mut self, i: usize, pipe: u64) {
         if self.people[i].pipe == Some(pipe) {
             self.people[i].pipe = None;
+            // Nobody will say a word for it: its calls are ended by whoever is left.
+            self.forgotten |= self.people[i].ua.calls.iter().any(|c| c.phase != Phase::Over);
             self.trace.note(
                 self.now,
                 &format!("{:>8} lost its connection", self.people[i].ua.setup.name),
