@@ -68,7 +68,8 @@ pub(crate) async fn run(options: &command::Tour) -> Result<ExitCode> {
         let (edges, cores) = (house.file.edges.len(), house.file.cores.len());
         (house, format!("{edges} edge, {cores} core, every link up"))
     });
-    let Some(house) = report.record("edge, core and the servers inside answer", began, house) else {
+    let Some(house) = report.record("edge, core and the servers inside answer", began, house)
+    else {
         finish(&report, None, options.json)?;
         return Ok(ExitCode::FAILURE);
     };
@@ -92,18 +93,27 @@ pub(crate) async fn run(options: &command::Tour) -> Result<ExitCode> {
     if options.keep && ladder.is_some() {
         finish(&report, ladder.as_ref(), options.json)?;
         let shown = house.dir.display();
-        report.note(&format!("everything still runs; {shown}/lab.json says where; Ctrl-C stops it"));
+        report.note(&format!(
+            "everything still runs; {shown}/lab.json says where; Ctrl-C stops it"
+        ));
         told_to_stop().await;
         house.stop().await;
     } else {
         if !good {
             house.keep_folder();
-            report.note(&format!("logs and configurations are kept in {}", house.dir.display()));
+            report.note(&format!(
+                "logs and configurations are kept in {}",
+                house.dir.display()
+            ));
         }
         house.stop().await;
         finish(&report, ladder.as_ref(), options.json)?;
     }
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// All chapters, and what crossed the nodes in them.

@@ -160,5 +160,11 @@ fn serve_clients(
         let listener = parts.listen("SIP of clients", *address)?;
         parts.tasks.spawn(sip.clone().run(listener, stop.clone()));
     }
+    for address in &role.xmpp.listen {
+        let listener = parts.listen("XMPP of clients", *address)?;
+        parts
+            .tasks
+            .spawn(async move { while listener.accept().await.is_ok() {} });
+    }
     Ok(())
 }
