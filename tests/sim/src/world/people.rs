@@ -175,7 +175,11 @@ impl World {
         if self.people[i].pipe == Some(pipe) {
             self.people[i].pipe = None;
             // Nobody will say a word for it: its calls are ended by whoever is left.
-            self.forgotten |= self.people[i].ua.calls.iter().any(|c| c.phase != Phase::Over);
+            self.forgotten |= self.people[i]
+                .ua
+                .calls
+                .iter()
+                .any(|c| c.phase != Phase::Over);
             self.trace.note(
                 self.now,
                 &format!("{:>8} lost its connection", self.people[i].ua.setup.name),

@@ -172,7 +172,10 @@ fn a_stranger_at_the_edge_gets_nowhere() {
             let heard = String::from_utf8_lossy(&w.strangers[&pipe]).into_owned();
             assert!(!heard.contains("SIP/2.0 2"), "{text:?} is answered {heard}");
             for inside in ["10.0.0.20", "10.0.0.31", "10.0.0.100"] {
-                assert!(!heard.contains(inside), "{text:?} learns the inside: {heard}");
+                assert!(
+                    !heard.contains(inside),
+                    "{text:?} learns the inside: {heard}"
+                );
             }
             w.close(pipe, 0, "left");
         }
@@ -214,7 +217,11 @@ fn a_registered_client_cannot_speak_for_another_or_reach_beyond_call_control() {
         let bob = w.who("bob");
         let pipe = w.people[bob].pipe.unwrap();
         // Bob's own telephone does not know of what is said in its name.
-        w.tolerated = vec!["an answer ", "the same INVITE twice", "where no call ever was"];
+        w.tolerated = vec![
+            "an answer ",
+            "the same INVITE twice",
+            "where no call ever was",
+        ];
         for text in malice(w) {
             if text.method() == "INVITE" && text.uri() == PHONE && text.status().is_none() {
                 continue;
