@@ -221,6 +221,7 @@ fn a_registered_client_cannot_speak_for_another_or_reach_beyond_call_control() {
             "an answer ",
             "the same INVITE twice",
             "where no call ever was",
+            "was never acknowledged",
         ];
         for text in malice(w) {
             if text.method() == "INVITE" && text.uri() == PHONE && text.status().is_none() {
@@ -236,6 +237,10 @@ fn a_registered_client_cannot_speak_for_another_or_reach_beyond_call_control() {
             .with_body("application/sdp", OFFER);
         w.transmit(pipe, 0, &own.to_bytes());
         w.run(5 * SECOND);
+        let bobs = &w.pbx.asserted[1..];
+        assert!(!bobs.is_empty() && w.pbx.asserted[0] == ("1001".into(), "1001".into()));
+        let wrong: Vec<_> = bobs.iter().filter(|(_, who)| who != "1002").collect();
+        assert!(wrong.is_empty(), "bob passes for {wrong:?}");
         assert!(w.in_call(alice, phone));
         assert_eq!(w.people[phone].ua.calls.len(), 1);
         assert_eq!(w.people[alice].ua.calls[0].phase, Phase::Up);
