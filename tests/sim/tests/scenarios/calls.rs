@@ -76,6 +76,8 @@ fn both_hear_one_another_whoever_calls_and_nothing_is_left() {
 fn hold_silences_one_way_and_resume_brings_it_back() {
     under_seeds(9, plan, |w: &mut World| {
         w.ready();
+        let rude = w.seed % 2 == 0;
+        w.people.iter_mut().for_each(|p| p.ua.rude = rude);
         for (from, to, number) in pairs(w) {
             let i = calls(w, from, &number);
             assert!(w.run_until(30 * SECOND, |w| w.in_call(from, to)));
