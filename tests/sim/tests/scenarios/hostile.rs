@@ -276,12 +276,20 @@ fn a_hostile_edge_gains_nothing_that_the_core_does_not_grant() {
         // The dialog of the honest call, as an edge that listened would know it.
         let invite = w.people[alice].ua.calls[0].invite.clone();
         let mut lines = malice(w);
-        for method in ["BYE", "INVITE", "CANCEL", "UPDATE"] {
-            let mut text = request(method, PHONE, ALICE, PHONE, 5000 + lines.len() as u64);
+        for method in ["INVITE", "CANCEL", "UPDATE", "BYE"] {
+            let number = 5000 + lines.len() as u64;
+            let mut text = request(
+                method,
+                &w.people[alice].ua.target_of(0),
+                ALICE,
+                PHONE,
+                number,
+            );
             for (name, value) in &mut text.fields {
                 match name.as_str() {
                     "Call-ID" | "From" => *value = invite.field(name).to_owned(),
                     "To" => *value = w.people[alice].ua.remote_of(0),
+                    "CSeq" => *value = format!("{number} {method}"),
                     _ => {}
                 }
             }
