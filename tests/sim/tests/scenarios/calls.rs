@@ -69,6 +69,7 @@ fn both_hear_one_another_whoever_calls_and_nothing_is_left() {
             assert!(w.run_until(20 * SECOND, |w| over(w, from) && over(w, to)));
         }
         w.quiet();
+        w.still();
     });
 }
 
