@@ -13,10 +13,10 @@ mod soap;
 mod web;
 
 pub(crate) use chat::Chat;
-pub(crate) use discovery::{Edge, discover, trust};
-pub(crate) use edge_config::EdgeConfig;
+pub(crate) use discovery::{discover, trust};
+pub(crate) use edge_config::{EdgeConfig, child, descendant};
 pub(crate) use remote::{Remote, Telephone, chat_inside};
-pub(crate) use web::{Reply, Web, lane};
+pub(crate) use web::{Reply, Web};
 
 #[cfg(test)]
 mod tests;

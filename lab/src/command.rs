@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::world::{NODES_MAX, Size, USERS_MAX, USERS_MIN};
@@ -175,11 +175,11 @@ impl Lab {
 
     async fn act(self) -> Result<ExitCode> {
         match self.command {
-            None => bail!("the tour is not built in yet"),
+            None => crate::tour::run(&self.tour).await,
             Some(Command::Serve(options)) => crate::serve::serve(&options).await,
-            Some(Command::Call(_) | Command::Message(_) | Command::Signin(_)) => {
-                bail!("clients are not built in yet")
-            }
+            Some(Command::Call(options)) => crate::visit::call(&options).await,
+            Some(Command::Message(options)) => crate::visit::message(&options).await,
+            Some(Command::Signin(options)) => crate::visit::signin(&options).await,
             Some(Command::Child { parent, argv }) => {
                 crate::house::become_child(parent, &argv)?;
                 Ok(ExitCode::FAILURE)

@@ -125,6 +125,14 @@ impl House {
         process::stop(&mut self.nodes).await;
     }
 
+    /// What the node with that configuration tells of itself.
+    ///
+    /// # Errors
+    /// It does not run, or does not answer.
+    pub async fn status(&self, config: &std::path::Path) -> Result<serde_json::Value> {
+        ready::status(&self.file.program, config).await
+    }
+
     /// Keeps a temporary folder after the end, for whoever looks for a reason.
     pub fn keep_folder(&mut self) {
         self.folder.keep();

@@ -1,88 +1,46 @@
 //! What crossed whom, in the order of time.
+//!
+//! Edge and core each write a DEBUG line under the target `wire` for every message that crosses
+//! them. [`Ladder`] reads those of all nodes, joins the hops of one message into a [`Rung`], and
+//! draws the rungs between the four lifelines. [`Recorder`] is the lab's own view, from both ends.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+mod draw;
+mod read;
+mod record;
 
-use sipx_sip::Message;
+use serde::Serialize;
 
-use crate::sip::message;
+pub(crate) use record::Recorder;
 
-const KEPT: usize = 20_000;
+/// Between whom messages pass, from the outside inwards.
+pub(crate) const COLUMNS: [&str; 4] = ["client", "edge", "core", "inside"];
 
-/// Writes down what one party of the lab sends and receives; clones share the paper.
-#[derive(Clone)]
-pub(crate) struct Recorder {
-    party: &'static str,
-    seen: Arc<Mutex<VecDeque<Seen>>>,
+/// All rungs of a tour, by chapter.
+pub(crate) struct Ladder {
+    chapters: Vec<Chapter>,
+    /// The lab's own view, in a line.
+    own: String,
 }
 
-/// One message that a party of the lab sent or received.
-#[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    /// When.
-    pub(crate) at: SystemTime,
-    /// Who.
-    pub(crate) party: &'static str,
+/// A chapter of the tour and what crossed in it.
+struct Chapter {
+    title: String,
+    rungs: Vec<Rung>,
+}
+
+/// A message on its way through the house.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Rung {
+    /// Microseconds since the chapter began.
+    pub(crate) after_us: u64,
     /// `sip`, `http` or `xmpp`.
-    pub(crate) lane: &'static str,
-    /// Whether it was sent, rather than received.
-    pub(crate) out: bool,
-    /// Method or status.
+    pub(crate) lane: String,
+    /// Method, status or stanza.
     pub(crate) what: String,
-    /// What tells exchanges apart, such as a Call-ID.
+    /// Call-ID, trace or stream number.
     pub(crate) id: String,
-}
-
-impl Recorder {
-    /// An empty sheet for that party.
-    pub(crate) fn new(party: &'static str) -> Recorder {
-        Recorder {
-            party,
-            seen: Arc::default(),
-        }
-    }
-
-    /// The same sheet, written on by another party.
-    pub(crate) fn of(&self, party: &'static str) -> Recorder {
-        Recorder {
-            party,
-            seen: Arc::clone(&self.seen),
-        }
-    }
-
-    /// Notes a SIP message.
-    pub(crate) fn sip(&self, out: bool, message: &Message) {
-        self.note(
-            "sip",
-            out,
-            message::what(message),
-            message::call_id(message.headers()),
-        );
-    }
-
-    /// Notes anything else.
-    pub(crate) fn note(&self, lane: &'static str, out: bool, what: String, id: String) {
-        let mut seen = self.seen();
-        if seen.len() == KEPT {
-            seen.pop_front();
-        }
-        seen.push_back(Seen {
-            at: SystemTime::now(),
-            party: self.party,
-            lane,
-            out,
-            what,
-            id,
-        });
-    }
-
-    /// All that was noted.
-    pub(crate) fn all(&self) -> Vec<Seen> {
-        self.seen().iter().cloned().collect()
-    }
-
-    fn seen(&self) -> MutexGuard<'_, VecDeque<Seen>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    /// The column it came from, of [`COLUMNS`].
+    pub(crate) from: usize,
+    /// The column it went to.
+    pub(crate) to: usize,
 }

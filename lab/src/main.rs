@@ -24,8 +24,10 @@ mod pages;
 mod serve;
 mod sip;
 mod soap;
+mod tour;
 mod unified_cm;
 mod unity;
+mod visit;
 mod web;
 mod world;
 

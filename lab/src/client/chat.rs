@@ -102,8 +102,7 @@ impl Chat {
             .attr("type".try_into()?, "chat")
             .append(body)
             .build();
-        self.recorder
-            .note("xmpp", true, "message".into(), String::new());
+        self.recorder.note("xmpp", true, "message");
         self.out.send(message).await.context("the stream ended")?;
         Ok(id)
     }
@@ -168,7 +167,7 @@ async fn run(
             },
             stanza = stream.next() => match stanza {
                 Some(Ok(stanza)) => {
-                    recorder.note("xmpp", false, stanza.name().to_owned(), String::new());
+                    recorder.note("xmpp", false, stanza.name());
                     // What nobody reads in time is lost to its reader alone.
                     let _ = arrived.try_send(stanza);
                 }
@@ -229,14 +228,10 @@ async fn sign_in(place: &Place, user: &str, proof: &Proof) -> Result<(Secure, St
         .attr("mechanism".try_into()?, mechanism)
         .append(STANDARD.encode(text))
         .build();
-    place
-        .recorder
-        .note("xmpp", true, "auth".into(), String::new());
+    place.recorder.note("xmpp", true, "auth");
     stream.send(&auth).await?;
     let answer = next(&mut stream).await.context("SASL")?;
-    place
-        .recorder
-        .note("xmpp", false, answer.name().to_owned(), String::new());
+    place.recorder.note("xmpp", false, answer.name());
     if answer.name() != "success" {
         let why = answer
             .children()

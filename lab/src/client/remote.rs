@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use hyper::Method;
+use tokio::sync::mpsc;
 
 use super::chat::{Chat, Place, Proof};
 use super::discovery::{Edge, discover, trust};
@@ -15,7 +16,7 @@ use crate::file::{LabFile, User};
 use crate::ladder::Recorder;
 use crate::names::Names;
 use crate::sip::agent::{Agent, Profile};
-use crate::sip::stack::{Setup, Stack};
+use crate::sip::stack::{Incoming, Setup, Stack};
 
 const USER_AGENT: &str = "Cisco-CSF";
 
@@ -189,13 +190,7 @@ impl Remote {
         let config = self.config.as_ref().context("not signed in")?;
         let (host, port) = config.sip.first().context("no SIP edge")?;
         let address = self.names.address(host).await?;
-        let (stack, incoming) = Stack::new(Setup {
-            local: self.local,
-            agent: USER_AGENT,
-            names: Some(self.names.clone()),
-            dialing: Some(Arc::clone(&self.tls)),
-            recorder: self.recorder.clone(),
-        });
+        let (stack, incoming) = self.stack();
         let credentials = self
             .identity
             .basic
@@ -218,6 +213,22 @@ impl Remote {
             agent,
             user: self.user.name.clone(),
         })
+    }
+
+    /// A SIP stack at the client's address.
+    pub(crate) fn stack(&self) -> (Stack, mpsc::Receiver<Incoming>) {
+        Stack::new(Setup {
+            local: self.local,
+            agent: USER_AGENT,
+            names: Some(self.names.clone()),
+            dialing: Some(Arc::clone(&self.tls)),
+            recorder: self.recorder.clone(),
+        })
+    }
+
+    /// The token that sign-in gave.
+    pub(crate) fn token(&self) -> Option<String> {
+        self.identity.token.clone()
     }
 
     /// Chat, with a one-time password fetched through the edge.

@@ -140,20 +140,14 @@ impl Web {
         }
         let sender = connection.as_mut().context("a connection")?;
         sender.ready().await?;
-        self.recorder
-            .note("http", true, asked.method.to_string(), String::new());
+        self.recorder.note("http", true, asked.method.as_str());
         let response = sender.send_request(self.request(who, asked)?).await?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, BODY_MAX).collect().await;
         let body = body
             .map_err(|fault| anyhow::anyhow!("reading the body: {fault}"))?
             .to_bytes();
-        self.recorder.note(
-            "http",
-            false,
-            head.status.as_u16().to_string(),
-            String::new(),
-        );
+        self.recorder.note("http", false, head.status.as_str());
         Ok(Reply {
             status: head.status.as_u16(),
             headers: head.headers,

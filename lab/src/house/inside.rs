@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
 
 use super::{Ports, say};
 use crate::accounts::Accounts;
@@ -14,7 +15,7 @@ use crate::ladder::Recorder;
 use crate::sip::agent::Agent;
 use crate::sip::phone;
 use crate::sip::unified_cm::{Config, Line, UnifiedCm};
-use crate::world::{DNS, DNS_INSIDE, DOMAIN, PHONE_EXTENSION, World};
+use crate::world::{DNS, DNS_INSIDE, DOMAIN, Host, PHONE_EXTENSION, World};
 use crate::{command, dns, file, im_presence, pages, unified_cm, unity};
 
 /// What runs inside and can be asked or told something.
@@ -25,22 +26,59 @@ pub struct Inside {
     pub phone: Option<Agent>,
     /// What crossed line side, telephone and whoever else the lab plays.
     pub recorder: Recorder,
-    /// Unified CM's web side has a runtime of its own, so that it can die alone.
-    web_side: Option<Runtime>,
+    web_side: WebSide,
 }
 
 impl Inside {
-    /// UDS, AXL and file servers die, connections and all.
+    /// Unified CM's UDS, AXL and file servers die, connections and all.
     pub fn darken(&mut self) {
-        if let Some(runtime) = self.web_side.take() {
+        self.web_side.stop();
+    }
+
+    /// They live again.
+    ///
+    /// # Errors
+    /// An address was taken meanwhile.
+    pub async fn light(&mut self) -> Result<()> {
+        self.web_side.start().await
+    }
+}
+
+/// Unified CM's web servers, in a runtime of their own so that they can die alone.
+struct WebSide {
+    nodes: Vec<(Host, TlsAcceptor)>,
+    accounts: Arc<Accounts>,
+    runtime: Option<Runtime>,
+}
+
+impl WebSide {
+    async fn start(&mut self) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("unified-cm")
+            .enable_all()
+            .build()?;
+        for (node, tls) in self.nodes.clone() {
+            let (https, files) = (node.port(8443), node.port(6970));
+            let (name, accounts) = (node.fqdn.clone(), self.accounts.clone());
+            let starting = runtime
+                .spawn(async move { unified_cm::start(&node, https, files, tls, accounts).await });
+            starting.await?.with_context(|| name)?;
+        }
+        self.runtime = Some(runtime);
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 }
 
-impl Drop for Inside {
+impl Drop for WebSide {
     fn drop(&mut self) {
-        self.darken();
+        self.stop();
     }
 }
 
@@ -61,20 +99,16 @@ pub async fn start(
         .await
         .context("the inside name server")?;
     let accounts = Arc::new(Accounts::new(world.clone()));
-    let web_side = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("unified-cm")
-        .enable_all()
-        .build()?;
+    let mut web_side = WebSide {
+        nodes: Vec::new(),
+        accounts: accounts.clone(),
+        runtime: None,
+    };
     for node in &world.unified_cm {
         let tls = authority.issue(&[&node.fqdn], node.address)?.acceptor()?;
-        let (https, files) = (node.port(8443), node.port(6970));
-        let (node, accounts) = (node.clone(), accounts.clone());
-        let name = node.fqdn.clone();
-        let starting = web_side
-            .spawn(async move { unified_cm::start(&node, https, files, tls, accounts).await });
-        starting.await?.with_context(|| name)?;
+        web_side.nodes.push((node.clone(), tls));
     }
+    web_side.start().await?;
     for node in &world.im_presence {
         let tls = authority
             .issue(&[&node.fqdn, DOMAIN], node.address)?
@@ -111,7 +145,7 @@ pub async fn start(
         line_side,
         phone,
         recorder,
-        web_side: Some(web_side),
+        web_side,
     })
 }
 

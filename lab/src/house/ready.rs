@@ -150,7 +150,7 @@ fn ways(snapshot: &Value) -> Result<()> {
 }
 
 /// Asks a running node by the program's own command.
-async fn status(program: &Path, config: &Path) -> Result<Value> {
+pub async fn status(program: &Path, config: &Path) -> Result<Value> {
     let mut ask = Command::new(program);
     ask.arg("status").arg("--config").arg(config).arg("--json");
     ask.stdin(Stdio::null()).kill_on_drop(true);

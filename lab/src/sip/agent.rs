@@ -19,7 +19,6 @@ use sipx_sip::{HeaderName, Method, Request, Response};
 use tokio::sync::{Notify, mpsc};
 
 pub(crate) use call::Call;
-pub(crate) use registration::Registered;
 
 use self::credentials::Credentials;
 use super::message;

@@ -39,11 +39,6 @@ pub(crate) fn sequence(headers: &Headers) -> Option<u32> {
     Some(headers.typed::<sipx_sip::CSeq>()?.ok()?.sequence)
 }
 
-/// Tag of `From`.
-pub(crate) fn from_tag(headers: &Headers) -> Option<String> {
-    Some(String::from_utf8_lossy(headers.typed::<From>()?.ok()?.tag()?).into_owned())
-}
-
 /// Tag of `To`.
 pub(crate) fn to_tag(headers: &Headers) -> Option<String> {
     Some(String::from_utf8_lossy(headers.typed::<To>()?.ok()?.tag()?).into_owned())

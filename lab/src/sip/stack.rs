@@ -301,11 +301,6 @@ impl Stack {
         Ok(start.elapsed())
     }
 
-    /// Whether that connection is still open.
-    pub(crate) fn is_open(&self, flow: &Flow) -> bool {
-        self.rows().flows.contains_key(&flow.id)
-    }
-
     /// Ends every connection, listener and transaction.
     pub(crate) fn stop(&self) {
         self.0.tasks().abort_all();

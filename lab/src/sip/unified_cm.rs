@@ -12,7 +12,6 @@ mod registrar;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use anyhow::Result;
 use sipx_sip::{HeaderName, Method, Request, Uri};
@@ -90,8 +89,6 @@ pub(crate) struct CallView {
     pub(crate) to: String,
     /// Call-IDs of the caller's and the callee's leg.
     pub(crate) ids: (String, String),
-    /// When it came.
-    pub(crate) began: SystemTime,
     /// Directions that session descriptions asked for, in order: `sendrecv`, `sendonly`, …
     pub(crate) directions: Vec<String>,
     /// Why it ended, once it has.
@@ -155,11 +152,6 @@ impl UnifiedCm {
     /// Where it takes SIP over TLS.
     pub(crate) fn sip_tls(&self) -> Option<SocketAddr> {
         self.0.config.sip_tls.as_ref().map(|(address, _)| *address)
-    }
-
-    /// Ends everything it runs.
-    pub(crate) fn stop(&self) {
-        self.0.stack.stop();
     }
 
     async fn take(&self, incoming: Incoming) -> Result<()> {
@@ -230,7 +222,6 @@ impl UnifiedCm {
                     from: caller.clone(),
                     to: called.clone(),
                     ids: ids.clone(),
-                    began: SystemTime::now(),
                     directions: Vec::new(),
                     ended: None,
                 });

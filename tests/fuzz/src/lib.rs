@@ -9,6 +9,7 @@
 //!
 //! An input that broke something goes into `corpus/TARGET/` with the fix.
 
+mod chat;
 pub mod mutate;
 mod packets;
 mod session;
@@ -103,6 +104,11 @@ pub const TARGETS: &[Target] = &[
         name: "configuration",
         run: settings::file,
         words: settings::WORDS,
+    },
+    Target {
+        name: "xmpp_stream",
+        run: chat::stream,
+        words: chat::WORDS,
     },
 ];
 

@@ -224,7 +224,6 @@ fn keys(end: End) -> Keys {
     Rng::from_number(1).fill(&mut secret);
     Keys::new(
         &LinkKeys {
-            epoch: 3,
             secret: Secret::new(secret),
         },
         end,

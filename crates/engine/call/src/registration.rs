@@ -16,10 +16,13 @@
 //! and the core forgets a user who does not sign in, so this buys it at most what it has anyway:
 //! the registration of a client that trusts it.
 //!
-//! Requests other than REGISTER carry no credentials: they come on a flow that a registration has
-//! made known, and the edge asserts that registration's address of record in P-Asserted-Identity
-//! (RFC 3325), which the core believes only of those registered by that edge. What only a trusted
-//! node may say is taken out of everything a client sends ([`is_privileged`]).
+//! Requests other than REGISTER need no credentials: they come on a flow that a registration has
+//! made known. The edge records the flow's token (Record-Route) and asserts the registration's
+//! address of record in P-Asserted-Identity (RFC 3325), which the core believes only of those
+//! registered by that edge. A core that was restarted knows nobody: it answers 407 without a
+//! challenge, to which the edge adds its own, and the answer in Proxy-Authorization goes the same
+//! way as a REGISTER's. What only a trusted node may say is taken out of everything a client sends
+//! ([`is_privileged`]).
 
 pub mod core;
 pub mod edge;

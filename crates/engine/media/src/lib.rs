@@ -123,7 +123,9 @@ pub struct LinkKeys {
 impl LinkKeys {
     /// The keys that both ends make from the exported secret of one control connection.
     pub fn exported(secret: &Secret<[u8; 64]>) -> Self {
-        LinkKeys { secret: Secret::new(*secret.expose()) }
+        LinkKeys {
+            secret: Secret::new(*secret.expose()),
+        }
     }
 }
 

@@ -24,13 +24,13 @@ use ::media::ports::{Allocator, REST};
 use ::status::{Kind, Snapshot};
 use base::{HashMap, Instant, Map, Now, Rng};
 use call::b2bua::{self, B2bua, Side as Leg};
-use call::registration::core::{Admission, Registrar};
+use call::registration::core::{Admission, Registrar, RegistrationId};
 use policy::credentials::Credentials;
 use policy::token::TokenKey;
 use provisioning::axl::Duty;
 use sip::proxy::Reply;
 use sip::transaction::{Event, ServerKey};
-use sip::{FlowId, Frame, Message, Method, Uri};
+use sip::{FlowId, Frame, Method};
 
 use crate::Engine;
 use crate::io::{AskId, ConnId, Facts, Input, Output, Question, Side};
@@ -77,6 +77,8 @@ pub struct Core {
     b2bua: B2bua,
     ports: Allocator,
     starting: Option<calls::Starting>,
+    /// Calls towards clients, with the registrations they are for.
+    called: HashMap<b2bua::CallId, RegistrationId>,
     asked: HashMap<u64, Asked>,
     next_ask: u64,
     clean_up: Instant,
@@ -114,13 +116,14 @@ impl Core {
             credentials: Credentials::new(&mut rng, settings.refresh, settings.cleanup),
             admission: Admission::default(),
             desk: sign_in::Desk::default(),
-            registrar: Registrar::new(&mut rng),
+            registrar: Registrar::new(&identity.token_seed, &mut rng),
             under_way: HashMap::default(),
             parked: Map::new(),
             inbound: HashMap::default(),
             b2bua: B2bua::new(rng.fork(), calls),
             ports: Allocator::new(listen, ports, REST, &mut rng),
             starting: None,
+            called: HashMap::default(),
             asked: HashMap::default(),
             next_ask: 0,
             clean_up: now.instant + CLEAN_UP,
@@ -226,12 +229,6 @@ impl Core {
     }
 
     fn event(&mut self, now: Now, event: Event) {
-        if let Event::Response { key, message } = &event
-            && message.status() == 430
-        {
-            let request = self.station.transactions.client_request(*key).cloned();
-            self.flow_is_gone(now, request.as_ref());
-        }
         let (b2bua, mut cx) = self.calls(now);
         let Some(event) = b2bua.handle(&mut cx, event) else {
             return;
@@ -269,35 +266,24 @@ impl Core {
 
     /// A response to a request that was sent on.
     fn reply(&mut self, now: Now, reply: Reply) {
-        let transactions = &self.station.transactions;
-        let method = transactions
-            .server_request(reply.server)
-            .map(Message::method);
-        let mut message = reply.message;
-        if message.status() == 430 {
-            let request = reply
-                .client
-                .and_then(|key| transactions.client_request(key))
-                .cloned();
-            self.flow_is_gone(now, request.as_ref());
+        let (key, mut message) = (reply.server, reply.message);
+        let request = self.station.transactions.server_request(key).cloned();
+        match request {
+            Some(request) if request.method() == Method::Register => {
+                message = self.registered_reply(now, key, message);
+            }
+            Some(request) if message.status() == 430 => {
+                // The edge has lost the client (RFC 5626 §5.3). Call control knows no flows, only
+                // clients that are away.
+                if let Some((row, _)) = self.registrar.locate(&request) {
+                    self.flow_failed(now, row);
+                }
+                let (status, reason) = (480, "Temporarily Unavailable");
+                return self.station.answer(now, key, &request, status, reason);
+            }
+            _ => {}
         }
-        if method == Some(Method::Register) {
-            message = self.registered_reply(now, reply.server, message);
-        }
-        self.station.respond(now, reply.server, message);
-    }
-
-    /// An edge answered 430 to this request: the flow it was for is gone.
-    fn flow_is_gone(&mut self, now: Now, request: Option<&Message>) {
-        let token = request
-            .and_then(|r| r.routes().next()?.ok())
-            .and_then(|route| Uri::parse(route.uri).ok()?.user);
-        let Some(token) = token.map(<[u8]>::to_vec) else {
-            return;
-        };
-        for peer in 0..self.links.len() {
-            self.flow_failed(now, peer, &token);
-        }
+        self.station.respond(now, key, message);
     }
 
     fn media(&mut self, now: Now, event: &::media::Event) {
@@ -404,3 +390,6 @@ fn token_key(identity: &CoreIdentity, rng: &mut Rng) -> TokenKey {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

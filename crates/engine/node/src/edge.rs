@@ -19,6 +19,7 @@ mod replies;
 mod settings;
 mod snapshot;
 mod status;
+mod strikes;
 mod stun;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ use links::{Candidate, Link};
 pub use settings::EdgeIdentity;
 use settings::Settings;
 use status::Ledger;
+use strikes::Strikes;
 
 /// SIP connections at once, of all kinds.
 const FLOWS_MAX: usize = 100_000;
@@ -70,6 +72,7 @@ pub struct Edge {
     /// Which link a client's registration went by, so that its requests go the same way.
     routes: HashMap<FlowId, usize>,
     rates: HashMap<FlowId, TokenBucket>,
+    strikes: Strikes,
     /// Connections that have to have said who they are by then.
     strangers: Timers<FlowId>,
     ledger: Ledger,
@@ -110,6 +113,7 @@ impl Edge {
             candidates: Map::new(),
             routes: HashMap::default(),
             rates: HashMap::default(),
+            strikes: Strikes::default(),
             strangers: Timers::default(),
             ledger: Ledger::new(),
             settings,
@@ -346,7 +350,7 @@ impl Edge {
                 }
             }
             media::Event::NoMedia { leg, since } => {
-                if let Some(call) = self.calls.of_leg(leg).and_then(|id| self.calls.get(id)) {
+                if let Some(call) = self.calls.silent(leg) {
                     self.ledger.no_media(now, call, since.as_secs());
                 }
             }

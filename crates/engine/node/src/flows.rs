@@ -61,7 +61,6 @@ impl Flows {
         self.by_conn.get(&conn).copied()
     }
 
-
     /// A connection came in; `None` if the table is full, and it is to be closed.
     pub(crate) fn accepted(&mut self, conn: ConnId, facts: Facts) -> Option<FlowId> {
         let row = Flow {

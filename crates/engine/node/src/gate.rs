@@ -47,6 +47,18 @@ pub struct CoreGate {
     pub xmpp: Vec<XmppServer>,
 }
 
+impl CoreGate {
+    /// Lets nothing through: what holds until the node has spoken.
+    pub fn closed(token_key: policy::token::PublicKey) -> Self {
+        CoreGate {
+            domains: Vec::new(),
+            allow_list: AllowList::new(Vec::new()),
+            token_key,
+            xmpp: Vec::new(),
+        }
+    }
+}
+
 /// Where the XMPP of a domain lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct XmppServer {

@@ -52,6 +52,11 @@ impl Station {
                     self.transactions.flow_down(now, flow);
                 }
                 transaction::Output::Send { flow, bytes } => {
+                    if self.flows.get(flow).is_none() {
+                        // A connection that went before it was sent on fails at once, not by
+                        // timeout.
+                        self.transactions.flow_down(now, flow);
+                    }
                     self.out.extend(self.flows.send(flow, bytes));
                 }
                 transaction::Output::Event(event) => {

@@ -148,6 +148,11 @@ impl Credentials {
             && bool::from(verifier.ct_eq(&self.verifier(user, password)))
     }
 
+    /// Whether a user is kept.
+    pub fn knows(&self, user: &str) -> bool {
+        self.users.contains_key(user)
+    }
+
     /// What a digest needs of a user.
     pub fn known(&self, now: Instant, user: &str, realm: &str) -> Option<Known> {
         let row = self.users.get(user)?;

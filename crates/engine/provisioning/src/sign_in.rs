@@ -155,6 +155,10 @@ pub struct SignIns {
 
 impl SignIns {
     /// Begins; `id` comes back with the outcome.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a sign-in's facts, taken over at once"
+    )]
     pub fn begin(
         &mut self,
         now: Instant,

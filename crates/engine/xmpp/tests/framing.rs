@@ -1,6 +1,6 @@
 //! The framer against an XML parser by other hands, and against itself in pieces.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use proptest::prelude::*;
 use rxml::error::EndOrError;

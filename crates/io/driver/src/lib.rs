@@ -1,5 +1,6 @@
 //! Event loops: signalling, media workers, HTTP, XMPP, links, shutdown.
 //!
+//! - [`run`]: a node from its configuration to its last word.
 //! - [`signal`]: the one thread that owns the node.
 //! - [`listen`], [`dial`]: connections made and accepted, with caps.
 //! - [`sip_io`], [`control`]: what runs on them.
@@ -23,8 +24,10 @@ pub mod link_xmpp;
 pub mod listen;
 pub mod media_worker;
 pub mod metadata;
+mod outlets;
 pub mod preflight;
 pub mod questions;
+pub mod run;
 pub mod signal;
 pub mod sip_io;
 pub mod sip_listen;

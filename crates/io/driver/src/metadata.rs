@@ -19,6 +19,10 @@ pub const EDGE: HeaderName = HeaderName::from_static("causeway-edge");
 pub const TARGET: HeaderName = HeaderName::from_static("causeway-target");
 /// The service domain.
 pub const DOMAIN: HeaderName = HeaderName::from_static("causeway-domain");
+/// TLS version and cipher suite of a client's XMPP stream.
+pub const TLS: HeaderName = HeaderName::from_static("causeway-tls");
+/// The stream header of a client's XMPP stream, in base64.
+pub const STREAM: HeaderName = HeaderName::from_static("causeway-stream");
 
 /// The name of the session cookie.
 pub const COOKIE_NAME: &str = "X-Auth";

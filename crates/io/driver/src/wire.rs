@@ -24,7 +24,7 @@ pub fn line(lane: &'static str, dir: &'static str, side: &'static str, what: &st
     tracing::debug!(target: "wire", lane, dir, side, what, id);
 }
 
-fn on() -> bool {
+pub(crate) fn on() -> bool {
     tracing::enabled!(target: "wire", tracing::Level::DEBUG)
 }
 

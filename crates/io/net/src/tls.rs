@@ -21,7 +21,7 @@ use crate::Error;
 
 pub use files::{Identity, Trust};
 pub use handshake::{Stream, accept, connect, explain, export, negotiated, peer};
-pub use links::{link_client, link_server};
+pub use links::{link_client, link_server, named_client};
 pub use names::{NameMismatch, PeerCertificate};
 
 /// Makes aws-lc-rs the provider of the whole process. Called first in `main`; again is harmless.

@@ -68,11 +68,6 @@ impl Call {
         &self.0.peer
     }
 
-    /// Whether it is over.
-    pub(crate) fn is_over(&self) -> bool {
-        *self.0.over.borrow()
-    }
-
     /// Whether the other side holds it.
     pub(crate) fn is_held(&self) -> bool {
         *self.0.held.lock().unwrap_or_else(PoisonError::into_inner)

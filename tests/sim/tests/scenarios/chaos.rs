@@ -14,8 +14,8 @@ fn plan(seed: u64) -> Plan {
         clients: 2 + (seed % 3) as usize,
         phones: 2,
         lanes: 1 + (seed / 4 % 2) as usize,
-        nat: seed / 3 % 2 == 0,
-        keeps: seed / 5 % 2 == 0,
+        nat: (seed / 3).is_multiple_of(2),
+        keeps: (seed / 5).is_multiple_of(2),
         control: [Control::UnifiedCm, Control::Path, Control::Rewrite][(seed % 3) as usize],
         weather: if seed % 4 == 3 {
             [Weather::FOUL; 3]
@@ -142,7 +142,7 @@ fn anything_breaks_while_people_do_anything() {
         for i in 0..30 {
             // Where call control forgets a call and its clients vanish, or their BYE is lost with
             // a link, nobody is left who knows of it.
-            let links = w.seed % 2 == 0;
+            let links = w.seed.is_multiple_of(2);
             act(w, links);
             if i % 6 == 3 {
                 break_something(w, links);

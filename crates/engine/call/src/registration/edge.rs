@@ -49,6 +49,9 @@ pub struct Settings {
     pub bindings_max: usize,
     /// Flows that are gone and remembered. Default 50 000; the oldest are forgotten first.
     pub departed_max: usize,
+    /// The longest interval a client is told to refresh in, whatever the registrar grants: below
+    /// the time after which a silent connection is closed. Default 300 s.
+    pub refresh_max_s: u32,
 }
 
 impl Settings {
@@ -61,6 +64,7 @@ impl Settings {
             flow_bindings_max: 32,
             bindings_max: 200_000,
             departed_max: 50_000,
+            refresh_max_s: 300,
         }
     }
 }
@@ -208,9 +212,21 @@ impl EdgeRelay {
         Ok(edit.finish())
     }
 
-    /// An answer to a REGISTER as the client gets it: what leads inside is taken out.
+    /// An answer to a REGISTER as the client gets it: what leads inside is taken out, and a long
+    /// interval is cut so that the client's refreshes keep its connection.
     pub fn answer(&self, response: &Message) -> Message {
         let mut edit = response.edit();
+        if (200..300).contains(&response.status()) {
+            let most = self.settings.refresh_max_s;
+            if response.expires().ok().flatten().is_some_and(|s| s > most) {
+                edit.set(Name::Expires, most.to_string());
+            }
+            for field in response.fields().filter(|f| f.id == Name::Contact) {
+                if let Some(value) = shortened(response, field.value, most) {
+                    edit.replace_field(field.index, value);
+                }
+            }
+        }
         edit.remove(Name::Path)
             .remove(Name::ServiceRoute)
             .remove(Name::RecordRoute);
@@ -500,6 +516,32 @@ fn granted(contact: &AskedContact<'_>, response: &Message) -> u32 {
         .or(common)
         .or(contact.expires_s)
         .unwrap_or(3600)
+}
+
+/// A Contact field whose `expires` parameters are at most `most` seconds; `None` if they are.
+fn shortened(response: &Message, field: &[u8], most: u32) -> Option<Vec<u8>> {
+    let start = field.as_ptr() as usize;
+    let long = |value: &[u8]| seconds(value).is_some_and(|s| s > most);
+    let mut out = field.to_vec();
+    let mut changed = false;
+    let contacts: Vec<_> = response.contacts().filter_map(Result::ok).collect();
+    // From the last to the first, so that what is changed moves nothing that is still to come.
+    for contact in contacts.iter().rev() {
+        let sip::Contact::Address(address) = contact else {
+            continue;
+        };
+        let Some(value) = address.param(b"expires").filter(|v| long(v)) else {
+            continue;
+        };
+        let Some(at) = (value.as_ptr() as usize).checked_sub(start) else {
+            continue;
+        };
+        if at + value.len() <= field.len() {
+            out.splice(at..at + value.len(), most.to_string().into_bytes());
+            changed = true;
+        }
+    }
+    changed.then_some(out)
 }
 
 fn same_uri(a: &[u8], b: &[u8]) -> bool {

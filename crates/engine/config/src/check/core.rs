@@ -55,6 +55,21 @@ pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
             );
         }
     }
+    for (key, absent) in [
+        (
+            "advertise",
+            service.sip.as_ref().is_none_or(|s| s.advertise.is_none()),
+        ),
+        (
+            "realm",
+            service.sip.as_ref().is_none_or(|s| s.realm.is_none()),
+        ),
+    ] {
+        if !absent {
+            let fix = "move it to the edge's file";
+            r.error("service.sip", 0, key, "it belongs to the edge", fix);
+        }
+    }
     let media = media(r, file, "36000-59999");
     let peers = peers(r, file);
     let domains = domains(r, file);

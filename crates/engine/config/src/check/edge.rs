@@ -65,6 +65,13 @@ fn service(
         );
         return None;
     };
+    if !written.listen_tls.is_empty() {
+        let fix = "list the address in listen";
+        r.error(section, 0, "listen_tls", "listen is TLS already", fix);
+    }
+    if written.realm.is_some() && section != "service.sip" {
+        r.error(section, 0, "realm", "it belongs to service.sip", "move it");
+    }
     let listen = r.addresses(section, "listen", &written.listen, port);
     let Some(first) = listen.first() else {
         let fix = format!("set listen = [\"ADDRESS:{port}\"]");

@@ -1,7 +1,9 @@
 //! Calls: INVITEs given to the B2BUA, and what it tells.
 
 use base::{Now, Pii};
-use call::b2bua::{B2bua, Caller, Context, Event, Face, Output as Told, Side as Leg, Target};
+use call::b2bua::{
+    B2bua, Caller, Cause, Context, Event, Face, Output as Told, Side as Leg, Target,
+};
 use call::registration::core::RegistrationId;
 use media::LinkId;
 use sip::transaction::ServerKey;
@@ -17,6 +19,8 @@ pub(super) struct Starting {
     id: String,
     from: String,
     to: String,
+    /// The client that is called.
+    called: Option<RegistrationId>,
 }
 
 /// Whose call it is, and the connections it goes by.
@@ -92,7 +96,7 @@ impl Core {
             request_uri: message.request_uri().to_vec(),
             routes: Vec::new(),
         };
-        self.begin(now, key, message, caller, target);
+        self.begin(now, key, message, caller, target, None);
     }
 
     /// A client is called.
@@ -138,7 +142,7 @@ impl Core {
         {
             self.inbound.insert(flow, zone);
         }
-        self.begin(now, key, message, caller, target);
+        self.begin(now, key, message, caller, target, Some(row));
     }
 
     fn begin(
@@ -148,6 +152,7 @@ impl Core {
         message: Message,
         caller: Caller,
         target: Target,
+        called: Option<RegistrationId>,
     ) {
         let text =
             |uri: Option<&[u8]>| String::from_utf8_lossy(uri.unwrap_or_default()).into_owned();
@@ -155,6 +160,7 @@ impl Core {
             id: text(Some(message.call_id())),
             from: text(message.from().ok().map(|a| a.uri)),
             to: text(message.to().ok().map(|a| a.uri)),
+            called,
         });
         let (b2bua, mut cx) = self.calls(now);
         b2bua.invite(&mut cx, key, message, caller, target);
@@ -204,6 +210,9 @@ impl Core {
                 let Some((call, s)) = call.zip(self.starting.take()) else {
                     return;
                 };
+                if let Some(row) = s.called {
+                    self.called.insert(call, row);
+                }
                 self.board.began(now, call, s.id, s.from, s.to);
                 (Kind::CallBegan, String::new())
             }
@@ -225,6 +234,10 @@ impl Core {
                 let answered = row.is_some_and(|r| r.answered.is_some());
                 if let Some(call) = call {
                     self.board.over(call);
+                    let called = self.called.remove(&call);
+                    if let Some(row) = called.filter(|_| cause == Cause::Status(430)) {
+                        self.flow_failed(now, row);
+                    }
                 }
                 let kind = if answered {
                     Kind::CallEnded

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base::{Instant, Now, Pii};
 use config::ContactMode;
 use policy::allow_list::{AllowList, Rule};
-use provisioning::axl::{self, Duty};
+use provisioning::axl::{self, AxlError, Duty, Schema};
 use provisioning::sign_in;
 use status::Kind;
 
@@ -36,6 +36,7 @@ const LINE_PORT: u16 = 5060;
 pub(super) struct Publisher {
     server: Server,
     duty: Duty,
+    schema: Schema,
     nodes: Vec<String>,
     fault: Option<String>,
     wait: Duration,
@@ -48,6 +49,7 @@ impl Publisher {
         Publisher {
             server,
             duty,
+            schema: Schema::default(),
             nodes: Vec::new(),
             fault: None,
             wait: RETRY,
@@ -77,7 +79,7 @@ impl Core {
             if publisher.due.take_if(|at| *at <= now.instant).is_none() {
                 continue;
             }
-            let server = publisher.server.clone();
+            let (server, schema) = (publisher.server.clone(), publisher.schema);
             let id = self.ask(Asked::Nodes(index));
             self.station.out.push_back(Output::Fetch {
                 id,
@@ -88,8 +90,8 @@ impl Core {
                     port: server.port,
                     path: axl::PATH.into(),
                     basic: Some((Pii::new(server.user), server.password)),
-                    headers: axl::headers(),
-                    body: axl::list_process_node(),
+                    headers: axl::headers(schema),
+                    body: axl::list_process_node(schema),
                     tls_verify: server.tls_verify,
                 },
             });
@@ -107,15 +109,22 @@ impl Core {
         index: usize,
         result: Result<Fetched, FetchError>,
     ) {
+        let Some(publisher) = self.publishers.get_mut(index) else {
+            return;
+        };
         let found = match result {
             Ok(fetched) => {
                 let body = String::from_utf8_lossy(&fetched.body);
-                axl::process_nodes(fetched.status, &body).map_err(|e| e.to_string())
+                match axl::process_nodes(fetched.status, &body) {
+                    Err(AxlError::Version) if publisher.schema == Schema::V10_0 => {
+                        publisher.schema = Schema::V9_1;
+                        publisher.due = Some(now.instant);
+                        return;
+                    }
+                    read => read.map_err(|e| e.to_string()),
+                }
             }
             Err(error) => Err(error.why),
-        };
-        let Some(publisher) = self.publishers.get_mut(index) else {
-            return;
         };
         let server = format!("{}:{}", publisher.server.address, publisher.server.port);
         match found {
@@ -125,7 +134,8 @@ impl Core {
                 let duty = publisher.duty;
                 let mut names: Vec<String> = nodes
                     .into_iter()
-                    .filter(|n| n.duty == duty)
+                    // Before 10.0 a publisher lists nodes of its own kind alone.
+                    .filter(|n| n.duty.is_none_or(|d| d == duty))
                     .map(|n| n.name)
                     .collect();
                 names.truncate(NODES_MAX);

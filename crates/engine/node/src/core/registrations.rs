@@ -20,6 +20,7 @@ const EXPIRES_DEFAULT_S: u32 = 3_600;
 pub(super) struct Plan {
     user: String,
     aor: String,
+    place: Place,
     /// The field that proved the user, which is not for call control.
     credentials: usize,
     contacts: Vec<PlannedContact>,
@@ -119,9 +120,6 @@ impl Core {
             .first()
             .and_then(|z| self.zone(z))
             .ok_or((404, "Not Found"))?;
-        if !may_register(&admitted.user, &admitted.lines, user_part, zone.unified_cm) {
-            return Err((403, "Forbidden"));
-        }
         let path = message.values(Name::Path).next().ok_or(BAD)?;
         let token = sip::NameAddr::parse(path)
             .and_then(|address| Uri::parse(address.uri).ok()?.user)
@@ -132,12 +130,25 @@ impl Core {
             path: path.to_vec(),
         };
         let asked = asked(message)?;
+        let devices: Vec<&[u8]> = match &asked {
+            Asked::Contacts(list) => list.iter().map(|c| c.device).collect(),
+            Asked::Query | Asked::RemoveAll => vec![b""],
+        };
+        let may = |device: &&[u8]| {
+            let (user, lines) = (&admitted.user, &admitted.lines);
+            may_register(user, lines, user_part, device, zone.unified_cm)
+        };
+        if !devices.iter().all(may) {
+            return Err((403, "Forbidden"));
+        }
+        // Unified CM knows its users in one spelling only.
+        let user = self.desk.name_of(&admitted.user);
         let contacts = match &asked {
             Asked::Contacts(list) => list
                 .iter()
                 .map(|c| PlannedContact {
                     draft: Draft {
-                        user: admitted.user.clone(),
+                        user: user.clone(),
                         aor: aor.clone(),
                         uri: format!("sip:{aor}"),
                         place: place.clone(),
@@ -155,8 +166,9 @@ impl Core {
             Asked::Query | Asked::RemoveAll => Vec::new(),
         };
         let plan = Plan {
-            user: admitted.user.clone(),
+            user,
             aor,
+            place,
             credentials: admitted.field,
             contacts,
             removes_all: asked == Asked::RemoveAll,
@@ -200,12 +212,13 @@ impl Core {
                 }
             }
         }
-        let (field, user) = (plan.credentials, &plan.user);
+        let (field, place, user) = (plan.credentials, &plan.place, &plan.user);
         let request = if rewrites {
             self.registrar
-                .to_unified_cm(&message, field, &rows, user, &at)
+                .to_unified_cm(&message, field, &rows, place, user, &at)
         } else {
-            self.registrar.to_registrar(&message, field, &rows, &at)
+            self.registrar
+                .to_registrar(&message, field, &rows, place, &at)
         };
         let via = self.settings.inside_via(tls);
         self.station.send_on(now, key, flow, via, request);
@@ -322,13 +335,13 @@ impl Core {
         }
     }
 
-    /// The edge says that a client's flow is gone (RFC 5626 §5.3): so is what was registered on it.
-    pub(super) fn flow_failed(&mut self, now: Now, peer: usize, token: &[u8]) {
-        let rows: Vec<RegistrationId> = self
-            .registrar
-            .on_flow(peer, token)
-            .map(|(id, _)| id)
-            .collect();
+    /// The edge says that a client's flow is gone: so is all that was registered on it.
+    pub(super) fn flow_failed(&mut self, now: Now, row: RegistrationId) {
+        let Some(place) = self.registrar.get(row).map(|b| b.draft.place.clone()) else {
+            return;
+        };
+        let on_flow = self.registrar.on_flow(place.peer, &place.token);
+        let rows: Vec<RegistrationId> = on_flow.map(|(id, _)| id).collect();
         for row in rows {
             let change = self.registrar.remove(row);
             self.registration_changed(now, change, None, "the client's connection is gone");

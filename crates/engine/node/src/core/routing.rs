@@ -247,10 +247,13 @@ impl Core {
             return self.station.answer(now, key, message, gone.0, gone.1);
         };
         let zone = binding.draft.zone.clone();
-        let identity = format!("<{}>", binding.draft.uri);
         let mut edit = message.edit();
         edit.remove_first_value(Name::Route);
-        edit.set(Name::PAssertedIdentity, identity);
+        if binding.draft.user.is_empty() {
+            edit.remove(Name::PAssertedIdentity);
+        } else {
+            edit.set(Name::PAssertedIdentity, format!("<{}>", binding.draft.uri));
+        }
         let purpose = Purpose::Other {
             message: edit.finish(),
         };
@@ -274,7 +277,11 @@ impl Core {
             .filter_map(|v| Some(NameAddr::parse(v)?.uri))
             .collect();
         let from = message.from().map_err(|_| (400, "Bad Request"))?.uri;
-        let rows = self.registrar.on_flow(peer, &token);
+        // A row of an earlier process proves nothing.
+        let rows = self
+            .registrar
+            .on_flow(peer, &token)
+            .filter(|(_, b)| !b.draft.user.is_empty());
         let mut rows: Vec<(RegistrationId, &str)> =
             rows.map(|(id, b)| (id, b.draft.aor.as_str())).collect();
         if rows.is_empty() {
@@ -332,7 +339,7 @@ impl Core {
         let (user_part, aor) = aor_of(from)?;
         let zone = self.zones_for(&host_of(from)?).into_iter().next()?;
         let decides = self.zone(&zone)?.unified_cm;
-        if !may_register(&admitted.user, &admitted.lines, user_part, decides) {
+        if !may_register(&admitted.user, &admitted.lines, user_part, b"", decides) {
             return None;
         }
         let recorded = message.values(Name::RecordRoute).next()?;
@@ -342,7 +349,7 @@ impl Core {
             .and_then(NameAddr::parse);
         let contact = contact.map(|c| c.uri.to_vec()).unwrap_or_default();
         Some(Draft {
-            user: admitted.user.clone(),
+            user: self.desk.name_of(&admitted.user),
             uri: format!("sip:{aor}"),
             aor,
             place: Place {
@@ -380,7 +387,9 @@ impl Core {
             let (status, reason) = (405, "Method Not Allowed");
             return self.station.answer(now, key, &message, status, reason);
         }
-        let Some((row, by_route)) = self.registrar.locate(&message) else {
+        let located = self.registrar.locate(&message);
+        let located = located.or_else(|| self.recover(now, flow, &message));
+        let Some((row, by_route)) = located else {
             let (status, reason) = match (in_dialog, message.method()) {
                 (false, Method::Options) if self.is_for_us(&message) => (200, "OK"),
                 (true, _) => (481, "Call/Transaction Does Not Exist"),
@@ -417,6 +426,19 @@ impl Core {
         let request = edit.finish();
         let via = self.settings.edge_via();
         self.station.send_on(now, key, lane, via, request);
+    }
+
+    /// A client that registered before this core was restarted.
+    fn recover(
+        &mut self,
+        now: Now,
+        flow: FlowId,
+        message: &Message,
+    ) -> Option<(RegistrationId, bool)> {
+        let zone = self.zone_of(flow)?;
+        let links = &self.links;
+        let edge = |peer: usize| Some(links.get(peer)?.peer.verify_name.clone());
+        self.registrar.recover(now, message, &zone, edge, PROVEN_S)
     }
 
     // ---- small questions ----

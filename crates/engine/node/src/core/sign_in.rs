@@ -35,6 +35,16 @@ pub(super) struct Profile {
     services: Services,
 }
 
+impl Desk {
+    /// A user's name as Unified CM keeps it.
+    pub(super) fn name_of(&self, typed: &str) -> String {
+        self.names
+            .get(typed)
+            .cloned()
+            .unwrap_or_else(|| typed.to_owned())
+    }
+}
+
 type Services = Vec<(String, Option<Vec<(u16, u16, u16, String)>>)>;
 
 /// All that is kept of sign-ins.
@@ -43,6 +53,8 @@ pub(super) struct Desk {
     pub(super) engine: provisioning::sign_in::SignIns,
     pending: HashMap<u64, Pending>,
     profiles: HashMap<(String, String), Profile>,
+    /// Names as users type them, and as Unified CM keeps them, where they differ.
+    names: HashMap<String, String>,
     next: u64,
 }
 
@@ -175,7 +187,6 @@ impl Core {
         match outcome {
             Outcome::Granted(granted) => self.keep(now, pending, *granted),
             Outcome::Unauthorized { why } => {
-                // A password that has changed is no longer good for SIP either.
                 self.board.counters.sign_ins_refused += 1;
                 self.board.counters.wrong_credentials += 1;
                 self.tell(now, Kind::SignInRefused, pending, why, None);
@@ -243,9 +254,7 @@ impl Core {
         realms.dedup();
         let password: &Secret<String> = &granted.password;
         let mut lines = granted.lines.clone();
-        if !lines.is_empty() {
-            lines.push(granted.user.clone());
-        }
+        lines.extend(granted.devices.iter().cloned());
         // Digests are over the name as the client types it; Unified CM keeps it in its own case.
         let typed = [pending.user.as_str(), granted.user.as_str()];
         let names = if typed[0] == typed[1] {
@@ -257,6 +266,11 @@ impl Core {
             let secret = password.expose();
             self.credentials
                 .keep(now.instant, name, secret, &realms, lines.clone());
+        }
+        if typed[0] != typed[1] && self.desk.names.len() < PROFILES_MAX {
+            self.desk
+                .names
+                .insert(pending.user.clone(), granted.user.clone());
         }
         if self.desk.profiles.len() < PROFILES_MAX {
             let profile = Profile {
@@ -385,6 +399,8 @@ impl Core {
         if self.desk.profiles.len() >= PROFILES_MAX {
             self.desk.profiles.clear();
         }
+        let kept = &self.credentials;
+        self.desk.names.retain(|typed, _| kept.knows(typed));
     }
 }
 

@@ -15,6 +15,9 @@ const WAIT: Duration = Duration::from_secs(1);
 /// The longest wait.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// A connection that lived so long was good: it is dialled again at once when it goes.
+const GOOD: Duration = Duration::from_secs(10);
+
 /// A neighbour zone: a node of Unified CM, or another registrar.
 pub(super) struct Zone {
     /// `CEtcp-<node>`, or the registrar's name in the configuration.
@@ -29,6 +32,8 @@ pub(super) struct Zone {
     /// The connection, standing or being dialled.
     flow: Option<FlowId>,
     up: bool,
+    /// Since when it stands.
+    since: Instant,
     /// Why it could not be dialled the last time.
     why: Option<String>,
     /// The connection that calls were last put on.
@@ -53,6 +58,7 @@ impl Zone {
             rewrites,
             flow: None,
             up: false,
+            since: Instant::ZERO,
             why: None,
             last: None,
             wait: WAIT,
@@ -101,7 +107,10 @@ impl Core {
             return None;
         };
         // Zones may share a connection that already stands.
-        zone.up = self.station.side(flow).is_some();
+        if self.station.side(flow).is_some() {
+            zone.up = true;
+            zone.since = now.instant;
+        }
         if let Some(old) = zone.last.replace(flow).filter(|old| *old != flow) {
             self.b2bua.flow_moved(old, flow);
         }
@@ -129,8 +138,8 @@ impl Core {
         };
         for zone in self.zones.iter_mut().filter(|z| z.flow == Some(flow)) {
             zone.up = true;
+            zone.since = now.instant;
             zone.why = None;
-            zone.wait = WAIT;
         }
         self.release_parked(now, flow);
     }
@@ -140,8 +149,10 @@ impl Core {
         let mut failed = Vec::new();
         for zone in self.zones.iter_mut().filter(|z| z.flow == Some(flow)) {
             zone.flow = None;
-            if std::mem::take(&mut zone.up) {
+            let stood = std::mem::take(&mut zone.up);
+            if stood && now.instant.since(zone.since) >= GOOD {
                 // It may have been closed for idleness: dial at once, and see.
+                zone.wait = WAIT;
                 zone.retry = Some(now.instant);
                 continue;
             }
@@ -171,6 +182,19 @@ impl Core {
             self.b2bua.flow_moved(flow, ours);
         }
         self.move_parked(now, flow);
+    }
+
+    /// The zone that a connection inside belongs to: ours by its connection, one that call control
+    /// made by the calls on it or, failing both, the first.
+    pub(super) fn zone_of(&self, flow: FlowId) -> Option<String> {
+        let ours = self
+            .zones
+            .iter()
+            .find(|z| z.flow == Some(flow))
+            .map(|z| z.name.clone());
+        let theirs = || self.inbound.get(&flow).cloned();
+        ours.or_else(theirs)
+            .or_else(|| Some(self.zones.first()?.name.clone()))
     }
 
     /// Zones that lead to a host, the standing ones first. A node is meant by its name; a domain

@@ -82,6 +82,8 @@ pub(crate) struct Call {
     closed: Vec<(LegId, String, Counters)>,
     idle: Duration,
     timer: Option<TimerId>,
+    /// It was told that the client sends nothing, and nothing has come since.
+    silent: bool,
 }
 
 impl Call {
@@ -240,6 +242,7 @@ impl Calls {
             closed: Vec::new(),
             idle: IDLE_MAX,
             timer: None,
+            silent: false,
         };
         let id = self.rows.insert(call).map_err(|_| Refusal::Exhausted)?;
         self.index.entry(key).or_default().push(id);

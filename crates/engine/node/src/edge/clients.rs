@@ -48,9 +48,6 @@ impl Edge {
             return self.busy(now, key, message);
         }
         match message.method() {
-            Method::Register if inside => {
-                self.station.answer(now, key, message, 400, "Bad Request");
-            }
             Method::Register => self.client_register(now, key, flow, message),
             _ => match self.admit(flow, message, inside) {
                 Ok(()) => self.client_other(now, key, flow, message, inside),
@@ -77,10 +74,15 @@ impl Edge {
     }
 
     fn client_register(&mut self, now: Now, key: ServerKey, flow: FlowId, message: &Message) {
-        match self.nonce_of(now, message) {
+        match self.nonce_of(now, message, Name::Authorization) {
             Verdict::Fresh => {}
             Verdict::Stale => return self.challenge(now, key, message, true),
             Verdict::Forged => return self.challenge(now, key, message, false),
+        }
+        let source = self.station.remote(flow).map(|a| a.ip());
+        let banned = source.and_then(|ip| self.strikes.banned(now.instant, ip));
+        if let Some(rest) = banned.filter(|_| !self.relay.is_known(flow)) {
+            return self.later(now, key, message, rest.as_secs() + 1);
         }
         let token = self.tokens.seal(flow);
         let request = self.station.with_source(flow, message);
@@ -235,12 +237,10 @@ impl Edge {
             edit.remove(Name::Route);
         }
         edit.remove(Name::RecordRoute);
-        let realm = self.settings.realm.as_bytes();
+        let answer = self.fresh_answer(now, message, Name::ProxyAuthorization);
         edit.remove_fields(|f| {
-            // Answers to our own challenges are nobody else's business.
-            let ours = matches!(f.id, Name::Authorization | Name::ProxyAuthorization)
-                && sip::digest::Credentials::parse(f.value).is_ok_and(|c| c.realm == realm);
-            ours || is_privileged(f.name)
+            let credentials = matches!(f.id, Name::Authorization | Name::ProxyAuthorization);
+            is_privileged(f.name) || credentials && Some(f.index) != answer && self.is_ours(f.value)
         });
         if let Some(identity) = self.relay.identity(flow, message) {
             edit.push_back(
@@ -248,10 +248,23 @@ impl Edge {
                 format!("<{}>", identity.aor.expose()),
             );
         }
-        if !inside && begins_dialog(message.method()) {
+        if !inside {
+            // Not only for dialogs: it tells the core on which flow the request came.
             edit.push_front(Name::RecordRoute, self.record_route(flow));
         }
         Ok(edit.finish())
+    }
+
+    /// Whether credentials answer a challenge of ours.
+    fn is_ours(&self, value: &[u8]) -> bool {
+        let realm = self.settings.realm.as_bytes();
+        sip::digest::Credentials::parse(value).is_ok_and(|c| c.realm == realm)
+    }
+
+    /// The field of a name that answers a challenge of ours under a fresh nonce, by its number.
+    fn fresh_answer(&self, now: Now, message: &Message, name: Name) -> Option<usize> {
+        let (index, _) = credentials(message, name, &self.settings.realm)?;
+        (self.nonce_of(now, message, name) == Verdict::Fresh).then_some(index)
     }
 
     /// The route that leads back to a client: the token of its flow, at our own address.
@@ -344,6 +357,10 @@ impl Edge {
     /// 503 with a time to come back, spread so that not all come at once (RFC 3261 §21.5.4).
     fn busy(&mut self, now: Now, key: ServerKey, message: &Message) {
         let wait = 5 + self.station.rng.below(10);
+        self.later(now, key, message, wait);
+    }
+
+    fn later(&mut self, now: Now, key: ServerKey, message: &Message, wait: u64) {
         let tag = self.station.rng.hex(8);
         let reply = message
             .reply(503, "Service Unavailable", &tag)
@@ -377,10 +394,10 @@ impl Edge {
 
     // ---- digest ----
 
-    /// What the nonce is worth that a REGISTER answers; the answer itself is the core's to check.
-    fn nonce_of(&self, now: Now, message: &Message) -> Verdict {
+    /// What the nonce is worth that a request answers; the answer itself is the core's to check.
+    pub(super) fn nonce_of(&self, now: Now, message: &Message, name: Name) -> Verdict {
         let realm = self.settings.realm.as_str();
-        match credentials(message, Name::Authorization, realm) {
+        match credentials(message, name, realm) {
             Some((_, found)) => self.nonces.check(now, found.nonce, realm.as_bytes()),
             None => Verdict::Forged,
         }
@@ -393,14 +410,18 @@ impl Edge {
         self.station.respond(now, key, reply);
     }
 
-    /// Adds our challenges to a 401: SHA-256 first, then MD5 (RFC 8760 §2.3).
+    /// Adds our challenges to a 401 or 407: SHA-256 first, then MD5 (RFC 8760 §2.3).
     pub(super) fn with_challenge(&self, now: Now, reply: &Message, stale: bool) -> Message {
         let realm = &self.settings.realm;
+        let name = match reply.status() {
+            407 => Name::ProxyAuthenticate,
+            _ => Name::WwwAuthenticate,
+        };
         let mut edit = reply.edit();
         for algorithm in [sip::digest::Algorithm::Sha256, sip::digest::Algorithm::Md5] {
             let nonce = self.nonces.issue(now, realm.as_bytes());
             let challenge = sip::digest::Challenge::new(realm, &nonce, algorithm, stale);
-            edit.push_back(Name::WwwAuthenticate, challenge.to_string());
+            edit.push_back(name, challenge.to_string());
         }
         edit.finish()
     }

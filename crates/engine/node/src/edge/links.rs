@@ -37,6 +37,8 @@ pub(crate) struct Link {
     /// SIP connections that have authenticated, oldest first.
     pub(crate) lanes: Vec<FlowId>,
     last_instance: Option<String>,
+    /// When the core's process was first seen.
+    pub(crate) began: Instant,
     pub(crate) http: usize,
     pub(crate) xmpp: usize,
     pub(crate) round_trip: Option<Duration>,
@@ -67,6 +69,7 @@ impl Link {
             hello: None,
             lanes: Vec::new(),
             last_instance: None,
+            began: Instant::ZERO,
             http: 0,
             xmpp: 0,
             round_trip: None,
@@ -188,6 +191,9 @@ impl Link {
             .as_ref()
             .is_some_and(|old| old.instance != hello.instance)
             || self.give_up.is_some() && self.last_instance.as_ref() != Some(&hello.instance);
+        if self.last_instance.as_ref() != Some(&hello.instance) {
+            self.began = now.instant;
+        }
         self.last_instance = Some(hello.instance.clone());
         self.hello = Some(hello);
         self.since = Some(now);

@@ -5,12 +5,16 @@ use std::time::Duration;
 use ::status::Kind;
 use base::Now;
 use call::b2bua::body::Body;
+use sip::nonce::Verdict;
 use sip::proxy::Reply;
 use sip::{FlowId, Message, Method, Name};
 
 use super::clients::{begins_dialog, in_dialog};
 use super::lanes::is_our_own;
 use super::{Edge, Side};
+
+/// How long after the start of a core no wrong digest is held against anybody.
+const SETTLING: Duration = Duration::from_secs(300);
 
 impl Edge {
     pub(super) fn reply(&mut self, now: Now, reply: Reply) {
@@ -59,10 +63,35 @@ impl Edge {
         if request.method() == Method::Register {
             return self.register_reply(now, flow, request, &message);
         }
+        if message.status() == 407 && message.header(Name::ProxyAuthenticate).is_none() {
+            // A core that was restarted knows nobody, and wants to see credentials.
+            let verdict = self.nonce_of(now, request, Name::ProxyAuthorization);
+            if verdict == Verdict::Fresh {
+                self.wrong_credentials(now, flow);
+            }
+            return self.with_challenge(now, &message, verdict == Verdict::Stale);
+        }
         let message = self.with_description(now, flow, message, false);
         let mut edit = message.edit();
         edit.remove_fields(|f| is_our_own(f.name));
         edit.finish()
+    }
+
+    fn wrong_credentials(&mut self, now: Now, flow: FlowId) {
+        let source = self.station.remote(flow).map(|a| a.ip());
+        let cause = "sip: the core does not accept the digest";
+        self.ledger
+            .caused(now, Kind::WrongCredentials, source, cause);
+        // A core that has just begun knows nobody: then good passwords are wrong as well.
+        let link = self
+            .routes
+            .get(&flow)
+            .and_then(|index| self.links.get(*index));
+        let counts = link.is_some_and(|l| now.instant.since(l.began) >= SETTLING);
+        if source.is_some_and(|ip| counts && self.strikes.strike(now.instant, ip)) {
+            let cause = "ten wrong digests within five minutes";
+            self.ledger.caused(now, Kind::Banned, source, cause);
+        }
     }
 
     fn register_reply(
@@ -72,22 +101,19 @@ impl Edge {
         request: &Message,
         message: &Message,
     ) -> Message {
-        let message = self.relay.answer(message);
         let remote = self.station.remote(flow);
         let source = remote.map(|a| a.ip());
         match message.status() {
             200..=299 => {
                 if let Some(remote) = remote {
-                    let changes = self.relay.settled(now, flow, remote, request, &message);
+                    let changes = self.relay.settled(now, flow, remote, request, message);
                     self.changed(now, flow, changes);
                 }
             }
             // The core found the credentials wrong: it is for us to challenge again.
             401 if message.header(Name::WwwAuthenticate).is_none() => {
-                let cause = "sip: the digest of a REGISTER is wrong";
-                self.ledger
-                    .caused(now, Kind::WrongCredentials, source, cause);
-                return self.with_challenge(now, &message, false);
+                self.wrong_credentials(now, flow);
+                return self.with_challenge(now, &self.relay.answer(message), false);
             }
             401 | 407 | ..200 => {}
             status => {
@@ -96,7 +122,7 @@ impl Edge {
                     .caused(now, Kind::RegistrationRefused, source, &cause);
             }
         }
-        message
+        self.relay.answer(message)
     }
 
     fn reply_to_core(

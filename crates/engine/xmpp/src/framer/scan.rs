@@ -447,7 +447,7 @@ impl Scanner {
             let radix = if bytes[1] == b'x' { 16 } else { 10 };
             let digit = char::from(byte).to_digit(radix).ok_or(REFERENCE)?;
             *number = number.saturating_mul(radix).saturating_add(digit);
-        } else if !byte.is_ascii_alphanumeric() && !(*len == 0 && byte == b'#') {
+        } else if !(byte.is_ascii_alphanumeric() || (*len == 0 && byte == b'#')) {
             return Err(REFERENCE);
         }
         if let Some(slot) = bytes.get_mut(usize::from(*len)) {

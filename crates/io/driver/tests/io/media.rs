@@ -115,8 +115,10 @@ impl Node {
 
     /// The next event that `wanted` likes; others are passed over.
     fn wait<T>(&self, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
+        let until = std::time::Instant::now() + SOON;
         loop {
-            if let Some(found) = wanted(self.events.recv_timeout(SOON).expect("no such event")) {
+            let left = until.saturating_duration_since(std::time::Instant::now());
+            if let Some(found) = wanted(self.events.recv_timeout(left).expect("no such event")) {
                 return found;
             }
         }
@@ -569,30 +571,26 @@ fn a_port_that_is_taken_is_reported_and_the_leg_does_not_exist() {
     let taken = socket(h.ip);
     let address = taken.local_addr().unwrap();
     let leg = LegId(Id::new(2, 0));
-    let free = pair(h.ip);
-    let local = PortPair {
+    let local = |free| PortPair {
         rtcp: address,
         ..free
     };
-    h.edge.tell(Command::InstallEdge {
-        leg,
-        edge: EdgeLeg {
-            local,
-            ..h.edge_leg.clone()
-        },
-    });
-    h.core.tell(Command::InstallCore {
-        leg,
-        core: CoreLeg {
-            local,
-            ..h.core_leg.clone()
-        },
-    });
-    for node in [&h.edge, &h.core] {
+    let (of_edge, of_core) = (pair(h.ip), pair(h.ip));
+    let edge = EdgeLeg {
+        local: local(of_edge),
+        ..h.edge_leg.clone()
+    };
+    let core = CoreLeg {
+        local: local(of_core),
+        ..h.core_leg.clone()
+    };
+    h.edge.tell(Command::InstallEdge { leg, edge });
+    h.core.tell(Command::InstallCore { leg, core });
+    for (node, free) in [(&h.edge, of_edge), (&h.core, of_core)] {
         node.wait(|e| (e == Event::BindFailed { leg, address }).then_some(()));
+        // The half that could be bound is free again.
+        UdpSocket::bind(free.rtp).unwrap();
     }
-    // The half that could be bound is free again.
-    UdpSocket::bind(free.rtp).unwrap();
 }
 
 #[test]

@@ -71,6 +71,27 @@ pub fn link_client(
     Ok(Arc::new(config))
 }
 
+/// The configuration towards an inside server whose certificate must carry one of `accepted`: an
+/// XMPP server shows its domain, or its host's name (RFC 6120 §13.7.2.1). Shows no certificate.
+///
+/// # Errors
+/// [`Error::Tls`] if the provider refuses.
+pub fn named_client(trust: &Trust, accepted: &[String]) -> Result<Arc<ClientConfig>, Error> {
+    let provider = super::provider();
+    let verifier = NamedServer {
+        roots: trust.roots(),
+        algorithms: provider.signature_verification_algorithms,
+        accepted: accepted.to_vec(),
+    };
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
 fn check_name(der: &CertificateDer<'_>, accepted: &[String]) -> Result<(), rustls::Error> {
     names::proves(der, accepted)
         .map(|_| ())

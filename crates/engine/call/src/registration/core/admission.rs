@@ -125,14 +125,43 @@ impl Admission {
     }
 }
 
-/// Whether a user may register an address of record with this user part. Without known lines
-/// call control decides, where it `decides`; else a user is himself and nobody else.
-pub fn may_register(user: &str, lines: &[String], aor_user: &[u8], decides: bool) -> bool {
+/// Whether a user may register an address of record with this user part on this device.
+///
+/// A user is himself and his `lines`: numbers, and names of his devices. Where call control
+/// `decides` which line a device has (Unified CM), his own device is enough, and so are unknown
+/// lines; elsewhere it is not.
+pub fn may_register(
+    user: &str,
+    lines: &[String],
+    aor_user: &[u8],
+    device: &[u8],
+    decides: bool,
+) -> bool {
     let wanted = sip::unescape(aor_user);
     let is = |name: &str| name.as_bytes().eq_ignore_ascii_case(&wanted);
     // `alice@example.test` signs in, `sip:alice@…` registers.
     let local = user.split('@').next().unwrap_or(user);
-    is(user) || is(local) || lines.iter().any(|l| is(l)) || (lines.is_empty() && decides)
+    let own = |line: &String| is(line) || is_extension(&wanted, line);
+    let device_is_own = || {
+        !device.is_empty()
+            && lines
+                .iter()
+                .any(|l| l.as_bytes().eq_ignore_ascii_case(device))
+    };
+    is(user)
+        || is(local)
+        || lines.iter().any(own)
+        || (decides && (lines.is_empty() || device_is_own()))
+}
+
+/// Whether digits are the end of a number: directories keep 1001 as `+49 30 555-1001`.
+fn is_extension(wanted: &[u8], number: &str) -> bool {
+    let international = number.starts_with('+');
+    let digits: Vec<u8> = number.bytes().filter(u8::is_ascii_digit).collect();
+    international
+        && wanted.len() >= 3
+        && wanted.iter().all(u8::is_ascii_digit)
+        && digits.ends_with(wanted)
 }
 
 #[cfg(test)]
@@ -232,13 +261,27 @@ mod tests {
     }
 
     #[test]
-    fn a_user_registers_himself_and_his_lines() {
-        let lines = ["1001".to_owned()];
-        assert!(may_register("alice", &lines, b"1001", false));
-        assert!(may_register("alice", &lines, b"%61lice", false));
-        assert!(may_register("alice@example.test", &[], b"alice", false));
-        assert!(!may_register("alice", &lines, b"1002", true));
-        assert!(!may_register("alice", &[], b"1002", false));
-        assert!(may_register("alice", &[], b"1002", true));
+    fn a_user_registers_himself_his_lines_and_his_devices() {
+        let lines = [
+            "1001".to_owned(),
+            "+49 30 555-2002".into(),
+            "CSFALICE".into(),
+        ];
+        let may = |aor: &[u8], device: &[u8], decides| {
+            may_register("alice", &lines, aor, device, decides)
+        };
+        assert!(may(b"1001", b"", false) && may(b"%61lice", b"", false));
+        assert!(may(b"2002", b"", false) && !may(b"02", b"", false) && !may(b"001", b"", true));
+        assert!(may(b"3003", b"csfalice", true) && !may(b"3003", b"CSFALICE", false));
+        assert!(!may(b"3003", b"CSFBOB", true) && !may(b"3003", b"", true));
+        assert!(may_register(
+            "alice@example.test",
+            &[],
+            b"alice",
+            b"",
+            false
+        ));
+        assert!(!may_register("alice", &[], b"1002", b"", false));
+        assert!(may_register("alice", &[], b"1002", b"", true));
     }
 }

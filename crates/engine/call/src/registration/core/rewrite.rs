@@ -1,9 +1,9 @@
 //! A REGISTER and its answer on their way through the core.
 
-use base::Id;
+use base::{Id, Now};
 use sip::{Contact, Message, Name, NameAddr, Uri};
 
-use super::table::{Draft, Registrar};
+use super::table::{Draft, Place, Registrar};
 
 /// The URI parameter that carries a registration's token in a rewritten Contact.
 const TOKEN: &[u8] = b"causeway";
@@ -123,12 +123,14 @@ fn own_fields(message: &Message, credentials: usize) -> sip::Edit<'_> {
 }
 
 impl Registrar {
-    /// A REGISTER as Unified CM gets it: `rows` are the rows of its contacts in their order.
+    /// A REGISTER as Unified CM gets it: `rows` are the rows of its contacts in their order, `place`
+    /// is where its client is now.
     pub fn to_unified_cm(
         &self,
         message: &Message,
         credentials: usize,
         rows: &[Id],
+        place: &Place,
         user: &str,
         at: &Address,
     ) -> Message {
@@ -138,7 +140,7 @@ impl Registrar {
             let Contact::Address(address) = contact else {
                 continue;
             };
-            let Some(uri) = rewritten(address.uri, at, &self.token(*id)) else {
+            let Some(uri) = rewritten(address.uri, at, &self.token_at(*id, place)) else {
                 continue;
             };
             let mut value = with_uri(&address, &uri, USER_ID);
@@ -160,11 +162,12 @@ impl Registrar {
         message: &Message,
         credentials: usize,
         rows: &[Id],
+        place: &Place,
         at: &Address,
     ) -> Message {
         let mut edit = own_fields(message, credentials);
         if let Some(id) = rows.first() {
-            let path = format!("<{};lr>", at.uri(&self.token(*id)));
+            let path = format!("<{};lr>", at.uri(&self.token_at(*id, place)));
             edit.push_front(Name::Path, path);
             let supported = message
                 .values(Name::Supported)
@@ -249,6 +252,57 @@ impl Registrar {
         })
     }
 
+    /// Makes a row for a client whose registration an earlier process of this core relayed, by the
+    /// token in a request from inside; `edge` names the edge a peer is. The row gives nobody an
+    /// identity, and goes when the client registers again or after `life_s`.
+    pub fn recover(
+        &mut self,
+        now: Now,
+        request: &Message,
+        zone: &str,
+        edge: impl Fn(usize) -> Option<String>,
+        life_s: u32,
+    ) -> Option<(Id, bool)> {
+        let route = request.routes().next().and_then(Result::ok);
+        let route = route.and_then(|r| Uri::parse(r.uri).ok()?.user);
+        let uri = Uri::parse(request.request_uri()).ok();
+        let by_route = route.and_then(|token| self.earlier(token));
+        let rewritten = uri.and_then(|u| self.earlier(u.param(TOKEN)?));
+        let named = uri.and_then(|u| self.earlier(u.user?));
+        let routed = by_route.is_some();
+        let (ticket, contact) = match (by_route, rewritten, named) {
+            (Some(ticket), ..) => (ticket, request.request_uri().to_vec()),
+            (None, Some(ticket), _) => {
+                let (uri, at) = uri.and_then(|u| Some((u, u.param(ORIGINAL)?)))?;
+                let user = uri.user.unwrap_or_default();
+                let contact = [b"sip:", user, b"@", at, b";transport=tls"].concat();
+                (ticket, contact)
+            }
+            (None, None, Some(ticket)) => (ticket, request.request_uri().to_vec()),
+            (None, None, None) => return None,
+        };
+        let (peer, token) = (ticket.peer, ticket.token);
+        let name = edge(peer)?;
+        let flow = std::str::from_utf8(&token).ok()?;
+        let path = format!("<sip:{flow}@{name};transport=tls;lr>").into_bytes();
+        let aor = aor_of(request.to().ok()?.uri).map(|(_, aor)| aor)?;
+        let draft = Draft {
+            user: String::new(),
+            uri: format!("sip:{aor}"),
+            aor,
+            instance: token.clone(),
+            place: Place { peer, token, path },
+            alias: alias_of(&contact),
+            contact,
+            device: String::new(),
+            zone: zone.to_owned(),
+            rewritten: !routed,
+        };
+        let id = self.open(now, &draft)?;
+        self.confirm(now, id, draft, life_s);
+        Some((id, routed))
+    }
+
     /// How a contact of ours is called inside: as it was registered.
     pub fn inside_contact(&self, id: Id, at: &Address) -> Vec<u8> {
         let token = self.token(id);
@@ -261,10 +315,9 @@ impl Registrar {
 
 #[cfg(test)]
 mod tests {
-    use base::{Now, Rng};
+    use base::{Now, Rng, Secret};
     use bytes::Bytes;
 
-    use super::super::Place;
     use super::*;
 
     const CONTACT: &str = "sip:7514c56a@172.16.84.136:58980;transport=tls;x=1";
@@ -273,6 +326,14 @@ mod tests {
         Address {
             host_port: "10.0.0.20:5060".into(),
             transport: "tcp",
+        }
+    }
+
+    fn place() -> Place {
+        Place {
+            peer: 0,
+            token: b"tok".to_vec(),
+            path: b"<sip:tok@edge1;lr>".to_vec(),
         }
     }
 
@@ -293,16 +354,12 @@ mod tests {
     }
 
     fn registrar(rewrites: bool) -> (Registrar, Id) {
-        let mut r = Registrar::new(&mut Rng::from_number(1));
+        let mut r = Registrar::new(&Secret::new([1; 32]), &mut Rng::from_number(1));
         let draft = Draft {
             user: "alice".into(),
             aor: "1001@cucm1.example.com".into(),
             uri: "sip:1001@cucm1.example.com".into(),
-            place: Place {
-                peer: 0,
-                token: b"tok".to_vec(),
-                path: b"<sip:tok@edge1;lr>".to_vec(),
-            },
+            place: place(),
             contact: CONTACT.as_bytes().to_vec(),
             instance: Vec::new(),
             device: "CSFALICE".into(),
@@ -323,7 +380,7 @@ mod tests {
             .find(|f| f.value.ends_with(b"username=\"alice\""))
             .map(|f| f.index)
             .unwrap();
-        let sent = r.to_unified_cm(&register(), authorization, &[id], "alice", &at());
+        let sent = r.to_unified_cm(&register(), authorization, &[id], &place(), "alice", &at());
         let token = r.token(id);
         let uri = format!(
             "sip:7514c56a@10.0.0.20:5060;transport=tcp;orig-hostport=172.16.84.136:58980;\
@@ -384,7 +441,7 @@ mod tests {
     #[test]
     fn a_path_registration_keeps_its_contact() {
         let (r, id) = registrar(false);
-        let sent = r.to_registrar(&register(), usize::MAX, &[id], &at());
+        let sent = r.to_registrar(&register(), usize::MAX, &[id], &place(), &at());
         let path = format!("<{};lr>", at().uri(&r.token(id)));
         assert_eq!(sent.header(Name::Path), Some(path.as_bytes()));
         assert_eq!(sent.header(Name::Contact), register().header(Name::Contact));
@@ -399,5 +456,46 @@ mod tests {
         ));
         assert!(!same_aor(b"sip:Alice@example.test", "alice@example.test"));
         assert_eq!(aor_of(b"sip:example.test"), None);
+    }
+
+    #[test]
+    fn a_restarted_core_still_finds_its_clients_but_believes_nothing_of_them() {
+        for rewrites in [true, false] {
+            let (old, id) = registrar(rewrites);
+            let mut r = Registrar::new(&Secret::new([1; 32]), &mut Rng::from_number(2));
+            let contact = String::from_utf8(old.inside_contact(id, &at())).unwrap();
+            let route = format!("Route: <{};lr>\r\n", at().uri(&old.token(id)));
+            let (uri, route) = if rewrites {
+                (contact.as_str(), "")
+            } else {
+                (CONTACT, route.as_str())
+            };
+            let request = message(&format!(
+                "OPTIONS {uri} SIP/2.0\r\nVia: SIP/2.0/TCP c;branch=z9hG4bK1\r\n{route}\
+                 From: <sip:a@b>;tag=a\r\nTo: <sip:c@d>\r\nCall-ID: c1\r\n\
+                 CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+            ));
+            assert_eq!(r.locate(&request), None);
+            let edge = |peer| (peer == 0).then(|| "edge1".to_owned());
+            let now = Now::default();
+            let (row, routed) = r.recover(now, &request, "z", edge, 600).unwrap();
+            assert_eq!(routed, !rewrites);
+            let draft = &r.get(row).unwrap().draft;
+            assert_eq!(draft.place.path, b"<sip:tok@edge1;transport=tls;lr>");
+            let mut wanted = CONTACT;
+            if rewrites {
+                wanted = "sip:7514c56a@172.16.84.136:58980;transport=tls";
+            }
+            assert_eq!(draft.contact, wanted.as_bytes());
+            assert_eq!((r.iter().count(), r.len()), (0, 1), "nobody is registered");
+            assert_eq!(
+                r.recover(now, &request, "z", edge, 600),
+                Some((row, routed))
+            );
+            // The process that made the token has forgotten the registration for a reason.
+            let mut same = old;
+            same.remove(id);
+            assert_eq!(same.recover(now, &request, "z", edge, 600), None);
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Who is registered: one row for each contact, by token, by flow, by contact.
 
-use base::{HashMap, Id, Instant, Now, Pii, Rng, Slab, TimerId, Timers};
-use sip::token::TokenKey;
-
 use std::time::Duration;
+
+use base::{HashMap, Id, Instant, Now, Pii, Rng, Secret, Slab, TimerId, Timers};
+
+use super::ticket::{Ticket, Tickets};
 
 /// Contacts at once.
 pub const BINDINGS_MAX: usize = 100_000;
@@ -37,7 +38,8 @@ pub struct Place {
 /// What a REGISTER asks to keep.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    /// The user whose digest was right.
+    /// The user whose digest was right; empty for a contact of an earlier process
+    /// ([`Registrar::recover`]), which gives its client no identity.
     pub user: String,
     /// The address of record as `user@host`.
     pub aor: String,
@@ -94,7 +96,7 @@ pub enum Change {
 
 /// All registrations of a core.
 pub struct Registrar {
-    tokens: TokenKey,
+    tickets: Tickets,
     rows: Slab<Binding>,
     by_contact: HashMap<(String, Vec<u8>), Id>,
     by_flow: HashMap<(usize, Vec<u8>), Vec<Id>>,
@@ -104,10 +106,10 @@ pub struct Registrar {
 }
 
 impl Registrar {
-    /// Nobody is registered.
-    pub fn new(rng: &mut Rng) -> Self {
+    /// Nobody is registered. The `secret` makes tokens that outlive the process.
+    pub fn new(secret: &Secret<[u8; 32]>, rng: &mut Rng) -> Self {
         Registrar {
-            tokens: TokenKey::new(rng),
+            tickets: Tickets::new(secret, rng),
             rows: Slab::new(BINDINGS_MAX),
             by_contact: HashMap::default(),
             by_flow: HashMap::default(),
@@ -124,7 +126,8 @@ impl Registrar {
             return Some(id);
         }
         let of_user = self.by_user.get(&draft.user).copied().unwrap_or(0);
-        if self.rows.is_full() || of_user >= USER_BINDINGS_MAX {
+        let too_many = of_user >= USER_BINDINGS_MAX && !draft.user.is_empty();
+        if self.rows.is_full() || too_many {
             return None;
         }
         let until = now.instant + DRAFT_LIFE;
@@ -193,7 +196,7 @@ impl Registrar {
         self.timers.disarm(row.timer);
         self.unindex(id, &row.draft);
         self.count_down(&row.draft.user);
-        if !row.confirmed {
+        if !row.confirmed || row.draft.user.is_empty() {
             return Change::None;
         }
         Change::Gone {
@@ -225,10 +228,15 @@ impl Registrar {
             .filter(|(_, row)| row.confirmed)
     }
 
-    /// The contact a token of ours names.
+    /// The contact a token of this process names, wherever its client has moved since.
     pub fn open_token(&self, token: &[u8]) -> Option<(Id, &Binding)> {
-        let id = self.tokens.open(token)?;
+        let id = self.tickets.open(token)?.row?;
         Some((id, self.rows.get(id)?))
+    }
+
+    /// What a token says that an earlier process of this core made.
+    pub(super) fn earlier(&self, token: &[u8]) -> Option<Ticket> {
+        self.tickets.open(token).filter(|t| t.row.is_none())
     }
 
     /// The one accepted contact that appears inside under this alias; none if there are several.
@@ -239,9 +247,17 @@ impl Registrar {
         accepted.next().filter(|_| accepted.next().is_none())
     }
 
-    /// The token of a contact: 24 characters of base64url.
+    /// The token of a contact: base64url.
     pub fn token(&self, id: Id) -> String {
-        self.tokens.seal(id)
+        let place = self.rows.get(id).map(|row| &row.draft.place);
+        place
+            .map(|place| self.token_at(id, place))
+            .unwrap_or_default()
+    }
+
+    /// The token of a contact whose client is at `place`.
+    pub(super) fn token_at(&self, id: Id, place: &Place) -> String {
+        self.tickets.seal(id, place)
     }
 
     /// One contact.
@@ -249,9 +265,10 @@ impl Registrar {
         self.rows.get(id)
     }
 
-    /// All accepted contacts.
+    /// All contacts that somebody has registered with this process.
     pub fn iter(&self) -> impl Iterator<Item = (Id, &Binding)> {
-        self.rows.iter().filter(|(_, row)| row.confirmed)
+        let known = |row: &Binding| row.confirmed && !row.draft.user.is_empty();
+        self.rows.iter().filter(move |(_, row)| known(row))
     }
 
     /// Rows in use, those without an answer included.
@@ -381,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_contact_counts_once_it_is_accepted_and_leaves_nothing_when_it_expires() {
-        let mut r = Registrar::new(&mut Rng::from_number(1));
+        let mut r = Registrar::new(&Secret::new([1; 32]), &mut Rng::from_number(1));
         let d = draft("alice", "t1", 5061);
         let id = r.open(at(0), &d).unwrap();
         assert_eq!(r.on_flow(0, b"t1").count(), 0);
@@ -402,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_device_that_moves_keeps_its_row_and_leaves_its_old_flow() {
-        let mut r = Registrar::new(&mut Rng::from_number(1));
+        let mut r = Registrar::new(&Secret::new([1; 32]), &mut Rng::from_number(1));
         let mut d = draft("alice", "t1", 5061);
         d.instance = b"urn:uuid:1".to_vec();
         let id = r.open(at(0), &d).unwrap();
@@ -424,7 +441,7 @@ mod tests {
 
     #[test]
     fn an_alias_that_two_users_claim_leads_to_neither() {
-        let mut r = Registrar::new(&mut Rng::from_number(1));
+        let mut r = Registrar::new(&Secret::new([1; 32]), &mut Rng::from_number(1));
         let alice = draft("alice", "t1", 5061);
         let mallory = Draft {
             alias: alice.alias.clone(),
@@ -443,7 +460,7 @@ mod tests {
 
     #[test]
     fn a_user_has_at_most_so_many_contacts() {
-        let mut r = Registrar::new(&mut Rng::from_number(1));
+        let mut r = Registrar::new(&Secret::new([1; 32]), &mut Rng::from_number(1));
         let made = (0..30).filter(|i| r.open(at(0), &draft("alice", "t", 5000 + i)).is_some());
         assert_eq!(made.count(), USER_BINDINGS_MAX);
         assert!(r.open(at(0), &draft("bob", "t", 1)).is_some());

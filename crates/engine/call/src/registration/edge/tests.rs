@@ -227,3 +227,44 @@ fn what_is_no_registration_is_refused() {
         Err((400, _))
     ));
 }
+
+#[test]
+fn a_long_interval_is_cut_for_the_client_and_what_leads_inside_is_taken_out() {
+    let bench = Bench::new();
+    let request = register("1001", PHONE);
+    let answer = |status: u16, contacts: &[&str]| {
+        let mut reply = request
+            .reply(status, "OK", "t")
+            .header(Name::Expires, "3600");
+        for contact in contacts {
+            reply = reply.header(Name::Contact, contact);
+        }
+        let reply = reply
+            .header(Name::Path, "<sip:core;lr>")
+            .header(Name::ServiceRoute, "<sip:x>");
+        let sent = bench.relay.answer(&reply.build());
+        let text = |v: Option<&[u8]>| String::from_utf8_lossy(v.unwrap_or_default()).into_owned();
+        assert!(sent.header(Name::Path).is_none() && sent.header(Name::ServiceRoute).is_none());
+        let contacts = sent.fields().filter(|f| f.id == Name::Contact);
+        (
+            text(sent.header(Name::Expires)),
+            contacts.map(|f| text(Some(f.value))).collect::<Vec<_>>(),
+        )
+    };
+    let (expires, contacts) = answer(
+        200,
+        &[
+            "\"a,b\" <sip:a@h;expires=9999>;expires=3600;video, <sip:b@h>;expires=120",
+            "<sip:c@h>;q=1;expires=99999999999",
+        ],
+    );
+    assert_eq!(expires, "300");
+    assert_eq!(
+        contacts,
+        [
+            "\"a,b\" <sip:a@h;expires=9999>;expires=300;video, <sip:b@h>;expires=120",
+            "<sip:c@h>;q=1;expires=300",
+        ]
+    );
+    assert_eq!(answer(423, &[]).0, "3600");
+}

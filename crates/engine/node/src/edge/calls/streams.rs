@@ -241,6 +241,12 @@ impl Calls {
         (stream.leg, stream.kind, stream.counters)
     }
 
+    /// The client sends nothing on a leg: its call, if that is news.
+    pub(crate) fn silent(&mut self, leg: LegId) -> Option<&Call> {
+        let call = self.rows.get_mut(*self.by_leg.get(&leg)?)?;
+        (!std::mem::replace(&mut call.silent, true)).then_some(call)
+    }
+
     /// What a leg has carried so far; false if it is no call's that is still there.
     pub(crate) fn count(&mut self, leg: LegId, counters: Counters) -> bool {
         let Some(call) = self.by_leg.get(&leg).and_then(|id| self.rows.get_mut(*id)) else {
@@ -258,6 +264,9 @@ impl Calls {
             .find(|(l, _, _)| *l == leg)
             .map(|(_, _, c)| c);
         if let Some(place) = open.or(closed) {
+            if counters.from_client.packets > place.from_client.packets {
+                call.silent = false;
+            }
             *place = counters;
         }
         true

@@ -488,3 +488,33 @@ fn two_clients_of_one_edge_are_two_calls_under_one_call_id() {
         "sip:1002@example.test"
     );
 }
+
+#[test]
+fn a_client_that_sends_no_media_is_told_of_once_until_it_has_sent_some() {
+    let mut bench = Bench::registered();
+    bench.media.clear();
+    bench.call_from_client();
+    bench.events.clear();
+    let Command::InstallEdge { leg, .. } = bench.media[0] else {
+        panic!("{:?}", bench.media)
+    };
+    let since = Duration::from_secs(15);
+    let silence = || Input::Media(media::Event::NoMedia { leg, since });
+    for _ in 0..5 {
+        bench.input(silence());
+    }
+    assert_eq!(bench.kinds(), [Kind::NoMedia]);
+    let mut counters = media::Counters::default();
+    for packets in [0, 1, 1] {
+        counters.from_client.packets = packets;
+        let last = false;
+        bench.input(Input::Media(media::Event::Counters {
+            leg,
+            counters,
+            last,
+        }));
+        bench.input(silence());
+    }
+    assert_eq!(bench.kinds(), [Kind::NoMedia, Kind::NoMedia]);
+    assert!(bench.events.iter().all(hidden), "{:?}", bench.events);
+}

@@ -297,3 +297,61 @@ fn stun_on_the_connection_is_answered_while_the_way_inside_stands() {
     bench.input(stun(ConnId(1)));
     assert_eq!(bench.stun.len(), 1);
 }
+
+#[test]
+fn a_core_that_knows_nobody_may_ask_for_a_digest_of_any_request() {
+    let mut bench = Bench::registered();
+    let message = bench.request("MESSAGE", "sip:1002@example.test", "1001", "1002", "");
+    bench.frame(ConnId(1), message);
+    let inside = bench.take(LANE);
+    // The flow is recorded for the core to know it by.
+    assert!(inside.header(Name::RecordRoute).is_some());
+    bench.reply(LANE, &inside, 407, "core", &[]);
+    let challenge = bench.take(ConnId(1));
+    assert!(bench.events.is_empty());
+    let offered = challenge.header(Name::ProxyAuthenticate).unwrap();
+    let offered = sip::digest::Challenge::parse(offered).unwrap();
+    let uri = "sip:1002@example.test";
+    let answer = sip::digest::respond(&offered, "alice", "secret", "MESSAGE", uri, "c", 1);
+    let fields = format!("Proxy-Authorization: {answer}\r\n");
+    let message = bench.request("MESSAGE", uri, "1001", "1002", &fields);
+    bench.frame(ConnId(1), message);
+    let inside = bench.take(LANE);
+    assert_eq!(
+        inside.header(Name::ProxyAuthorization),
+        Some(answer.as_bytes())
+    );
+    bench.reply(LANE, &inside, 407, "core", &[]);
+    assert_eq!(bench.take(ConnId(1)).status(), 407);
+    assert_eq!(bench.kinds(), [Kind::WrongCredentials]);
+    // A stale answer goes nowhere.
+    bench.register(ConnId(1), "1001", PHONE);
+    for _ in 0..4 {
+        bench.wait(100);
+        bench.register(ConnId(1), "1001", PHONE);
+    }
+    let message = bench.request("MESSAGE", uri, "1001", "1002", &fields);
+    bench.frame(ConnId(1), message);
+    let inside = bench.take(LANE);
+    assert!(inside.header(Name::ProxyAuthorization).is_none());
+    bench.reply(LANE, &inside, 407, "core", &[]);
+    let again = bench.take(ConnId(1));
+    let again = again.header(Name::ProxyAuthenticate).unwrap().to_vec();
+    assert!(String::from_utf8_lossy(&again).contains("stale=true"));
+}
+
+#[test]
+fn a_client_is_told_to_refresh_before_its_connection_would_be_closed_for_silence() {
+    let mut bench = Bench::linked();
+    bench.connect(ConnId(1));
+    let request = bench.register_request(ConnId(1), "1001", PHONE);
+    bench.frame(ConnId(1), request);
+    let inside = bench.take(LANE);
+    let granted = [(Name::Contact, "<sip:a@10.0.0.1:4000>;expires=3600")];
+    bench.reply(LANE, &inside, 200, "core", &granted);
+    let answer = bench.take(ConnId(1));
+    let told = answer.header(Name::Contact);
+    assert_eq!(told, Some(&b"<sip:a@10.0.0.1:4000>;expires=300"[..]));
+    let rows = bench.edge.snapshot(bench.now).registrations;
+    assert_eq!(rows[0].expires_s, 3600);
+}

@@ -143,6 +143,44 @@ fn registers_under_way_at_once_do_not_pass_the_bound_together() {
 }
 
 #[test]
+fn a_source_that_guesses_is_banned_for_a_while_and_its_registered_neighbour_is_not() {
+    let mut bench = Bench::linked();
+    bench.connect(ConnId(2));
+    for round in 0..20 {
+        if round == 10 {
+            // The core is no longer new.
+            assert_eq!(bench.kinds(), [Kind::WrongCredentials]);
+            bench.wait(300);
+            bench.connect(ConnId(1));
+            bench.register(ConnId(1), "1001", PHONE);
+            bench.connect(ConnId(2));
+            bench.events.clear();
+        }
+        let guess = bench.register_request(ConnId(2), "1001", PHONE);
+        bench.frame(ConnId(2), guess);
+        let inside = bench.take(LANE);
+        bench.reply(LANE, &inside, 401, "core", &[]);
+        assert_eq!(bench.take(ConnId(2)).status(), 401);
+    }
+    assert_eq!(bench.kinds(), [Kind::WrongCredentials, Kind::Banned]);
+    bench.connect(ConnId(3));
+    for conn in [2, 3] {
+        let guess = bench.register_request(ConnId(conn), "1001", PHONE);
+        assert_eq!(bench.refused(ConnId(conn), guess), 503);
+    }
+    bench.register(ConnId(1), "1001", PHONE);
+    let elsewhere = facts(Side::Client, "203.0.113.9:1");
+    bench.input(Input::Connected {
+        conn: ConnId(4),
+        facts: elsewhere,
+    });
+    bench.register(ConnId(4), "1003", &PHONE.replace("uuid:1", "uuid:3"));
+    bench.wait(300);
+    bench.connect(ConnId(5));
+    bench.register(ConnId(5), "1002", &PHONE.replace("uuid:1", "uuid:2"));
+}
+
+#[test]
 fn calls_of_one_connection_are_bounded_and_repeated_invites_are_merged() {
     let mut bench = Bench::registered();
     for _ in 0..64 {

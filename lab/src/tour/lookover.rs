@@ -1,0 +1,170 @@
+//! i and k: what is left behind, what the logs hold, and what happens when the inside is away.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::Stage;
+use super::report::{Report, ensure};
+use super::signin::expect;
+use crate::client::Remote;
+
+/// Ports are freed once the last message of a call has passed.
+const FREED_WITHIN: Duration = Duration::from_secs(5);
+
+/// i.
+pub(super) async fn walk(stage: &Stage, report: &mut Report) {
+    report.part('i', "Look the house over");
+    report
+        .step("every media port is free again", async {
+            ports(stage).await
+        })
+        .await;
+    report
+        .step("no password or token is in a log", async { secrets(stage) })
+        .await;
+    report.step("nobody panicked", async { calm(stage) }).await;
+}
+
+/// k, which leaves the inside as it was.
+pub(super) async fn switch_off_and_on(stage: &mut Stage, report: &mut Report) {
+    report.part('k', "Switch Unified CM's web side off and on");
+    stage.house.inside.darken();
+    report
+        .step("sign-in while it is off: not 401, but 502", async {
+            off(stage).await
+        })
+        .await;
+    let lit = stage.house.inside.light().await;
+    report
+        .step("sign-in once it is on again", async {
+            lit?;
+            on(stage).await
+        })
+        .await;
+}
+
+fn nodes(
+    stage: &Stage,
+) -> impl Iterator<Item = (&String, &std::path::PathBuf, &std::path::PathBuf)> {
+    let file = &stage.house.file;
+    let edges = file
+        .edges
+        .iter()
+        .map(|edge| (&edge.name, &edge.config, &edge.log));
+    edges.chain(
+        file.cores
+            .iter()
+            .map(|core| (&core.name, &core.config, &core.log)),
+    )
+}
+
+async fn ports(stage: &Stage) -> Result<((), String)> {
+    let end = tokio::time::Instant::now() + FREED_WITHIN;
+    loop {
+        let mut used = Vec::new();
+        for (name, config, _) in nodes(stage) {
+            let snapshot = stage.house.status(config).await?;
+            let count = snapshot["counters"]["media_ports_in_use"].as_u64();
+            used.push((
+                name,
+                count.with_context(|| format!("{name} does not tell"))?,
+                snapshot,
+            ));
+        }
+        let busy: Vec<String> = used
+            .iter()
+            .filter(|(_, count, _)| *count > 0)
+            .map(|(name, count, _)| format!("{name} has {count} in use"))
+            .collect();
+        if busy.is_empty() {
+            let calls: usize = used
+                .iter()
+                .map(|(_, _, snapshot)| ended_calls(snapshot))
+                .sum();
+            return Ok((
+                (),
+                format!(
+                    "0 in use on {} nodes, {calls} calls in their histories",
+                    used.len()
+                ),
+            ));
+        }
+        ensure(tokio::time::Instant::now() < end, || busy.join(", "))?;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn ended_calls(snapshot: &Value) -> usize {
+    snapshot["history"].as_array().map_or(0, Vec::len)
+}
+
+fn secrets(stage: &Stage) -> Result<((), String)> {
+    let file = &stage.house.file;
+    let mut secrets: Vec<String> = file
+        .users
+        .iter()
+        .map(|user| user.password.clone())
+        .collect();
+    secrets.push(file.administrator.password.clone());
+    secrets.push(file.administrator.token.clone());
+    secrets.extend(stage.alice.as_ref().and_then(Remote::token));
+    secrets.extend(stage.bob.as_ref().and_then(Remote::token));
+    let mut lines = 0;
+    for (name, _, log) in nodes(stage) {
+        let text = std::fs::read_to_string(log).with_context(|| log.display().to_string())?;
+        lines += text.lines().count();
+        let leaks: Vec<&str> = text
+            .lines()
+            .filter(|line| secrets.iter().any(|secret| line.contains(secret.as_str())))
+            .collect();
+        ensure(leaks.is_empty(), || {
+            format!("{} lines of {name}'s log hold one", leaks.len())
+        })?;
+    }
+    ensure(lines > 0, || "the logs are empty".into())?;
+    Ok((
+        (),
+        format!("{} secrets looked for in {lines} lines", secrets.len()),
+    ))
+}
+
+fn calm(stage: &Stage) -> Result<((), String)> {
+    for (name, config, log) in nodes(stage) {
+        for path in [log.clone(), config.with_file_name("stderr")] {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let line = text.lines().find(|line| line.contains("panicked at"));
+            ensure(line.is_none(), || {
+                format!("{name}: {}", line.unwrap_or_default())
+            })?;
+        }
+    }
+    Ok(((), "no panic in any log".to_owned()))
+}
+
+async fn off(stage: &Stage) -> Result<((), String)> {
+    let mut alice =
+        Remote::discover(&stage.house.file, stage.user("alice")?, &stage.recorder).await?;
+    let (domain, password) = (alice.domain.clone(), alice.user.password.clone());
+    let reply = alice.sign_in(&domain, &password).await?;
+    expect(&reply, 502)?;
+    Ok(((), "502".to_owned()))
+}
+
+async fn on(stage: &Stage) -> Result<((), String)> {
+    let mut alice =
+        Remote::discover(&stage.house.file, stage.user("alice")?, &stage.recorder).await?;
+    let (domain, password) = (alice.domain.clone(), alice.user.password.clone());
+    let end = tokio::time::Instant::now() + FREED_WITHIN;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let reply = alice.sign_in(&domain, &password).await?;
+        if reply.status == 200 || tokio::time::Instant::now() >= end {
+            expect(&reply, 200)?;
+            return Ok(((), format!("200 at try {tries}")));
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
