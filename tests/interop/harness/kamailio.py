@@ -1,5 +1,7 @@
 """Kamailio as the inside registrar and proxy: SIP over TCP (and UDP), Path stored and followed."""
 
+MODULES = ":".join(f"/usr/lib/{part}kamailio/modules/" for part in
+                   ("", "x86_64-linux-gnu/", "aarch64-linux-gnu/"))
 CONFIGURATION = """
 children=1
 tcp_children=2
@@ -15,7 +17,7 @@ auto_aliases=no
 alias="{domain}"
 listen=tcp:{address}:{port}
 listen=udp:{address}:{port}
-mpath="/usr/lib/x86_64-linux-gnu/kamailio/modules/:/usr/lib/kamailio/modules/:/usr/lib/aarch64-linux-gnu/kamailio/modules/"
+mpath="{modules}"
 loadmodule "kex.so"
 loadmodule "tm.so"
 loadmodule "sl.so"
@@ -76,7 +78,7 @@ def start(run, host, address, domain, port=5060, gruu=True):
     """Starts it in a host; its log tells each request (IN …) and registration (SAVED …)."""
     from . import process
     path = run.write("kamailio/kamailio.cfg", CONFIGURATION.format(
-        address=address, port=port, domain=domain, gruu=int(gruu)))
+        address=address, port=port, domain=domain, gruu=int(gruu), modules=MODULES))
     started = run.start("kamailio", ["kamailio", "-DD", "-E", "-f", path, "-m", "64", "-M", "8",
                                      "-P", run.path("kamailio/pid"), "-Y",
                                      run.path("kamailio", "run", "x")[:-2], "-w", "/"], host=host)

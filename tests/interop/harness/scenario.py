@@ -145,8 +145,8 @@ def outside(arguments):
     """Makes the work folder, starts the sandbox, waits, cleans up."""
     work = tempfile.mkdtemp(prefix="causeway-interop-")
     os.chmod(work, 0o755)
-    command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child",
-               "--mount-proc"]
+    command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--uts", "--pid",
+               "--fork", "--kill-child", "--mount-proc"]
     if os.geteuid() != 0:
         command += ["--user", "--map-root-user"]
         if subprocess.run(command + ["true"], capture_output=True, check=False).returncode != 0:

@@ -1,1 +1,31 @@
-//! Both nodes in one thread, under a virtual clock.
+//! Both nodes in one thread, under a virtual clock and over a seeded bad network.
+//!
+//! A [`world::World`] holds edges and cores (the product's engines and media relays, behind
+//! `node::Engine`), remote clients, inside phones, call control, directory and DNS, and every
+//! message on its way between them. Nothing here knows the time of day: a run follows from its
+//! seed alone, and its trace is the same every time.
+//!
+//! The outside and the inside share no parsing code with the product: [`text`], [`description`],
+//! [`digest`], [`dialog`] and [`srtp`] are written on strings and on published primitives.
+//!
+//! `SIM_SEED=n cargo test -p causeway-sim NAME` replays one seed with its whole trace;
+//! `SIM_SEEDS=n` runs that many seeds of each random scenario.
+
+#![forbid(unsafe_code)]
+
+pub mod checks;
+pub mod description;
+pub mod dialog;
+pub mod digest;
+pub mod gateway;
+pub mod hostile;
+pub mod house;
+pub mod pbx;
+pub mod pipe;
+pub mod srtp;
+pub mod text;
+pub mod trace;
+pub mod ua;
+pub mod web;
+pub mod workers;
+pub mod world;

@@ -15,7 +15,11 @@ pub struct Text {
 impl Text {
     /// A request.
     pub fn request(method: &str, uri: &str) -> Text {
-        Text { start: format!("{method} {uri} SIP/2.0"), fields: Vec::new(), body: String::new() }
+        Text {
+            start: format!("{method} {uri} SIP/2.0"),
+            fields: Vec::new(),
+            body: String::new(),
+        }
     }
 
     /// The response to a request, with what RFC 3261 §8.2.6 has copied.
@@ -31,7 +35,11 @@ impl Text {
                 out.fields.push((name.clone(), value.clone()));
             } else if lower == "to" {
                 let tagged = value.contains(";tag=") || status == 100;
-                let tag = if tagged { String::new() } else { format!(";tag={to_tag}") };
+                let tag = if tagged {
+                    String::new()
+                } else {
+                    format!(";tag={to_tag}")
+                };
                 out.fields.push((name.clone(), format!("{value}{tag}")));
             }
         }
@@ -55,7 +63,10 @@ impl Text {
 
     /// The first field of that name.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.all(name).next()
+        self.fields
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
     }
 
     /// The first field of that name, or nothing.
@@ -92,7 +103,10 @@ impl Text {
 
     /// The tag of a From or To value.
     pub fn tag(value: &str) -> Option<&str> {
-        value.split(";tag=").nth(1).map(|t| t.split(';').next().unwrap_or(t))
+        value
+            .split(";tag=")
+            .nth(1)
+            .map(|t| t.split(';').next().unwrap_or(t))
     }
 
     /// What stands between the angle brackets.
@@ -107,7 +121,11 @@ impl Text {
         for (name, value) in &self.fields {
             out.push_str(&format!("{name}: {value}\r\n"));
         }
-        out.push_str(&format!("Content-Length: {}\r\n\r\n{}", self.body.len(), self.body));
+        out.push_str(&format!(
+            "Content-Length: {}\r\n\r\n{}",
+            self.body.len(),
+            self.body
+        ));
         out.into_bytes()
     }
 
@@ -135,9 +153,15 @@ impl Text {
         }
         let body = String::from_utf8_lossy(buffer.get(head.len() + 4..whole)?).into_owned();
         buffer.drain(..whole);
-        let fields =
-            fields.into_iter().filter(|(n, _)| !n.eq_ignore_ascii_case("content-length")).collect();
-        Some(Text { start, fields, body })
+        let fields = fields
+            .into_iter()
+            .filter(|(n, _)| !n.eq_ignore_ascii_case("content-length"))
+            .collect();
+        Some(Text {
+            start,
+            fields,
+            body,
+        })
     }
 }
 
@@ -147,7 +171,9 @@ mod tests {
 
     #[test]
     fn messages_are_taken_one_by_one() {
-        let a = Text::request("OPTIONS", "sip:a@b").with("CSeq", "1 OPTIONS").with_body("t/p", "hé");
+        let a = Text::request("OPTIONS", "sip:a@b")
+            .with("CSeq", "1 OPTIONS")
+            .with_body("t/p", "hé");
         let mut buffer = [a.to_bytes(), b"\r\n\r\n".to_vec(), a.to_bytes()].concat();
         assert_eq!(Text::take(&mut buffer).as_ref(), Some(&a));
         assert_eq!(Text::take(&mut buffer).as_ref(), Some(&a));

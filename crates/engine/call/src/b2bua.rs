@@ -19,7 +19,7 @@
 //! ```
 
 mod ack;
-mod body;
+pub mod body;
 mod bridge;
 mod bye;
 mod call;
@@ -30,6 +30,7 @@ mod hangup;
 mod invite;
 mod media_legs;
 mod prack;
+mod probe;
 mod record;
 mod refer;
 mod reinvite;

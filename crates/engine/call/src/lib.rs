@@ -1,7 +1,9 @@
 //! SIP transaction users: registration relay, B2BUA, call records.
 //!
 //! - [`b2bua`]: the core's B2BUA for INVITE dialogs, with its media and its records.
+//! - [`registration`]: a client's REGISTER on edge and core.
 
 #![forbid(unsafe_code)]
 
 pub mod b2bua;
+pub mod registration;

@@ -1,5 +1,11 @@
 //! Where a key stands in the text, so that a finding can name its line.
 
+/// The line of `section.key` in a configuration's text, from 1: for whoever finds something wrong
+/// above the I/O line. Of an array of tables, the `index`th counts.
+pub fn line_of(text: &str, section: &str, index: usize, key: &str) -> usize {
+    of(text, section, index, key).line
+}
+
 /// Line and column, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {

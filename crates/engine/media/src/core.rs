@@ -71,6 +71,10 @@ impl Relay {
                 if row.core.protect != core.protect {
                     row.seal = context(core.protect.as_ref());
                 }
+                if core.receive && !row.core.receive {
+                    // Silence on hold is none.
+                    row.heard = now;
+                }
                 row.core = core;
             }
             None => {
@@ -168,6 +172,10 @@ impl Relay {
 
     /// A packet came in on a leg's socket: `packet` becomes SRTP, and `out` the frame for the
     /// edge; false if it goes nowhere.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a packet's facts, read once and kept nowhere"
+    )]
     pub fn from_inside(
         &mut self,
         now: Instant,

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use base::{HashMap, Instant};
+use smallvec::SmallVec;
 
 use crate::mux::{HEADER_BYTES, Head, Keys, Kind};
 use crate::rtp::{self, Meter};
@@ -26,6 +27,8 @@ pub const FORGET_AFTER: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
+    /// Never given twice, so that a verdict on one address is never taken for another's.
+    number: u16,
     address: SocketAddr,
     tries: u8,
 }
@@ -33,7 +36,8 @@ struct Candidate {
 #[derive(Debug, Default)]
 struct Latch {
     address: Option<SocketAddr>,
-    candidates: Vec<Candidate>,
+    candidates: SmallVec<[Candidate; CANDIDATES_MAX]>,
+    next: u16,
     since: Instant,
 }
 
@@ -50,13 +54,18 @@ impl Latch {
             Some(at) => at,
             None if self.candidates.len() >= CANDIDATES_MAX => return None,
             None => {
-                self.candidates.push(Candidate { address, tries: 0 });
+                self.candidates.push(Candidate {
+                    number: self.next,
+                    address,
+                    tries: 0,
+                });
+                self.next = self.next.wrapping_add(1);
                 self.candidates.len() - 1
             }
         };
         let candidate = self.candidates.get_mut(at)?;
-        candidate.tries += 1;
-        (candidate.tries <= TRIES_MAX).then_some(at as u16)
+        candidate.tries = candidate.tries.saturating_add(1);
+        (candidate.tries <= TRIES_MAX).then_some(candidate.number)
     }
 }
 
@@ -172,6 +181,10 @@ impl Relay {
 
     /// A packet came in on a leg's socket: makes the frame for the core in `out`; false if the
     /// packet goes nowhere.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a packet's facts, read once and kept nowhere"
+    )]
     pub fn from_client(
         &mut self,
         now: Instant,
@@ -262,8 +275,8 @@ impl Relay {
             }
             Kind::Latch => {
                 let latch = row.latch(component);
-                let found = latch.candidates.get(usize::from(head.number)).copied();
-                let Some(found) = found else {
+                let named = |c: &&Candidate| c.number == head.number;
+                let Some(found) = latch.candidates.iter().find(named).copied() else {
                     return FromLink::Dropped;
                 };
                 latch.candidates.clear();

@@ -7,6 +7,7 @@
 //! - [`rtp`]: headers, and RTCP told from RTP (RFC 5761).
 //! - [`srtp`]: RFC 3711 and RFC 7714, in place.
 //! - [`mux`]: the frames on 36000 and 36001.
+//! - [`link`]: greetings and keys of one link, and whether it works.
 //! - [`ports`]: who owns which port pair.
 //! - [`edge`], [`core`]: the two relays.
 
@@ -14,6 +15,7 @@
 
 pub mod core;
 pub mod edge;
+pub mod link;
 pub mod mux;
 pub mod ports;
 pub mod rtp;
@@ -110,13 +112,21 @@ pub struct SrtpKey {
     pub mki: Vec<u8>,
 }
 
-/// The keys of a link's media, exported from its control connection.
+/// The keys of a link's media, exported from its control connection ([`LinkKeys::exported`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkKeys {
-    /// Rises with each control connection of the process, so that keys can change under load.
-    pub epoch: u8,
-    /// Secret of [`base::Secret`] from which both directions' keys are made.
+    /// The secret that both ends have exported from the control connection, from which both
+    /// directions' keys are made.
     pub secret: Secret<[u8; 64]>,
+}
+
+impl LinkKeys {
+    /// The keys that both ends make from the exported secret of one control connection.
+    pub fn exported(secret: &Secret<[u8; 64]>) -> Self {
+        LinkKeys {
+            secret: Secret::new(*secret.expose()),
+        }
+    }
 }
 
 /// What signalling tells the workers.

@@ -3,7 +3,7 @@
 //! ```text
 //!  byte 0      4 + T  (4–15, unassigned by RFC 7983): T 0 DATA, 2 HELLO, 3 HELLO-ACK,
 //!                     5 CANDIDATE, 6 LATCH
-//!  byte 1      key epoch
+//!  byte 1      key mark: byte 32 of the link's secret, so that keys that do not fit are told for free
 //!  bytes 2–3   DATA: sequence of the stream on this hop; CANDIDATE, LATCH: candidate number
 //!  bytes 4–7   stream id; 0 in HELLO and HELLO-ACK
 //!  bytes 8–15  tag: SipHash-2-4 under the direction's key over bytes 0–7, the length, and the
@@ -59,6 +59,11 @@ impl Kind {
         })
     }
 
+    /// Whether a frame claims to be of this kind.
+    pub fn is_of(self, frame: &[u8]) -> bool {
+        frame.first() == Some(&self.code())
+    }
+
     /// How many bytes of the payload the tag covers.
     fn covered(self) -> usize {
         match self {
@@ -91,7 +96,7 @@ pub enum End {
 /// The keys of both directions.
 #[derive(Clone)]
 pub struct Keys {
-    epoch: u8,
+    mark: u8,
     send: [u8; 16],
     receive: [u8; 16],
 }
@@ -111,7 +116,7 @@ impl Keys {
             End::Core => (core, edge),
         };
         Keys {
-            epoch: keys.epoch,
+            mark: secret[32],
             send,
             receive,
         }
@@ -121,7 +126,7 @@ impl Keys {
     pub fn seal(&self, head: Head, payload: &[u8], out: &mut Vec<u8>) {
         out.clear();
         out.push(head.kind.code());
-        out.push(self.epoch);
+        out.push(self.mark);
         out.extend_from_slice(&head.number.to_be_bytes());
         out.extend_from_slice(&head.stream.0.to_be_bytes());
         let tag = tag(&self.send, out, head.kind, payload);
@@ -134,7 +139,7 @@ impl Keys {
         let (head, payload) = frame.split_first_chunk::<HEADER_BYTES>()?;
         let kind = Kind::of(head[0])?;
         let given = u64::from_be_bytes(*head.last_chunk::<8>()?);
-        if head[1] != self.epoch || tag(&self.receive, &head[..8], kind, payload) != given {
+        if head[1] != self.mark || tag(&self.receive, &head[..8], kind, payload) != given {
             return None;
         }
         Some(Head {
@@ -162,11 +167,10 @@ mod tests {
     use super::*;
     use base::Secret;
 
-    fn ends(epoch: u8) -> (Keys, Keys) {
+    fn ends(link: u64) -> (Keys, Keys) {
         let mut secret = [0; 64];
-        base::Rng::from_number(5).fill(&mut secret);
+        base::Rng::from_number(link).fill(&mut secret);
         let keys = LinkKeys {
-            epoch,
             secret: Secret::new(secret),
         };
         (Keys::new(&keys, End::Edge), Keys::new(&keys, End::Core))

@@ -100,7 +100,7 @@ mod tests {
         let mut a = Allocator::new(ip, 36001..=36007, REST, &mut Rng::from_number(1));
         assert_eq!(a.capacity(), 3);
         let first = a.allocate(at(0)).unwrap();
-        assert!(first.rtp.port() % 2 == 0 && first.rtcp.port() == first.rtp.port() + 1);
+        assert!(first.rtp.port().is_multiple_of(2) && first.rtcp.port() == first.rtp.port() + 1);
         let others = [a.allocate(at(0)).unwrap(), a.allocate(at(0)).unwrap()];
         assert!(others.iter().all(|p| *p != first));
         assert_eq!(a.allocate(at(0)), None);

@@ -57,7 +57,6 @@ struct World {
 impl World {
     fn new() -> World {
         let link = LinkKeys {
-            epoch: 1,
             secret: Secret::new([7; 64]),
         };
         let mut edge = edge::Relay::default();
@@ -222,4 +221,57 @@ fn a_new_key_takes_over_while_the_old_one_still_opens_what_was_under_way() {
     let mut later = rtp(4);
     w.client_out.protect_rtp(&mut later).unwrap();
     assert_eq!(w.inwards("198.51.100.7:4000", &later), None);
+}
+
+#[test]
+fn a_stranger_that_floods_is_asked_about_a_few_times_only() {
+    let mut w = World::new();
+    let mut frame = Vec::new();
+    let mut asked = 0;
+    for i in 0..2000u16 {
+        let (leg, rtp_half, from) = (LEG, Component::Rtp, at("203.0.113.66:1000"));
+        asked += u32::from(w.edge.from_client(
+            w.now,
+            leg,
+            rtp_half,
+            from,
+            &rtp(i),
+            &w.edge_keys,
+            &mut frame,
+        ));
+    }
+    assert_eq!(asked, u32::from(edge::TRIES_MAX));
+}
+
+#[test]
+fn a_second_verdict_on_the_client_is_not_taken_for_one_on_a_stranger() {
+    let mut w = World::new();
+    let (leg, half) = (LEG, Component::Rtp);
+    let client = at("198.51.100.7:61000");
+    // Two packets of the client are under way before the first verdict is back.
+    let mut verdicts = Vec::new();
+    for sequence in 1..3 {
+        let (mut packet, mut frame, mut verdict) = (rtp(sequence), Vec::new(), Vec::new());
+        w.client_out.protect_rtp(&mut packet).unwrap();
+        let keys = &w.edge_keys;
+        assert!(
+            w.edge
+                .from_client(w.now, leg, half, client, &packet, keys, &mut frame)
+        );
+        let head = w.core_keys.open(&frame).unwrap();
+        let core::FromLink::ToInside { latch, .. } =
+            w.core.from_link(w.now, LINK, half, head, &mut frame)
+        else {
+            panic!("refused");
+        };
+        core::latch(latch.unwrap(), &w.core_keys, &mut verdict);
+        verdicts.push(verdict);
+    }
+    for verdict in verdicts {
+        let head = w.edge_keys.open(&verdict).unwrap();
+        w.edge.from_link(w.now, LINK, half, head, &verdict);
+        // A stranger is quick to be the next candidate.
+        w.inwards("203.0.113.66:1000", &rtp(9));
+    }
+    assert_eq!(w.outwards("10.0.0.9:5000", &rtp(3)).unwrap().0, client);
 }

@@ -1,6 +1,6 @@
 //! The node's SIP connections: slots that flow tokens name, and what waits for a dialled one.
 
-use base::{HashMap, Id, Slab};
+use base::{HashMap, Slab};
 use bytes::Bytes;
 use sip::FlowId;
 
@@ -42,7 +42,11 @@ pub(crate) struct Flows {
 
 impl Flows {
     pub(crate) fn new(limit: usize) -> Self {
-        Flows { rows: Slab::new(limit), by_conn: HashMap::default(), next_dialled: 0 }
+        Flows {
+            rows: Slab::new(limit),
+            by_conn: HashMap::default(),
+            next_dialled: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -57,13 +61,14 @@ impl Flows {
         self.by_conn.get(&conn).copied()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Id, &Flow)> {
-        self.rows.iter()
-    }
-
     /// A connection came in; `None` if the table is full, and it is to be closed.
     pub(crate) fn accepted(&mut self, conn: ConnId, facts: Facts) -> Option<FlowId> {
-        let row = Flow { conn, facts: Some(facts), target: None, pending: Vec::new() };
+        let row = Flow {
+            conn,
+            facts: Some(facts),
+            target: None,
+            pending: Vec::new(),
+        };
         let flow = self.rows.insert(row).ok()?;
         self.by_conn.insert(conn, flow);
         Some(flow)
@@ -72,8 +77,12 @@ impl Flows {
     /// Starts to dial; messages may be sent at once and wait.
     pub(crate) fn dial(&mut self, target: Target) -> Option<(FlowId, Output)> {
         let conn = ConnId(ConnId::DIALLED + self.next_dialled);
-        let row =
-            Flow { conn, facts: None, target: Some(target.clone()), pending: Vec::new() };
+        let row = Flow {
+            conn,
+            facts: None,
+            target: Some(target.clone()),
+            pending: Vec::new(),
+        };
         let flow = self.rows.insert(row).ok()?;
         self.next_dialled += 1;
         self.by_conn.insert(conn, flow);
@@ -83,7 +92,9 @@ impl Flows {
     /// A dialled connection stands; gives what waited for it.
     pub(crate) fn connected(&mut self, conn: ConnId, facts: Facts) -> Vec<Bytes> {
         let flow = self.by_conn(conn);
-        let Some(row) = flow.and_then(|f| self.rows.get_mut(f)) else { return Vec::new() };
+        let Some(row) = flow.and_then(|f| self.rows.get_mut(f)) else {
+            return Vec::new();
+        };
         row.facts = Some(facts);
         std::mem::take(&mut row.pending)
     }
@@ -99,7 +110,10 @@ impl Flows {
     pub(crate) fn send(&mut self, flow: FlowId, bytes: Bytes) -> Option<Output> {
         let row = self.rows.get_mut(flow)?;
         if row.facts.is_some() {
-            return Some(Output::Send { conn: row.conn, bytes });
+            return Some(Output::Send {
+                conn: row.conn,
+                bytes,
+            });
         }
         if row.pending.len() < PENDING_MAX {
             row.pending.push(bytes);
@@ -109,6 +123,9 @@ impl Flows {
 
     /// A connection that was dialled to `target` and has not failed.
     pub(crate) fn dialled_to(&self, target: &Target) -> Option<FlowId> {
-        self.rows.iter().find(|(_, f)| f.target.as_ref() == Some(target)).map(|(id, _)| id)
+        self.rows
+            .iter()
+            .find(|(_, f)| f.target.as_ref() == Some(target))
+            .map(|(id, _)| id)
     }
 }

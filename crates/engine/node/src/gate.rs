@@ -26,9 +26,11 @@ pub struct EdgeGateCore {
 impl EdgeGate {
     /// Cores that serve a domain (compared without regard to case).
     pub fn serving<'a>(&'a self, domain: &'a str) -> impl Iterator<Item = &'a EdgeGateCore> {
-        self.cores
-            .iter()
-            .filter(move |c| c.domains.iter().any(|d| d.name.as_str().eq_ignore_ascii_case(domain)))
+        self.cores.iter().filter(move |c| {
+            c.domains
+                .iter()
+                .any(|d| d.name.as_str().eq_ignore_ascii_case(domain))
+        })
     }
 }
 
@@ -43,6 +45,18 @@ pub struct CoreGate {
     pub token_key: policy::token::PublicKey,
     /// XMPP servers by domain.
     pub xmpp: Vec<XmppServer>,
+}
+
+impl CoreGate {
+    /// Lets nothing through: what holds until the node has spoken.
+    pub fn closed(token_key: policy::token::PublicKey) -> Self {
+        CoreGate {
+            domains: Vec::new(),
+            allow_list: AllowList::new(Vec::new()),
+            token_key,
+            xmpp: Vec::new(),
+        }
+    }
 }
 
 /// Where the XMPP of a domain lives.

@@ -84,6 +84,10 @@ impl Transport {
 
 /// What the driver tells the node.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "moved twice a message, never kept in a table"
+)]
 pub enum Input {
     /// A SIP connection is there, accepted or dialled.
     Connected {

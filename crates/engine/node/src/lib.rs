@@ -6,12 +6,15 @@
 
 #![forbid(unsafe_code)]
 
-#[allow(dead_code)]
+mod core;
+mod edge;
 mod flows;
 pub mod gate;
 pub mod io;
-#[allow(dead_code)]
 mod station;
+
+pub use self::core::{Core, CoreIdentity};
+pub use self::edge::{Edge, EdgeIdentity};
 
 use base::{Instant, Now};
 

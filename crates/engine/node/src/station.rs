@@ -47,7 +47,16 @@ impl Station {
                 return Some(Item::Reply(reply));
             }
             match self.transactions.poll_output()? {
+                transaction::Output::Send { flow, .. } if self.flows.get(flow).is_none() => {
+                    // It was gone before this was written: nobody else will say so.
+                    self.transactions.flow_down(now, flow);
+                }
                 transaction::Output::Send { flow, bytes } => {
+                    if self.flows.get(flow).is_none() {
+                        // A connection that went before it was sent on fails at once, not by
+                        // timeout.
+                        self.transactions.flow_down(now, flow);
+                    }
                     self.out.extend(self.flows.send(flow, bytes));
                 }
                 transaction::Output::Event(event) => {
@@ -65,7 +74,10 @@ impl Station {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        [self.transactions.poll_timeout(), self.proxy.poll_timeout()].into_iter().flatten().min()
+        [self.transactions.poll_timeout(), self.proxy.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// A connection came in; `None` if there is no room, and it is closed.
@@ -80,7 +92,11 @@ impl Station {
     /// A dialled connection stands: what waited for it leaves.
     pub(crate) fn connected(&mut self, conn: ConnId, facts: Facts) {
         let waiting = self.flows.connected(conn, facts);
-        self.out.extend(waiting.into_iter().map(|bytes| Output::Send { conn, bytes }));
+        self.out.extend(
+            waiting
+                .into_iter()
+                .map(|bytes| Output::Send { conn, bytes }),
+        );
     }
 
     /// A connection to `target`: the one that is there, or a new one.
@@ -143,12 +159,50 @@ impl Station {
         via: ViaOptions,
         request: Message,
     ) {
-        let target = proxy::Target { flow, reliable: true, via, request };
-        self.proxy.forward(now, &mut self.transactions, key, vec![target]);
+        let target = proxy::Target {
+            flow,
+            reliable: true,
+            via,
+            request,
+        };
+        self.proxy
+            .forward(now, &mut self.transactions, key, vec![target]);
     }
 
     /// The message with the sender's true address in its Via (RFC 3261 §18.2.1, RFC 3581).
     pub(crate) fn with_source(&self, flow: FlowId, message: &Message) -> Message {
-        self.remote(flow).map_or_else(|| message.clone(), |a| transaction::received(message, a))
+        self.remote(flow)
+            .map_or_else(|| message.clone(), |a| transaction::received(message, a))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use sip::transaction::Why;
+
+    #[test]
+    fn a_request_on_a_flow_that_is_gone_fails_at_once() {
+        let now = Now::default();
+        let mut station = Station::new(&mut Rng::from_number(1), 4);
+        let text = "BYE sip:a@b SIP/2.0\r\nVia: SIP/2.0/TLS c;branch=z9hG4bK1\r\nFrom: <sip:c@d>;tag=1\r\nTo: <sip:a@b>;tag=2\r\n\
+                    Call-ID: e\r\nCSeq: 1 BYE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n";
+        let bye = Message::parse(Bytes::from_static(text.as_bytes()), &sip::Limits::trusted());
+        let via = ViaOptions {
+            transport: "TLS",
+            sent_by: "b".into(),
+            parameters: String::new(),
+        };
+        let gone = base::Id::new(3, 9);
+        station
+            .transactions
+            .request(now, gone, true, &bye.unwrap(), &via)
+            .unwrap();
+        let Some(Item::Event(Event::Failed { why, .. })) = station.next(now) else {
+            panic!("nobody was told");
+        };
+        assert_eq!(why, Why::FlowDown);
+        assert!(station.out.is_empty());
     }
 }

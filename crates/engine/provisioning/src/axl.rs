@@ -21,8 +21,8 @@ pub enum Duty {
 pub struct Node {
     /// Name or address.
     pub name: String,
-    /// What it does.
-    pub duty: Duty,
+    /// What it does; unknown where the schema does not tell.
+    pub duty: Option<Duty>,
 }
 
 /// Why discovery failed, in the guide's words.
@@ -38,8 +38,8 @@ pub enum AxlError {
     #[error("the Cisco AXL Web Service is not active ({0})")]
     Inactive(u16),
     /// 599.
-    #[error("the server does not speak AXL {0} (599)")]
-    Version(&'static str),
+    #[error("the server does not speak this version of AXL (599)")]
+    Version,
     /// A SOAP fault.
     #[error("the server answered with a fault: {0}")]
     Fault(String),
@@ -48,32 +48,52 @@ pub enum AxlError {
     Malformed(String),
 }
 
-/// The schema spoken: the oldest the guide supports (F032), which later servers accept.
-pub const SCHEMA: &str = "9.1";
+/// The schemas spoken, which later servers accept too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Schema {
+    /// Tells what each node does.
+    #[default]
+    V10_0,
+    /// The oldest the guide supports (F032), asked of servers that do not speak 10.0.
+    V9_1,
+}
+
+impl Schema {
+    fn version(self) -> &'static str {
+        match self {
+            Schema::V10_0 => "10.0",
+            Schema::V9_1 => "9.1",
+        }
+    }
+}
 
 /// The path requests are posted to.
 pub const PATH: &str = "/axl/";
 
 /// Header fields of a request.
-pub fn headers() -> Vec<(&'static str, String)> {
+pub fn headers(schema: Schema) -> Vec<(&'static str, String)> {
     vec![
         ("Content-Type", "text/xml; charset=utf-8".into()),
         (
             "SOAPAction",
-            format!("\"CUCM:DB ver={SCHEMA} listProcessNode\""),
+            format!("\"CUCM:DB ver={} listProcessNode\"", schema.version()),
         ),
     ]
 }
 
 /// The body that asks for all nodes.
-pub fn list_process_node() -> String {
-    let any = escape("%");
+pub fn list_process_node(schema: Schema) -> String {
+    let (any, version) = (escape("%"), schema.version());
+    let role = match schema {
+        Schema::V10_0 => "<processNodeRole/>",
+        Schema::V9_1 => "",
+    };
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\
          <soapenv:Envelope xmlns:soapenv=\"http://schemas.xmlsoap.org/soap/envelope/\" \
-         xmlns:ns=\"http://www.cisco.com/AXL/API/{SCHEMA}\"><soapenv:Header/><soapenv:Body>\
+         xmlns:ns=\"http://www.cisco.com/AXL/API/{version}\"><soapenv:Header/><soapenv:Body>\
          <ns:listProcessNode><searchCriteria><name>{any}</name></searchCriteria>\
-         <returnedTags><name/><description/><nodeUsage/></returnedTags>\
+         <returnedTags><name/><description/><nodeUsage/>{role}</returnedTags>\
          </ns:listProcessNode></soapenv:Body></soapenv:Envelope>"
     )
 }
@@ -87,7 +107,7 @@ pub fn process_nodes(status: u16, body: &str) -> Result<Vec<Node>, AxlError> {
         401 => return Err(AxlError::Credentials),
         403 => return Err(AxlError::Role),
         404 | 503 => return Err(AxlError::Inactive(status)),
-        599 => return Err(AxlError::Version(SCHEMA)),
+        599 => return Err(AxlError::Version),
         _ => {}
     }
     if body.len() > BYTES_MAX {
@@ -121,8 +141,9 @@ pub fn process_nodes(status: u16, body: &str) -> Result<Vec<Node>, AxlError> {
             return None;
         }
         let duty = match text("processNodeRole") {
-            Some("CUCM IM and Presence") => Duty::ImPresence,
-            _ => Duty::VoiceVideo,
+            Some("CUCM IM and Presence") => Some(Duty::ImPresence),
+            Some(_) => Some(Duty::VoiceVideo),
+            None => None,
         };
         Some(Node { name, duty })
     });
@@ -151,10 +172,21 @@ mod tests {
                 nodes[0],
                 Node {
                     name: "cucm1.example.com".into(),
-                    duty: Duty::VoiceVideo
+                    duty: None
                 }
             );
-            assert_eq!(nodes[1].duty, Duty::ImPresence);
+            assert_eq!(nodes[1].duty, Some(Duty::ImPresence));
+        }
+    }
+
+    #[test]
+    fn role_is_asked_for_where_the_schema_has_it() {
+        for (schema, version, asked) in
+            [(Schema::V10_0, "10.0", true), (Schema::V9_1, "9.1", false)]
+        {
+            let body = list_process_node(schema);
+            assert!(body.contains(&format!("AXL/API/{version}\"")));
+            assert_eq!(body.contains("<processNodeRole/>"), asked);
         }
     }
 
@@ -163,7 +195,7 @@ mod tests {
         assert_eq!(process_nodes(401, ""), Err(AxlError::Credentials));
         assert_eq!(process_nodes(403, ""), Err(AxlError::Role));
         assert_eq!(process_nodes(503, ""), Err(AxlError::Inactive(503)));
-        assert_eq!(process_nodes(599, ""), Err(AxlError::Version("9.1")));
+        assert_eq!(process_nodes(599, ""), Err(AxlError::Version));
         let fault = "<e><faultstring>Item not valid</faultstring></e>";
         assert_eq!(
             process_nodes(500, fault),

@@ -2,11 +2,14 @@
 
 use std::fmt::Write as _;
 
+/// A server of a service: priority, weight, port, target (RFC 2782).
+pub type Server = (u16, u16, u16, String);
+
 /// Everything the answer says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EdgeConfig {
     /// Services the client asked for, with what inside DNS says: priority, weight, port, target.
-    pub services: Vec<(String, Option<Vec<(u16, u16, u16, String)>>)>,
+    pub services: Vec<(String, Option<Vec<Server>>)>,
     /// Servers of configuration files.
     pub tftp: Vec<String>,
     /// Host and port of each edge's SIP service.

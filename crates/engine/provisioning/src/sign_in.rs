@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use base::{HashMap, Instant, Pii, Secret, TokenBucket};
 
+use crate::edge_config::Server;
 use crate::uds::{self, percent_encode};
 
 /// Sign-ins under way at once.
@@ -63,7 +64,7 @@ pub enum Answer {
     /// Status and body, or why there is none.
     Got(Result<(u16, String), String>),
     /// Records in order, or none.
-    Service(Option<Vec<(u16, u16, u16, String)>>),
+    Service(Option<Vec<Server>>),
 }
 
 /// How a sign-in ended.
@@ -104,7 +105,7 @@ pub struct Granted {
     /// Nodes of the home cluster, the one that knew the user first.
     pub nodes: Vec<Node>,
     /// The services asked for.
-    pub services: Vec<(String, Option<Vec<(u16, u16, u16, String)>>)>,
+    pub services: Vec<(String, Option<Vec<Server>>)>,
 }
 
 enum Step {
@@ -130,7 +131,7 @@ struct Session {
     step: Step,
     name: Option<uds::User>,
     servers: Vec<String>,
-    services: Vec<(String, Option<Vec<(u16, u16, u16, String)>>)>,
+    services: Vec<(String, Option<Vec<Server>>)>,
 }
 
 #[derive(Clone, Copy)]
@@ -154,6 +155,10 @@ pub struct SignIns {
 
 impl SignIns {
     /// Begins; `id` comes back with the outcome.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a sign-in's facts, taken over at once"
+    )]
     pub fn begin(
         &mut self,
         now: Instant,

@@ -15,7 +15,10 @@ impl RequestBuilder {
     /// Begins with the request line.
     pub fn new(method: impl AsRef<[u8]>, uri: impl AsRef<[u8]>) -> Self {
         let head = [method.as_ref(), b" ", uri.as_ref(), b" SIP/2.0\r\n"].concat();
-        RequestBuilder { head, body: Vec::new() }
+        RequestBuilder {
+            head,
+            body: Vec::new(),
+        }
     }
 
     /// Adds a field at the end.
@@ -79,7 +82,10 @@ impl ResponseBuilder {
                 _ => {}
             }
         }
-        ResponseBuilder { head, body: Vec::new() }
+        ResponseBuilder {
+            head,
+            body: Vec::new(),
+        }
     }
 
     /// Adds a field at the end.
@@ -118,7 +124,11 @@ fn field(head: &mut Vec<u8>, name: Name, value: &[u8]) {
 fn raw(head: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     head.extend_from_slice(name);
     head.extend_from_slice(b": ");
-    head.extend(value.iter().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { *b }));
+    head.extend(
+        value
+            .iter()
+            .map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { *b }),
+    );
     head.extend_from_slice(b"\r\n");
 }
 

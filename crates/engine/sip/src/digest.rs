@@ -98,10 +98,13 @@ impl Challenge {
             realm: text(params.get(b"realm")?),
             nonce: text(params.get(b"nonce")?),
             algorithm,
-            stale: params.get(b"stale").is_some_and(|s| s.eq_ignore_ascii_case(b"true")),
+            stale: params
+                .get(b"stale")
+                .is_some_and(|s| s.eq_ignore_ascii_case(b"true")),
             opaque: params.get(b"opaque").map(text),
             qop: params.get(b"qop").is_some_and(|q| {
-                q.split(|b| *b == b',').any(|q| q.trim_ascii().eq_ignore_ascii_case(b"auth"))
+                q.split(|b| *b == b',')
+                    .any(|q| q.trim_ascii().eq_ignore_ascii_case(b"auth"))
             }),
         })
     }
@@ -122,7 +125,11 @@ impl fmt::Display for Challenge {
         if self.stale {
             f.write_str(", stale=true")?;
         }
-        if self.qop { f.write_str(", qop=\"auth\"") } else { Ok(()) }
+        if self.qop {
+            f.write_str(", qop=\"auth\"")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -190,7 +197,13 @@ pub struct DigestError;
 
 /// H(user:realm:password), in lower-case hexadecimal (RFC 7616 §3.4.2).
 pub fn ha1(algorithm: Algorithm, user: &str, realm: &str, password: &str) -> String {
-    algorithm.hash(&[user.as_bytes(), b":", realm.as_bytes(), b":", password.as_bytes()])
+    algorithm.hash(&[
+        user.as_bytes(),
+        b":",
+        realm.as_bytes(),
+        b":",
+        password.as_bytes(),
+    ])
 }
 
 fn response(c: &Credentials<'_>, method: &[u8], ha1: &str) -> String {
@@ -272,7 +285,7 @@ impl<'a> Params<'a> {
                     Some(inner)
                 }
                 [b'"', ..] | [] => None,
-                plain => Some(plain),
+                plain => (!plain.iter().any(|b| matches!(b, b'"' | b'\\'))).then_some(plain),
             }
         })
     }
@@ -280,7 +293,9 @@ impl<'a> Params<'a> {
 
 /// Reads an `nc` value.
 pub fn count(nc: &[u8]) -> Option<u64> {
-    u64::from_str_radix(std::str::from_utf8(nc).ok()?, 16).ok().or_else(|| number(nc))
+    u64::from_str_radix(std::str::from_utf8(nc).ok()?, 16)
+        .ok()
+        .or_else(|| number(nc))
 }
 
 #[cfg(test)]
@@ -307,7 +322,12 @@ mod tests {
                 algorithm.as_str()
             );
             let c = Credentials::parse(header.as_bytes()).unwrap();
-            let ha1 = ha1(algorithm, "Mufasa", "http-auth@example.org", "Circle of Life");
+            let ha1 = ha1(
+                algorithm,
+                "Mufasa",
+                "http-auth@example.org",
+                "Circle of Life",
+            );
             assert!(verify(&c, b"GET", &ha1));
             assert!(!verify(&c, b"PUT", &ha1));
         }
@@ -320,8 +340,16 @@ mod tests {
         assert_eq!(again, challenge);
         let answer = respond(&challenge, "alice", "pw", "REGISTER", "sip:h", "cn", 1);
         let c = Credentials::parse(answer.as_bytes()).unwrap();
-        assert!(verify(&c, b"REGISTER", &ha1(Algorithm::Sha256, "alice", "example.test", "pw")));
-        assert!(!verify(&c, b"REGISTER", &ha1(Algorithm::Sha256, "alice", "example.test", "px")));
+        assert!(verify(
+            &c,
+            b"REGISTER",
+            &ha1(Algorithm::Sha256, "alice", "example.test", "pw")
+        ));
+        assert!(!verify(
+            &c,
+            b"REGISTER",
+            &ha1(Algorithm::Sha256, "alice", "example.test", "px")
+        ));
     }
 
     #[test]
@@ -332,8 +360,11 @@ mod tests {
             "Basic YTpi",
             "Digest username=\"a\"",
             "Digest username=\"a\\\"b\", realm=\"r\", nonce=\"n\", uri=\"u\", response=\"x\"",
-            "Digest username=\"a\", realm=\"r\", nonce=\"n\", uri=\"u\", response=\"x\", algorithm=none",
-            "Digest username=\"a\", realm=\"r\", nonce=\"n\", uri=\"u\", response=\"x\", qop=auth, nc=zz, cnonce=\"c\"",
+            "Digest username=\"a\", realm=\"r\", nonce=n\" x, uri=\"u\", response=\"x\"",
+            "Digest username=\"a\", realm=\"r\", nonce=\"n\", uri=\"u\", response=\"x\", \
+             algorithm=none",
+            "Digest username=\"a\", realm=\"r\", nonce=\"n\", uri=\"u\", response=\"x\", \
+             qop=auth, nc=zz, cnonce=\"c\"",
         ] {
             assert!(Credentials::parse(bad.as_bytes()).is_err(), "{bad}");
         }

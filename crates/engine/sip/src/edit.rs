@@ -25,7 +25,12 @@ pub struct Edit<'m> {
 
 impl<'m> Edit<'m> {
     pub(crate) fn new(message: &'m Message) -> Self {
-        Edit { message, lumps: SmallVec::new(), removed: SmallVec::new(), body: None }
+        Edit {
+            message,
+            lumps: SmallVec::new(),
+            removed: SmallVec::new(),
+            body: None,
+        }
     }
 
     fn lump(&mut self, at: u32, delete: u32, insert: Vec<u8>) {
@@ -40,7 +45,10 @@ impl<'m> Edit<'m> {
     fn find(&self, name: Name) -> SmallVec<[usize; 8]> {
         let named = |(i, s): (usize, &Span)| self.message.is_named(s, name).then_some(i);
         let spans = self.message.spans.iter().enumerate();
-        spans.filter_map(named).filter(|i| !self.removed.contains(i)).collect()
+        spans
+            .filter_map(named)
+            .filter(|i| !self.removed.contains(i))
+            .collect()
     }
 
     /// Replaces the request URI.
@@ -92,7 +100,8 @@ impl<'m> Edit<'m> {
         {
             self.removed.push(index);
             // Changes inside a field that goes, go with it.
-            self.lumps.retain(|l| l.at < span.start || l.at >= span.end || l.delete == 0);
+            self.lumps
+                .retain(|l| l.at < span.start || l.at >= span.end || l.delete == 0);
             self.lump(span.start, span.end - span.start, Vec::new());
         }
     }
@@ -107,8 +116,12 @@ impl<'m> Edit<'m> {
 
     /// Removes the fields that `which` picks.
     pub fn remove_fields(&mut self, which: impl Fn(&Field<'_>) -> bool) -> &mut Self {
-        let picked: SmallVec<[usize; 8]> =
-            self.message.fields().filter(|f| which(f)).map(|f| f.index).collect();
+        let picked: SmallVec<[usize; 8]> = self
+            .message
+            .fields()
+            .filter(|f| which(f))
+            .map(|f| f.index)
+            .collect();
         for index in picked {
             self.remove_index(index);
         }
@@ -117,8 +130,12 @@ impl<'m> Edit<'m> {
 
     /// Removes the first comma-separated element of a name: the top Via, the first Route.
     pub fn remove_first_value(&mut self, name: Name) -> &mut Self {
-        let Some(&index) = self.find(name).first() else { return self };
-        let Some(span) = self.span(index) else { return self };
+        let Some(&index) = self.find(name).first() else {
+            return self;
+        };
+        let Some(span) = self.span(index) else {
+            return self;
+        };
         let value = self.message.value_of(&span);
         match Values::new(value).nth(1) {
             None => self.remove_index(index),
@@ -133,10 +150,16 @@ impl<'m> Edit<'m> {
 
     /// Replaces the first comma-separated element of a name.
     pub fn replace_first_value(&mut self, name: Name, new: impl AsRef<[u8]>) -> &mut Self {
-        let Some(&index) = self.find(name).first() else { return self };
-        let Some(span) = self.span(index) else { return self };
+        let Some(&index) = self.find(name).first() else {
+            return self;
+        };
+        let Some(span) = self.span(index) else {
+            return self;
+        };
         let value = self.message.value_of(&span);
-        let Some(first) = Values::new(value).next() else { return self };
+        let Some(first) = Values::new(value).next() else {
+            return self;
+        };
         let end = offset(value, first) + first.len();
         let tail = value.get(end..).unwrap_or_default();
         let replaced = [new.as_ref(), tail].concat();

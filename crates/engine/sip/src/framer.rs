@@ -36,6 +36,8 @@ pub struct Framer {
     buffer: BytesMut,
     /// Bytes of the head that hold no end of it, so that no byte is looked at twice.
     searched: usize,
+    /// Bytes of the message whose head is whole while its body is awaited; else 0.
+    awaited: usize,
     limits: Limits,
     dead: bool,
 }
@@ -43,7 +45,13 @@ pub struct Framer {
 impl Framer {
     /// An empty one.
     pub fn new(limits: Limits) -> Self {
-        Framer { buffer: BytesMut::new(), searched: 0, limits, dead: false }
+        Framer {
+            buffer: BytesMut::new(),
+            searched: 0,
+            awaited: 0,
+            limits,
+            dead: false,
+        }
     }
 
     /// Takes bytes.
@@ -71,7 +79,12 @@ impl Framer {
     }
 
     fn keep_alive(&mut self) -> Option<Frame> {
-        match (self.buffer.first(), self.buffer.get(1), self.buffer.get(2), self.buffer.get(3)) {
+        match (
+            self.buffer.first(),
+            self.buffer.get(1),
+            self.buffer.get(2),
+            self.buffer.get(3),
+        ) {
             (Some(b'\r'), Some(b'\n'), Some(b'\r'), Some(b'\n')) => {
                 self.buffer.advance(4);
                 Some(Frame::Ping)
@@ -99,6 +112,9 @@ impl Framer {
     }
 
     fn message(&mut self) -> Option<Frame> {
+        if self.buffer.len() < self.awaited {
+            return None;
+        }
         let from = self.searched.saturating_sub(3);
         let found = self
             .buffer
@@ -130,16 +146,22 @@ impl Framer {
             return self.die(ParseError::Limit("body"), Some(&head));
         }
         if self.buffer.len() < head_end + length {
-            self.searched = head_end;
+            // The next search is to find this very end again.
+            self.searched = head_end - 1;
+            self.awaited = head_end + length;
             return None;
         }
-        self.searched = 0;
+        (self.searched, self.awaited) = (0, 0);
         let whole = self.buffer.split_to(head_end + length).freeze();
         match Message::parse(whole, &self.limits) {
             Ok(message) => Some(Frame::Message(message)),
             Err(error) => {
                 let reply = reply_to(&head, &error);
-                Some(Frame::Bad { error, reply, fatal: false })
+                Some(Frame::Bad {
+                    error,
+                    reply,
+                    fatal: false,
+                })
             }
         }
     }
@@ -148,7 +170,11 @@ impl Framer {
         self.dead = true;
         self.buffer = BytesMut::new();
         let reply = head.and_then(|h| reply_to(h, &error));
-        Some(Frame::Bad { error, reply, fatal: true })
+        Some(Frame::Bad {
+            error,
+            reply,
+            fatal: true,
+        })
     }
 }
 
@@ -165,5 +191,76 @@ fn reply_to(head: &Message, error: &ParseError) -> Option<Message> {
     }
     let (status, reason) = error.status();
     let warning = format!("399 causeway \"{error}\"");
-    Some(head.reply(status, reason, "malformed").header(Name::Warning, warning).build())
+    Some(
+        head.reply(status, reason, "malformed")
+            .header(Name::Warning, warning)
+            .build(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "MESSAGE sip:b@example.test SIP/2.0\r\n\
+        Via: SIP/2.0/TLS h;branch=z9hG4bK1\r\nFrom: <sip:a@example.test>;tag=1\r\n\
+        To: <sip:b@example.test>\r\nCall-ID: c\r\nCSeq: 1 MESSAGE\r\nMax-Forwards: 70\r\n";
+
+    fn message(body: &str) -> String {
+        format!("{HEAD}Content-Length: {}\r\n\r\n{body}", body.len())
+    }
+
+    /// What a stream holds when it comes in pieces of `size`.
+    fn frames(stream: &[u8], size: usize) -> Vec<String> {
+        let mut framer = Framer::new(Limits::outside());
+        let mut found = Vec::new();
+        for piece in stream.chunks(size) {
+            framer.push(piece);
+            while let Some(frame) = framer.next_frame() {
+                found.push(match frame {
+                    Frame::Message(m) => String::from_utf8_lossy(m.body()).into_owned(),
+                    Frame::Stun(bytes) => format!("stun {}", bytes.len()),
+                    Frame::Bad { error, .. } => error.to_string(),
+                    Frame::Ping => "ping".to_owned(),
+                    Frame::Pong => "pong".to_owned(),
+                });
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn stream_gives_the_same_frames_in_pieces_of_any_size() {
+        let stun = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+        let (first, second) = (message("hello"), message("a\r\n\r\nb"));
+        let pieces: [&[u8]; 6] = [
+            b"\r\n\r\n",
+            first.as_bytes(),
+            &stun,
+            second.as_bytes(),
+            b"\r\n",
+            first.as_bytes(),
+        ];
+        let stream = pieces.concat();
+        let whole = frames(&stream, stream.len());
+        assert_eq!(
+            whole,
+            ["ping", "hello", "stun 20", "a\r\n\r\nb", "pong", "hello"]
+        );
+        for size in 1..stream.len() {
+            assert_eq!(frames(&stream, size), whole, "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn body_that_comes_after_its_head_completes_the_message() {
+        let text = message("hello");
+        let (head, body) = text.split_at(text.len() - 5);
+        let mut framer = Framer::new(Limits::outside());
+        framer.push(head.as_bytes());
+        assert!(framer.next_frame().is_none());
+        framer.push(body.as_bytes());
+        assert!(matches!(framer.next_frame(), Some(Frame::Message(m)) if m.body() == b"hello"));
+        assert!(framer.is_idle());
+    }
 }

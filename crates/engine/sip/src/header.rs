@@ -89,7 +89,9 @@ impl<'a> Params<'a> {
 
     /// A parameter's value: nothing inside if it has none.
     pub fn get(self, name: &[u8]) -> Option<&'a [u8]> {
-        self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.unwrap_or_default())
+        self.iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.unwrap_or_default())
     }
 
     /// The bytes from the first semicolon's follower on.
@@ -141,11 +143,17 @@ impl<'a> NameAddr<'a> {
             Some(_) => return None,
         };
         let params = Params(params);
-        if params.iter().any(|(name, value)| !is_token(name) || value.is_some_and(|v| !is_value(v)))
+        if params
+            .iter()
+            .any(|(name, value)| !is_token(name) || value.is_some_and(|v| !is_value(v)))
         {
             return None;
         }
-        Some(NameAddr { display, uri, params })
+        Some(NameAddr {
+            display,
+            uri,
+            params,
+        })
     }
 
     /// The tag parameter.
@@ -198,12 +206,18 @@ fn is_display(display: &[u8]) -> bool {
 
 /// A scheme, a colon and something without blanks or brackets.
 fn is_uri(uri: &[u8]) -> bool {
-    let Some(colon) = uri.iter().position(|b| *b == b':') else { return false };
+    let Some(colon) = uri.iter().position(|b| *b == b':') else {
+        return false;
+    };
     let scheme = uri.get(..colon).unwrap_or_default();
     scheme.first().is_some_and(u8::is_ascii_alphabetic)
-        && scheme.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+        && scheme
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
         && uri.len() > colon + 1
-        && !uri.iter().any(|b| *b <= b' ' || matches!(b, b'<' | b'>' | b'"' | 127))
+        && !uri
+            .iter()
+            .any(|b| *b <= b' ' || matches!(b, b'<' | b'>' | b'"' | 127))
 }
 
 /// A parameter's value: a quoted string, or anything without blanks.
@@ -232,7 +246,9 @@ impl<'a> Contact<'a> {
         if value == b"*" {
             return Ok(Contact::Star);
         }
-        NameAddr::parse(value).map(Contact::Address).ok_or(HeaderError::Malformed("Contact"))
+        NameAddr::parse(value)
+            .map(Contact::Address)
+            .ok_or(HeaderError::Malformed("Contact"))
     }
 }
 
@@ -252,12 +268,19 @@ impl<'a> CSeq<'a> {
     /// [`HeaderError::Malformed`].
     pub fn parse(value: &'a [u8]) -> Result<Self, HeaderError> {
         let bad = HeaderError::Malformed("CSeq");
-        let mut parts = value.split(u8::is_ascii_whitespace).filter(|p| !p.is_empty());
+        let mut parts = value
+            .split(u8::is_ascii_whitespace)
+            .filter(|p| !p.is_empty());
         let (Some(n), Some(method), None) = (parts.next(), parts.next(), parts.next()) else {
             return Err(bad);
         };
-        let n = number(n).and_then(|n| u32::try_from(n).ok()).filter(|n| *n < 1 << 31);
-        Ok(CSeq { number: n.ok_or(bad)?, method })
+        let n = number(n)
+            .and_then(|n| u32::try_from(n).ok())
+            .filter(|n| *n < 1 << 31);
+        Ok(CSeq {
+            number: n.ok_or(bad)?,
+            method,
+        })
     }
 }
 
@@ -294,10 +317,16 @@ impl<'a> Via<'a> {
         let good = is_token(transport)
             && !sent_by.is_empty()
             && sent_by.iter().all(|b| {
-                b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']' | b' ' | b'\t')
+                b.is_ascii_alphanumeric()
+                    || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']' | b' ' | b'\t')
             })
             && params.iter().all(|(name, _)| is_token(name));
-        good.then_some(Via { raw, transport, sent_by, params })
+        good.then_some(Via {
+            raw,
+            transport,
+            sent_by,
+            params,
+        })
     }
 
     /// The value as it came.

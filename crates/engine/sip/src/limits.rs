@@ -41,7 +41,10 @@ impl Limits {
 
     /// For peers of our own and call control.
     pub fn trusted() -> Self {
-        Limits { strictness: Strictness::Trusted, ..Limits::outside() }
+        Limits {
+            strictness: Strictness::Trusted,
+            ..Limits::outside()
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use memchr::memchr;
 use smallvec::SmallVec;
 
-use crate::header::{Contact, CSeq, NameAddr, Values, Via, trim};
+use crate::header::{CSeq, Contact, NameAddr, Values, Via, trim};
 use crate::name::{Name, UNKNOWN};
 use crate::{Edit, HeaderError, Limits, Method, ParseError, ResponseBuilder, Strictness};
 
@@ -41,8 +41,14 @@ pub struct Message {
 
 #[derive(Clone, Copy, Debug)]
 enum Start {
-    Request { method: Method, method_end: u32, uri_end: u32 },
-    Response { status: u16 },
+    Request {
+        method: Method,
+        method_end: u32,
+        uri_end: u32,
+    },
+    Response {
+        status: u16,
+    },
 }
 
 /// One header field.
@@ -119,7 +125,14 @@ impl Message {
             }
         }
         let body_end = bytes.len() as u32;
-        Ok(Message { bytes, start, head_end: at as u32, spans, body_end, first: first as u32 })
+        Ok(Message {
+            bytes,
+            start,
+            head_end: at as u32,
+            spans,
+            body_end,
+            first: first as u32,
+        })
     }
 
     /// What every message must have, once, and readable (RFC 3261 §8.1.1).
@@ -190,7 +203,9 @@ impl Message {
     }
 
     fn slice(&self, from: u32, to: u32) -> &[u8] {
-        self.bytes.get(from as usize..to as usize).unwrap_or_default()
+        self.bytes
+            .get(from as usize..to as usize)
+            .unwrap_or_default()
     }
 
     /// Whether it is a request.
@@ -217,7 +232,11 @@ impl Message {
     /// The request URI; nothing for a response.
     pub fn request_uri(&self) -> &[u8] {
         match self.start {
-            Start::Request { method_end, uri_end, .. } => self.slice(method_end + 1, uri_end),
+            Start::Request {
+                method_end,
+                uri_end,
+                ..
+            } => self.slice(method_end + 1, uri_end),
             Start::Response { .. } => b"",
         }
     }
@@ -225,7 +244,11 @@ impl Message {
     /// Where the request URI lies.
     pub(crate) fn request_uri_span(&self) -> Option<(u32, u32)> {
         match self.start {
-            Start::Request { method_end, uri_end, .. } => Some((method_end + 1, uri_end)),
+            Start::Request {
+                method_end,
+                uri_end,
+                ..
+            } => Some((method_end + 1, uri_end)),
             Start::Response { .. } => None,
         }
     }
@@ -274,7 +297,10 @@ impl Message {
 
     /// The value of the first field of a name.
     pub fn header(&self, name: Name) -> Option<&[u8]> {
-        self.spans.iter().find(|s| self.is_named(s, name)).map(|s| self.value_of(s))
+        self.spans
+            .iter()
+            .find(|s| self.is_named(s, name))
+            .map(|s| self.value_of(s))
     }
 
     /// The comma-separated elements of all fields of a name, in order.
@@ -290,7 +316,11 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
     pub fn top_via(&self) -> Result<Via<'_>, HeaderError> {
-        Via::parse(self.values(Name::Via).next().ok_or(HeaderError::Missing("Via"))?)
+        Via::parse(
+            self.values(Name::Via)
+                .next()
+                .ok_or(HeaderError::Missing("Via"))?,
+        )
     }
 
     /// All Vias, the topmost first.
@@ -330,7 +360,8 @@ impl Message {
         name: Name,
         word: &'static str,
     ) -> impl Iterator<Item = Result<NameAddr<'_>, HeaderError>> {
-        self.values(name).map(move |v| NameAddr::parse(v).ok_or(HeaderError::Malformed(word)))
+        self.values(name)
+            .map(move |v| NameAddr::parse(v).ok_or(HeaderError::Malformed(word)))
     }
 
     /// Route values in order.
@@ -358,7 +389,10 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
     pub fn cseq(&self) -> Result<CSeq<'_>, HeaderError> {
-        CSeq::parse(self.header(Name::CSeq).ok_or(HeaderError::Missing("CSeq"))?)
+        CSeq::parse(
+            self.header(Name::CSeq)
+                .ok_or(HeaderError::Missing("CSeq"))?,
+        )
     }
 
     /// Max-Forwards.
@@ -366,7 +400,9 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] if it is no number from 0 to 255.
     pub fn max_forwards(&self) -> Result<Option<u8>, HeaderError> {
-        let Some(value) = self.header(Name::MaxForwards) else { return Ok(None) };
+        let Some(value) = self.header(Name::MaxForwards) else {
+            return Ok(None);
+        };
         let n = number(value).and_then(|n| u8::try_from(n).ok());
         n.map(Some).ok_or(HeaderError::Malformed("Max-Forwards"))
     }
@@ -377,7 +413,9 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] if it is no number.
     pub fn expires(&self) -> Result<Option<u32>, HeaderError> {
-        let Some(value) = self.header(Name::Expires) else { return Ok(None) };
+        let Some(value) = self.header(Name::Expires) else {
+            return Ok(None);
+        };
         number(value)
             .map(|n| Some(u32::try_from(n).unwrap_or(u32::MAX)))
             .ok_or(HeaderError::Malformed("Expires"))
@@ -410,7 +448,9 @@ pub(crate) fn number(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    Some(value.iter().fold(0u64, |n, d| n.saturating_mul(10).saturating_add(u64::from(d - b'0'))))
+    Some(value.iter().fold(0u64, |n, d| {
+        n.saturating_mul(10).saturating_add(u64::from(d - b'0'))
+    }))
 }
 
 /// The next CRLF from `at` on; a bare LF before it is left in for the caller to see.
@@ -430,7 +470,10 @@ fn has_control(line: &[u8]) -> bool {
     line.iter().any(bare)
         || memchr(0, line).is_some_and(|first| {
             let pair = |i: usize| i > 0 && line.get(i - 1) == Some(&b'\\');
-            line.iter().enumerate().skip(first).any(|(i, b)| *b == 0 && !pair(i))
+            line.iter()
+                .enumerate()
+                .skip(first)
+                .any(|(i, b)| *b == 0 && !pair(i))
         })
 }
 
@@ -438,8 +481,14 @@ fn start_line(line: &[u8]) -> Result<Start, ParseError> {
     if line.iter().any(|b| matches!(b, b'\n' | b'\r' | 0)) {
         return Err(ParseError::Control);
     }
-    if line.get(..4).is_some_and(|v| v.eq_ignore_ascii_case(b"SIP/")) {
-        if !line.get(..8).is_some_and(|v| v.eq_ignore_ascii_case(b"SIP/2.0 ")) {
+    if line
+        .get(..4)
+        .is_some_and(|v| v.eq_ignore_ascii_case(b"SIP/"))
+    {
+        if !line
+            .get(..8)
+            .is_some_and(|v| v.eq_ignore_ascii_case(b"SIP/2.0 "))
+        {
             return Err(ParseError::Version);
         }
         let status = line.get(8..11).ok_or(ParseError::StartLine)?;
@@ -461,10 +510,19 @@ fn start_line(line: &[u8]) -> Result<Start, ParseError> {
         return Err(ParseError::StartLine);
     }
     if !version.eq_ignore_ascii_case(b"SIP/2.0") {
-        let sip = version.get(..4).is_some_and(|v| v.eq_ignore_ascii_case(b"SIP/"));
-        return Err(if sip { ParseError::Version } else { ParseError::StartLine });
+        let sip = version
+            .get(..4)
+            .is_some_and(|v| v.eq_ignore_ascii_case(b"SIP/"));
+        return Err(if sip {
+            ParseError::Version
+        } else {
+            ParseError::StartLine
+        });
     }
-    if uri.iter().any(|b| matches!(b, b'<' | b'>' | b'"') || *b <= b' ' || *b == 127) {
+    if uri
+        .iter()
+        .any(|b| matches!(b, b'<' | b'>' | b'"') || *b <= b' ' || *b == 127)
+    {
         return Err(ParseError::StartLine);
     }
     let method_end = method.len() as u32;
@@ -495,6 +553,10 @@ fn field(line: &[u8], at: usize, end: usize) -> Result<Span, ParseError> {
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty()
         && bytes.iter().all(|b| {
-            b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+            b.is_ascii_alphanumeric()
+                || matches!(
+                    b,
+                    b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~'
+                )
         })
 }

@@ -113,7 +113,9 @@ impl Name {
     pub fn as_str(self) -> &'static str {
         match self {
             Name::Other(name) => name,
-            known => TABLE.get(known.index() as usize).map_or("", |(_, name, _)| name),
+            known => TABLE
+                .get(known.index() as usize)
+                .map_or("", |(_, name, _)| name),
         }
     }
 
@@ -174,14 +176,19 @@ impl Name {
 
     /// The name at a position of the table.
     pub(crate) fn at(index: u8) -> Name {
-        TABLE.get(index as usize).map_or(Name::Other(""), |(name, _, _)| *name)
+        TABLE
+            .get(index as usize)
+            .map_or(Name::Other(""), |(name, _, _)| *name)
     }
 
     /// Finds a name as it came, long or compact.
     pub(crate) fn find(bytes: &[u8]) -> u8 {
         if let [one] = bytes {
             let lower = one.to_ascii_lowercase();
-            return TABLE.iter().position(|(_, _, c)| *c == lower).map_or(UNKNOWN, |i| i as u8);
+            return TABLE
+                .iter()
+                .position(|(_, _, c)| *c == lower)
+                .map_or(UNKNOWN, |i| i as u8);
         }
         TABLE
             .iter()
@@ -213,7 +220,10 @@ mod tests {
     fn names_are_found_long_compact_and_in_any_case() {
         for (i, (name, long, compact)) in TABLE.iter().enumerate() {
             assert_eq!(name.index() as usize, i);
-            assert_eq!(Name::find(long.to_ascii_uppercase().as_bytes()), name.index());
+            assert_eq!(
+                Name::find(long.to_ascii_uppercase().as_bytes()),
+                name.index()
+            );
             if *compact != 0 {
                 assert_eq!(Name::find(&[*compact]), name.index());
             }

@@ -18,7 +18,7 @@
 //!
 //! ```text
 //! transactions.receive(now, flow, reliable, message);
-//! while let Some(output) = transactions.poll_output() { /* Send to the flow, Event to the user */ }
+//! while let Some(output) = transactions.poll_output() { /* Send: flow, Event: user */ }
 //! ```
 
 mod build;

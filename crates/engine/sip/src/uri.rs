@@ -86,9 +86,19 @@ impl<'a> Uri<'a> {
         let headers = question.and_then(|q| rest.get(q + 1..)).unwrap_or_default();
         let rest = rest.get(..question.unwrap_or(rest.len()))?;
         let semicolon = rest.iter().position(|b| *b == b';');
-        let params = semicolon.and_then(|s| rest.get(s + 1..)).unwrap_or_default();
+        let params = semicolon
+            .and_then(|s| rest.get(s + 1..))
+            .unwrap_or_default();
         let (host, port) = host_port(rest.get(..semicolon.unwrap_or(rest.len()))?)?;
-        Some(Uri { scheme, user, password, host, port, params: Params::of(params), headers })
+        Some(Uri {
+            scheme,
+            user,
+            password,
+            host,
+            port,
+            params: Params::of(params),
+            headers,
+        })
     }
 
     /// A parameter's value: nothing inside if it has none.
@@ -108,12 +118,14 @@ impl<'a> Uri<'a> {
             (a, b) => a.to_string() == b.to_string(),
         };
         let one_way = |a: &Uri<'_>, b: &Uri<'_>| {
-            a.params.iter().all(|(name, value)| match b.params.get(name) {
-                Some(v) => v.eq_ignore_ascii_case(value.unwrap_or_default()),
-                None => !["transport", "user", "ttl", "method", "maddr"]
-                    .iter()
-                    .any(|n| name.eq_ignore_ascii_case(n.as_bytes())),
-            })
+            a.params
+                .iter()
+                .all(|(name, value)| match b.params.get(name) {
+                    Some(v) => v.eq_ignore_ascii_case(value.unwrap_or_default()),
+                    None => !["transport", "user", "ttl", "method", "maddr"]
+                        .iter()
+                        .any(|n| name.eq_ignore_ascii_case(n.as_bytes())),
+                })
         };
         self.is_sips() == other.is_sips()
             && self.user.map(unescape) == other.user.map(unescape)
@@ -121,8 +133,8 @@ impl<'a> Uri<'a> {
             && host
             && self.port == other.port
             && self.headers == other.headers
-            && one_way(self, other)
-            && one_way(other, self)
+            && (self.params.raw() == other.params.raw()
+                || one_way(self, other) && one_way(other, self))
     }
 }
 
@@ -137,7 +149,9 @@ pub(crate) fn host_port(bytes: &[u8]) -> Option<(Host<'_>, Option<u16>)> {
                 after => Some(after.strip_prefix(':')?),
             };
             // RFC 3261's grammar let three colons stand where two do (RFC 5118 §4.10).
-            let address = inside.parse().or_else(|_| inside.replacen(":::", "::", 1).parse());
+            let address = inside
+                .parse()
+                .or_else(|_| inside.replacen(":::", "::", 1).parse());
             (Host::V6(address.ok()?), port)
         }
         None => {
@@ -146,7 +160,9 @@ pub(crate) fn host_port(bytes: &[u8]) -> Option<(Host<'_>, Option<u16>)> {
                 None => (text, None),
             };
             let name = !host.is_empty()
-                && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+                && host
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
             let host = match host.parse() {
                 Ok(v4) => Host::V4(v4),
                 Err(_) if name => Host::Name(host),
@@ -198,9 +214,19 @@ mod tests {
         assert_eq!(u.user, Some(&b"al;ice%40x"[..]));
         assert_eq!(u.password, Some(&b"pw"[..]));
         assert_eq!(u.host.to_string(), "[2001:db8::1]");
-        assert_eq!((u.port, u.param(b"transport"), u.param(b"LR")), (Some(5061), Some(&b"tls"[..]), Some(&b""[..])));
+        assert_eq!(
+            (u.port, u.param(b"transport"), u.param(b"LR")),
+            (Some(5061), Some(&b"tls"[..]), Some(&b""[..]))
+        );
         assert_eq!(u.headers, b"a=b");
-        for bad in ["tel:+1", "sip:", "sip:@h", "sip:a@h:99999", "sip:a@[::1", "sip:a@b c"] {
+        for bad in [
+            "tel:+1",
+            "sip:",
+            "sip:@h",
+            "sip:a@h:99999",
+            "sip:a@[::1",
+            "sip:a@b c",
+        ] {
             assert!(Uri::parse(bad.as_bytes()).is_err(), "{bad}");
         }
     }
@@ -208,12 +234,23 @@ mod tests {
     #[test]
     fn equality_follows_rfc_3261_19_1_4() {
         let same = |a: &str, b: &str| {
-            Uri::parse(a.as_bytes()).unwrap().same(&Uri::parse(b.as_bytes()).unwrap())
+            Uri::parse(a.as_bytes())
+                .unwrap()
+                .same(&Uri::parse(b.as_bytes()).unwrap())
         };
-        assert!(same("sip:%61lice@atlanta.com;transport=TCP", "sip:alice@AtLanTa.CoM;Transport=tcp"));
-        assert!(same("sip:carol@chicago.com", "sip:carol@chicago.com;newparam=5"));
+        assert!(same(
+            "sip:%61lice@atlanta.com;transport=TCP",
+            "sip:alice@AtLanTa.CoM;Transport=tcp"
+        ));
+        assert!(same(
+            "sip:carol@chicago.com",
+            "sip:carol@chicago.com;newparam=5"
+        ));
         assert!(!same("SIP:ALICE@AtLanTa.CoM", "sip:alice@AtLanTa.CoM"));
         assert!(!same("sip:bob@biloxi.com", "sip:bob@biloxi.com:5060"));
-        assert!(!same("sip:bob@biloxi.com", "sip:bob@biloxi.com;transport=udp"));
+        assert!(!same(
+            "sip:bob@biloxi.com",
+            "sip:bob@biloxi.com;transport=udp"
+        ));
     }
 }

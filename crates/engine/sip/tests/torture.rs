@@ -1,6 +1,7 @@
 //! The torture messages of RFC 4475 and RFC 5118, each with the verdict its RFC gives.
 
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods)] // reads its corpus
 
 use std::path::Path;
 
@@ -98,7 +99,11 @@ fn verdict(bytes: &[u8]) -> Verdict {
         Ok(message) => {
             let kept = message.bytes().len();
             assert_eq!(message.bytes(), &bytes[..kept], "not byte for byte");
-            assert_eq!(message.edit().finish().bytes(), message.bytes(), "an empty edit changed it");
+            assert_eq!(
+                message.edit().finish().bytes(),
+                message.bytes(),
+                "an empty edit changed it"
+            );
             if !message.is_request() {
                 return Carried;
             }
@@ -111,7 +116,9 @@ fn verdict(bytes: &[u8]) -> Verdict {
 }
 
 fn run(folder: &str, table: &[(&str, Verdict)]) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/torture").join(folder);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../tests/torture")
+        .join(folder);
     let files = std::fs::read_dir(&folder).unwrap().count();
     assert_eq!(files, table.len(), "every file has its verdict");
     let wrong: Vec<String> = table

@@ -18,7 +18,10 @@ pub enum Severity {
 }
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $code:literal, $severity:ident, $title:literal, $fix:literal;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident = $code:literal, $severity:ident, $title:literal, $fix:literal;
+    )*) => {
         /// What happened. Numbers are never used again for something else: 1xxx links, 2xxx
         /// registrations and calls, 3xxx sign-in and HTTP, 4xxx XMPP, 5xxx media, 6xxx protection.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,15 +57,22 @@ kinds! {
         "check that the core runs and reaches the edge on 7001; it dials again by itself";
     /// A peer was refused.
     LinkRefused = 1003, Error, "link refused",
-        "set the same user and password in the edge's traversal.zone and the core's traversal.peer, and run the same release on both";
+        "set the same user and password in the edge's traversal.zone and the core's \
+         traversal.peer, and run the same release on both";
     /// The clocks differ.
     ClockSkew = 1004, Error, "clocks differ",
-        "synchronise both nodes by NTP: tokens and nonces carry times, and sign-in fails with 401 or 403 when clocks differ";
+        "synchronise both nodes by NTP: tokens and nonces carry times, and sign-in fails with \
+         401 or 403 when clocks differ";
     /// A lane with connections of its own came or went.
     Lane = 1005, Info, "lane", "";
     /// A lane is gone while the link stands.
     LaneDown = 1006, Warning, "lane down",
-        "check that the firewall between core and edge lets the lane's port through (docs/ports.md)";
+        "check that the firewall between core and edge lets the lane's port through \
+         (docs/ports.md)";
+    /// A connection did not show the zone's password.
+    LaneRefused = 1007, Error, "lane refused",
+        "set the same user and password in the edge's traversal.zone and the core's \
+         traversal.peer";
     /// A client registered, or refreshed.
     Registered = 2001, Info, "registered", "";
     /// It unregistered, or its connection went.
@@ -70,6 +80,10 @@ kinds! {
     /// A registration was refused.
     RegistrationRefused = 2003, Warning, "registration refused",
         "check the user's password, and that the device belongs to the user";
+    /// A device came back on another connection.
+    RegistrationMoved = 2004, Info, "registration moved to a new connection", "";
+    /// A request of somebody who is not registered, or that belongs to somebody else.
+    RequestRefused = 2005, Info, "SIP request refused", "";
     /// A call began.
     CallBegan = 2010, Info, "call began", "";
     /// It ended.
@@ -92,21 +106,28 @@ kinds! {
         "check the user's password; where several clusters exist, that ILS is on all of them";
     /// The inside could not be asked.
     SignInUnreachable = 3003, Error, "sign-in impossible: inside server unreachable",
-        "check that the server runs, that the core resolves its name, and that certificate.trusted holds the authority of its certificate";
+        "check that the server runs, that the core resolves its name, and that \
+         certificate.trusted holds the authority of its certificate";
     /// A user tries too often.
     SignInLimited = 3004, Warning, "sign-in slowed down",
         "the client repeats itself; it may try again after the time it was told";
+    /// The file of local users cannot be read.
+    CredentialsFile = 3005, Error, "the credentials file cannot be used",
+        "write each line of credentials.file as user:realm:MD5:SHA-256[:line,line]";
     /// A request was refused at the proxy.
     HttpRefused = 3010, Info, "HTTP request refused",
         "if the server should be reachable, add it to allow_list";
     /// An inside web server failed.
     HttpUnreachable = 3011, Warning, "inside web server unreachable",
-        "check that the server runs, that the core resolves its name, and that certificate.trusted holds the authority of its certificate";
+        "check that the server runs, that the core resolves its name, and that \
+         certificate.trusted holds the authority of its certificate";
     /// A publisher was asked for its nodes.
     Discovered = 3020, Info, "servers discovered", "";
     /// It did not answer as it should.
     DiscoveryFailed = 3021, Error, "discovery failed",
-        "check address, user, password and role (Standard AXL API Access) of the publisher, that the Cisco AXL Web Service is active, and that certificate.trusted holds the authority of its certificate";
+        "check address, user, password and role (Standard AXL API Access) of the publisher, \
+         that the Cisco AXL Web Service is active, and that certificate.trusted holds the \
+         authority of its certificate";
     /// A chat session signed in.
     XmppUp = 4001, Info, "chat session up", "";
     /// It ended.
@@ -119,7 +140,8 @@ kinds! {
         "widen service.media.ports";
     /// A party sends nothing.
     NoMedia = 5003, Warning, "no media",
-        "check that the firewall lets UDP through as docs/ports.md says, and that the party is not muted";
+        "check that the firewall lets UDP through as docs/ports.md says, and that the party is \
+         not muted";
     /// An offer or answer without a key we can use.
     NoCrypto = 5004, Warning, "no usable media key",
         "switch the client to SRTP with SDES (RFC 4568); media outside is never unencrypted";
@@ -132,6 +154,12 @@ kinds! {
     Violation = 6001, Info, "protocol violation", "";
     /// Wrong credentials from outside.
     WrongCredentials = 6002, Info, "wrong credentials", "";
+    /// A peer sends faster than it may.
+    Flooded = 6003, Info, "too many requests from one connection", "";
+    /// A source guessed too often and is not heard for a while.
+    Banned = 6004, Warning, "source banned for a while",
+        "nothing, unless it is an office of yours behind one address: then one device there holds \
+         an old password";
 }
 
 /// Something that happened.

@@ -1,1 +1,18 @@
-//! Status and commands over REST and the command line
+//! Administration: what a node looks like, for people and programs.
+//!
+//! - [`rest`]: requests and answers under `/api/v1`.
+//! - [`serve`]: over the local socket, and over HTTPS with a token.
+//! - [`client`]: asks a running node over its local socket.
+//! - [`show`]: a snapshot as text.
+//!
+//! A node is reached through [`driver::signal::Handle`] alone; no engine is ever held here.
+
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod rest;
+pub mod serve;
+pub mod show;
+
+/// The local socket's name in the data folder.
+pub const SOCKET: &str = "causeway.sock";

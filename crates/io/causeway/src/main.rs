@@ -1,2 +1,69 @@
-//! The `causeway` program.
-fn main() {}
+//! The `causeway` program: it plays an edge or a core, checks a configuration, shows a node.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod log;
+mod run;
+mod show;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Phone, video, chat, directory and voicemail from anywhere, without a VPN.
+///
+/// An edge stands in the DMZ, a core inside; the core dials the edge, and nothing inside is ever
+/// dialled from outside. The configuration says which of the two this node is.
+#[derive(Parser)]
+#[command(name = "causeway", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run this node until SIGTERM or SIGINT.
+    Run(FileArg),
+    /// Say what is wrong with a configuration: line, cause and fix. Exit status 1 if it cannot run.
+    Check {
+        #[command(flatten)]
+        file: FileArg,
+        /// One JSON object, for programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what the running node looks like: links, registrations, calls, counters.
+    Status {
+        #[command(flatten)]
+        file: FileArg,
+        /// One JSON object, for programs.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+struct FileArg {
+    /// The configuration file (TOML).
+    #[arg(long, short, value_name = "FILE")]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    net::tls::install();
+    let done = match Cli::parse().command {
+        Command::Run(file) => run::run(&file.config),
+        Command::Check { file, json } => check::check(&file.config, json),
+        Command::Status { file, json } => show::status(&file.config, json),
+    };
+    match done {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("causeway: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -35,15 +35,16 @@ where
         why = read(&handle, conn, reader) => why?,
         why = write(writer, outgoing) => why,
     };
-    handle.input(Input::ControlDown { conn, why: why.clone() }).await?;
+    handle
+        .input(Input::ControlDown {
+            conn,
+            why: why.clone(),
+        })
+        .await?;
     Ok(why)
 }
 
-async fn read<R: AsyncRead>(
-    handle: &Handle,
-    conn: ConnId,
-    reader: R,
-) -> Result<String, Stopping> {
+async fn read<R: AsyncRead>(handle: &Handle, conn: ConnId, reader: R) -> Result<String, Stopping> {
     let mut reader = std::pin::pin!(reader);
     let mut decoder = frame::Decoder::default();
     let mut buffer = vec![0; 16 * 1024];

@@ -26,12 +26,19 @@ pub async fn tcp(
     from: Option<IpAddr>,
     within: Duration,
 ) -> Result<TcpStream, net::Error> {
-    let mut last = net::Error::NotFound { name: host.to_owned() };
+    let mut last = net::Error::NotFound {
+        name: host.to_owned(),
+    };
     for ip in resolver.addresses(host).await? {
         let address = SocketAddr::new(ip, port);
         match tokio::time::timeout(within, one(address, from)).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(e)) => last = net::Error::Connect { address, cause: e.to_string() },
+            Ok(Err(e)) => {
+                last = net::Error::Connect {
+                    address,
+                    cause: e.to_string(),
+                }
+            }
             Err(_) => {
                 let cause = format!("no answer within {} s", within.as_secs());
                 last = net::Error::Connect { address, cause };
@@ -42,7 +49,11 @@ pub async fn tcp(
 }
 
 async fn one(address: SocketAddr, from: Option<IpAddr>) -> std::io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     if let Some(from) = from.filter(|f| f.is_ipv4() == address.is_ipv4()) {
         socket.bind(SocketAddr::new(from, 0))?;
     }
@@ -67,10 +78,16 @@ impl Inside {
     pub async fn run(self, conn: ConnId, target: Target) {
         let why = match self.connect(&target).await {
             Ok((stream, secure)) => {
-                let ends = stream.local_addr().and_then(|l| Ok((l, stream.peer_addr()?)));
+                let ends = stream
+                    .local_addr()
+                    .and_then(|l| Ok((l, stream.peer_addr()?)));
                 match ends {
                     Ok((local, remote)) => {
-                        let transport = if secure { Transport::Tls } else { Transport::Tcp };
+                        let transport = if secure {
+                            Transport::Tls
+                        } else {
+                            Transport::Tcp
+                        };
                         let facts = Facts {
                             side: Side::Inside,
                             local,
@@ -91,8 +108,14 @@ impl Inside {
     }
 
     async fn connect(&self, target: &Target) -> Result<(TcpStream, bool), net::Error> {
-        let stream =
-            tcp(&self.resolver, &target.host, target.port, target.from, DIAL_MAX).await?;
+        let stream = tcp(
+            &self.resolver,
+            &target.host,
+            target.port,
+            target.from,
+            DIAL_MAX,
+        )
+        .await?;
         Ok((stream, target.tls.is_some()))
     }
 
@@ -107,10 +130,15 @@ impl Inside {
             return sip_io::serve(self.handle, conn, facts, Limits::trusted(), stream).await;
         };
         match tls::connect(self.tls.get(), name, stream, link_sip::HANDSHAKE_MAX).await {
-            Ok(stream) => {
-                sip_io::serve(self.handle, conn, facts, Limits::trusted(), stream).await
+            Ok(stream) => sip_io::serve(self.handle, conn, facts, Limits::trusted(), stream).await,
+            Err(e) => {
+                self.handle
+                    .input(Input::Disconnected {
+                        conn,
+                        why: e.to_string(),
+                    })
+                    .await
             }
-            Err(e) => self.handle.input(Input::Disconnected { conn, why: e.to_string() }).await,
         }
     }
 }

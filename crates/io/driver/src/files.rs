@@ -60,7 +60,10 @@ impl DataFolder {
             .open(path.join("lock"))
             .map_err(|e| fault(e.to_string(), WRITABLE))?;
         match lock.try_lock() {
-            Ok(()) => Ok(DataFolder { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(DataFolder {
+                path: path.to_owned(),
+                _lock: lock,
+            }),
             Err(TryLockError::WouldBlock) => Err(fault(
                 "another causeway uses it".into(),
                 "stop the other one, or give this node a data folder of its own (`data`)",
@@ -109,7 +112,11 @@ impl DataFolder {
 fn keep(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let beside = path.with_extension("new");
     let _ = std::fs::remove_file(&beside);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&beside, path)?;
@@ -124,12 +131,21 @@ fn keep(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 /// # Errors
 /// [`FileFault`] if it is missing, unreadable, too large or no text.
 pub fn text(what: &'static str, path: &Path) -> Result<Secret<String>, FileFault> {
-    let fault = |cause: String| FileFault { what, path: path.to_owned(), cause, fix: READABLE };
-    let size = std::fs::metadata(path).map_err(|e| fault(e.to_string()))?.len();
+    let fault = |cause: String| FileFault {
+        what,
+        path: path.to_owned(),
+        cause,
+        fix: READABLE,
+    };
+    let size = std::fs::metadata(path)
+        .map_err(|e| fault(e.to_string()))?
+        .len();
     if size > FILE_BYTES_MAX {
         return Err(fault(format!("{size} bytes are too many")));
     }
-    std::fs::read_to_string(path).map(Secret::new).map_err(|e| fault(e.to_string()))
+    std::fs::read_to_string(path)
+        .map(Secret::new)
+        .map_err(|e| fault(e.to_string()))
 }
 
 /// The first line of a file.
@@ -199,7 +215,10 @@ mod tests {
     fn a_data_folder_is_private_and_held_by_one_process() {
         let path = folder("data");
         let held = DataFolder::open(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         let fault = DataFolder::open(&path).unwrap_err().to_string();
         assert!(fault.contains("another causeway"), "{fault}");
         drop(held);
@@ -211,12 +230,23 @@ mod tests {
     fn a_seed_stays_the_same_from_start_to_start() {
         let path = folder("seed");
         let mut rng = Rng::from_number(1);
-        let first = DataFolder::open(&path).unwrap().seed("token_key", &mut rng).unwrap();
-        let again = DataFolder::open(&path).unwrap().seed("token_key", &mut rng).unwrap();
+        let first = DataFolder::open(&path)
+            .unwrap()
+            .seed("token_key", &mut rng)
+            .unwrap();
+        let again = DataFolder::open(&path)
+            .unwrap()
+            .seed("token_key", &mut rng)
+            .unwrap();
         assert_eq!(first.expose(), again.expose());
         assert!(!is_exposed(&path.join("token_key")));
         std::fs::write(path.join("token_key"), b"short").unwrap();
-        assert!(DataFolder::open(&path).unwrap().seed("token_key", &mut rng).is_err());
+        assert!(
+            DataFolder::open(&path)
+                .unwrap()
+                .seed("token_key", &mut rng)
+                .is_err()
+        );
         std::fs::remove_dir_all(&path).unwrap();
     }
 
@@ -225,9 +255,16 @@ mod tests {
         let path = folder("line");
         std::fs::create_dir_all(&path).unwrap();
         std::fs::write(path.join("pw"), "hunter2\nnotes\n").unwrap();
-        assert_eq!(first_line("password file", &path.join("pw")).unwrap().expose(), "hunter2");
+        assert_eq!(
+            first_line("password file", &path.join("pw"))
+                .unwrap()
+                .expose(),
+            "hunter2"
+        );
         std::fs::write(path.join("pw"), "\n").unwrap();
-        let fault = first_line("password file", &path.join("pw")).unwrap_err().to_string();
+        let fault = first_line("password file", &path.join("pw"))
+            .unwrap_err()
+            .to_string();
         assert!(fault.contains("empty"), "{fault}");
         std::fs::remove_dir_all(&path).unwrap();
     }

@@ -28,6 +28,7 @@ use rustls::ClientConfig;
 
 use crate::metadata;
 use crate::signal::{Clock, Handle};
+use crate::wire;
 
 /// As the answers of a core name themselves.
 const SERVER_NAME: HeaderValue = HeaderValue::from_static("CE_C ECS");
@@ -57,9 +58,13 @@ impl HttpCore {
     /// Answers one request that came by the lane of `peer`.
     pub async fn answer(self, peer: usize, request: Request<Incoming>) -> Response<Body> {
         let client = metadata::client(request.headers());
+        let trace = metadata::text(request.headers(), &metadata::TRACE)
+            .unwrap_or_default()
+            .to_owned();
+        wire::line("http", "in", "lane", request.method().as_str(), &trace);
         let done = match self.named(&request) {
             Ok((domain, None)) => self.sign_in(peer, client, domain, request).await,
-            Ok((domain, Some(server))) => self.proxy(domain, server, request).await,
+            Ok((domain, Some(server))) => self.proxy(domain, server, &trace, request).await,
             Err(refusal) => Err(refusal),
         };
         let mut response = done.unwrap_or_else(|refusal| {
@@ -78,6 +83,7 @@ impl HttpCore {
             }
             refusal.response()
         });
+        wire::line("http", "out", "lane", response.status().as_str(), &trace);
         response.headers_mut().insert(SERVER, SERVER_NAME);
         response
     }
@@ -160,6 +166,7 @@ impl HttpCore {
         &self,
         domain: String,
         server: Server,
+        trace: &str,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Refusal> {
         let gate = self.gate.get();
@@ -187,8 +194,12 @@ impl HttpCore {
         };
         let target = self.target(&server, verify).await?;
         let request = inside_request(&server, request)?;
+        wire::line("http", "out", "inside", request.method().as_str(), trace);
         let response = match self.inside.send(&target, request).await {
-            Ok(response) => response,
+            Ok(response) => {
+                wire::line("http", "in", "inside", response.status().as_str(), trace);
+                response
+            }
             Err(e @ net::Error::Timeout { .. }) => {
                 self.unreachable(&server, &e);
                 return Err(Refusal::new(

@@ -28,6 +28,7 @@ use tokio::sync::watch;
 use crate::listen::{self, Caps, Sources};
 use crate::metadata;
 use crate::signal::{Clock, Handle, Stopping};
+use crate::wire;
 
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
@@ -117,14 +118,17 @@ impl HttpEdge {
 
     /// Answers one request of the client at `remote`.
     pub async fn answer(&self, remote: SocketAddr, request: Request<Body>) -> Response<Body> {
+        let trace = format!("{:016x}", self.traces.fetch_add(1, Ordering::Relaxed));
+        wire::line("http", "in", "client", request.method().as_str(), &trace);
         let mut response = match self.judge(&request) {
-            Ok(admitted) => self.forward(remote, request, admitted).await,
+            Ok(admitted) => self.forward(remote, &trace, request, admitted).await,
             Err(refusal) => Err(refusal),
         }
         .unwrap_or_else(|refusal| {
             self.note(remote, &refusal);
             refusal.response()
         });
+        wire::line("http", "out", "client", response.status().as_str(), &trace);
         let headers = response.headers_mut();
         strip_hop_by_hop_response(headers);
         for (name, value) in [
@@ -205,6 +209,7 @@ impl HttpEdge {
     async fn forward(
         &self,
         remote: SocketAddr,
+        trace: &str,
         request: Request<Body>,
         admitted: Admitted,
     ) -> Result<Response<Body>, Refusal> {
@@ -218,7 +223,8 @@ impl HttpEdge {
                 "no HTTP lane to a core is up",
             ));
         };
-        let request = self.dress(remote, request, &admitted)?;
+        let request = self.dress(remote, trace, request, &admitted)?;
+        wire::line("http", "out", "lane", request.method().as_str(), trace);
         let sent = tokio::time::timeout(ANSWER_MAX, lane.send_request(request)).await;
         let mut response = match sent {
             Err(_) => {
@@ -239,6 +245,7 @@ impl HttpEdge {
             }
             Ok(Ok(response)) => response,
         };
+        wire::line("http", "in", "lane", response.status().as_str(), trace);
         metadata::strip_forged(response.headers_mut());
         response
             .headers_mut()
@@ -251,6 +258,7 @@ impl HttpEdge {
     fn dress(
         &self,
         remote: SocketAddr,
+        trace: &str,
         request: Request<Body>,
         admitted: &Admitted,
     ) -> Result<Request<Body>, Refusal> {
@@ -261,10 +269,9 @@ impl HttpEdge {
         strip_hop_by_hop(headers);
         metadata::strip_forged(headers);
         headers.remove(http::header::HOST);
-        let trace = format!("{:016x}", self.traces.fetch_add(1, Ordering::Relaxed));
         let fields = [
             (metadata::CLIENT, remote.to_string()),
-            (metadata::TRACE, trace),
+            (metadata::TRACE, trace.to_owned()),
             (metadata::EDGE, self.name.to_string()),
             (metadata::DOMAIN, admitted.domain.clone()),
         ];

@@ -1,12 +1,14 @@
 //! Event loops: signalling, media workers, HTTP, XMPP, links, shutdown.
 //!
+//! - [`run`]: a node from its configuration to its last word.
 //! - [`signal`]: the one thread that owns the node.
 //! - [`listen`], [`dial`]: connections made and accepted, with caps.
 //! - [`sip_io`], [`control`]: what runs on them.
 //! - [`link_sip`], [`link_ssh`], [`link_xmpp`]: the lanes of a link.
 //! - [`sip_listen`], [`questions`]: SIP connections others make; what the node asks.
-//! - [`files`]: the data folder, keys, passwords.
+//! - [`files`]: the data folder, keys, passwords; [`preflight`]: whether a node can start.
 //! - [`wire`]: what crosses a node, for the log.
+//! - [`media_worker`]: the thread that moves media.
 //! - [`http_edge`], [`http_core`], [`metadata`]: requests of clients.
 //! - [`xmpp_edge`], [`xmpp_core`]: streams of clients.
 
@@ -21,8 +23,12 @@ pub mod link_sip;
 pub mod link_ssh;
 pub mod link_xmpp;
 pub mod listen;
+pub mod media_worker;
 pub mod metadata;
+mod outlets;
+pub mod preflight;
 pub mod questions;
+pub mod run;
 pub mod signal;
 pub mod sip_io;
 pub mod sip_listen;
@@ -30,3 +36,6 @@ pub mod wire;
 pub mod xmpp_core;
 pub mod xmpp_edge;
 mod xmpp_pump;
+
+/// The program's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

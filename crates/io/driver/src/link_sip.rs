@@ -39,7 +39,10 @@ impl Acceptor {
     /// Accepts until told to stop.
     pub async fn run(self, listener: TcpListener, stop: watch::Receiver<bool>) {
         // Cores only: few connections, but a cluster of six with several SIP lanes each.
-        let sources = Sources::new(Caps { total: 256, per_source: 64 });
+        let sources = Sources::new(Caps {
+            total: 256,
+            per_source: 64,
+        });
         listen::accept(listener, sources, stop, move |stream, remote| {
             let this = self.clone();
             async move {
@@ -51,18 +54,32 @@ impl Acceptor {
     }
 
     async fn connection(self, stream: TcpStream, remote: SocketAddr) -> Result<(), Stopping> {
-        let Ok(local) = stream.local_addr() else { return Ok(()) };
+        let Ok(local) = stream.local_addr() else {
+            return Ok(());
+        };
         let stream = match tls::accept(self.config.get(), stream, HANDSHAKE_MAX).await {
             Ok(stream) => stream,
             Err(e) => {
-                let report =
-                    Report::Violation { protocol: "tls", source: remote, cause: e.to_string() };
+                let report = Report::Violation {
+                    protocol: "tls",
+                    source: remote,
+                    cause: e.to_string(),
+                };
                 return self.handle.input(Input::Report(report)).await;
             }
         };
-        let Some((_, Some(name))) = tls::peer(&stream, &self.names) else { return Ok(()) };
-        let Some(peer) = self.names.iter().position(|n| n == name) else { return Ok(()) };
-        let ends = Ends { local, remote, peer, peer_name: name.to_owned() };
+        let Some((_, Some(name))) = tls::peer(&stream, &self.names) else {
+            return Ok(());
+        };
+        let Some(peer) = self.names.iter().position(|n| n == name) else {
+            return Ok(());
+        };
+        let ends = Ends {
+            local,
+            remote,
+            peer,
+            peer_name: name.to_owned(),
+        };
         match tls::negotiated(&stream) {
             Some(p) if p == traversal::ALPN => {
                 control_lane(self.handle, ends, stream).await?;
@@ -156,7 +173,10 @@ impl Dialer {
                 },
                 Err(why) => why,
             };
-            let down = Input::ControlDown { conn: ConnId(u64::MAX - self.peer as u64), why };
+            let down = Input::ControlDown {
+                conn: ConnId(u64::MAX - self.peer as u64),
+                why,
+            };
             if self.handle.input(down).await.is_err() {
                 return;
             }
@@ -197,8 +217,12 @@ impl Dialer {
         let stream = tls::connect(config.clone(), &self.verify_name, stream, HANDSHAKE_MAX)
             .await
             .map_err(|e| e.to_string())?;
-        let ends =
-            Ends { local, remote, peer: self.peer, peer_name: self.verify_name.clone() };
+        let ends = Ends {
+            local,
+            remote,
+            peer: self.peer,
+            peer_name: self.verify_name.clone(),
+        };
         Ok((ends, stream))
     }
 }
@@ -219,7 +243,10 @@ impl Pause {
         let clock = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |d| d.as_nanos() as u64);
-        Pause { rng: base::Rng::from_number(salt ^ clock), next: Self::FIRST }
+        Pause {
+            rng: base::Rng::from_number(salt ^ clock),
+            next: Self::FIRST,
+        }
     }
 
     /// Waits; false if the program stops. An attempt that held for a minute starts over.

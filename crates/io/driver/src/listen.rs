@@ -34,13 +34,19 @@ pub struct Place {
 impl Sources {
     /// Counts up to `caps`.
     pub fn new(caps: Caps) -> Self {
-        Sources { caps, open: Arc::default() }
+        Sources {
+            caps,
+            open: Arc::default(),
+        }
     }
 
     /// A place for a connection from `source`, or none.
     pub fn enter(&self, source: IpAddr) -> Option<Place> {
         let source = group(source);
-        let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut open = self
+            .open
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if open.0 >= self.caps.total {
             return None;
         }
@@ -50,14 +56,20 @@ impl Sources {
         }
         *here += 1;
         open.0 += 1;
-        Some(Place { source, sources: self.clone() })
+        Some(Place {
+            source,
+            sources: self.clone(),
+        })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open =
-            self.sources.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut open = self
+            .sources
+            .open
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         open.0 = open.0.saturating_sub(1);
         if let Some(here) = open.1.get_mut(&self.source) {
             *here -= 1;
@@ -128,7 +140,10 @@ mod tests {
 
     #[test]
     fn places_are_capped_by_source_and_given_back() {
-        let sources = Sources::new(Caps { total: 3, per_source: 2 });
+        let sources = Sources::new(Caps {
+            total: 3,
+            per_source: 2,
+        });
         let ip = |s: &str| s.parse::<IpAddr>().unwrap();
         let first = sources.enter(ip("192.0.2.1"));
         let second = sources.enter(ip("::ffff:192.0.2.1"));

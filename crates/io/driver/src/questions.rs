@@ -54,7 +54,10 @@ impl Questions {
         let (this, permit) = (self.clone(), self.permits.clone().try_acquire_owned());
         tokio::spawn(async move {
             let server = format!("{}:{}", request.host, request.port);
-            let failed = |why: String| FetchError { server: server.clone(), why };
+            let failed = |why: String| FetchError {
+                server: server.clone(),
+                why,
+            };
             let result = match permit {
                 Err(_) => Err(failed("too many questions are under way".into())),
                 Ok(_permit) => match tokio::time::timeout(WHOLE, this.answer(request)).await {
@@ -83,7 +86,8 @@ impl Questions {
                     this.resolver.services(&name).await.map(|found| {
                         let rows = found.into_iter();
                         Resolved::Service(
-                            rows.map(|s| (s.priority, s.weight, s.port, s.target)).collect(),
+                            rows.map(|s| (s.priority, s.weight, s.port, s.target))
+                                .collect(),
                         )
                     })
                 }
@@ -101,8 +105,11 @@ impl Questions {
     }
 
     async fn answer(&self, fetch: Fetch) -> Result<Fetched, String> {
-        let addresses =
-            self.resolver.addresses(&fetch.host).await.map_err(|e| e.to_string())?;
+        let addresses = self
+            .resolver
+            .addresses(&fetch.host)
+            .await
+            .map_err(|e| e.to_string())?;
         let mut last = format!("{} has no address", fetch.host);
         for ip in addresses {
             let tls = (fetch.scheme == "https").then(|| TargetTls {
@@ -113,14 +120,20 @@ impl Questions {
                     self.unchecked.clone()
                 },
             });
-            let target = Target { address: SocketAddr::new(ip, fetch.port), tls };
+            let target = Target {
+                address: SocketAddr::new(ip, fetch.port),
+                tls,
+            };
             let request = request(&fetch)?;
             wire::line("http", "out", "inside", fetch.method, "");
             match self.inside.send(&target, request).await {
                 Ok(response) => {
                     let status = response.status().as_u16();
                     wire::line("http", "in", "inside", &status.to_string(), "");
-                    return Ok(Fetched { status, body: body(response.into_body()).await? });
+                    return Ok(Fetched {
+                        status,
+                        body: body(response.into_body()).await?,
+                    });
                 }
                 // A server that refused the connection may have a neighbour; one that answered
                 // badly was asked, and asking twice could do a thing twice.
@@ -136,7 +149,11 @@ impl Questions {
 
 fn request(fetch: &Fetch) -> Result<Request<Body>, String> {
     let method = Method::from_bytes(fetch.method.as_bytes()).map_err(|e| e.to_string())?;
-    let body = if fetch.body.is_empty() { empty() } else { full(fetch.body.clone()) };
+    let body = if fetch.body.is_empty() {
+        empty()
+    } else {
+        full(fetch.body.clone())
+    };
     let bracketed = if fetch.host.contains(':') {
         format!("[{}]", fetch.host)
     } else {

@@ -80,7 +80,13 @@ impl Handle {
     /// A handle and the queue it leads to.
     pub fn new() -> (Handle, mpsc::Receiver<Post>) {
         let (posts, queue) = mpsc::channel(POSTS_MAX);
-        (Handle { posts, next_conn: Arc::new(AtomicU64::new(0)) }, queue)
+        (
+            Handle {
+                posts,
+                next_conn: Arc::new(AtomicU64::new(0)),
+            },
+            queue,
+        )
     }
 
     /// A number for an accepted connection.
@@ -107,6 +113,17 @@ impl Handle {
     /// Posts from a thread outside the runtime, dropping the input if the node is swamped.
     pub fn try_input(&self, input: Input) -> bool {
         self.posts.try_send(Post::Input(input)).is_ok()
+    }
+
+    /// The way of media workers to the node. A report that finds the node swamped is lost; the
+    /// next one makes up for it.
+    pub fn media_events(&self) -> impl Fn(media::Event) + Send + Sync + use<> {
+        let handle = self.clone();
+        move |event| {
+            if !handle.try_input(Input::Media(event)) {
+                tracing::debug!("a media report was lost: the node is swamped");
+            }
+        }
     }
 
     /// What the node looks like now.
@@ -139,7 +156,9 @@ pub struct Clock {
 impl Clock {
     /// Starts at zero, now.
     pub fn start() -> Self {
-        Clock { epoch: std::time::Instant::now() }
+        Clock {
+            epoch: std::time::Instant::now(),
+        }
     }
 
     /// Both times.
@@ -171,7 +190,8 @@ pub async fn run(
     loop {
         ways.drain(node.as_mut(), &mut outlets);
         let wait = node.poll_timeout().map_or(Duration::from_secs(3600), |at| {
-            at.since(clock.now().instant).max(Duration::from_micros(500))
+            at.since(clock.now().instant)
+                .max(Duration::from_micros(500))
         });
         tokio::select! {
             biased;
@@ -235,7 +255,13 @@ impl Ways {
                 node.handle(now, input);
             }
             Post::Attach { conn, facts, queue } => {
-                self.sip.insert(conn, Way { side: facts.side, queue });
+                self.sip.insert(
+                    conn,
+                    Way {
+                        side: facts.side,
+                        queue,
+                    },
+                );
                 node.handle(now, Input::Connected { conn, facts });
             }
             Post::AttachControl { conn, up, queue } => {
@@ -278,8 +304,10 @@ impl Ways {
                 }
                 Output::Close { conn } => drop(self.sip.remove(&conn)),
                 Output::Control { conn, message } => {
-                    let full =
-                        self.control.get(&conn).is_some_and(|q| q.try_send(message).is_err());
+                    let full = self
+                        .control
+                        .get(&conn)
+                        .is_some_and(|q| q.try_send(message).is_err());
                     if full {
                         self.control.remove(&conn);
                     }

@@ -43,7 +43,13 @@ where
     S: AsyncRead + AsyncWrite + Send,
 {
     let (queue, outgoing) = mpsc::channel(CONNECTION_QUEUE_MAX);
-    handle.post(Post::Attach { conn, facts, queue: queue.clone() }).await?;
+    handle
+        .post(Post::Attach {
+            conn,
+            facts,
+            queue: queue.clone(),
+        })
+        .await?;
     let (reader, writer) = tokio::io::split(stream);
     // `queue` here is the keep-alive answers' way; it is weak so that the node's own dropping of
     // its end closes the connection.
@@ -94,7 +100,11 @@ async fn read<R: AsyncRead>(
                 return Ok("the peer's bytes were no SIP".into());
             }
         }
-        begun = if framer.is_idle() { None } else { Some(begun.unwrap_or_else(Instant::now)) };
+        begun = if framer.is_idle() {
+            None
+        } else {
+            Some(begun.unwrap_or_else(Instant::now))
+        };
     }
 }
 

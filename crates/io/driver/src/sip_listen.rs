@@ -48,9 +48,21 @@ impl SipListener {
 
     async fn connection(self, stream: TcpStream, remote: SocketAddr) -> Result<(), Stopping> {
         net::socket::tune(&stream);
-        let Ok(local) = stream.local_addr() else { return Ok(()) };
-        let transport = if self.tls.is_some() { Transport::Tls } else { Transport::Tcp };
-        let facts = Facts { side: self.side, local, remote, transport, peer_name: None };
+        let Ok(local) = stream.local_addr() else {
+            return Ok(());
+        };
+        let transport = if self.tls.is_some() {
+            Transport::Tls
+        } else {
+            Transport::Tcp
+        };
+        let facts = Facts {
+            side: self.side,
+            local,
+            remote,
+            transport,
+            peer_name: None,
+        };
         let conn = self.handle.number();
         let Some(config) = &self.tls else {
             return sip_io::serve(self.handle, conn, facts, self.limits, stream).await;

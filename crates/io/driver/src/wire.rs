@@ -67,7 +67,10 @@ fn cseq_method(message: &sip::Message) -> String {
 fn shown(call_id: &[u8]) -> String {
     let text = String::from_utf8_lossy(call_id);
     let bare = text.split('@').next().unwrap_or_default();
-    bare.chars().filter(|c| !c.is_control()).take(ID_MAX).collect()
+    bare.chars()
+        .filter(|c| !c.is_control())
+        .take(ID_MAX)
+        .collect()
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@
 //!   framing, limits on time and size.
 //! - [`inside`]: requests to an address that was resolved and judged already; no redirects, no
 //!   second look at DNS.
+//! - [`framing`]: where one HTTP/1 request ends and the next begins, without doubt.
 //! - [`strip_hop_by_hop`]: what must not cross a proxy (RFC 9110 §7.6.1).
 
-mod framing;
+pub mod framing;
 pub mod front;
 mod guard;
 pub mod inside;

@@ -10,10 +10,12 @@
 //! - [`lane`]: HTTP/2 inside any stream, with the roles turned round.
 //! - [`http`]: the front door for strangers, and requests to inside servers.
 //! - [`socket`]: listening and dialling with errors that say what to do.
+//! - [`udp`]: many datagrams for one system call, for media.
 //!
 //! [`driver`]: ../driver/index.html
 
-#![forbid(unsafe_code)]
+// Denied by the workspace; `udp::kernel` alone is excepted, and says why.
+#![deny(unsafe_code)]
 
 pub mod dns;
 mod error;
@@ -22,5 +24,17 @@ pub mod lane;
 pub mod socket;
 pub mod ssh;
 pub mod tls;
+pub mod udp;
 
 pub use error::{Error, Fault};
+
+/// A seed from the operating system, for the one generator of a node ([`base::Rng`]).
+///
+/// # Errors
+/// [`Error::Io`] if the system gives no randomness.
+pub fn random_seed() -> Result<[u8; 32], Error> {
+    let mut seed = [0; 32];
+    aws_lc_rs::rand::fill(&mut seed)
+        .map_err(|_| std::io::Error::other("the operating system gives no randomness"))?;
+    Ok(seed)
+}

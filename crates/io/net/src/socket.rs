@@ -110,7 +110,8 @@ fn refused(protocol: &'static str, address: SocketAddr, source: std::io::Error) 
             "this machine has no such address; correct it or bring the interface up"
         }
         ErrorKind::PermissionDenied => {
-            "ports below 1024 need the capability CAP_NET_BIND_SERVICE; grant it or use another port"
+            "ports below 1024 need the capability CAP_NET_BIND_SERVICE; grant it or use \
+             another port"
         }
         _ => "correct the address in the configuration",
     };

@@ -6,7 +6,8 @@
 //! commands, subsystems, agents, X11 and every other forward are refused, both ways.
 //!
 //! Either end may be OpenSSH. Bounds: 20 s to the finished sign-in, 3 tries, 16 MiB window,
-//! [`TUNNELS_MAX`] tunnels a session, keep-alive after 15 s of silence, 3 unanswered end the session.
+//! [`TUNNELS_MAX`] tunnels a session, keep-alive after 15 s of silence, 3 unanswered end the
+//! session.
 
 mod client;
 mod keys;

@@ -70,6 +70,19 @@ pub fn inside_client(trust: Option<&Trust>, alpn: &[&[u8]]) -> Result<Arc<Client
     Ok(Arc::new(config))
 }
 
+/// The configuration towards call control: chain and name of its certificate are checked, and
+/// ours is shown if it asks, as Unified CM does on an encrypted line.
+///
+/// # Errors
+/// [`Error::Tls`] if the provider refuses.
+pub fn inside_mutual(identity: &Identity, trust: &Trust) -> Result<Arc<ClientConfig>, Error> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_root_certificates(trust.roots())
+        .with_client_cert_resolver(identity.client_resolver());
+    Ok(Arc::new(config))
+}
+
 /// A value that can be replaced while others use it; cheap to clone and to read.
 #[derive(Debug)]
 pub struct Live<T>(Arc<ArcSwap<T>>);

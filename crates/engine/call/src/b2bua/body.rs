@@ -6,7 +6,7 @@ use std::ops::Range;
 use sip::{Message, Name};
 
 /// What the body of the moved message becomes.
-pub(super) enum Body<'a> {
+pub enum Body<'a> {
     /// As it came.
     Same,
     /// None.
@@ -17,7 +17,7 @@ pub(super) enum Body<'a> {
 
 impl Body<'_> {
     /// The message with this body.
-    pub(super) fn put(self, message: Message) -> Message {
+    pub fn put(self, message: Message) -> Message {
         match self {
             Body::Same => message,
             Body::Drop if message.body().is_empty() => message,
@@ -45,7 +45,7 @@ impl Body<'_> {
 }
 
 /// Where in the body the session description is; `None` if there is none.
-pub(super) fn description(message: &Message) -> Option<Range<usize>> {
+pub fn description(message: &Message) -> Option<Range<usize>> {
     let body = message.body();
     if body.is_empty() {
         return None;
@@ -68,7 +68,7 @@ pub(super) fn description(message: &Message) -> Option<Range<usize>> {
 }
 
 /// Whether the message carries a description, readable or not.
-pub(super) fn carries_description(message: &Message) -> bool {
+pub fn carries_description(message: &Message) -> bool {
     description(message).is_some()
         || (!message.body().is_empty()
             && message
@@ -148,8 +148,9 @@ mod tests {
 
     fn message(kind: &str, body: &str) -> Message {
         let text = format!(
-            "INFO sip:b@x SIP/2.0\r\nVia: SIP/2.0/TLS u;branch=z9hG4bKq\r\nFrom: <sip:a@x>;tag=1\r\n\
-             To: <sip:b@x>;tag=2\r\nCall-ID: c\r\nCSeq: 1 INFO\r\nContent-Type: {kind}\r\n\
+            "INFO sip:b@x SIP/2.0\r\nVia: SIP/2.0/TLS u;branch=z9hG4bKq\r\n\
+             From: <sip:a@x>;tag=1\r\nTo: <sip:b@x>;tag=2\r\n\
+             Call-ID: c\r\nCSeq: 1 INFO\r\nContent-Type: {kind}\r\n\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         );

@@ -9,7 +9,7 @@ use super::body::{self, Body};
 use super::bridge::MediaError;
 use super::call::{End, Exchange, Phase};
 use super::invite::Moved;
-use super::{B2bua, Context, Event, GONE, Refusal, cross};
+use super::{B2bua, Cause, Context, EndedBy, Event, GONE, Refusal, cross};
 
 impl B2bua {
     /// Carries a request across as it is.
@@ -106,8 +106,16 @@ impl B2bua {
             pair.dialog_mut(exchange.from.other()).answered(response);
         }
         let over = call.phase == Phase::Ending;
+        // The other end does not know the dialog any more (RFC 3261 §12.2.1.2, RFC 5057).
+        let lost = matches!(response.status(), 408 | 481)
+            && exchange.method != Method::Bye
+            && call.phase == Phase::Answered(exchange.fork);
         match (exchange.method, exchange.server) {
             (_, None) if !fin => {}
+            (Method::Options, None) => {
+                call.exchanges.swap_remove(at);
+                self.probed(cx, id, Some(response.status()));
+            }
             (_, None) => drop(call.exchanges.swap_remove(at)),
             (Method::Invite, Some(_)) if over => self.reinvite_outlived(cx, id, at, response),
             (_, Some(server)) if over => {
@@ -122,6 +130,17 @@ impl B2bua {
                 self.pass_back(cx, id, at, server, response, hidden(response));
                 self.done(id, client, fin);
             }
+        }
+        if lost {
+            let status = response.status();
+            self.hang_up(
+                cx,
+                id,
+                EndedBy::Us,
+                Cause::Status(status),
+                status,
+                "Dialog Is Gone",
+            );
         }
     }
 
@@ -166,6 +185,10 @@ impl B2bua {
         };
         let exchange = call.exchanges.swap_remove(at);
         let Some(server) = exchange.server else {
+            // A connection that is gone is replaced; silence is an answer.
+            if exchange.method == Method::Options && why == Why::Timeout {
+                self.probed(cx, id, None);
+            }
             return;
         };
         // The other end of a BYE is gone anyway; for the rest 408 says so (RFC 3261 §12.2.1.2).

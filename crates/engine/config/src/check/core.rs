@@ -55,6 +55,21 @@ pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
             );
         }
     }
+    for (key, absent) in [
+        (
+            "advertise",
+            service.sip.as_ref().is_none_or(|s| s.advertise.is_none()),
+        ),
+        (
+            "realm",
+            service.sip.as_ref().is_none_or(|s| s.realm.is_none()),
+        ),
+    ] {
+        if !absent {
+            let fix = "move it to the edge's file";
+            r.error("service.sip", 0, key, "it belongs to the edge", fix);
+        }
+    }
     let media = media(r, file, "36000-59999");
     let peers = peers(r, file);
     let domains = domains(r, file);
@@ -229,8 +244,11 @@ fn call_control(r: &mut Reader<'_>, file: &File) -> Vec<CallControl> {
         let port = if tls { 5061 } else { 5060 };
         let address = r.host_port(SECTION, i, "address", &c.address, port);
         if let (Some(name), Some((host, port))) = (name, address) {
+            let written = c.address.as_str();
+            let is_address = host.parse::<std::net::IpAddr>().is_ok();
             out.push(CallControl {
                 name,
+                srv: !is_address && !written.contains(':'),
                 host,
                 port,
                 tls,

@@ -1,3 +1,5 @@
+//! Files good and bad, and what is said of them.
+
 use std::path::Path;
 
 use super::*;
@@ -102,7 +104,31 @@ fn a_core_is_read_with_the_guides_defaults() {
 /// What is changed in a good file, and what is then said, with the line it stands on.
 #[test]
 fn each_mistake_is_named_with_line_cause_and_fix() {
-    let table: [(&str, &str, &str, usize, &str, &str); 18] = [
+    let table: [(&str, &str, &str, usize, &str, &str); 21] = [
+        (
+            EDGE,
+            "[service.https]",
+            "[service.https]\nlisten_tls = [\"192.0.2.10:1\"]",
+            10,
+            "service.https.listen_tls",
+            "TLS already",
+        ),
+        (
+            EDGE,
+            "[service.xmpp]",
+            "[service.xmpp]\nrealm = \"x\"",
+            15,
+            "service.xmpp.realm",
+            "service.sip",
+        ),
+        (
+            CORE,
+            "[service.sip]",
+            "[service.sip]\nadvertise = \"x\"",
+            10,
+            "service.sip.advertise",
+            "edge",
+        ),
         (
             EDGE,
             "name = \"edge1\"",

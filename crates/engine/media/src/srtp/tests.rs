@@ -1,3 +1,5 @@
+//! SRTP and SRTCP sealed and opened, in order and out of it, and published vectors.
+
 use base::{Rng, Secret};
 
 use super::*;

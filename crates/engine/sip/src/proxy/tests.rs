@@ -306,7 +306,8 @@ fn what_is_not_the_proxys_is_given_back() {
     let event = Event::Ack {
         flow: CLIENT,
         message: message(
-            "ACK sip:b@x SIP/2.0\nVia: SIP/2.0/TLS u;branch=z9hG4bKq\nFrom: <sip:a@x>;tag=1\nTo: <sip:b@x>;tag=2\nCall-ID: c\nCSeq: 1 ACK\nContent-Length: 0\n\n",
+            "ACK sip:b@x SIP/2.0\nVia: SIP/2.0/TLS u;branch=z9hG4bKq\nFrom: <sip:a@x>;tag=1\n\
+             To: <sip:b@x>;tag=2\nCall-ID: c\nCSeq: 1 ACK\nContent-Length: 0\n\n",
         ),
     };
     assert!(

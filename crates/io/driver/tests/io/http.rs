@@ -221,8 +221,8 @@ impl World {
         self.say(&format!(
             "GET /{segment}{path} HTTP/1.1\r\nHost: edge1.example.test:8443\r\n\
              Cookie: a=b; X-Auth={}; c=d\r\nAuthorization: Basic YWxpY2U6cHc=\r\n\
-             X-Forwarded-For: 10.1.1.1\r\ncauseway-client: 10.1.1.1:1\r\nConnection: close, X-Drop\r\n\
-             X-Drop: 1\r\nTrackingID: t1\r\n\r\n",
+             X-Forwarded-For: 10.1.1.1\r\ncauseway-client: 10.1.1.1:1\r\n\
+             Connection: close, X-Drop\r\nX-Drop: 1\r\nTrackingID: t1\r\n\r\n",
             self.token
         ))
         .await
@@ -330,7 +330,8 @@ async fn what_is_not_allowed_is_refused_and_never_dialled() {
         assert!(answer.ends_with("\r\n\r\n"), "no body: {answer}");
     }
     let put = format!(
-        "PUT /{segment}/public HTTP/1.1\r\nHost: h\r\nCookie: X-Auth={}\r\nConnection: close\r\n\r\n",
+        "PUT /{segment}/public HTTP/1.1\r\nHost: h\r\nCookie: X-Auth={}\r\n\
+         Connection: close\r\n\r\n",
         world.token
     );
     assert!(world.say(&put).await.starts_with("HTTP/1.1 403 "));

@@ -5,5 +5,6 @@
 
 mod http;
 mod links;
+mod media;
 mod support;
 mod xmpp;

@@ -41,7 +41,7 @@ enum Place {
 
 /// Follows a client's bytes from request to request.
 #[derive(Debug)]
-pub(super) struct Framing {
+pub struct Framing {
     place: Place,
     head: Vec<u8>,
 }
@@ -57,18 +57,21 @@ impl Default for Framing {
 
 impl Framing {
     /// Whether the next byte begins a request.
-    pub(super) fn between_requests(&self) -> bool {
+    pub fn between_requests(&self) -> bool {
         self.place == Place::Head && self.head.is_empty()
     }
 
     /// Whether a head is under way or awaited.
-    pub(super) fn in_head(&self) -> bool {
+    pub fn in_head(&self) -> bool {
         self.place == Place::Head
     }
 
     /// Takes bytes and appends to `out` those that have been checked. Says whether a head was
     /// completed.
-    pub(super) fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<bool, Violation> {
+    ///
+    /// # Errors
+    /// A [`Violation`]: answer with its status and end the connection.
+    pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<bool, Violation> {
         let mut head_done = false;
         let mut rest = input;
         while let Some((&byte, after)) = rest.split_first() {
@@ -310,10 +313,11 @@ mod tests {
 
     #[test]
     fn good_requests_pass_byte_for_byte_in_pieces_of_any_size() {
-        let good = b"POST /a?b HTTP/1.1\r\nHost: edge1.example.test:8443\r\nContent-Length: 5\r\n\r\n\
-            helloGET / HTTP/1.1\r\nhost: [::1]:8443\r\nX:\t \r\n\r\n\
-            PUT /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\nExpect: 100-Continue\r\n\r\n\
-            5\r\nhello\r\n0A\r\n0123456789\r\n0\r\n\r\nGET /d HTTP/1.0\r\n\r\n";
+        let good = b"POST /a?b HTTP/1.1\r\nHost: edge1.example.test:8443\r\n\
+            Content-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nhost: [::1]:8443\r\nX:\t \r\n\r\n\
+            PUT /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\
+            Expect: 100-Continue\r\n\r\n5\r\nhello\r\n0A\r\n0123456789\r\n0\r\n\r\n\
+            GET /d HTTP/1.0\r\n\r\n";
         for size in [1, 2, 3, 7, 64, good.len()] {
             assert_eq!(feed(good, size), Ok(good.to_vec()), "{size}");
         }

@@ -2,7 +2,8 @@
 //!
 //! The protocol is what ALPN agreed on; nothing is sniffed. A client that breaks HTTP/1 gets the
 //! status of its [`Violation`] and loses its connection. Bounds: [`Limits`]; HTTP/2: 100 streams,
-//! 32 KiB of header fields, 256 KiB unread a stream and 1 MiB a connection, PING after 20 s of silence.
+//! 32 KiB of header fields, 256 KiB unread a stream and 1 MiB a connection, PING after 20 s of
+//! silence.
 
 use std::convert::Infallible;
 use std::pin::Pin;

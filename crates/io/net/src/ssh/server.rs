@@ -75,7 +75,9 @@ impl Acceptor {
                 .map_err(ended)?;
             let (peer, key) = tokio::select! {
                 up = forwarded => up.map_err(|_| ended(russh::Error::Disconnect))?,
-                end = &mut session => return Err(ended(end.err().unwrap_or(russh::Error::Disconnect))),
+                end = &mut session => {
+                    return Err(ended(end.err().unwrap_or(russh::Error::Disconnect)));
+                }
             };
             Ok(Accepted {
                 peer,

@@ -54,8 +54,23 @@ impl PeerCertificate {
         })
     }
 
+    /// Whether it carries a name (RFC 6125 §6.4; a wildcard stands for one label).
+    pub fn carries(&self, name: &str) -> bool {
+        let same = |held: &str| {
+            held.eq_ignore_ascii_case(name)
+                || held.strip_prefix("*.").is_some_and(|rest| {
+                    name.split_once('.')
+                        .is_some_and(|(_, n)| n.eq_ignore_ascii_case(rest))
+                })
+        };
+        if self.dns_names.is_empty() {
+            return self.common_name.as_deref().is_some_and(same);
+        }
+        self.dns_names.iter().any(|held| same(held))
+    }
+
     /// All names, for people.
-    fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         match (&self.dns_names[..], &self.common_name) {
             ([], None) => "no name at all".into(),
             ([], Some(common_name)) => format!("CN {common_name}"),

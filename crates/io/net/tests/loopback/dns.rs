@@ -1,3 +1,5 @@
+//! The resolver against a DNS server on the loopback.
+
 use std::net::SocketAddr;
 
 use base::Rng;

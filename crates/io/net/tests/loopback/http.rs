@@ -1,3 +1,5 @@
+//! The front door for strangers, and requests to inside servers.
+
 use std::sync::Arc;
 use std::time::Duration;
 

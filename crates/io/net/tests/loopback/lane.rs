@@ -1,3 +1,5 @@
+//! HTTP/2 with the roles turned round, inside SSH and TLS.
+
 use std::time::Duration;
 
 use bytes::Bytes;

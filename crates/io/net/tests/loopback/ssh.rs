@@ -1,3 +1,5 @@
+//! The tunnel on 2222: what it lets in, and what not.
+
 use std::sync::Arc;
 use std::time::Duration;
 

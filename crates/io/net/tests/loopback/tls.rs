@@ -1,3 +1,5 @@
+//! Handshakes, names and trust, and their change under load.
+
 use std::path::Path;
 use std::time::Duration;
 

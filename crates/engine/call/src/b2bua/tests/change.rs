@@ -359,7 +359,8 @@ fn refer_names_the_dialog_as_the_other_leg_knows_it() {
         String::from_utf8(s.caller.local_tag().to_vec()).unwrap(),
     );
     let value = format!(
-        "<sip:1003@x?Replaces=the-call%40phone%3Bto-tag%3D{far}%3Bfrom-tag%3D{near}&Require=replaces>"
+        "<sip:1003@x?Replaces=the-call%40phone%3Bto-tag%3D{far}%3Bfrom-tag%3D{near}\
+         &Require=replaces>"
     );
     let remotecc = format!(
         "<softkey><dialogid><callid>the-call@phone</callid><localtag>{near}</localtag>\
@@ -378,7 +379,8 @@ fn refer_names_the_dialog_as_the_other_leg_knows_it() {
     assert_eq!(
         refer_to,
         format!(
-            "<sip:1003@x?Replaces=the-call%40phone%3Bto-tag%3Db1%3Bfrom-tag%3D{ours}&Require=replaces>"
+            "<sip:1003@x?Replaces=the-call%40phone%3Bto-tag%3Db1%3Bfrom-tag%3D{ours}\
+             &Require=replaces>"
         )
     );
     let expected = remotecc.replace(&near, &ours).replace(&far, "b1");
@@ -405,4 +407,26 @@ fn requests_take_the_new_connection_once_the_old_is_replaced() {
     let info = s.callee.request(b"INFO").build();
     s.world.ask(INSIDE, &info);
     assert_eq!(s.world.words(replaced), ["INFO"]);
+}
+
+#[test]
+fn a_change_that_meets_no_dialog_any_more_ends_the_call_on_both_legs() {
+    for (method, status) in [(&b"INVITE"[..], 481), (b"INFO", 481), (b"UPDATE", 408)] {
+        let mut s = call(true, EDGE);
+        let request = s.change(INSIDE, method, &inside_sdp());
+        let (_, got) = s.carry(INSIDE, request);
+        s.world.out(INSIDE);
+        s.world.take(EDGE, reply(&got, status, "", None));
+        let words = s.world.words(INSIDE);
+        assert_eq!(
+            words,
+            [&*status.to_string(), "BYE"],
+            "the asker is told and rid of it"
+        );
+        assert_eq!(s.world.words(EDGE).pop().as_deref(), Some("BYE"));
+        assert_eq!(s.world.ports.in_use(), 0);
+        s.world.wait(40_000);
+        s.world.assert_idle();
+        assert_eq!(s.world.records[0].cause, Cause::Status(status));
+    }
 }

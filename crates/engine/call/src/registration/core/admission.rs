@@ -1,0 +1,287 @@
+//! Who a digest proves to be there, and what he may register.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::time::Duration;
+
+use base::{FixedState, HashSet, Instant, Now};
+use policy::credentials::Credentials;
+use sip::digest::Algorithm;
+use sip::{Message, Name};
+
+/// Answers remembered at once; beyond it the oldest are forgotten.
+const SEEN_MAX: usize = 200_000;
+
+/// How far an edge's clock may be ahead of ours.
+const AHEAD_MAX: Duration = Duration::from_secs(30);
+
+/// Whom a digest proves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// The user name of the digest.
+    pub user: String,
+    /// User parts he may register; empty if call control decides.
+    pub lines: Vec<String>,
+    /// The number of the header field that proved it, which is not for call control.
+    pub field: usize,
+}
+
+/// Why a digest proves nothing. The client learns none of this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// No field answers a challenge of the realm.
+    #[error("no credentials for the realm")]
+    Missing,
+    /// The nonce is too old, of the future, or none.
+    #[error("the nonce is not fresh by this node's clock")]
+    Stale,
+    /// The same answer has been here.
+    #[error("the same answer was given before")]
+    Replayed,
+    /// Nobody of this name is kept.
+    #[error("the user has not signed in, or is not in the credentials file")]
+    Unknown,
+    /// The digest is wrong.
+    #[error("the password is wrong")]
+    Wrong,
+}
+
+/// Checks digests; remembers each answer while its nonce is fresh.
+#[derive(Default)]
+pub struct Admission {
+    seen: HashSet<u64>,
+    order: VecDeque<(Instant, u64)>,
+}
+
+impl Admission {
+    /// Checks the answer to a challenge of `realm` in the field called `name`.
+    ///
+    /// # Errors
+    /// [`Denied`]; unknown users cost as much time as known ones.
+    pub fn check(
+        &mut self,
+        now: Now,
+        kept: &Credentials,
+        message: &Message,
+        name: Name,
+        realm: &str,
+    ) -> Result<Admitted, Denied> {
+        let (field, found) =
+            super::super::credentials(message, name, realm).ok_or(Denied::Missing)?;
+        let issued = sip::nonce::issued(found.nonce).ok_or(Denied::Stale)?;
+        let age_ms = now.unix.skew_ms(issued);
+        let life = sip::nonce::LIFE.as_millis() as i64;
+        let ahead = AHEAD_MAX.as_millis() as i64;
+        if !(-ahead..=life + ahead).contains(&age_ms) {
+            return Err(Denied::Stale);
+        }
+        let user = String::from_utf8_lossy(found.username).into_owned();
+        let known = kept.known(now.instant, &user, realm);
+        let nobody = "0".repeat(64);
+        let ha1 = match (&known, found.algorithm) {
+            (Some(known), Algorithm::Md5) => known.ha1.md5.expose(),
+            (Some(known), Algorithm::Sha256) => known.ha1.sha256.expose(),
+            (None, _) => &nobody,
+        };
+        let good = sip::digest::verify(&found, message.method_bytes(), ha1);
+        let Some(known) = known else {
+            return Err(Denied::Unknown);
+        };
+        if !good {
+            return Err(Denied::Wrong);
+        }
+        if !self.first_time(now.instant, found.nonce, found.qop) {
+            return Err(Denied::Replayed);
+        }
+        Ok(Admitted {
+            user,
+            lines: known.lines,
+            field,
+        })
+    }
+
+    /// Takes each pair of nonce and count once.
+    fn first_time(&mut self, now: Instant, nonce: &[u8], qop: Option<(&[u8], &[u8])>) -> bool {
+        let mut hasher = FixedState.build_hasher();
+        nonce.hash(&mut hasher);
+        qop.map(|(_, count)| count).hash(&mut hasher);
+        let key = hasher.finish();
+        let keep = sip::nonce::LIFE + AHEAD_MAX * 2;
+        while self
+            .order
+            .front()
+            .is_some_and(|(since, _)| now.since(*since) > keep)
+            || self.order.len() >= SEEN_MAX
+        {
+            if let Some((_, old)) = self.order.pop_front() {
+                self.seen.remove(&old);
+            }
+        }
+        let fresh = self.seen.insert(key);
+        if fresh {
+            self.order.push_back((now, key));
+        }
+        fresh
+    }
+}
+
+/// Whether a user may register an address of record with this user part on this device.
+///
+/// A user is himself and his `lines`: numbers, and names of his devices. Where call control
+/// `decides` which line a device has (Unified CM), his own device is enough, and so are unknown
+/// lines; elsewhere it is not.
+pub fn may_register(
+    user: &str,
+    lines: &[String],
+    aor_user: &[u8],
+    device: &[u8],
+    decides: bool,
+) -> bool {
+    let wanted = sip::unescape(aor_user);
+    let is = |name: &str| name.as_bytes().eq_ignore_ascii_case(&wanted);
+    // `alice@example.test` signs in, `sip:alice@…` registers.
+    let local = user.split('@').next().unwrap_or(user);
+    let own = |line: &String| is(line) || is_extension(&wanted, line);
+    let device_is_own = || {
+        !device.is_empty()
+            && lines
+                .iter()
+                .any(|l| l.as_bytes().eq_ignore_ascii_case(device))
+    };
+    is(user)
+        || is(local)
+        || lines.iter().any(own)
+        || (decides && (lines.is_empty() || device_is_own()))
+}
+
+/// Whether digits are the end of a number: directories keep 1001 as `+49 30 555-1001`.
+fn is_extension(wanted: &[u8], number: &str) -> bool {
+    let international = number.starts_with('+');
+    let digits: Vec<u8> = number.bytes().filter(u8::is_ascii_digit).collect();
+    international
+        && wanted.len() >= 3
+        && wanted.iter().all(u8::is_ascii_digit)
+        && digits.ends_with(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{Rng, UnixTime};
+    use bytes::Bytes;
+    use sip::digest::Challenge;
+    use sip::nonce::NonceKey;
+
+    use super::*;
+
+    const REALM: &str = "example.test";
+
+    fn kept() -> Credentials {
+        let hour = Duration::from_secs(3600);
+        let mut kept = Credentials::new(&mut Rng::from_number(1), hour, hour);
+        kept.keep(
+            Instant::ZERO,
+            "alice",
+            "pw",
+            &[REALM.into()],
+            vec!["1001".into()],
+        );
+        kept
+    }
+
+    fn register(user: &str, password: &str, nonce: &str, count: u32) -> Message {
+        let challenge = Challenge::new(REALM, nonce, Algorithm::Sha256, false);
+        let answer = sip::digest::respond(
+            &challenge,
+            user,
+            password,
+            "REGISTER",
+            "sip:example.test",
+            "cn",
+            count,
+        );
+        let text = format!(
+            "REGISTER sip:example.test SIP/2.0\r\nVia: SIP/2.0/TLS c;branch=z9hG4bK1\r\n\
+             From: <sip:1001@example.test>;tag=a\r\nTo: <sip:1001@example.test>\r\n\
+             Call-ID: c1\r\nCSeq: 1 REGISTER\r\nAuthorization: {answer}\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        Message::parse(Bytes::from(text), &sip::Limits::trusted()).unwrap()
+    }
+
+    fn now() -> Now {
+        Now {
+            instant: Instant::ZERO,
+            unix: UnixTime::from_millis(1_000_000_000),
+        }
+    }
+
+    #[test]
+    fn the_right_password_counts_once_and_the_wrong_user_is_as_wrong_as_the_wrong_password() {
+        let nonces = NonceKey::new(&mut Rng::from_number(2));
+        let nonce = nonces.issue(now(), REALM.as_bytes());
+        let (mut admission, kept) = (Admission::default(), kept());
+        let mut check =
+            |at: Now, m: &Message| admission.check(at, &kept, m, Name::Authorization, REALM);
+        let good = register("alice", "pw", &nonce, 1);
+        let admitted = check(now(), &good).unwrap();
+        assert_eq!((admitted.user.as_str(), admitted.lines.len()), ("alice", 1));
+        assert_eq!(check(now(), &good), Err(Denied::Replayed));
+        assert!(check(now(), &register("alice", "pw", &nonce, 2)).is_ok());
+        assert_eq!(
+            check(now(), &register("alice", "px", &nonce, 3)),
+            Err(Denied::Wrong)
+        );
+        assert_eq!(
+            check(now(), &register("mallory", "pw", &nonce, 4)),
+            Err(Denied::Unknown)
+        );
+        assert_eq!(
+            check(now(), &register("alice", "pw", "AAAA", 5)),
+            Err(Denied::Stale)
+        );
+        let late = now().plus(Duration::from_secs(331));
+        assert_eq!(
+            check(late, &register("alice", "pw", &nonce, 6)),
+            Err(Denied::Stale)
+        );
+    }
+
+    #[test]
+    fn an_answer_from_the_future_is_stale() {
+        let nonces = NonceKey::new(&mut Rng::from_number(2));
+        let nonce = nonces.issue(now().plus(Duration::from_secs(60)), REALM.as_bytes());
+        let checked = Admission::default().check(
+            now(),
+            &kept(),
+            &register("alice", "pw", &nonce, 1),
+            Name::Authorization,
+            REALM,
+        );
+        assert_eq!(checked, Err(Denied::Stale));
+    }
+
+    #[test]
+    fn a_user_registers_himself_his_lines_and_his_devices() {
+        let lines = [
+            "1001".to_owned(),
+            "+49 30 555-2002".into(),
+            "CSFALICE".into(),
+        ];
+        let may = |aor: &[u8], device: &[u8], decides| {
+            may_register("alice", &lines, aor, device, decides)
+        };
+        assert!(may(b"1001", b"", false) && may(b"%61lice", b"", false));
+        assert!(may(b"2002", b"", false) && !may(b"02", b"", false) && !may(b"001", b"", true));
+        assert!(may(b"3003", b"csfalice", true) && !may(b"3003", b"CSFALICE", false));
+        assert!(!may(b"3003", b"CSFBOB", true) && !may(b"3003", b"", true));
+        assert!(may_register(
+            "alice@example.test",
+            &[],
+            b"alice",
+            b"",
+            false
+        ));
+        assert!(!may_register("alice", &[], b"1002", b"", false));
+        assert!(may_register("alice", &[], b"1002", b"", true));
+    }
+}

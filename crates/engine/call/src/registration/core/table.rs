@@ -1,0 +1,509 @@
+//! Who is registered: one row for each contact, by token, by flow, by contact.
+
+use std::time::Duration;
+
+use base::{HashMap, Id, Instant, Now, Pii, Rng, Secret, Slab, TimerId, Timers};
+
+use super::ticket::{Ticket, Tickets};
+
+/// Contacts at once.
+pub const BINDINGS_MAX: usize = 100_000;
+
+/// Contacts of one user at once.
+pub const USER_BINDINGS_MAX: usize = 20;
+
+/// How long a row lives whose REGISTER has no answer yet.
+const DRAFT_LIFE: Duration = Duration::from_secs(60);
+
+/// How long a row outlives its registration: call control's clock starts later than ours.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// The longest registration, in seconds: a week.
+const EXPIRES_MAX_S: u32 = 604_800;
+
+/// Names a registered contact.
+pub type RegistrationId = Id;
+
+/// Where a client is: what its edge put into Path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The edge's index among the peers.
+    pub peer: usize,
+    /// The edge's name for the client's flow.
+    pub token: Vec<u8>,
+    /// The Path value, as a Route to the client.
+    pub path: Vec<u8>,
+}
+
+/// What a REGISTER asks to keep.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// The user whose digest was right; empty for a contact of an earlier process
+    /// ([`Registrar::recover`]), which gives its client no identity.
+    pub user: String,
+    /// The address of record as `user@host`.
+    pub aor: String,
+    /// The address of record as a URI, without parameters.
+    pub uri: String,
+    /// Where the client is.
+    pub place: Place,
+    /// The client's contact URI.
+    pub contact: Vec<u8>,
+    /// `+sip.instance` and `reg-id`, which tell a device's contacts apart when its address
+    /// changes; empty without.
+    pub instance: Vec<u8>,
+    /// Its name of itself.
+    pub device: String,
+    /// The zone towards call control.
+    pub zone: String,
+    /// How the contact appears there when no token came back: `user@host:port`.
+    pub alias: Vec<u8>,
+    /// Whether its Contact is rewritten there.
+    pub rewritten: bool,
+    /// Whether it is a registration: false for an identity that a digest alone has proved, and for
+    /// a contact of an earlier process.
+    pub registered: bool,
+}
+
+/// One registered contact.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    /// What it is.
+    pub draft: Draft,
+    /// Whether call control has accepted it.
+    pub confirmed: bool,
+    /// Since when.
+    pub since: Now,
+    /// Until when.
+    pub until: Instant,
+    timer: TimerId,
+}
+
+/// What became of a registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is new.
+    New,
+    /// It goes on.
+    Refreshed,
+    /// It is over.
+    Gone {
+        /// Who it was.
+        user: Pii<String>,
+        /// His address of record.
+        aor: Pii<String>,
+    },
+    /// Nothing.
+    None,
+}
+
+/// All registrations of a core.
+pub struct Registrar {
+    tickets: Tickets,
+    rows: Slab<Binding>,
+    by_contact: HashMap<(String, Vec<u8>), Id>,
+    by_flow: HashMap<(usize, Vec<u8>), Vec<Id>>,
+    by_alias: HashMap<Vec<u8>, Vec<Id>>,
+    by_user: HashMap<String, usize>,
+    timers: Timers<Id>,
+}
+
+impl Registrar {
+    /// Nobody is registered. The `secret` makes tokens that outlive the process.
+    pub fn new(secret: &Secret<[u8; 32]>, rng: &mut Rng) -> Self {
+        Registrar {
+            tickets: Tickets::new(secret, rng),
+            rows: Slab::new(BINDINGS_MAX),
+            by_contact: HashMap::default(),
+            by_flow: HashMap::default(),
+            by_alias: HashMap::default(),
+            by_user: HashMap::default(),
+            timers: Timers::default(),
+        }
+    }
+
+    /// The row for a contact, made if it is new; `None` if there is no room. It counts only once
+    /// call control has accepted it ([`Registrar::confirm`]).
+    pub fn open(&mut self, now: Now, draft: &Draft) -> Option<Id> {
+        if let Some(&id) = self.by_contact.get(&contact_key(draft)) {
+            return Some(id);
+        }
+        let of_user = self.by_user.get(&draft.user).copied().unwrap_or(0);
+        let too_many = of_user >= USER_BINDINGS_MAX && !draft.user.is_empty();
+        if self.rows.is_full() || too_many {
+            return None;
+        }
+        let until = now.instant + DRAFT_LIFE;
+        // The slab gives the id that the timer must name: the timer is armed after.
+        let placeholder = self.timers.arm(until, Id::new(u32::MAX, u32::MAX));
+        let row = Binding {
+            draft: draft.clone(),
+            confirmed: false,
+            since: now,
+            until,
+            timer: placeholder,
+        };
+        let id = self.rows.insert(row).ok();
+        self.timers.disarm(placeholder);
+        let id = id?;
+        self.rearm(id, until);
+        *self.by_user.entry(draft.user.clone()).or_default() += 1;
+        self.index(id, draft);
+        Some(id)
+    }
+
+    /// Call control has accepted a contact for `expires_s` seconds; 0 removes it.
+    pub fn confirm(&mut self, now: Now, id: Id, draft: Draft, expires_s: u32) -> Change {
+        let Some(row) = self.rows.get(id) else {
+            return Change::None;
+        };
+        let (fresh, old) = (!row.confirmed, row.draft.clone());
+        if expires_s == 0 {
+            return self.remove(id);
+        }
+        self.unindex(id, &old);
+        self.index(id, &draft);
+        if draft.registered {
+            self.drop_proven(&draft);
+        }
+        if old.user != draft.user {
+            self.count_down(&old.user);
+            *self.by_user.entry(draft.user.clone()).or_default() += 1;
+        }
+        let until = now.instant + Duration::from_secs(expires_s.min(EXPIRES_MAX_S).into());
+        if let Some(row) = self.rows.get_mut(id) {
+            row.draft = draft;
+            row.confirmed = true;
+            row.until = until;
+            if fresh {
+                row.since = now;
+            }
+        }
+        self.rearm(id, until + LINGER);
+        if fresh {
+            Change::New
+        } else {
+            Change::Refreshed
+        }
+    }
+
+    /// Call control has refused a contact: one that was never accepted goes at once.
+    pub fn refuse(&mut self, id: Id) {
+        if self.rows.get(id).is_some_and(|row| !row.confirmed) {
+            self.remove(id);
+        }
+    }
+
+    /// A registration is over.
+    pub fn remove(&mut self, id: Id) -> Change {
+        let Some(row) = self.rows.remove(id) else {
+            return Change::None;
+        };
+        self.timers.disarm(row.timer);
+        self.unindex(id, &row.draft);
+        self.count_down(&row.draft.user);
+        if !row.confirmed || !row.draft.registered {
+            return Change::None;
+        }
+        self.drop_proven(&row.draft);
+        Change::Gone {
+            user: Pii::new(row.draft.user),
+            aor: Pii::new(row.draft.aor),
+        }
+    }
+
+    /// All contacts of an address of record in a zone.
+    pub fn of_aor(&self, aor: &str, zone: &str) -> Vec<Id> {
+        let of = |(id, row): (Id, &Binding)| {
+            (row.draft.aor == aor && row.draft.zone == zone).then_some(id)
+        };
+        self.rows.iter().filter_map(of).collect()
+    }
+
+    /// All contacts that a peer's edge process brought; its flow tokens died with it.
+    pub fn of_peer(&self, peer: usize) -> Vec<Id> {
+        let of = |(id, row): (Id, &Binding)| (row.draft.place.peer == peer).then_some(id);
+        self.rows.iter().filter_map(of).collect()
+    }
+
+    /// Accepted contacts on a client's flow.
+    pub fn on_flow(&self, peer: usize, token: &[u8]) -> impl Iterator<Item = (Id, &Binding)> {
+        let ids = self.by_flow.get(&(peer, token.to_vec()));
+        ids.into_iter()
+            .flatten()
+            .filter_map(|id| Some((*id, self.rows.get(*id)?)))
+            .filter(|(_, row)| row.confirmed)
+    }
+
+    /// The contact a token of this process names, wherever its client has moved since.
+    pub fn open_token(&self, token: &[u8]) -> Option<(Id, &Binding)> {
+        let id = self.tickets.open(token)?.row?;
+        Some((id, self.rows.get(id)?))
+    }
+
+    /// What a token says that an earlier process of this core made.
+    pub(super) fn earlier(&self, token: &[u8]) -> Option<Ticket> {
+        self.tickets.open(token).filter(|t| t.row.is_none())
+    }
+
+    /// The one accepted contact that appears inside under this alias; none if there are several.
+    pub fn by_alias(&self, alias: &[u8]) -> Option<(Id, &Binding)> {
+        let ids = self.by_alias.get(alias)?.iter();
+        let mut rows = ids.filter_map(|id| Some((*id, self.rows.get(*id)?)));
+        let mut accepted = rows.by_ref().filter(|(_, row)| row.confirmed);
+        accepted.next().filter(|_| accepted.next().is_none())
+    }
+
+    /// The token of a contact: base64url.
+    pub fn token(&self, id: Id) -> String {
+        let place = self.rows.get(id).map(|row| &row.draft.place);
+        place
+            .map(|place| self.token_at(id, place))
+            .unwrap_or_default()
+    }
+
+    /// The token of a contact whose client is at `place`.
+    pub(super) fn token_at(&self, id: Id, place: &Place) -> String {
+        self.tickets.seal(id, place)
+    }
+
+    /// One contact.
+    pub fn get(&self, id: Id) -> Option<&Binding> {
+        self.rows.get(id)
+    }
+
+    /// All contacts that somebody has registered with this process.
+    pub fn iter(&self) -> impl Iterator<Item = (Id, &Binding)> {
+        let known = |row: &Binding| row.confirmed && row.draft.registered;
+        self.rows.iter().filter(move |(_, row)| known(row))
+    }
+
+    /// Rows in use, those without an answer included.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether nobody is registered.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Removes what has expired; gives what was registered.
+    pub fn handle_timeout(&mut self, now: Instant) -> Vec<Change> {
+        let mut gone = Vec::new();
+        while let Some((_, id)) = self.timers.pop(now) {
+            gone.push(self.remove(id));
+        }
+        gone.retain(|change| *change != Change::None);
+        gone
+    }
+
+    /// When [`Registrar::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// A registration on a flow takes the place of what was proved there before.
+    fn drop_proven(&mut self, draft: &Draft) {
+        let flow = (draft.place.peer, draft.place.token.clone());
+        let ids = self.by_flow.get(&flow).cloned().unwrap_or_default();
+        for id in ids {
+            let same = |row: &Binding| !row.draft.registered && row.draft.aor == draft.aor;
+            if self.rows.get(id).is_some_and(same) {
+                self.remove(id);
+            }
+        }
+    }
+
+    fn rearm(&mut self, id: Id, at: Instant) {
+        let timer = self.timers.arm(at, id);
+        if let Some(row) = self.rows.get_mut(id) {
+            let old = std::mem::replace(&mut row.timer, timer);
+            self.timers.disarm(old);
+        }
+    }
+
+    fn count_down(&mut self, user: &str) {
+        if let Some(count) = self.by_user.get_mut(user) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_user.remove(user);
+            }
+        }
+    }
+
+    fn index(&mut self, id: Id, draft: &Draft) {
+        self.by_contact.insert(contact_key(draft), id);
+        let flow = (draft.place.peer, draft.place.token.clone());
+        self.by_flow.entry(flow).or_default().push(id);
+        if draft.rewritten {
+            self.by_alias
+                .entry(draft.alias.clone())
+                .or_default()
+                .push(id);
+        }
+    }
+
+    fn unindex(&mut self, id: Id, draft: &Draft) {
+        let key = contact_key(draft);
+        if self.by_contact.get(&key) == Some(&id) {
+            self.by_contact.remove(&key);
+        }
+        drop_from(
+            &mut self.by_flow,
+            &(draft.place.peer, draft.place.token.clone()),
+            id,
+        );
+        drop_from(&mut self.by_alias, &draft.alias, id);
+    }
+}
+
+/// A device that says who it is, is the same wherever it is; another is its address.
+fn contact_key(draft: &Draft) -> (String, Vec<u8>) {
+    let which = if draft.instance.is_empty() {
+        &draft.contact
+    } else {
+        &draft.instance
+    };
+    (format!("{}\n{}", draft.user, draft.aor), which.clone())
+}
+
+fn drop_from<K: std::hash::Hash + Eq>(map: &mut HashMap<K, Vec<Id>>, key: &K, id: Id) {
+    if let Some(ids) = map.get_mut(key) {
+        ids.retain(|i| *i != id);
+        if ids.is_empty() {
+            map.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(user: &str, token: &str, port: u16) -> Draft {
+        Draft {
+            user: user.into(),
+            aor: format!("{user}@example.test"),
+            uri: format!("sip:{user}@example.test"),
+            place: Place {
+                peer: 0,
+                token: token.as_bytes().to_vec(),
+                path: format!("<sip:{token}@edge;lr>").into_bytes(),
+            },
+            contact: format!("sip:{user}@192.0.2.1:{port}").into_bytes(),
+            instance: Vec::new(),
+            device: String::new(),
+            zone: "CEtcp-cucm1".into(),
+            alias: format!("{user}@192.0.2.1:{port}").into_bytes(),
+            rewritten: true,
+            registered: true,
+        }
+    }
+
+    fn at(secs: u64) -> Now {
+        Now::default().plus(Duration::from_secs(secs))
+    }
+
+    fn counts(r: &Registrar) -> [usize; 6] {
+        [
+            r.rows.len(),
+            r.by_contact.len(),
+            r.by_flow.len(),
+            r.by_alias.len(),
+            r.by_user.len(),
+            r.timers.len(),
+        ]
+    }
+
+    #[test]
+    fn a_contact_counts_once_it_is_accepted_and_leaves_nothing_when_it_expires() {
+        let mut r = Registrar::new(&Secret::new([1; 32]), &mut Rng::from_number(1));
+        let d = draft("alice", "t1", 5061);
+        let id = r.open(at(0), &d).unwrap();
+        assert_eq!(r.on_flow(0, b"t1").count(), 0);
+        assert_eq!(r.confirm(at(0), id, d.clone(), 120), Change::New);
+        assert_eq!(r.on_flow(0, b"t1").count(), 1);
+        assert_eq!(r.open(at(60), &d), Some(id));
+        assert_eq!(r.confirm(at(60), id, d, 120), Change::Refreshed);
+        let token = r.token(id);
+        assert_eq!(r.open_token(token.as_bytes()).unwrap().0, id);
+        assert_eq!(r.handle_timeout(at(189).instant), vec![]);
+        assert!(matches!(
+            r.handle_timeout(at(190).instant)[..],
+            [Change::Gone { .. }]
+        ));
+        assert_eq!(counts(&r), [0; 6]);
+        assert!(r.open_token(token.as_bytes()).is_none());
+    }
+
+    #[test]
+    fn a_device_that_moves_keeps_its_row_and_leaves_its_old_flow() {
+        let mut r = Registrar::new(&Secret::new([1; 32]), &mut Rng::from_number(1));
+        let mut d = draft("alice", "t1", 5061);
+        d.instance = b"urn:uuid:1".to_vec();
+        let id = r.open(at(0), &d).unwrap();
+        r.confirm(at(0), id, d.clone(), 120);
+        let moved = Draft {
+            place: Place {
+                token: b"t2".to_vec(),
+                ..d.place.clone()
+            },
+            ..d
+        };
+        assert_eq!(r.open(at(1), &moved), Some(id));
+        assert_eq!(r.confirm(at(1), id, moved, 120), Change::Refreshed);
+        assert_eq!(
+            (r.on_flow(0, b"t1").count(), r.on_flow(0, b"t2").count()),
+            (0, 1)
+        );
+    }
+
+    #[test]
+    fn an_alias_that_two_users_claim_leads_to_neither() {
+        let mut r = Registrar::new(&Secret::new([1; 32]), &mut Rng::from_number(1));
+        let alice = draft("alice", "t1", 5061);
+        let mallory = Draft {
+            alias: alice.alias.clone(),
+            ..draft("mallory", "t2", 5061)
+        };
+        let id = r.open(at(0), &alice).unwrap();
+        r.confirm(at(0), id, alice.clone(), 120);
+        assert_eq!(r.by_alias(&alice.alias).unwrap().0, id);
+        let other = r.open(at(0), &mallory).unwrap();
+        assert_eq!(r.by_alias(&alice.alias).unwrap().0, id);
+        r.confirm(at(0), other, mallory, 120);
+        assert!(r.by_alias(&alice.alias).is_none());
+        r.remove(other);
+        assert_eq!(r.by_alias(&alice.alias).unwrap().0, id);
+    }
+
+    #[test]
+    fn a_user_has_at_most_so_many_contacts() {
+        let mut r = Registrar::new(&Secret::new([1; 32]), &mut Rng::from_number(1));
+        let made = (0..30).filter(|i| r.open(at(0), &draft("alice", "t", 5000 + i)).is_some());
+        assert_eq!(made.count(), USER_BINDINGS_MAX);
+        assert!(r.open(at(0), &draft("bob", "t", 1)).is_some());
+        assert_eq!(r.handle_timeout(at(60).instant), vec![]);
+        assert_eq!(counts(&r), [0; 6]);
+    }
+
+    #[test]
+    fn what_a_digest_proved_is_no_registration_and_goes_with_one() {
+        let mut r = Registrar::new(&Secret::new([1; 32]), &mut Rng::from_number(1));
+        let proven = Draft {
+            registered: false,
+            ..draft("alice", "t1", 5061)
+        };
+        let id = r.open(at(0), &proven).unwrap();
+        r.confirm(at(0), id, proven, 600);
+        assert_eq!((r.iter().count(), r.on_flow(0, b"t1").count()), (0, 1));
+        let mut registered = draft("alice", "t1", 5061);
+        registered.instance = b"urn:uuid:1".to_vec();
+        let id = r.open(at(1), &registered).unwrap();
+        r.confirm(at(1), id, registered, 600);
+        assert_eq!((r.iter().count(), r.on_flow(0, b"t1").count()), (1, 1));
+        r.remove(id);
+        assert_eq!(counts(&r), [0; 6]);
+    }
+}

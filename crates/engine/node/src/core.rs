@@ -1,0 +1,418 @@
+//! The core: it stands inside, dials the edges, and checks all that comes from them again.
+//!
+//! A client's credentials are checked here, against Unified CM at sign-in and against what was
+//! kept of it at each registration. Its requests go to the zone it registered in, calls through
+//! the B2BUA, and what call control sends it goes to the edge and flow that its registration
+//! names. The rooms: `links` and `lanes` know the edges, `zones` and `discovery` the inside,
+//! `sign_in` and `registrations` who is who, `routing` and `calls` what goes where.
+
+mod calls;
+mod discovery;
+mod lanes;
+mod links;
+mod registrations;
+mod routing;
+mod settings;
+mod sign_in;
+mod status;
+mod zones;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::media::ports::{Allocator, REST};
+use ::status::{Kind, Snapshot};
+use base::{HashMap, Instant, Map, Now, Rng};
+use call::b2bua::{self, B2bua, Side as Leg};
+use call::registration::core::{Admission, Registrar, RegistrationId};
+use policy::credentials::Credentials;
+use policy::token::TokenKey;
+use provisioning::axl::Duty;
+use sip::proxy::Reply;
+use sip::transaction::{Event, ServerKey};
+use sip::{FlowId, Frame, Method};
+
+use crate::Engine;
+use crate::io::{AskId, ConnId, Facts, Input, Output, Question, Side};
+use crate::station::{Item, Station};
+use discovery::{Publisher, Service};
+use links::Link;
+use routing::Parked;
+pub use settings::CoreIdentity;
+use settings::Settings;
+use zones::Zone;
+
+/// SIP connections at once, of all kinds.
+const FLOWS_MAX: usize = 10_000;
+
+/// How often kept credentials, and calls on hold, are looked through.
+const CLEAN_UP: Duration = Duration::from_secs(60);
+
+/// What a question of ours was for.
+enum Asked {
+    /// A publisher's nodes.
+    Nodes(usize),
+    /// A registrar's SRV records.
+    Service(usize),
+    /// A question of a sign-in.
+    SignIn(u64),
+}
+
+/// The core node.
+pub struct Core {
+    settings: Settings,
+    rng: Rng,
+    instance: String,
+    station: Station,
+    links: Vec<Link>,
+    zones: Vec<Zone>,
+    publishers: Vec<Publisher>,
+    services: Vec<Service>,
+    tokens: TokenKey,
+    credentials: Credentials,
+    admission: Admission,
+    desk: sign_in::Desk,
+    registrar: Registrar,
+    under_way: registrations::UnderWay,
+    parked: Map<ServerKey, Parked>,
+    /// Connections that call control made, with the zone whose calls are on them.
+    inbound: HashMap<FlowId, String>,
+    b2bua: B2bua,
+    ports: Allocator,
+    starting: Option<calls::Starting>,
+    /// Calls towards clients, with the registrations they are for.
+    called: HashMap<b2bua::CallId, RegistrationId>,
+    /// Calls without media, with when their ends were last asked.
+    silences: HashMap<b2bua::CallId, Instant>,
+    asked: HashMap<u64, Asked>,
+    next_ask: u64,
+    clean_up: Instant,
+    board: status::Board,
+}
+
+impl Core {
+    /// A core that knows nobody yet. Passwords of `config` must stand in it
+    /// ([`config::Password::Given`]).
+    pub fn new(
+        now: Now,
+        mut rng: Rng,
+        config: &Arc<config::Config>,
+        identity: CoreIdentity,
+    ) -> Core {
+        let settings = Settings::of(config, &identity);
+        let mut calls = b2bua::Settings::new(settings.media.advertise, settings.media.advertise);
+        calls.edge_port = 36_000;
+        let (listen, ports) = (settings.media.listen, settings.media.ports.clone());
+        let links = settings.peers.iter().cloned().enumerate();
+        let ask = |list: &[settings::Server], duty| -> Vec<Publisher> {
+            list.iter()
+                .map(|s| Publisher::new(now, s.clone(), duty))
+                .collect()
+        };
+        let mut publishers = ask(&settings.unified_cm, Duty::VoiceVideo);
+        publishers.extend(ask(&settings.im_presence, Duty::ImPresence));
+        let mut core = Core {
+            instance: rng.hex(16),
+            station: Station::new(&mut rng, FLOWS_MAX),
+            links: links.map(|(i, peer)| Link::new(i, peer)).collect(),
+            zones: Vec::new(),
+            publishers,
+            services: settings
+                .call_control
+                .iter()
+                .map(|c| Service::new(now, c))
+                .collect(),
+            tokens: token_key(&identity, &mut rng),
+            credentials: Credentials::new(&mut rng, settings.refresh, settings.cleanup),
+            admission: Admission::default(),
+            desk: sign_in::Desk::default(),
+            registrar: Registrar::new(&identity.token_seed, &mut rng),
+            under_way: HashMap::default(),
+            parked: Map::new(),
+            inbound: HashMap::default(),
+            b2bua: B2bua::new(rng.fork(), calls),
+            ports: Allocator::new(listen, ports, REST, &mut rng),
+            starting: None,
+            called: HashMap::default(),
+            silences: HashMap::default(),
+            asked: HashMap::default(),
+            next_ask: 0,
+            clean_up: now.instant + CLEAN_UP,
+            board: status::Board::new(),
+            settings,
+            rng,
+        };
+        core.load_users(now, &identity);
+        core.arrange(now);
+        core.discovery_timeout(now);
+        core.services_timeout(now);
+        core
+    }
+
+    fn load_users(&mut self, now: Now, identity: &CoreIdentity) {
+        let Some(users) = &identity.users else { return };
+        if let Err(error) = self.credentials.load(users.expose()) {
+            let (out, kind) = (&mut self.station.out, Kind::CredentialsFile);
+            self.board.event(out, kind, now, &error.to_string(), &[]);
+        }
+    }
+
+    /// A number for a question.
+    fn ask(&mut self, asked: Asked) -> AskId {
+        let id = self.next_ask;
+        self.next_ask += 1;
+        self.asked.insert(id, asked);
+        AskId(id)
+    }
+
+    // ---- SIP connections ----
+
+    fn connected(&mut self, now: Now, conn: ConnId, facts: Facts) {
+        if conn.0 >= ConnId::DIALLED {
+            self.station.connected(conn, facts);
+            return self.zone_up(now, conn);
+        }
+        let side = facts.side;
+        let Some(flow) = self.station.accepted(conn, facts) else {
+            return;
+        };
+        match side {
+            Side::Lane { peer } => self.lane_up(now, peer, flow),
+            Side::Inside => {}
+            Side::Client => self.station.close(flow),
+        }
+    }
+
+    fn disconnected(&mut self, now: Now, conn: ConnId, why: &str) {
+        let Some((flow, side)) = self.station.gone(now, conn) else {
+            return;
+        };
+        match side {
+            Some(Side::Lane { peer }) => self.lane_down(now, peer, flow, why),
+            Some(Side::Inside) => self.inside_down(now, flow, why),
+            Some(Side::Client) | None => {}
+        }
+    }
+
+    fn frame(&mut self, now: Now, conn: ConnId, frame: Frame) {
+        let Some(flow) = self.station.flows.by_conn(conn) else {
+            return;
+        };
+        match frame {
+            Frame::Message(mut message) => {
+                let lane = matches!(self.station.side(flow), Some(Side::Lane { .. }));
+                if lane && !message.is_request() {
+                    message = routing::unprivileged(&message);
+                }
+                self.station.transactions.receive(now, flow, true, message);
+            }
+            Frame::Bad {
+                error,
+                reply,
+                fatal,
+            } => {
+                if let Some(reply) = reply {
+                    let bytes = reply.bytes().clone();
+                    self.station.out.push_back(Output::Send { conn, bytes });
+                }
+                if fatal {
+                    self.station.out.push_back(Output::Close { conn });
+                }
+                self.board.counters.violations += 1;
+                let source = self.station.remote(flow).map(base::Pii::new);
+                let proof = [
+                    ("protocol", "sip".to_owned()),
+                    ("source", source.map(|s| s.to_string()).unwrap_or_default()),
+                ];
+                let (out, cause) = (&mut self.station.out, error.to_string());
+                self.board
+                    .stranger(out, Kind::Violation, now, &cause, &proof);
+            }
+            Frame::Ping | Frame::Pong | Frame::Stun(_) => {}
+        }
+    }
+
+    /// Lets transactions, proxy and B2BUA speak until all are quiet.
+    fn pump(&mut self, now: Now) {
+        loop {
+            while let Some(item) = self.station.next(now) {
+                match item {
+                    Item::Event(event) => self.event(now, event),
+                    Item::Reply(reply) => self.reply(now, reply),
+                }
+            }
+            self.sign_ins_work(now);
+            if !self.calls_work(now) {
+                return;
+            }
+        }
+    }
+
+    fn event(&mut self, now: Now, event: Event) {
+        let (b2bua, mut cx) = self.calls(now);
+        let Some(event) = b2bua.handle(&mut cx, event) else {
+            return;
+        };
+        match event {
+            Event::Request { key, flow, message } => match self.station.side(flow) {
+                Some(Side::Lane { peer }) => self.lane_request(now, key, flow, peer, message),
+                Some(Side::Inside) => self.inside_request(now, key, flow, message),
+                Some(Side::Client) | None => {}
+            },
+            Event::Ack { flow, message } => {
+                let from = match self.station.side(flow) {
+                    Some(Side::Lane { peer }) => self
+                        .links
+                        .get(peer)
+                        .filter(|l| l.is_ready(flow))
+                        .map(|l| Leg::Edge { link: l.id }),
+                    Some(Side::Inside) => Some(Leg::Inside),
+                    Some(Side::Client) | None => None,
+                };
+                let Some(from) = from else { return };
+                let (b2bua, mut cx) = self.calls(now);
+                b2bua.ack(&mut cx, from, &message);
+            }
+            Event::Cancelled { key, .. } => self.parked_cancelled(now, key),
+            Event::Response { key, message } => self.lane_response(now, key, &message),
+            Event::Failed { key, .. } => self.lane_silent(now, key),
+            Event::Ended { key, .. } => {
+                self.parked.remove(&key);
+                self.register_ended(key);
+            }
+            Event::Closed { .. } | Event::StrayResponse { .. } => {}
+        }
+    }
+
+    /// A response to a request that was sent on.
+    fn reply(&mut self, now: Now, reply: Reply) {
+        let (key, mut message) = (reply.server, reply.message);
+        let request = self.station.transactions.server_request(key).cloned();
+        match request {
+            Some(request) if request.method() == Method::Register => {
+                message = self.registered_reply(now, key, message);
+            }
+            Some(request) if message.status() == 430 => {
+                // The edge has lost the client (RFC 5626 §5.3). Call control knows no flows, only
+                // clients that are away.
+                if let Some((row, _)) = self.registrar.locate(&request) {
+                    self.flow_failed(now, row);
+                }
+                let (status, reason) = (480, "Temporarily Unavailable");
+                return self.station.answer(now, key, &request, status, reason);
+            }
+            _ => {}
+        }
+        self.station.respond(now, key, message);
+    }
+
+    fn media(&mut self, now: Now, event: &::media::Event) {
+        if let ::media::Event::LinkState { link, up, .. } = event {
+            return self.media_link(now, *link, *up);
+        }
+        let (b2bua, mut cx) = self.calls(now);
+        b2bua.media_event(&mut cx, event);
+    }
+}
+
+impl Engine for Core {
+    fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Connected { conn, facts } => self.connected(now, conn, facts),
+            Input::Frame { conn, frame } => self.frame(now, conn, frame),
+            Input::Disconnected { conn, why } => self.disconnected(now, conn, &why),
+            Input::ControlUp {
+                conn,
+                peer,
+                remote,
+                exported,
+                media_secret,
+                ..
+            } => {
+                self.control_up(now, conn, peer, remote, &exported, media_secret);
+            }
+            Input::Control { conn, message } => self.control(now, conn, message),
+            Input::ControlDown { conn, why } => self.control_down(now, conn, &why),
+            Input::Lane {
+                peer,
+                lane,
+                connections,
+                why,
+            } => {
+                self.lane_report(now, peer, lane, connections, why);
+            }
+            Input::Media(event) => self.media(now, &event),
+            Input::Ask {
+                id,
+                question: Question::SignIn(asked),
+            } => self.sign_in(now, id, asked),
+            Input::Fetched { id, result } => match self.asked.remove(&id.0) {
+                Some(Asked::Nodes(index)) => self.nodes_answered(now, index, result),
+                Some(Asked::SignIn(number)) => self.sign_in_fetched(number, result),
+                Some(Asked::Service(_)) | None => {}
+            },
+            Input::Resolved { id, result } => match self.asked.remove(&id.0) {
+                Some(Asked::SignIn(number)) => self.sign_in_resolved(number, result),
+                Some(Asked::Service(index)) => self.service_answered(now, index, result),
+                Some(Asked::Nodes(_)) | None => {}
+            },
+            Input::Report(report) => self.report(now, report),
+        }
+        self.pump(now);
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        self.station.handle_timeout(now);
+        let (b2bua, mut cx) = self.calls(now);
+        b2bua.handle_timeout(&mut cx);
+        self.registrations_timeout(now);
+        self.links_timeout(now);
+        self.dial_zones(now);
+        self.discovery_timeout(now);
+        self.services_timeout(now);
+        if self.clean_up <= now.instant {
+            self.clean_up = now.instant + CLEAN_UP;
+            self.forget_users(now);
+            self.held_calls(now);
+        }
+        self.pump(now);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.station.out.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        [
+            self.station.poll_timeout(),
+            self.b2bua.poll_timeout(),
+            self.registrar.poll_timeout(),
+            self.links_poll_timeout(),
+            self.zones_poll_timeout(),
+            self.discovery_poll_timeout(),
+            Some(self.clean_up),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn snapshot(&self, now: Now) -> Snapshot {
+        self.look(now)
+    }
+}
+
+/// The key of session tokens. Every seed makes one; should the library refuse it, users sign in
+/// again after the next restart.
+fn token_key(identity: &CoreIdentity, rng: &mut Rng) -> TokenKey {
+    let mut seed = *identity.token_seed.expose();
+    loop {
+        match TokenKey::from_seed(&seed) {
+            Some(key) => return key,
+            None => seed = rng.array(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

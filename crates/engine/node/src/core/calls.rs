@@ -1,0 +1,300 @@
+//! Calls: INVITEs given to the B2BUA, and what it tells.
+
+use std::time::Duration;
+
+use base::{Now, Pii};
+use call::b2bua::{
+    B2bua, CallId, Caller, Cause, Context, Event, Face, Output as Told, Side as Leg, Target,
+};
+use call::registration::core::RegistrationId;
+use media::LinkId;
+use sip::transaction::ServerKey;
+use sip::{FlowId, Message};
+use status::Kind;
+
+use super::Core;
+use super::status::{ended, media_kind};
+use crate::io::Output;
+
+/// How long a call is silent before its ends are asked, and how often.
+const PROBE: Duration = Duration::from_secs(60);
+
+/// An INVITE on its way into the B2BUA: what its row in the list of calls will say.
+pub(super) struct Starting {
+    id: String,
+    from: String,
+    to: String,
+    /// The client that is called.
+    called: Option<RegistrationId>,
+}
+
+/// Whose call it is, and the connections it goes by.
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    /// The client's registration.
+    pub(super) row: RegistrationId,
+    /// To or from its edge.
+    pub(super) lane: FlowId,
+    /// To or from call control.
+    pub(super) flow: FlowId,
+}
+
+impl Core {
+    /// The B2BUA with what it is lent.
+    pub(super) fn calls(&mut self, now: Now) -> (&mut B2bua, Context<'_>) {
+        let context = Context {
+            now,
+            transactions: &mut self.station.transactions,
+            ports: &mut self.ports,
+        };
+        (&mut self.b2bua, context)
+    }
+
+    /// How we appear to an edge.
+    fn edge_face(&self, lane: FlowId, row: RegistrationId) -> Face {
+        let token = self.registrar.token(row);
+        Face {
+            flow: lane,
+            reliable: true,
+            via: self.settings.edge_via(),
+            contact: format!("sip:{token}@{};transport=tls", self.settings.fqdn).into_bytes(),
+        }
+    }
+
+    /// How we appear to call control.
+    fn inside_face(&self, flow: FlowId, tls: bool, row: RegistrationId) -> Face {
+        let at = self.settings.inside(tls);
+        Face {
+            flow,
+            reliable: true,
+            via: self.settings.inside_via(tls),
+            contact: self.registrar.inside_contact(row, &at),
+        }
+    }
+
+    /// A client calls.
+    pub(super) fn call_inside(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        way: Way,
+        zone: &str,
+        message: Message,
+    ) {
+        let Way { row, lane, flow } = way;
+        let Some(binding) = self.registrar.get(row) else {
+            return self
+                .station
+                .answer(now, key, &message, 480, "Temporarily Unavailable");
+        };
+        let Some(link) = self.links.get(binding.draft.place.peer) else {
+            return;
+        };
+        let tls = self.zone(zone).is_some_and(|z| z.tls());
+        let caller = Caller {
+            side: Leg::Edge { link: link.id },
+            face: self.edge_face(lane, row),
+        };
+        let target = Target {
+            side: Leg::Inside,
+            face: self.inside_face(flow, tls, row),
+            request_uri: message.request_uri().to_vec(),
+            routes: Vec::new(),
+        };
+        self.begin(now, key, message, caller, target, None);
+    }
+
+    /// A client is called.
+    pub(super) fn call_outside(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        way: Way,
+        by_route: bool,
+        message: Message,
+    ) {
+        let Way { row, lane, flow } = way;
+        let Some(binding) = self.registrar.get(row) else {
+            return;
+        };
+        let Some(link) = self.links.get(binding.draft.place.peer) else {
+            return;
+        };
+        let draft = &binding.draft;
+        let request_uri = if by_route {
+            message.request_uri().to_vec()
+        } else {
+            draft.contact.clone()
+        };
+        let target = Target {
+            side: Leg::Edge { link: link.id },
+            face: self.edge_face(lane, row),
+            request_uri,
+            routes: vec![draft.place.path.clone()],
+        };
+        let zone = draft.zone.clone();
+        let face = self.inside_face(flow, self.is_tls(flow), row);
+        let caller = Caller {
+            side: Leg::Inside,
+            face,
+        };
+        // Should the connection go that call control made, the call goes on over ours.
+        if self
+            .station
+            .flows
+            .get(flow)
+            .is_some_and(|f| f.target.is_none())
+        {
+            self.inbound.insert(flow, zone);
+        }
+        self.begin(now, key, message, caller, target, Some(row));
+    }
+
+    fn begin(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        message: Message,
+        caller: Caller,
+        target: Target,
+        called: Option<RegistrationId>,
+    ) {
+        let text =
+            |uri: Option<&[u8]>| String::from_utf8_lossy(uri.unwrap_or_default()).into_owned();
+        self.starting = Some(Starting {
+            id: text(Some(message.call_id())),
+            from: text(message.from().ok().map(|a| a.uri)),
+            to: text(message.to().ok().map(|a| a.uri)),
+            called,
+        });
+        let (b2bua, mut cx) = self.calls(now);
+        b2bua.invite(&mut cx, key, message, caller, target);
+        self.calls_work(now);
+        self.starting = None;
+    }
+
+    pub(super) fn end_calls_over(&mut self, now: Now, link: LinkId) {
+        let (b2bua, mut cx) = self.calls(now);
+        b2bua.link_down(&mut cx, link);
+    }
+
+    /// Carries out what the B2BUA wants, and keeps account of it; gives whether there was any.
+    pub(super) fn calls_work(&mut self, now: Now) -> bool {
+        let mut worked = false;
+        while let Some(told) = self.b2bua.poll_output() {
+            worked = true;
+            match told {
+                Told::Media(command) => self.station.out.push_back(Output::Media(command)),
+                Told::Record(record) => self.board.record(&record),
+                Told::Event { call, event } => self.call_event(now, call, event),
+            }
+        }
+        worked
+    }
+
+    /// A call is silent: now and then its ends are asked whether they still know it. Gives whether
+    /// it is news.
+    fn silent(&mut self, now: Now, call: CallId) -> bool {
+        let since = self
+            .silences
+            .get(&call)
+            .map(|asked| now.instant.since(*asked));
+        if since.is_some_and(|since| since < PROBE) {
+            return false;
+        }
+        self.silences.insert(call, now.instant);
+        // One of long ago was another silence.
+        let news = since.is_none_or(|since| since >= PROBE * 3);
+        if !news {
+            let (b2bua, mut cx) = self.calls(now);
+            b2bua.probe(&mut cx, call);
+        }
+        news
+    }
+
+    /// Calls on hold are silent too.
+    pub(super) fn held_calls(&mut self, now: Now) {
+        for call in self.b2bua.held() {
+            self.silent(now, call);
+        }
+    }
+
+    fn call_event(&mut self, now: Now, call: Option<CallId>, event: Event) {
+        let row = call.and_then(|id| self.board.call(id));
+        let mut proof = Vec::new();
+        let named = row
+            .as_ref()
+            .map(|r| (r.from.clone(), r.to.clone(), r.id.clone()));
+        let named = named.or_else(|| {
+            let s = self.starting.as_ref()?;
+            Some((
+                Pii::new(s.from.clone()),
+                Pii::new(s.to.clone()),
+                s.id.clone(),
+            ))
+        });
+        if let Some((from, to, id)) = named {
+            proof = vec![
+                ("from", from.to_string()),
+                ("to", to.to_string()),
+                ("call", Pii::new(id).to_string()),
+            ];
+        }
+        let (kind, cause) = match event {
+            Event::Started => {
+                let Some((call, s)) = call.zip(self.starting.take()) else {
+                    return;
+                };
+                if let Some(row) = s.called {
+                    self.called.insert(call, row);
+                }
+                self.board.began(now, call, s.id, s.from, s.to);
+                (Kind::CallBegan, String::new())
+            }
+            Event::Answered => {
+                if let Some(row) = row {
+                    row.answered = Some(now.unix);
+                }
+                return;
+            }
+            Event::Ringing | Event::MediaChanged => return,
+            Event::Refused { status, cause } => {
+                let why = ended(call::b2bua::EndedBy::Us, &cause);
+                (Kind::CallFailed, format!("answered {status}: {why}"))
+            }
+            Event::MediaRefused(error) => (media_kind(error), error.to_string()),
+            Event::BindFailed => (Kind::PortTaken, "a media port could not be opened".into()),
+            Event::NoMedia => {
+                let Some(call) = call else { return };
+                if !self.silent(now, call) {
+                    return;
+                }
+                (Kind::NoMedia, "a party sends nothing".into())
+            }
+            Event::Ended { by, cause } => {
+                let answered = row.is_some_and(|r| r.answered.is_some());
+                if let Some(call) = call {
+                    self.board.over(call);
+                    self.silences.remove(&call);
+                    let called = self.called.remove(&call);
+                    if let Some(row) = called.filter(|_| cause == Cause::Status(430)) {
+                        self.flow_failed(now, row);
+                    }
+                }
+                let kind = if answered {
+                    Kind::CallEnded
+                } else {
+                    Kind::CallFailed
+                };
+                (kind, ended(by, &cause))
+            }
+        };
+        let out = &mut self.station.out;
+        match kind {
+            Kind::CallBegan | Kind::CallEnded => {
+                self.board.event(out, kind, now, &cause, &proof);
+            }
+            _ => self.board.stranger(out, kind, now, &cause, &proof),
+        }
+    }
+}

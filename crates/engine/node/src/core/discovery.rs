@@ -1,0 +1,412 @@
+//! Which servers there are inside: publishers are asked for their nodes (AXL), and from the nodes
+//! follow zones, the automatic allow list and the XMPP servers (F108–F168).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Instant, Now, Pii};
+use config::{CallControl, ContactMode};
+use policy::allow_list::{AllowList, Rule};
+use provisioning::axl::{self, AxlError, Duty, Schema};
+use provisioning::sign_in;
+use status::Kind;
+
+use super::settings::Server;
+use super::zones::Zone;
+use super::{Asked, Core};
+use crate::gate::{CoreGate, InsideTls, XmppServer};
+use crate::io::{DnsError, Fetch, FetchError, Fetched, Output, Resolve, Resolved, Target};
+
+/// How often a publisher that answers is asked again.
+const REFRESH: Duration = Duration::from_secs(600);
+
+/// The first wait after a failure; doubles up to [`RETRY_MAX`].
+const RETRY: Duration = Duration::from_secs(5);
+
+/// The longest wait after a failure.
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// Nodes taken from one publisher.
+const NODES_MAX: usize = 100;
+
+/// The line side of a node of Unified CM, over TCP.
+const LINE_PORT: u16 = 5060;
+
+/// Targets taken from one registrar's SRV records.
+const TARGETS_MAX: usize = 8;
+
+/// The SRV records of a registrar.
+pub(super) struct Service {
+    targets: Option<Vec<(String, u16)>>,
+    /// When they are asked for next; `None` while they are, or where there are none to ask for.
+    due: Option<Instant>,
+}
+
+impl Service {
+    pub(super) fn new(now: Now, registrar: &CallControl) -> Self {
+        Service {
+            targets: None,
+            due: registrar.srv.then_some(now.instant),
+        }
+    }
+}
+
+/// A publisher and what it said.
+pub(super) struct Publisher {
+    server: Server,
+    duty: Duty,
+    schema: Schema,
+    nodes: Vec<String>,
+    fault: Option<String>,
+    wait: Duration,
+    /// When it is asked next; `None` while it is.
+    due: Option<Instant>,
+}
+
+impl Publisher {
+    pub(super) fn new(now: Now, server: Server, duty: Duty) -> Self {
+        Publisher {
+            server,
+            duty,
+            schema: Schema::default(),
+            nodes: Vec::new(),
+            fault: None,
+            wait: RETRY,
+            due: Some(now.instant),
+        }
+    }
+
+    /// The nodes, or the publisher alone as long as it has not told.
+    fn hosts(&self) -> Vec<String> {
+        let mut hosts = self.nodes.clone();
+        if !hosts
+            .iter()
+            .any(|h| h.eq_ignore_ascii_case(&self.server.address))
+        {
+            hosts.push(self.server.address.clone());
+        }
+        hosts
+    }
+}
+
+impl Core {
+    pub(super) fn discovery_timeout(&mut self, now: Now) {
+        for index in 0..self.publishers.len() {
+            let Some(publisher) = self.publishers.get_mut(index) else {
+                continue;
+            };
+            if publisher.due.take_if(|at| *at <= now.instant).is_none() {
+                continue;
+            }
+            let (server, schema) = (publisher.server.clone(), publisher.schema);
+            let id = self.ask(Asked::Nodes(index));
+            self.station.out.push_back(Output::Fetch {
+                id,
+                request: Fetch {
+                    method: "POST",
+                    scheme: "https",
+                    host: server.address,
+                    port: server.port,
+                    path: axl::PATH.into(),
+                    basic: Some((Pii::new(server.user), server.password)),
+                    headers: axl::headers(schema),
+                    body: axl::list_process_node(schema),
+                    tls_verify: server.tls_verify,
+                },
+            });
+        }
+    }
+
+    pub(super) fn discovery_poll_timeout(&self) -> Option<Instant> {
+        let publishers = self.publishers.iter().filter_map(|p| p.due);
+        publishers
+            .chain(self.services.iter().filter_map(|s| s.due))
+            .min()
+    }
+
+    /// Asks for the SRV records that are due.
+    pub(super) fn services_timeout(&mut self, now: Now) {
+        for index in 0..self.services.len() {
+            let Some(service) = self.services.get_mut(index) else {
+                continue;
+            };
+            if service.due.take_if(|at| *at <= now.instant).is_none() {
+                continue;
+            }
+            let Some(registrar) = self.settings.call_control.get(index) else {
+                continue;
+            };
+            let kind = if registrar.tls { "_sips" } else { "_sip" };
+            let question = Resolve::Service(format!("{kind}._tcp.{}", registrar.host));
+            let id = self.ask(Asked::Service(index));
+            self.station.out.push_back(Output::Resolve { id, question });
+        }
+    }
+
+    /// DNS has answered for a registrar. Without records its own name is its address; without an
+    /// answer it stays where it was.
+    pub(super) fn service_answered(
+        &mut self,
+        now: Now,
+        index: usize,
+        result: Result<Resolved, DnsError>,
+    ) {
+        let Some(service) = self.services.get_mut(index) else {
+            return;
+        };
+        let found = match result {
+            Ok(Resolved::Service(records)) if !records.is_empty() => {
+                let targets = records.into_iter().take(TARGETS_MAX);
+                Some(targets.map(|(_, _, port, host)| (host, port)).collect())
+            }
+            Ok(_) | Err(DnsError::NotFound(_)) => None,
+            Err(DnsError::NoAnswer(..)) => {
+                service.due = Some(now.instant + RETRY_MAX);
+                return;
+            }
+        };
+        service.due = Some(now.instant + REFRESH);
+        if service.targets != found {
+            service.targets = found;
+            self.arrange(now);
+        }
+    }
+
+    /// A publisher has answered, or has not.
+    pub(super) fn nodes_answered(
+        &mut self,
+        now: Now,
+        index: usize,
+        result: Result<Fetched, FetchError>,
+    ) {
+        let Some(publisher) = self.publishers.get_mut(index) else {
+            return;
+        };
+        let found = match result {
+            Ok(fetched) => {
+                let body = String::from_utf8_lossy(&fetched.body);
+                match axl::process_nodes(fetched.status, &body) {
+                    Err(AxlError::Version) if publisher.schema == Schema::V10_0 => {
+                        publisher.schema = Schema::V9_1;
+                        publisher.due = Some(now.instant);
+                        return;
+                    }
+                    read => read.map_err(|e| e.to_string()),
+                }
+            }
+            Err(error) => Err(error.why),
+        };
+        let server = format!("{}:{}", publisher.server.address, publisher.server.port);
+        match found {
+            Ok(nodes) => {
+                publisher.due = Some(now.instant + REFRESH);
+                publisher.wait = RETRY;
+                let duty = publisher.duty;
+                let mut names: Vec<String> = nodes
+                    .into_iter()
+                    // Before 10.0 a publisher lists nodes of its own kind alone.
+                    .filter(|n| n.duty.is_none_or(|d| d == duty))
+                    .map(|n| n.name)
+                    .collect();
+                names.truncate(NODES_MAX);
+                let news = publisher.fault.take().is_some() || publisher.nodes != names;
+                if !news {
+                    return;
+                }
+                let proof = [("publisher", server), ("nodes", names.join(" "))];
+                publisher.nodes = names;
+                self.board
+                    .event(&mut self.station.out, Kind::Discovered, now, "", &proof);
+                self.arrange(now);
+            }
+            Err(why) => {
+                publisher.due = Some(now.instant + publisher.wait);
+                publisher.wait = (publisher.wait * 2).min(RETRY_MAX);
+                if publisher.fault.replace(why.clone()).as_ref() == Some(&why) {
+                    return;
+                }
+                let (out, proof) = (&mut self.station.out, [("publisher", server)]);
+                self.board
+                    .event(out, Kind::DiscoveryFailed, now, &why, &proof);
+            }
+        }
+    }
+
+    /// Makes zones and verdicts of what is known.
+    pub(super) fn arrange(&mut self, now: Now) {
+        let mut zones: Vec<Zone> = Vec::new();
+        for (index, c) in self.settings.call_control.iter().enumerate() {
+            let found = self.services.get(index).and_then(|s| s.targets.clone());
+            // Several targets are several zones: where one is down, the next is tried.
+            let targets = found.unwrap_or_else(|| vec![(c.host.clone(), c.port)]);
+            for (n, (host, port)) in targets.into_iter().enumerate() {
+                let target = Target {
+                    host,
+                    port,
+                    // The certificate shows the name that was asked for (RFC 5922 §7.1).
+                    tls: c.tls.then(|| c.host.clone()),
+                    from: Some(self.settings.from(c.tls)),
+                };
+                let name = match n {
+                    0 => c.name.clone(),
+                    n => format!("{}-{}", c.name, n + 1),
+                };
+                let rewrites = c.contact == ContactMode::Rewrite;
+                zones.push(Zone::new(name, c.host.clone(), target, false, rewrites));
+            }
+        }
+        for node in self
+            .publishers
+            .iter()
+            .filter(|p| p.duty == Duty::VoiceVideo)
+        {
+            for host in &node.nodes {
+                let name = format!("CEtcp-{host}");
+                if zones.iter().any(|z| z.name == name) {
+                    continue;
+                }
+                let target = Target {
+                    host: host.clone(),
+                    port: LINE_PORT,
+                    tls: None,
+                    from: Some(self.settings.from(false)),
+                };
+                zones.push(Zone::new(name, host.clone(), target, true, true));
+            }
+        }
+        self.set_zones(now, zones);
+        let gate = CoreGate {
+            domains: self.settings.domains.clone(),
+            allow_list: AllowList::new(self.rules()),
+            token_key: self.tokens.public(),
+            xmpp: self.xmpp_servers(),
+        };
+        self.station.out.push_back(Output::CoreGate(Arc::new(gate)));
+    }
+
+    /// Nodes that know users, each publisher's in its order.
+    pub(super) fn uds_nodes(&self) -> Vec<sign_in::Node> {
+        let of = |p: &Publisher| {
+            let (port, tls_verify) = (p.server.port, p.server.tls_verify);
+            p.hosts().into_iter().map(move |host| sign_in::Node {
+                host,
+                port,
+                tls_verify,
+            })
+        };
+        let known = self
+            .publishers
+            .iter()
+            .filter(|p| p.duty == Duty::VoiceVideo);
+        known.flat_map(of).collect()
+    }
+
+    fn rules(&self) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for publisher in &self.publishers {
+            let (port, verify) = (publisher.server.port, publisher.server.tls_verify);
+            for host in publisher.hosts() {
+                let mut add = |scheme: &str, port: u16, path: &str, methods: &[&str]| {
+                    rules.push(rule(scheme, &host, port, path, methods, verify, true));
+                };
+                match publisher.duty {
+                    Duty::VoiceVideo => {
+                        // What changes a user's password does not pass.
+                        add("https", port, "/cucm-uds", &["GET", "HEAD"]);
+                        add("https", port, "/cucm-uds/private", &["POST"]);
+                        add("http", 6970, "/", &["GET", "HEAD"]);
+                        add("https", 6972, "/", &["GET", "HEAD"]);
+                    }
+                    Duty::ImPresence => {
+                        add("https", port, "/EPASSoap", &["GET", "HEAD", "POST"]);
+                    }
+                }
+            }
+        }
+        for server in &self.settings.unity_connection {
+            let all = ["GET", "HEAD", "POST", "PUT", "DELETE"];
+            let (host, verify) = (&server.address, server.tls_verify);
+            rules.push(rule(
+                "https",
+                host,
+                server.port,
+                "/vmrest",
+                &all,
+                verify,
+                true,
+            ));
+        }
+        for r in &self.settings.allow_list {
+            let methods: Vec<&str> = r.methods.iter().map(String::as_str).collect();
+            rules.push(rule(
+                &r.scheme, &r.host, r.port, &r.path, &methods, true, false,
+            ));
+        }
+        rules
+    }
+
+    /// The XMPP servers of each domain: those the configuration names, else the discovered ones.
+    fn xmpp_servers(&self) -> Vec<XmppServer> {
+        let mut servers: Vec<XmppServer> = self.settings.xmpp.iter().map(configured).collect();
+        for domain in self.settings.domains.iter().filter(|d| d.im_presence) {
+            let domain = domain.name.as_str();
+            if servers
+                .iter()
+                .any(|s| s.domain.eq_ignore_ascii_case(domain))
+            {
+                continue;
+            }
+            for publisher in self
+                .publishers
+                .iter()
+                .filter(|p| p.duty == Duty::ImPresence)
+            {
+                let nodes = publisher.nodes.iter().map(|host| XmppServer {
+                    domain: domain.to_owned(),
+                    host: host.clone(),
+                    port: 5222,
+                    tls: if publisher.server.tls_verify {
+                        InsideTls::Required
+                    } else {
+                        InsideTls::Opportunistic
+                    },
+                });
+                servers.extend(nodes);
+            }
+        }
+        servers
+    }
+}
+
+fn configured(x: &config::XmppServer) -> XmppServer {
+    XmppServer {
+        domain: x.domain.as_str().to_owned(),
+        host: x.host.clone(),
+        port: x.port,
+        tls: match x.tls {
+            config::InsideTls::Off => InsideTls::Off,
+            config::InsideTls::Opportunistic => InsideTls::Opportunistic,
+            config::InsideTls::Required => InsideTls::Required,
+        },
+    }
+}
+
+fn rule(
+    scheme: &str,
+    host: &str,
+    port: u16,
+    path: &str,
+    methods: &[&str],
+    tls_verify: bool,
+    automatic: bool,
+) -> Rule {
+    Rule {
+        scheme: scheme.to_owned(),
+        host: host.to_owned(),
+        port,
+        path: path.to_owned(),
+        methods: methods.iter().map(|m| (*m).to_owned()).collect(),
+        tls_verify,
+        automatic,
+    }
+}

@@ -1,0 +1,425 @@
+//! The edges: their control connections, what they say of themselves, their media.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use base::{Instant, Now, Secret};
+use media::{Command, LinkId, LinkKeys, PortPair};
+use sip::FlowId;
+use status::Kind;
+use traversal::{Dialer, Event, Fault, Hello, SKEW_ALARM, VERSION, Welcome};
+
+use super::Core;
+use super::lanes::Lane;
+use super::settings::Peer;
+use crate::io::{ConnId, Output};
+
+/// How long calls are kept when a link is lost: as long as the edge keeps them.
+const GRACE: Duration = Duration::from_secs(30);
+
+struct Control {
+    conn: ConnId,
+    dialer: Dialer,
+    media_secret: Secret<[u8; 64]>,
+    remote: SocketAddr,
+}
+
+/// The link to one edge.
+pub(super) struct Link {
+    pub(super) peer: Peer,
+    pub(super) id: LinkId,
+    control: Option<Control>,
+    /// What the edge says of itself, while the link is up.
+    welcome: Option<Box<Welcome>>,
+    /// What it said last.
+    pub(super) last: Option<Box<Welcome>>,
+    pub(super) lanes: Vec<Lane>,
+    next_lane: usize,
+    /// Lanes that went while calls may have been on them.
+    pub(super) orphans: Vec<FlowId>,
+    /// Our sockets for its media.
+    ports: Option<PortPair>,
+    pub(super) http: usize,
+    pub(super) xmpp: usize,
+    pub(super) media_up: bool,
+    pub(super) round_trip: Option<Duration>,
+    pub(super) skew_ms: Option<i64>,
+    pub(super) since: Option<Now>,
+    pub(super) why: Option<String>,
+    skewed: bool,
+    give_up: Option<Instant>,
+}
+
+impl Link {
+    pub(super) fn new(index: usize, peer: Peer) -> Self {
+        Link {
+            peer,
+            id: LinkId(index as u32),
+            control: None,
+            welcome: None,
+            last: None,
+            lanes: Vec::new(),
+            next_lane: 0,
+            orphans: Vec::new(),
+            ports: None,
+            http: 0,
+            xmpp: 0,
+            media_up: false,
+            round_trip: None,
+            skew_ms: None,
+            since: None,
+            why: Some("not connected yet".into()),
+            skewed: false,
+            give_up: None,
+        }
+    }
+
+    pub(super) fn welcome(&self) -> Option<&Welcome> {
+        self.welcome.as_deref()
+    }
+
+    /// Whether it holds a port pair for its media.
+    pub(super) fn has_ports(&self) -> bool {
+        self.ports.is_some()
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.welcome.is_some()
+    }
+
+    /// Whether a lane has signed in.
+    pub(super) fn is_ready(&self, flow: FlowId) -> bool {
+        self.is_up() && self.lanes.iter().any(|l| l.flow == flow && l.is_ready())
+    }
+
+    pub(super) fn ready_lanes(&self) -> usize {
+        self.lanes.iter().filter(|l| l.is_ready()).count()
+    }
+
+    /// A lane to send on, each in turn.
+    pub(super) fn lane(&mut self) -> Option<FlowId> {
+        if !self.is_up() {
+            return None;
+        }
+        self.next_lane = self.next_lane.wrapping_add(1);
+        let ready: Vec<FlowId> = self
+            .lanes
+            .iter()
+            .filter(|l| l.is_ready())
+            .map(|l| l.flow)
+            .collect();
+        ready.get(self.next_lane % ready.len().max(1)).copied()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let control = self.control.as_ref().and_then(|c| c.dialer.poll_timeout());
+        let lanes = self.lanes.iter().filter_map(Lane::poll_timeout);
+        [control, self.give_up]
+            .into_iter()
+            .flatten()
+            .chain(lanes)
+            .min()
+    }
+}
+
+impl Core {
+    pub(super) fn control_up(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        index: usize,
+        remote: SocketAddr,
+        exported: &Secret<[u8; 32]>,
+        media_secret: Secret<[u8; 64]>,
+    ) {
+        let hello = self.hello(now, index);
+        let Some(link) = self.links.get_mut(index) else {
+            return self.station.out.push_back(Output::CloseControl { conn });
+        };
+        let password = link.peer.password.clone();
+        let dialer = Dialer::new(now, &mut self.rng, hello, password, *exported.expose());
+        let old = link.control.replace(Control {
+            conn,
+            dialer,
+            media_secret,
+            remote,
+        });
+        if let Some(old) = old {
+            self.station
+                .out
+                .push_back(Output::CloseControl { conn: old.conn });
+            self.link_down(now, index, "the connection was replaced");
+        }
+        self.link_work(now, index, None);
+    }
+
+    fn hello(&self, now: Now, index: usize) -> Hello {
+        let user = self
+            .links
+            .get(index)
+            .map(|l| l.peer.user.clone())
+            .unwrap_or_default();
+        Hello {
+            version: VERSION,
+            node: self.settings.fqdn.clone(),
+            instance: self.instance.clone(),
+            user,
+            proof: String::new(),
+            nonce: String::new(),
+            clock: now.unix,
+            ssh_key: self.settings.ssh_key.clone(),
+            token_key: self.tokens.public().to_hex(),
+            domains: self.settings.domains.clone(),
+        }
+    }
+
+    fn link_of(&self, conn: ConnId) -> Option<usize> {
+        let of = |l: &Link| l.control.as_ref().is_some_and(|c| c.conn == conn);
+        self.links.iter().position(of)
+    }
+
+    pub(super) fn control(&mut self, now: Now, conn: ConnId, message: traversal::Message) {
+        if let Some(index) = self.link_of(conn) {
+            self.link_work(now, index, Some(message));
+        }
+    }
+
+    pub(super) fn control_down(&mut self, now: Now, conn: ConnId, why: &str) {
+        if let Some(index) = self.link_of(conn) {
+            if let Some(link) = self.links.get_mut(index) {
+                link.control = None;
+            }
+            return self.link_down(now, index, why);
+        }
+        // An attempt that failed carries the peer in its number.
+        let index = usize::try_from(u64::MAX - conn.0).unwrap_or(usize::MAX);
+        let Some(link) = self.links.get_mut(index).filter(|l| !l.is_up()) else {
+            return;
+        };
+        if link.why.replace(why.to_owned()).as_deref() != Some(why) {
+            let proof = [("edge", link.peer.verify_name.clone())];
+            self.board
+                .event(&mut self.station.out, Kind::LinkDown, now, why, &proof);
+        }
+    }
+
+    /// Lets a control connection work: a message, or time.
+    pub(super) fn link_work(
+        &mut self,
+        now: Now,
+        index: usize,
+        message: Option<traversal::Message>,
+    ) {
+        let Some(control) = self.links.get_mut(index).and_then(|l| l.control.as_mut()) else {
+            return;
+        };
+        match message {
+            Some(message) => control.dialer.handle(now, message),
+            None => control.dialer.handle_timeout(now),
+        }
+        let conn = control.conn;
+        let messages = control.dialer.take_messages();
+        let events = control.dialer.take_events();
+        let outputs = messages
+            .into_iter()
+            .map(|message| Output::Control { conn, message });
+        self.station.out.extend(outputs);
+        for event in events {
+            match event {
+                Event::EdgeUp(welcome) => self.link_up(now, index, welcome),
+                Event::Measured {
+                    round_trip,
+                    skew_ms,
+                } => {
+                    self.measured(now, index, round_trip, skew_ms);
+                }
+                Event::Down(fault) => {
+                    self.station.out.push_back(Output::CloseControl { conn });
+                    if let Some(link) = self.links.get_mut(index) {
+                        link.control = None;
+                    }
+                    self.fault(now, index, &fault);
+                    self.link_down(now, index, &fault.to_string());
+                }
+                Event::CoreUp(_) | Event::Domains(_) => {}
+            }
+        }
+    }
+
+    fn fault(&mut self, now: Now, index: usize, fault: &Fault) {
+        let refused = matches!(
+            fault,
+            Fault::Refused(_) | Fault::Credentials | Fault::Version { .. }
+        );
+        let Some(link) = self.links.get(index).filter(|_| refused) else {
+            return;
+        };
+        let proof = [("edge", link.peer.verify_name.clone())];
+        let cause = fault.to_string();
+        self.board.event(
+            &mut self.station.out,
+            Kind::LinkRefused,
+            now,
+            &cause,
+            &proof,
+        );
+    }
+
+    fn measured(&mut self, now: Now, index: usize, round_trip: Duration, skew_ms: i64) {
+        let Some(link) = self.links.get_mut(index) else {
+            return;
+        };
+        link.round_trip = Some(round_trip);
+        link.skew_ms = Some(skew_ms);
+        let skewed = u128::from(skew_ms.unsigned_abs()) > SKEW_ALARM.as_millis();
+        let raised = skewed && !link.skewed;
+        link.skewed = skewed;
+        if raised {
+            let proof = [("edge", link.peer.verify_name.clone())];
+            let cause = format!("the edge's clock differs by {skew_ms} ms");
+            self.board
+                .event(&mut self.station.out, Kind::ClockSkew, now, &cause, &proof);
+        }
+    }
+
+    fn link_up(&mut self, now: Now, index: usize, welcome: Box<Welcome>) {
+        let Some(link) = self.links.get_mut(index) else {
+            return;
+        };
+        let restarted = link
+            .last
+            .as_ref()
+            .is_some_and(|l| l.instance != welcome.instance);
+        link.last = Some(welcome.clone());
+        link.welcome = Some(welcome.clone());
+        link.since = Some(now);
+        link.why = None;
+        link.give_up = None;
+        let id = link.id;
+        let mut cause = String::new();
+        if restarted {
+            let gone = self.registrar.of_peer(index);
+            cause = format!("the edge was restarted; {} registrations ended", gone.len());
+            for registration in gone {
+                self.registrar.remove(registration);
+            }
+            self.end_calls_over(now, id);
+        }
+        let key = Some(welcome.ssh_host_key.clone());
+        self.station
+            .out
+            .push_back(Output::PinSsh { peer: index, key });
+        self.media_up(now, index);
+        let proof = [("edge", welcome.node.clone())];
+        self.board
+            .event(&mut self.station.out, Kind::LinkUp, now, &cause, &proof);
+        self.ask_lanes(now, index);
+    }
+
+    /// Opens the media of a link, under the keys of its control connection.
+    fn media_up(&mut self, now: Now, index: usize) {
+        let Some(link) = self.links.get_mut(index) else {
+            return;
+        };
+        let Some(control) = &link.control else { return };
+        if link.ports.is_none() {
+            link.ports = self.ports.allocate(now.instant);
+        }
+        let Some(local) = link.ports else {
+            let (out, cause) = (
+                &mut self.station.out,
+                "no port is left for the link's media",
+            );
+            return self.board.event(out, Kind::PortsExhausted, now, cause, &[]);
+        };
+        let (rtp, rtcp) = link.peer.media_ports;
+        let ip = control.remote.ip();
+        let dial = PortPair {
+            rtp: SocketAddr::new(ip, rtp),
+            rtcp: SocketAddr::new(ip, rtcp),
+        };
+        self.station.out.push_back(Output::Media(Command::LinkUp {
+            link: link.id,
+            keys: LinkKeys::exported(&control.media_secret),
+            local: vec![local],
+            dial: Some(vec![dial]),
+        }));
+    }
+
+    /// The control connection is gone: the lanes go with it, and come back with it.
+    fn link_down(&mut self, now: Now, index: usize, why: &str) {
+        let Some(link) = self.links.get_mut(index) else {
+            return;
+        };
+        link.why = Some(why.to_owned());
+        link.since = None;
+        link.round_trip = None;
+        if link.welcome.take().is_none() {
+            return;
+        }
+        link.give_up = Some(now.instant + GRACE);
+        link.media_up = false;
+        let flows: Vec<FlowId> = link.lanes.iter().map(|l| l.flow).collect();
+        let (id, name) = (link.id, link.peer.verify_name.clone());
+        for flow in flows {
+            self.station.close(flow);
+        }
+        self.station
+            .out
+            .push_back(Output::Media(Command::LinkDown { link: id }));
+        self.station.out.push_back(Output::PinSsh {
+            peer: index,
+            key: None,
+        });
+        self.board.event(
+            &mut self.station.out,
+            Kind::LinkDown,
+            now,
+            why,
+            &[("edge", name)],
+        );
+    }
+
+    /// The media workers tell of a link's media.
+    pub(super) fn media_link(&mut self, now: Now, id: LinkId, up: bool) {
+        let Some(link) = self.links.iter_mut().find(|l| l.id == id) else {
+            return;
+        };
+        if std::mem::replace(&mut link.media_up, up) == up {
+            return;
+        }
+        let proof = [("edge", link.peer.verify_name.clone())];
+        let (kind, cause) = if up {
+            (Kind::MediaLink, "up")
+        } else {
+            (
+                Kind::MediaLinkDown,
+                "the edge does not answer on its media ports",
+            )
+        };
+        if up || link.is_up() {
+            self.board
+                .event(&mut self.station.out, kind, now, cause, &proof);
+        }
+    }
+
+    /// Does what is due of links and lanes.
+    pub(super) fn links_timeout(&mut self, now: Now) {
+        for index in 0..self.links.len() {
+            self.link_work(now, index, None);
+            let Some(link) = self.links.get_mut(index) else {
+                continue;
+            };
+            let id = link.id;
+            if link.give_up.take_if(|at| *at <= now.instant).is_some() {
+                link.orphans.clear();
+                self.end_calls_over(now, id);
+            }
+            self.lanes_timeout(now, index);
+        }
+    }
+
+    pub(super) fn links_poll_timeout(&self) -> Option<Instant> {
+        self.links.iter().filter_map(Link::poll_timeout).min()
+    }
+}

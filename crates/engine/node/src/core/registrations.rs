@@ -1,0 +1,372 @@
+//! REGISTER: from an edge to call control and back.
+
+use base::{HashMap, Now, Pii};
+use call::registration::core::{
+    Change, Denied, Draft, Place, RegistrationId, alias_of, aor_of, may_register,
+};
+use call::registration::{Asked, asked};
+use sip::transaction::ServerKey;
+use sip::{FlowId, Message, Name, Uri};
+use status::Kind;
+
+use super::Core;
+use super::routing::Purpose;
+
+/// What a contact without any expiry asks for (RFC 3261 §10.2).
+const EXPIRES_DEFAULT_S: u32 = 3_600;
+
+/// A REGISTER that has been let in.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    user: String,
+    aor: String,
+    place: Place,
+    /// The field that proved the user, which is not for call control.
+    credentials: usize,
+    contacts: Vec<PlannedContact>,
+    removes_all: bool,
+}
+
+#[derive(Clone, Debug)]
+struct PlannedContact {
+    draft: Draft,
+    expires_s: u32,
+    keep_alive: bool,
+}
+
+/// A REGISTER that call control has and has not answered.
+pub(super) struct Under {
+    plan: Plan,
+    rows: Vec<RegistrationId>,
+    zone: String,
+}
+
+/// Those, by their transactions.
+pub(super) type UnderWay = HashMap<ServerKey, Under>;
+
+impl Core {
+    pub(super) fn register(&mut self, now: Now, key: ServerKey, peer: usize, message: &Message) {
+        let admitted = match self.check_digest(now, peer, message, Name::Authorization) {
+            Ok(admitted) => admitted,
+            Err(denied) => {
+                self.denied(now, denied, message);
+                // Without a challenge: the edge adds its own.
+                return self.station.answer(now, key, message, 401, "Unauthorized");
+            }
+        };
+        let planned = self.plan(peer, message, &admitted);
+        let (plan, zones) = match planned {
+            Ok(found) => found,
+            Err((status, reason)) => {
+                let (kind, cause) = match status {
+                    404 => (Kind::NoRoute, "no zone leads to the domain"),
+                    _ => (Kind::RegistrationRefused, reason),
+                };
+                let proof = [
+                    ("user", Pii::new(&admitted.user).to_string()),
+                    ("to", Pii::new(uri_of(message)).to_string()),
+                    ("domain", host_of(message.request_uri()).unwrap_or_default()),
+                ];
+                self.board
+                    .stranger(&mut self.station.out, kind, now, cause, &proof);
+                return self.station.answer(now, key, message, status, reason);
+            }
+        };
+        self.route_out(now, key, zones, Purpose::Register(Box::new(plan)));
+    }
+
+    /// Whom a digest for the realm of an edge proves.
+    pub(super) fn check_digest(
+        &mut self,
+        now: Now,
+        peer: usize,
+        message: &Message,
+        name: Name,
+    ) -> Result<call::registration::core::Admitted, Denied> {
+        let welcome = self
+            .links
+            .get(peer)
+            .and_then(|l| l.welcome())
+            .ok_or(Denied::Missing)?;
+        let realm = welcome.services.sip_realm.as_str();
+        self.admission
+            .check(now, &self.credentials, message, name, realm)
+    }
+
+    pub(super) fn denied(&mut self, now: Now, denied: Denied, message: &Message) {
+        // Without credentials, or with old ones, it is no attempt on a password.
+        if !matches!(denied, Denied::Unknown | Denied::Wrong | Denied::Replayed) {
+            return;
+        }
+        self.board.counters.wrong_credentials += 1;
+        let proof = [("to", Pii::new(uri_of(message)).to_string())];
+        let (out, cause) = (&mut self.station.out, denied.to_string());
+        self.board
+            .stranger(out, Kind::WrongCredentials, now, &cause, &proof);
+    }
+
+    /// What to do about a REGISTER, and the zones to try.
+    fn plan(
+        &self,
+        peer: usize,
+        message: &Message,
+        admitted: &call::registration::core::Admitted,
+    ) -> Result<(Plan, Vec<String>), (u16, &'static str)> {
+        const BAD: (u16, &str) = (400, "Bad Request");
+        let to = message.to().map_err(|_| BAD)?;
+        let (user_part, aor) = aor_of(to.uri).ok_or(BAD)?;
+        let zones = self.registrars(message, to.uri);
+        let zone = zones
+            .first()
+            .and_then(|z| self.zone(z))
+            .ok_or((404, "Not Found"))?;
+        let path = message.values(Name::Path).next().ok_or(BAD)?;
+        let token = sip::NameAddr::parse(path)
+            .and_then(|address| Uri::parse(address.uri).ok()?.user)
+            .ok_or(BAD)?;
+        let place = Place {
+            peer,
+            token: token.to_vec(),
+            path: path.to_vec(),
+        };
+        let asked = asked(message)?;
+        let devices: Vec<&[u8]> = match &asked {
+            Asked::Contacts(list) => list.iter().map(|c| c.device).collect(),
+            Asked::Query | Asked::RemoveAll => vec![b""],
+        };
+        let may = |device: &&[u8]| {
+            let (user, lines) = (&admitted.user, &admitted.lines);
+            may_register(user, lines, user_part, device, zone.unified_cm)
+        };
+        if !devices.iter().all(may) {
+            return Err((403, "Forbidden"));
+        }
+        // Unified CM knows its users in one spelling only.
+        let user = self.desk.name_of(&admitted.user);
+        let contacts = match &asked {
+            Asked::Contacts(list) => list
+                .iter()
+                .map(|c| PlannedContact {
+                    draft: Draft {
+                        user: user.clone(),
+                        aor: aor.clone(),
+                        uri: format!("sip:{aor}"),
+                        place: place.clone(),
+                        contact: c.uri.to_vec(),
+                        instance: instance(c.instance, c.reg_id),
+                        device: String::from_utf8_lossy(c.device).into_owned(),
+                        zone: String::new(),
+                        alias: alias_of(c.uri),
+                        rewritten: false,
+                        registered: true,
+                    },
+                    expires_s: c.expires_s.unwrap_or(EXPIRES_DEFAULT_S),
+                    keep_alive: c.keep_alive,
+                })
+                .collect(),
+            Asked::Query | Asked::RemoveAll => Vec::new(),
+        };
+        let plan = Plan {
+            user,
+            aor,
+            place,
+            credentials: admitted.field,
+            contacts,
+            removes_all: asked == Asked::RemoveAll,
+        };
+        Ok((plan, zones))
+    }
+
+    /// Zones for a REGISTER: by its Request-URI, else by the domain of the address of record.
+    fn registrars(&self, message: &Message, to: &[u8]) -> Vec<String> {
+        let by = |uri: &[u8]| host_of(uri).map(|h| self.zones_for(&h)).unwrap_or_default();
+        let zones = by(message.request_uri());
+        if zones.is_empty() { by(to) } else { zones }
+    }
+
+    /// Sends a REGISTER on over a connection that stands.
+    pub(super) fn send_register(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        zone: &str,
+        flow: FlowId,
+        mut plan: Plan,
+    ) {
+        let Some(message) = self.station.transactions.server_request(key).cloned() else {
+            return;
+        };
+        let Some(found) = self.zone(zone) else { return };
+        let (rewrites, tls) = (found.rewrites, found.tls());
+        let at = self.settings.inside(tls);
+        let mut rows = Vec::new();
+        for contact in &mut plan.contacts {
+            contact.draft.zone = zone.to_owned();
+            contact.draft.rewritten = rewrites;
+            match self.registrar.open(now, &contact.draft) {
+                Some(row) => rows.push(row),
+                None => {
+                    rows.iter().for_each(|row| self.registrar.refuse(*row));
+                    return self
+                        .station
+                        .answer(now, key, &message, 403, "Too Many Contacts");
+                }
+            }
+        }
+        let (field, place, user) = (plan.credentials, &plan.place, &plan.user);
+        let request = if rewrites {
+            self.registrar
+                .to_unified_cm(&message, field, &rows, place, user, &at)
+        } else {
+            self.registrar
+                .to_registrar(&message, field, &rows, place, &at)
+        };
+        let via = self.settings.inside_via(tls);
+        self.station.send_on(now, key, flow, via, request);
+        let under = Under {
+            plan,
+            rows,
+            zone: zone.to_owned(),
+        };
+        self.under_way.insert(key, under);
+    }
+
+    /// An answer of call control to a REGISTER, as the client gets it.
+    pub(super) fn registered_reply(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        response: Message,
+    ) -> Message {
+        let status = response.status();
+        if status < 200 {
+            return response;
+        }
+        let Some(under) = self.under_way.remove(&key) else {
+            return response;
+        };
+        if status >= 300 {
+            under
+                .rows
+                .iter()
+                .for_each(|row| self.registrar.refuse(*row));
+            if !matches!(status, 401 | 407 | 423) {
+                let cause = format!("call control answers {status}");
+                let proof = [
+                    ("user", Pii::new(&under.plan.user).to_string()),
+                    ("zone", under.zone.clone()),
+                ];
+                let (out, kind) = (&mut self.station.out, Kind::RegistrationRefused);
+                self.board.stranger(out, kind, now, &cause, &proof);
+            }
+            return self.registrar.to_client(&response);
+        }
+        let mut gone = Vec::new();
+        for (contact, row) in under.plan.contacts.iter().zip(&under.rows) {
+            if contact.keep_alive {
+                self.registrar.refuse(*row);
+                continue;
+            }
+            let granted = match contact.expires_s {
+                0 => 0,
+                asked => self
+                    .registrar
+                    .granted_s(&response, *row, &contact.draft, asked),
+            };
+            if granted == 0 {
+                gone.push(*row);
+                continue;
+            }
+            let draft = contact.draft.clone();
+            let change = self.registrar.confirm(now, *row, draft, granted);
+            self.registration_changed(now, change, Some(&contact.draft), "");
+        }
+        let reply = self.registrar.to_client(&response);
+        if under.plan.removes_all {
+            gone.extend(self.registrar.of_aor(&under.plan.aor, &under.zone));
+        }
+        for row in gone {
+            let change = self.registrar.remove(row);
+            self.registration_changed(now, change, None, "the client unregistered");
+        }
+        reply
+    }
+
+    /// A REGISTER will never be answered.
+    pub(super) fn register_ended(&mut self, key: ServerKey) {
+        if let Some(under) = self.under_way.remove(&key) {
+            under
+                .rows
+                .iter()
+                .for_each(|row| self.registrar.refuse(*row));
+        }
+    }
+
+    pub(super) fn registration_changed(
+        &mut self,
+        now: Now,
+        change: Change,
+        draft: Option<&Draft>,
+        cause: &str,
+    ) {
+        let out = &mut self.station.out;
+        match (change, draft) {
+            (Change::New, Some(draft)) => {
+                let proof = [
+                    ("user", Pii::new(&draft.user).to_string()),
+                    ("aor", Pii::new(&draft.aor).to_string()),
+                    ("device", draft.device.clone()),
+                    ("zone", draft.zone.clone()),
+                ];
+                self.board.event(out, Kind::Registered, now, "", &proof);
+            }
+            (Change::Gone { user, aor }, _) => {
+                let proof = [("user", user.to_string()), ("aor", aor.to_string())];
+                self.board
+                    .event(out, Kind::Unregistered, now, cause, &proof);
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends registrations that were not refreshed.
+    pub(super) fn registrations_timeout(&mut self, now: Now) {
+        for change in self.registrar.handle_timeout(now.instant) {
+            self.registration_changed(now, change, None, "it was not refreshed");
+        }
+    }
+
+    /// The edge says that a client's flow is gone: so is all that was registered on it.
+    pub(super) fn flow_failed(&mut self, now: Now, row: RegistrationId) {
+        let Some(place) = self.registrar.get(row).map(|b| b.draft.place.clone()) else {
+            return;
+        };
+        let on_flow = self.registrar.on_flow(place.peer, &place.token);
+        let rows: Vec<RegistrationId> = on_flow.map(|(id, _)| id).collect();
+        for row in rows {
+            let change = self.registrar.remove(row);
+            self.registration_changed(now, change, None, "the client's connection is gone");
+        }
+    }
+}
+
+/// What tells a device's contacts apart from its others: `+sip.instance` with `reg-id`.
+fn instance(instance: &[u8], reg_id: Option<&[u8]>) -> Vec<u8> {
+    match (instance, reg_id) {
+        (b"", _) => Vec::new(),
+        (instance, None) => instance.to_vec(),
+        (instance, Some(reg_id)) => [instance, b";", reg_id].concat(),
+    }
+}
+
+/// The host of a URI in lower case.
+pub(super) fn host_of(uri: &[u8]) -> Option<String> {
+    Some(Uri::parse(uri).ok()?.host.to_string().to_ascii_lowercase())
+}
+
+fn uri_of(message: &Message) -> String {
+    message
+        .to()
+        .map(|to| String::from_utf8_lossy(to.uri).into_owned())
+        .unwrap_or_default()
+}

@@ -1,0 +1,520 @@
+//! Where requests go: from edges to the zone of who sends them, from inside to the edge of whom
+//! they are for. An edge is believed nothing that the core has not registered itself.
+
+use base::{Now, Pii};
+use call::b2bua::Side as Leg;
+use call::registration::core::{
+    Admitted, Draft, Place, RegistrationId, alias_of, aor_of, may_register, same_aor,
+};
+use sip::transaction::ServerKey;
+use sip::{FlowId, Message, Method, Name, NameAddr, Uri};
+use status::Kind;
+
+use super::Core;
+use super::calls::Way;
+use super::registrations::{Plan, host_of};
+use crate::io::Transport;
+
+/// Requests that wait for a connection at once.
+const PARKED_MAX: usize = 2_000;
+
+/// How long an identity counts that a digest proved outside of a registration.
+const PROVEN_S: u32 = 600;
+
+/// What is done with a request once a connection to call control stands.
+pub(super) enum Purpose {
+    Register(Box<Plan>),
+    /// A client's INVITE.
+    Invite {
+        row: RegistrationId,
+        lane: FlowId,
+        message: Message,
+    },
+    /// Any other request, as call control gets it.
+    Other {
+        message: Message,
+    },
+}
+
+/// A request that waits for a connection.
+pub(super) struct Parked {
+    flow: FlowId,
+    zone: String,
+    rest: Vec<String>,
+    purpose: Purpose,
+}
+
+type Refused = (u16, &'static str);
+
+impl Core {
+    // ---- towards call control ----
+
+    /// Sends a request to the first of these zones that can be reached.
+    pub(super) fn route_out(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        zones: Vec<String>,
+        purpose: Purpose,
+    ) {
+        let mut rest = zones.into_iter();
+        while let Some(name) = rest.next() {
+            if let Some(flow) = self.zone(&name).and_then(|z| z.standing()) {
+                return self.deliver(now, key, &name, flow, purpose);
+            }
+            if self.parked.len() >= PARKED_MAX {
+                break;
+            }
+            if let Some(flow) = self.zone_flow(now, &name) {
+                let rest = rest.collect();
+                self.parked.insert(
+                    key,
+                    Parked {
+                        flow,
+                        zone: name,
+                        rest,
+                        purpose,
+                    },
+                );
+                return;
+            }
+        }
+        self.unavailable(now, key);
+    }
+
+    fn unavailable(&mut self, now: Now, key: ServerKey) {
+        let Some(request) = self.station.transactions.server_request(key).cloned() else {
+            return;
+        };
+        let wait = 3 + self.station.rng.below(5);
+        let tag = self.station.rng.hex(8);
+        let reply = request
+            .reply(503, "Service Unavailable", &tag)
+            .header(Name::RetryAfter, wait.to_string());
+        self.station.respond(now, key, reply.build());
+    }
+
+    fn deliver(&mut self, now: Now, key: ServerKey, zone: &str, flow: FlowId, purpose: Purpose) {
+        match purpose {
+            Purpose::Register(plan) => self.send_register(now, key, zone, flow, *plan),
+            Purpose::Invite { row, lane, message } => {
+                self.call_inside(now, key, Way { row, lane, flow }, zone, message);
+            }
+            Purpose::Other { message } => {
+                let tls = self.zone(zone).is_some_and(|z| z.tls());
+                let via = self.settings.inside_via(tls);
+                self.station.send_on(now, key, flow, via, message);
+            }
+        }
+    }
+
+    fn parked_on(&self, flow: FlowId) -> Vec<ServerKey> {
+        self.parked
+            .iter()
+            .filter(|(_, p)| p.flow == flow)
+            .map(|(key, _)| *key)
+            .collect()
+    }
+
+    /// The connection stands: what waited for it is sent.
+    pub(super) fn release_parked(&mut self, now: Now, flow: FlowId) {
+        for key in self.parked_on(flow) {
+            if let Some(parked) = self.parked.remove(&key) {
+                self.deliver(now, key, &parked.zone, flow, parked.purpose);
+            }
+        }
+    }
+
+    /// The connection never came to be: what waited for it goes another way, or is answered.
+    pub(super) fn move_parked(&mut self, now: Now, flow: FlowId) {
+        for key in self.parked_on(flow) {
+            if let Some(parked) = self.parked.remove(&key) {
+                self.route_out(now, key, parked.rest, parked.purpose);
+            }
+        }
+    }
+
+    /// A client took its INVITE back while it waited.
+    pub(super) fn parked_cancelled(&mut self, now: Now, key: ServerKey) {
+        if self.parked.remove(&key).is_some()
+            && let Some(request) = self.station.transactions.server_request(key).cloned()
+        {
+            self.station
+                .answer(now, key, &request, 487, "Request Terminated");
+        }
+    }
+
+    // ---- from edges ----
+
+    pub(super) fn lane_request(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        flow: FlowId,
+        peer: usize,
+        message: Message,
+    ) {
+        let Some(link) = self.links.get(peer) else {
+            return;
+        };
+        let side = Leg::Edge { link: link.id };
+        if !link.is_ready(flow) {
+            return self.station.answer(now, key, &message, 403, "Forbidden");
+        }
+        if let Err((status, reason)) = sip::validate::request(&message) {
+            return self.station.answer(now, key, &message, status, reason);
+        }
+        if message.method() == Method::Register {
+            return self.register(now, key, peer, &message);
+        }
+        let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
+        if in_dialog {
+            let own = self.b2bua.owns(side, &message).then_some(side);
+            let call = own.or_else(|| self.moved(peer, &message));
+            let message = unprivileged(&message);
+            let Some(side) = call else {
+                return self.lane_dialog(now, key, peer, &message);
+            };
+            let (b2bua, mut cx) = self.calls(now);
+            return b2bua.request(&mut cx, side, key, message);
+        }
+        if message.method() == Method::Options && self.is_for_us(&message) {
+            return self.station.answer(now, key, &message, 200, "OK");
+        }
+        match self.identify(now, peer, &message) {
+            Ok(row) => {
+                let message = unprivileged(&message);
+                self.lane_new(now, key, flow, peer, row, &message);
+            }
+            Err((status, reason)) => {
+                self.station.answer(now, key, &message, status, reason);
+            }
+        }
+    }
+
+    /// A client that has moved to another edge may still hang up: its call is the one that its
+    /// dialog names, if the edge asserts an identity that is registered behind it. What concerns
+    /// media cannot move: it runs over the link where it began.
+    fn moved(&self, peer: usize, message: &Message) -> Option<Leg> {
+        if message.method() != Method::Bye {
+            return None;
+        }
+        let sides = self.links.iter().map(|l| Leg::Edge { link: l.id });
+        let side = sides
+            .into_iter()
+            .find(|side| self.b2bua.owns(*side, message))?;
+        let asserted = message
+            .values(Name::PAssertedIdentity)
+            .next()
+            .and_then(NameAddr::parse)?;
+        let (_, aor) = aor_of(asserted.uri)?;
+        let mut here = self
+            .registrar
+            .iter()
+            .filter(|(_, b)| b.draft.place.peer == peer);
+        here.any(|(_, b)| b.draft.aor == aor).then_some(side)
+    }
+
+    fn lane_new(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        flow: FlowId,
+        peer: usize,
+        row: RegistrationId,
+        message: &Message,
+    ) {
+        let Some(binding) = self.registrar.get(row) else {
+            return;
+        };
+        let mut zones = vec![binding.draft.zone.clone()];
+        // Registrars stand in for one another; a node of Unified CM knows its own phones only.
+        if self.zone(&binding.draft.zone).is_none_or(|z| !z.unified_cm) {
+            let host = binding.draft.aor.rsplit('@').next().unwrap_or_default();
+            let others = self
+                .zones_for(host)
+                .into_iter()
+                .filter(|z| !zones.contains(z));
+            let others: Vec<String> = others.collect();
+            zones.extend(others);
+        }
+        let identity = format!("<{}>", binding.draft.uri);
+        let mut edit = message.edit();
+        edit.remove(Name::Route);
+        edit.set(Name::PAssertedIdentity, identity);
+        for name in [Name::ProxyAuthorization, Name::Authorization] {
+            let realm = self.realm(peer);
+            if let Some((field, _)) = call::registration::credentials(message, name, realm) {
+                edit.remove_fields(|f| f.index == field);
+            }
+        }
+        if message.method() == Method::Invite {
+            let message = edit.finish();
+            let purpose = Purpose::Invite {
+                row,
+                lane: flow,
+                message,
+            };
+            return self.route_out(now, key, zones, purpose);
+        }
+        let tls = self.zone(&binding.draft.zone).is_some_and(|z| z.tls());
+        edit.push_front(Name::RecordRoute, self.record_route(row, tls));
+        let purpose = Purpose::Other {
+            message: edit.finish(),
+        };
+        self.route_out(now, key, zones, purpose);
+    }
+
+    /// A request within a dialog that no call is: it carries, as its first Route, the token that
+    /// we recorded when the dialog began.
+    fn lane_dialog(&mut self, now: Now, key: ServerKey, peer: usize, message: &Message) {
+        let gone = (481, "Call/Transaction Does Not Exist");
+        let found = self
+            .own_route(message)
+            .and_then(|id| self.registrar.get(id));
+        let Some(binding) = found.filter(|b| b.draft.place.peer == peer) else {
+            return self.station.answer(now, key, message, gone.0, gone.1);
+        };
+        let zone = binding.draft.zone.clone();
+        let mut edit = message.edit();
+        edit.remove_first_value(Name::Route);
+        if !binding.draft.user.is_empty() {
+            edit.set(Name::PAssertedIdentity, format!("<{}>", binding.draft.uri));
+        }
+        let purpose = Purpose::Other {
+            message: edit.finish(),
+        };
+        self.route_out(now, key, vec![zone], purpose);
+    }
+
+    /// Who sends a request: the registration on the flow that the edge recorded, which must be
+    /// the one that the edge asserts; or whom a digest proves, where the core has been restarted
+    /// and knows no registration.
+    fn identify(
+        &mut self,
+        now: Now,
+        peer: usize,
+        message: &Message,
+    ) -> Result<RegistrationId, Refused> {
+        let recorded = message.record_routes().next().and_then(Result::ok);
+        let token = recorded.and_then(|r| Uri::parse(r.uri).ok()?.user);
+        let token = token.ok_or((403, "Forbidden"))?.to_vec();
+        let asserted: Vec<&[u8]> = message
+            .values(Name::PAssertedIdentity)
+            .filter_map(|v| Some(NameAddr::parse(v)?.uri))
+            .collect();
+        let from = message.from().map_err(|_| (400, "Bad Request"))?.uri;
+        // A row of an earlier process proves nothing.
+        let rows = self
+            .registrar
+            .on_flow(peer, &token)
+            .filter(|(_, b)| !b.draft.user.is_empty());
+        let mut rows: Vec<(RegistrationId, &str)> =
+            rows.map(|(id, b)| (id, b.draft.aor.as_str())).collect();
+        if rows.is_empty() {
+            return self.prove(now, peer, &token, message);
+        }
+        rows.retain(|(_, aor)| asserted.iter().all(|uri| same_aor(uri, aor)));
+        let own = rows.iter().find(|(_, aor)| same_aor(from, aor));
+        if let Some((id, _)) = own.or(rows.first()) {
+            return Ok(*id);
+        }
+        let proof = [("from", Pii::new(String::from_utf8_lossy(from)).to_string())];
+        let cause = "an edge asserts an identity that is not registered behind it";
+        self.board.counters.violations += 1;
+        self.board
+            .stranger(&mut self.station.out, Kind::Violation, now, cause, &proof);
+        Err((403, "Forbidden"))
+    }
+
+    /// Asks for a digest, or takes it.
+    fn prove(
+        &mut self,
+        now: Now,
+        peer: usize,
+        token: &[u8],
+        message: &Message,
+    ) -> Result<RegistrationId, Refused> {
+        let admitted = match self.check_digest(now, peer, message, Name::ProxyAuthorization) {
+            Ok(admitted) => admitted,
+            Err(denied) => {
+                self.denied(now, denied, message);
+                // Without a challenge: the edge adds its own.
+                return Err((407, "Proxy Authentication Required"));
+            }
+        };
+        let draft = self
+            .proven(peer, token, message, &admitted)
+            .ok_or((403, "Forbidden"))?;
+        let row = self
+            .registrar
+            .open(now, &draft)
+            .ok_or((503, "Service Unavailable"))?;
+        self.registrar.confirm(now, row, draft, PROVEN_S);
+        Ok(row)
+    }
+
+    fn proven(
+        &self,
+        peer: usize,
+        token: &[u8],
+        message: &Message,
+        admitted: &Admitted,
+    ) -> Option<Draft> {
+        let from = message.from().ok()?.uri;
+        let (user_part, aor) = aor_of(from)?;
+        let zone = self.zones_for(&host_of(from)?).into_iter().next()?;
+        let decides = self.zone(&zone)?.unified_cm;
+        if !may_register(&admitted.user, &admitted.lines, user_part, b"", decides) {
+            return None;
+        }
+        let recorded = message.values(Name::RecordRoute).next()?;
+        let contact = message
+            .values(Name::Contact)
+            .next()
+            .and_then(NameAddr::parse);
+        let contact = contact.map(|c| c.uri.to_vec()).unwrap_or_default();
+        Some(Draft {
+            user: self.desk.name_of(&admitted.user),
+            uri: format!("sip:{aor}"),
+            aor,
+            place: Place {
+                peer,
+                token: token.to_vec(),
+                path: recorded.to_vec(),
+            },
+            alias: alias_of(&contact),
+            contact,
+            instance: Vec::new(),
+            device: String::new(),
+            zone,
+            rewritten: false,
+            registered: false,
+        })
+    }
+
+    // ---- from inside ----
+
+    pub(super) fn inside_request(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        flow: FlowId,
+        message: Message,
+    ) {
+        if let Err((status, reason)) = sip::validate::request(&message) {
+            return self.station.answer(now, key, &message, status, reason);
+        }
+        let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
+        if in_dialog && self.b2bua.owns(Leg::Inside, &message) {
+            let (b2bua, mut cx) = self.calls(now);
+            return b2bua.request(&mut cx, Leg::Inside, key, message);
+        }
+        if message.method() == Method::Register {
+            let (status, reason) = (405, "Method Not Allowed");
+            return self.station.answer(now, key, &message, status, reason);
+        }
+        let located = self.registrar.locate(&message);
+        let located = located.or_else(|| self.recover(now, flow, &message));
+        let Some((row, by_route)) = located else {
+            let (status, reason) = match (in_dialog, message.method()) {
+                (false, Method::Options) if self.is_for_us(&message) => (200, "OK"),
+                (true, _) => (481, "Call/Transaction Does Not Exist"),
+                (false, _) => (404, "Not Found"),
+            };
+            return self.station.answer(now, key, &message, status, reason);
+        };
+        let Some(binding) = self.registrar.get(row).cloned() else {
+            return;
+        };
+        let lane = self
+            .links
+            .get_mut(binding.draft.place.peer)
+            .and_then(|l| l.lane());
+        let Some(lane) = lane else {
+            return self
+                .station
+                .answer(now, key, &message, 480, "Temporarily Unavailable");
+        };
+        if message.method() == Method::Invite && !in_dialog {
+            return self.call_outside(now, key, Way { row, lane, flow }, by_route, message);
+        }
+        let mut edit = message.edit();
+        // Whatever the dialog's route set says, the client is where it registered last.
+        edit.remove(Name::Route);
+        edit.push_front(Name::Route, &binding.draft.place.path);
+        if !in_dialog {
+            if !by_route {
+                edit.request_uri(&binding.draft.contact);
+            }
+            let tls = self.is_tls(flow);
+            edit.push_front(Name::RecordRoute, self.record_route(row, tls));
+        }
+        let request = edit.finish();
+        let via = self.settings.edge_via();
+        self.station.send_on(now, key, lane, via, request);
+    }
+
+    /// A client that registered before this core was restarted.
+    fn recover(
+        &mut self,
+        now: Now,
+        flow: FlowId,
+        message: &Message,
+    ) -> Option<(RegistrationId, bool)> {
+        let zone = self.zone_of(flow)?;
+        let links = &self.links;
+        let edge = |peer: usize| Some(links.get(peer)?.peer.verify_name.clone());
+        self.registrar.recover(now, message, &zone, edge, PROVEN_S)
+    }
+
+    // ---- small questions ----
+
+    /// The registration that our own first Route names.
+    fn own_route(&self, message: &Message) -> Option<RegistrationId> {
+        let route = message.routes().next()?.ok()?;
+        let token = Uri::parse(route.uri).ok()?.user?;
+        self.registrar.open_token(token).map(|(id, _)| id)
+    }
+
+    fn record_route(&self, row: RegistrationId, tls: bool) -> String {
+        format!(
+            "<{};lr>",
+            self.settings.inside(tls).uri(&self.registrar.token(row))
+        )
+    }
+
+    pub(super) fn is_tls(&self, flow: FlowId) -> bool {
+        self.station
+            .flows
+            .get(flow)
+            .is_some_and(|f| f.transport() == Transport::Tls)
+    }
+
+    /// Whether a request is for this node itself.
+    fn is_for_us(&self, message: &Message) -> bool {
+        let Ok(uri) = Uri::parse(message.request_uri()) else {
+            return false;
+        };
+        message.routes().next().is_none() && self.settings.is_us(&uri.host.to_string())
+    }
+
+    /// The realm in which an edge challenges.
+    fn realm(&self, peer: usize) -> &str {
+        let welcome = self.links.get(peer).and_then(|l| l.welcome());
+        welcome.map_or("", |w| w.services.sip_realm.as_str())
+    }
+}
+
+/// A message of an edge without what only a trusted node may say: an edge is not one. What it may
+/// know of a client's identity, the core knows better.
+pub(super) fn unprivileged(message: &Message) -> Message {
+    let privileged = |name: &[u8]| call::registration::is_privileged(name);
+    if !message.fields().any(|f| privileged(f.name)) {
+        return message.clone();
+    }
+    message
+        .edit()
+        .remove_fields(|f| privileged(f.name))
+        .finish()
+}

@@ -1,0 +1,208 @@
+//! What the core takes from its configuration, and from its driver.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Secret;
+use call::registration::core::Address;
+use config::{CallControl, Config, Password, Publisher, Role};
+use sip::transaction::ViaOptions;
+use traversal::DomainOffer;
+
+/// What the driver knows of this node beside its configuration.
+#[derive(Clone, Debug)]
+pub struct CoreIdentity {
+    /// The program's version.
+    pub version: String,
+    /// The public key that the core shows on 2222, in OpenSSH format.
+    pub ssh_key: String,
+    /// The seed of the key that signs session tokens; kept on disk, so that tokens survive a
+    /// restart.
+    pub token_seed: Secret<[u8; 32]>,
+    /// The text of [`config::Credentials::file`], if there is one.
+    pub users: Option<Secret<String>>,
+}
+
+/// An edge to link with.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub(super) name: String,
+    pub(super) verify_name: String,
+    pub(super) user: String,
+    pub(super) password: Secret<String>,
+    pub(super) sip_port: u16,
+    pub(super) media_ports: (u16, u16),
+}
+
+/// A server that is asked about its cluster, or whose requests are let through.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    pub(super) address: String,
+    pub(super) port: u16,
+    pub(super) user: String,
+    pub(super) password: Secret<String>,
+    pub(super) tls_verify: bool,
+}
+
+/// All of it.
+pub(super) struct Settings {
+    pub(super) fqdn: String,
+    pub(super) version: String,
+    pub(super) ssh_key: String,
+    pub(super) peers: Vec<Peer>,
+    sip: Vec<SocketAddr>,
+    sip_tls: Vec<SocketAddr>,
+    pub(super) media: config::MediaService,
+    pub(super) domains: Vec<DomainOffer>,
+    pub(super) unified_cm: Vec<Server>,
+    pub(super) im_presence: Vec<Server>,
+    pub(super) unity_connection: Vec<Server>,
+    pub(super) call_control: Vec<CallControl>,
+    pub(super) xmpp: Vec<config::XmppServer>,
+    pub(super) allow_list: Vec<config::AllowRule>,
+    pub(super) refresh: Duration,
+    pub(super) cleanup: Duration,
+}
+
+impl Settings {
+    /// Those of a core; an edge's configuration gives a core that serves nothing.
+    pub(super) fn of(config: &Arc<Config>, identity: &CoreIdentity) -> Self {
+        let core = match &config.role {
+            Role::Core(core) => Some(core),
+            Role::Edge(_) => None,
+        };
+        let servers = |list: Option<&Vec<Publisher>>| -> Vec<Server> {
+            list.into_iter().flatten().map(server).collect()
+        };
+        let nowhere = IpAddr::from([127, 0, 0, 1]);
+        let no_media = config::MediaService {
+            listen: nowhere,
+            advertise: nowhere,
+            ports: 36_000..=59_999,
+        };
+        let hours = |n: u64| Duration::from_secs(n * 3600);
+        Settings {
+            fqdn: config.fqdn(),
+            version: identity.version.clone(),
+            ssh_key: identity.ssh_key.clone(),
+            peers: core.iter().flat_map(|c| &c.peers).map(peer).collect(),
+            sip: core.map(|c| c.sip.clone()).unwrap_or_default(),
+            sip_tls: core.map(|c| c.sip_tls.clone()).unwrap_or_default(),
+            media: core.map_or(no_media, |c| c.media.clone()),
+            domains: core.iter().flat_map(|c| &c.domains).map(offer).collect(),
+            unified_cm: servers(core.map(|c| &c.unified_cm)),
+            im_presence: servers(core.map(|c| &c.im_presence)),
+            unity_connection: servers(core.map(|c| &c.unity_connection)),
+            call_control: core.map(|c| c.call_control.clone()).unwrap_or_default(),
+            xmpp: core.map(|c| c.xmpp.clone()).unwrap_or_default(),
+            allow_list: core.map(|c| c.allow_list.clone()).unwrap_or_default(),
+            refresh: core.map_or(hours(8), |c| c.credentials.refresh),
+            cleanup: core.map_or(hours(12), |c| c.credentials.cleanup),
+        }
+    }
+
+    /// Where call control reaches us, over TLS or TCP; over the other where one is missing.
+    fn listener(&self, tls: bool) -> (SocketAddr, bool) {
+        let (wanted, other) = if tls {
+            (&self.sip_tls, &self.sip)
+        } else {
+            (&self.sip, &self.sip_tls)
+        };
+        let found = wanted
+            .first()
+            .map(|a| (*a, tls))
+            .or(other.first().map(|a| (*a, !tls)));
+        // The configuration's check refuses a core without any listener.
+        found.unwrap_or((SocketAddr::new(self.media.listen, 5060), false))
+    }
+
+    /// Our address in URIs for the inside.
+    pub(super) fn inside(&self, tls: bool) -> Address {
+        let (address, tls) = self.listener(tls);
+        Address {
+            host_port: address.to_string(),
+            transport: if tls { "tls" } else { "tcp" },
+        }
+    }
+
+    /// Our Via towards the inside.
+    pub(super) fn inside_via(&self, tls: bool) -> ViaOptions {
+        ViaOptions {
+            transport: if tls { "TLS" } else { "TCP" },
+            sent_by: self.inside(tls).host_port,
+            parameters: String::new(),
+        }
+    }
+
+    /// Our Via towards edges.
+    pub(super) fn edge_via(&self) -> ViaOptions {
+        ViaOptions {
+            transport: "TLS",
+            sent_by: self.fqdn.clone(),
+            parameters: String::new(),
+        }
+    }
+
+    /// Where connections to call control come from.
+    pub(super) fn from(&self, tls: bool) -> IpAddr {
+        self.listener(tls).0.ip()
+    }
+
+    /// Whether a host of a URI is this node.
+    pub(super) fn is_us(&self, host: &str) -> bool {
+        let ip = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
+        let mut ours = self.sip.iter().chain(&self.sip_tls);
+        host.eq_ignore_ascii_case(&self.fqdn) || ours.any(|a| Some(a.ip()) == ip)
+    }
+
+    /// Whether the SIP of a domain is served.
+    pub(super) fn serves_sip(&self, domain: &str) -> bool {
+        self.domain(domain).is_some_and(|d| d.sip)
+    }
+
+    /// What of a domain is served.
+    pub(super) fn domain(&self, domain: &str) -> Option<&DomainOffer> {
+        self.domains
+            .iter()
+            .find(|d| d.name.as_str().eq_ignore_ascii_case(domain))
+    }
+}
+
+fn peer(p: &config::Peer) -> Peer {
+    Peer {
+        name: p.name.clone(),
+        verify_name: p.verify_name.clone(),
+        user: p.user.clone(),
+        password: given(&p.password),
+        sip_port: p.sip_port,
+        media_ports: p.media_ports,
+    }
+}
+
+fn server(p: &Publisher) -> Server {
+    Server {
+        address: p.address.clone(),
+        port: p.port,
+        user: p.user.clone(),
+        password: given(&p.password),
+        tls_verify: p.tls_verify,
+    }
+}
+
+fn offer(d: &config::Domain) -> DomainOffer {
+    DomainOffer {
+        name: d.name.clone(),
+        sip: d.sip,
+        im_presence: d.im_presence,
+        federation: d.federation,
+    }
+}
+
+/// The driver has read password files before; one that it did not read matches nothing.
+fn given(password: &Password) -> Secret<String> {
+    match password {
+        Password::Given(secret) => secret.clone(),
+        Password::File(_) => Secret::new(String::new()),
+    }
+}

@@ -1,0 +1,429 @@
+//! Sign-ins: `get_edge_config` with a user's password, checked by the home cluster, answered with
+//! a session token and the way to everything (`protocol.md` 2.2–2.4).
+
+use std::net::IpAddr;
+
+use base::{HashMap, Now, Pii, Secret};
+use policy::token::LIFE;
+use provisioning::edge_config::{EdgeConfig, services_asked};
+use provisioning::sign_in::{Answer as Got, Ask, Granted, Node, Outcome};
+use status::{Kind, SessionRow};
+use traversal::EdgeServices;
+
+use super::{Asked, Core};
+use crate::io::{
+    Answer, AskId, DnsError, Fetch, FetchError, Fetched, Output, Reply, Resolve, Resolved, SignIn,
+};
+
+/// Sign-ins whose documents are kept for the next time.
+const PROFILES_MAX: usize = 20_000;
+
+/// A sign-in under way.
+pub(super) struct Pending {
+    id: AskId,
+    peer: usize,
+    client: Option<IpAddr>,
+    domain: String,
+    user: String,
+    user_agent: String,
+}
+
+/// What a sign-in learnt, kept as long as its password need not be asked about.
+pub(super) struct Profile {
+    user: String,
+    nodes: Vec<Node>,
+    services: Services,
+}
+
+impl Desk {
+    /// A user's name as Unified CM keeps it.
+    pub(super) fn name_of(&self, typed: &str) -> String {
+        self.names
+            .get(typed)
+            .cloned()
+            .unwrap_or_else(|| typed.to_owned())
+    }
+}
+
+type Services = Vec<(String, Option<Vec<(u16, u16, u16, String)>>)>;
+
+/// All that is kept of sign-ins.
+#[derive(Default)]
+pub(super) struct Desk {
+    pub(super) engine: provisioning::sign_in::SignIns,
+    pending: HashMap<u64, Pending>,
+    profiles: HashMap<(String, String), Profile>,
+    /// Names as users type them, and as Unified CM keeps them, where they differ.
+    names: HashMap<String, String>,
+    next: u64,
+}
+
+impl Core {
+    pub(super) fn sign_in(&mut self, now: Now, id: AskId, asked: SignIn) {
+        let answer = |core: &mut Core, reply: Reply| core.answer(id, reply);
+        let (path, query) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
+        if path.trim_matches('/') != "get_edge_config" {
+            return answer(self, plain(404));
+        }
+        let domain = asked.domain.to_ascii_lowercase();
+        let served = self
+            .settings
+            .domain(&domain)
+            .is_some_and(|d| d.sip || d.im_presence);
+        if !served {
+            let proof = [("domain", domain)];
+            let (out, cause) = (&mut self.station.out, "the domain is not served");
+            self.board
+                .stranger(out, Kind::HttpRefused, now, cause, &proof);
+            return answer(self, plain(403));
+        }
+        let (user, services) = (asked.user.into_inner(), services_asked(query));
+        let pending = Pending {
+            id,
+            peer: asked.peer,
+            client: asked.client,
+            domain: domain.clone(),
+            user: user.clone(),
+            user_agent: asked.user_agent,
+        };
+        if self
+            .credentials
+            .recognises(now.instant, &user, asked.password.expose())
+            && let Some(profile) = self.desk.profiles.get(&(user.clone(), domain.clone()))
+            && let Some(found) = subset(&profile.services, &services)
+        {
+            let (name, nodes) = (profile.user.clone(), profile.nodes.clone());
+            return self.granted(now, &pending, &name, &nodes, found);
+        }
+        let number = self.desk.next;
+        self.desk.next += 1;
+        self.desk.pending.insert(number, pending);
+        let nodes = self.uds_nodes();
+        self.desk.engine.begin(
+            now.instant,
+            number,
+            &domain,
+            &user,
+            asked.password,
+            services,
+            nodes,
+        );
+    }
+
+    fn answer(&mut self, id: AskId, reply: Reply) {
+        self.station.out.push_back(Output::Answer {
+            id,
+            answer: Answer::SignIn(reply),
+        });
+    }
+
+    /// Puts the questions of sign-ins, and ends those that are done.
+    pub(super) fn sign_ins_work(&mut self, now: Now) {
+        loop {
+            let (asks, done) = self.desk.engine.take();
+            if asks.is_empty() && done.is_empty() {
+                return;
+            }
+            for ask in asks {
+                self.put(ask);
+            }
+            for (number, outcome) in done {
+                if let Some(pending) = self.desk.pending.remove(&number) {
+                    self.outcome(now, &pending, outcome);
+                }
+            }
+        }
+    }
+
+    fn put(&mut self, ask: Ask) {
+        match ask {
+            Ask::Get {
+                id: number,
+                node,
+                path,
+                basic,
+            } => {
+                let id = self.ask(Asked::SignIn(number));
+                self.station.out.push_back(Output::Fetch {
+                    id,
+                    request: Fetch {
+                        method: "GET",
+                        scheme: "https",
+                        host: node.host,
+                        port: node.port,
+                        path,
+                        basic,
+                        headers: vec![("Accept", "application/xml".into())],
+                        body: String::new(),
+                        tls_verify: node.tls_verify,
+                    },
+                });
+            }
+            Ask::Service { id: number, name } => {
+                let id = self.ask(Asked::SignIn(number));
+                let question = Resolve::Service(name);
+                self.station.out.push_back(Output::Resolve { id, question });
+            }
+        }
+    }
+
+    pub(super) fn sign_in_fetched(&mut self, number: u64, result: Result<Fetched, FetchError>) {
+        let got = match result {
+            Ok(f) => Ok((f.status, String::from_utf8_lossy(&f.body).into_owned())),
+            Err(e) => Err(e.why),
+        };
+        self.desk.engine.answer(number, Got::Got(got));
+    }
+
+    pub(super) fn sign_in_resolved(&mut self, number: u64, result: Result<Resolved, DnsError>) {
+        let records = match result {
+            Ok(Resolved::Service(records)) if !records.is_empty() => Some(records),
+            _ => None,
+        };
+        self.desk.engine.answer(number, Got::Service(records));
+    }
+
+    fn outcome(&mut self, now: Now, pending: &Pending, outcome: Outcome) {
+        match outcome {
+            Outcome::Granted(granted) => self.keep(now, pending, *granted),
+            Outcome::Unauthorized { why } => {
+                self.board.counters.sign_ins_refused += 1;
+                self.board.counters.wrong_credentials += 1;
+                self.tell(now, Kind::SignInRefused, pending, why, None);
+                let realm = ("WWW-Authenticate", "Basic realm=\"Cisco-Edge\"".into());
+                self.answer(
+                    pending.id,
+                    Reply {
+                        headers: vec![realm],
+                        ..plain(401)
+                    },
+                );
+            }
+            Outcome::Unreachable { server, why } => {
+                self.tell(now, Kind::SignInUnreachable, pending, &why, Some(server));
+                self.answer(pending.id, plain(502));
+            }
+            Outcome::Limited { wait } => {
+                self.board.counters.sign_ins_refused += 1;
+                let seconds = wait.as_secs().max(1);
+                let cause = "too many sign-ins of this user";
+                self.tell(now, Kind::SignInLimited, pending, cause, None);
+                let later = ("Retry-After", seconds.to_string());
+                self.answer(
+                    pending.id,
+                    Reply {
+                        headers: vec![later],
+                        ..plain(429)
+                    },
+                );
+            }
+        }
+    }
+
+    fn tell(
+        &mut self,
+        now: Now,
+        kind: Kind,
+        pending: &Pending,
+        cause: &str,
+        server: Option<String>,
+    ) {
+        let mut proof = vec![
+            ("user", Pii::new(&pending.user).to_string()),
+            ("domain", pending.domain.clone()),
+        ];
+        if let Some(client) = pending.client {
+            proof.push(("client", Pii::new(client).to_string()));
+        }
+        if let Some(server) = server {
+            proof.push(("server", server));
+        }
+        self.board
+            .stranger(&mut self.station.out, kind, now, cause, &proof);
+    }
+
+    /// The password is good: it is kept for SIP, as a hash for the realm of each edge.
+    fn keep(&mut self, now: Now, pending: &Pending, granted: Granted) {
+        let mut realms: Vec<String> = self
+            .links
+            .iter()
+            .filter_map(|l| l.last.as_ref())
+            .map(|w| w.services.sip_realm.clone())
+            .collect();
+        realms.sort();
+        realms.dedup();
+        let password: &Secret<String> = &granted.password;
+        let mut lines = granted.lines.clone();
+        lines.extend(granted.devices.iter().cloned());
+        // Digests are over the name as the client types it; Unified CM keeps it in its own case.
+        let typed = [pending.user.as_str(), granted.user.as_str()];
+        let names = if typed[0] == typed[1] {
+            &typed[..1]
+        } else {
+            &typed[..]
+        };
+        for name in names {
+            let secret = password.expose();
+            self.credentials
+                .keep(now.instant, name, secret, &realms, lines.clone());
+        }
+        if typed[0] != typed[1] && self.desk.names.len() < PROFILES_MAX {
+            self.desk
+                .names
+                .insert(pending.user.clone(), granted.user.clone());
+        }
+        if self.desk.profiles.len() < PROFILES_MAX {
+            let profile = Profile {
+                user: granted.user.clone(),
+                nodes: granted.nodes.clone(),
+                services: granted.services.clone(),
+            };
+            let key = (pending.user.clone(), pending.domain.clone());
+            self.desk.profiles.insert(key, profile);
+        }
+        self.granted(
+            now,
+            pending,
+            &granted.user,
+            &granted.nodes,
+            granted.services,
+        );
+    }
+
+    fn granted(
+        &mut self,
+        now: Now,
+        pending: &Pending,
+        user: &str,
+        nodes: &[Node],
+        services: Services,
+    ) {
+        let Some(here) = self.edge_services(pending.peer).cloned() else {
+            let later = ("Retry-After", "5".into());
+            return self.answer(
+                pending.id,
+                Reply {
+                    headers: vec![later],
+                    ..plain(503)
+                },
+            );
+        };
+        let token = self
+            .tokens
+            .issue(now.unix, &mut self.rng, user, &pending.domain);
+        let body = self.edge_config(pending, &here, nodes, services).to_xml();
+        let expires = now.unix.plus(LIFE);
+        let domain = cookie_domain(&here.https.host);
+        let cookie = format!(
+            "X-Auth={token}; Expires={}; {domain}Path=/; Secure; HttpOnly",
+            expires.http_date()
+        );
+        self.board.counters.sign_ins += 1;
+        let edge = self
+            .links
+            .get(pending.peer)
+            .map(|l| l.peer.verify_name.clone());
+        self.board.signed_in(SessionRow {
+            user: Pii::new(user.to_owned()),
+            domain: pending.domain.clone(),
+            user_agent: pending.user_agent.chars().take(200).collect(),
+            edge: edge.unwrap_or_default(),
+            since: now.unix,
+            expires,
+        });
+        self.tell(now, Kind::SignedIn, pending, "", None);
+        let headers = vec![
+            ("Set-Cookie", cookie),
+            ("Content-Type", "text/xml;charset=utf-8".into()),
+            ("Cache-Control", "no-store".into()),
+        ];
+        self.answer(
+            pending.id,
+            Reply {
+                status: 200,
+                headers,
+                body,
+            },
+        );
+    }
+
+    /// Where clients reach an edge, as it said last.
+    fn edge_services(&self, peer: usize) -> Option<&EdgeServices> {
+        self.links.get(peer)?.last.as_ref().map(|w| &w.services)
+    }
+
+    fn edge_config(
+        &self,
+        pending: &Pending,
+        here: &EdgeServices,
+        nodes: &[Node],
+        services: Services,
+    ) -> EdgeConfig {
+        // The edge that was asked comes first, then the others that are up.
+        let others = self
+            .links
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i != pending.peer);
+        let others = others.filter_map(|(_, l)| Some(&l.welcome()?.services));
+        let edges: Vec<&EdgeServices> = std::iter::once(here).chain(others).collect();
+        let list = |of: fn(&EdgeServices) -> &traversal::ServiceAddress| {
+            edges
+                .iter()
+                .map(|e| (of(e).host.clone(), of(e).port))
+                .collect::<Vec<_>>()
+        };
+        let offer = self.settings.domain(&pending.domain);
+        let (sip, im) = offer.map_or((false, false), |d| (d.sip, d.im_presence));
+        let inside = self.settings.inside(true);
+        EdgeConfig {
+            services,
+            tftp: nodes.iter().map(|n| n.host.clone()).collect(),
+            sip: if sip { list(|e| &e.sip) } else { Vec::new() },
+            route: sip.then(|| {
+                format!(
+                    "<sip:{};transport=tls;zone-id={};directed;lr>",
+                    inside.host_port,
+                    pending.peer + 1
+                )
+            }),
+            xmpp: if im { list(|e| &e.xmpp) } else { Vec::new() },
+            https: list(|e| &e.https),
+            uds: nodes.iter().map(|n| (n.host.clone(), n.port)).collect(),
+        }
+    }
+
+    /// Forgets who has not signed in for long.
+    pub(super) fn forget_users(&mut self, now: Now) {
+        self.credentials.clean_up(now.instant);
+        if self.desk.profiles.len() >= PROFILES_MAX {
+            self.desk.profiles.clear();
+        }
+        let kept = &self.credentials;
+        self.desk.names.retain(|typed, _| kept.knows(typed));
+    }
+}
+
+/// The records asked for, if all of them are known.
+fn subset(known: &Services, asked: &[String]) -> Option<Services> {
+    let find = |name: &String| known.iter().find(|(n, _)| n == name).cloned();
+    asked.iter().map(find).collect()
+}
+
+/// Cookies are for all edges of a domain (`protocol.md` 2.2); an address has no domain.
+fn cookie_domain(host: &str) -> String {
+    match host.split_once('.') {
+        Some((_, rest)) if host.parse::<IpAddr>().is_err() && rest.contains('.') => {
+            format!("Domain=.{rest}; ")
+        }
+        _ => String::new(),
+    }
+}
+
+fn plain(status: u16) -> Reply {
+    Reply {
+        status,
+        headers: Vec::new(),
+        body: String::new(),
+    }
+}

@@ -1,0 +1,311 @@
+//! What the core tells of itself: events, counters, calls and their history, sessions.
+
+use std::collections::VecDeque;
+
+use base::{Map, Now, Pii, TokenBucket};
+use call::b2bua::{CallId, Cause, EndedBy, MediaError, MediaFigures, Record};
+use call::registration::core::Binding;
+use status::{
+    CallRow, Counters, Event, Kind, LinkRow, MediaRow, RegistrationRow, Role, SessionRow, Snapshot,
+};
+
+use super::Core;
+use super::links::Link;
+use crate::io::{Lane, Output, Report};
+
+/// Calls that ended and are remembered (F314).
+const HISTORY_MAX: usize = 500;
+
+/// Sign-ins remembered, the latest first.
+const SESSIONS_MAX: usize = 2_000;
+
+/// What kind of call it is (F270).
+const KIND: &str = "Unified CM remote session";
+
+/// The account that the core keeps.
+pub(super) struct Board {
+    pub(super) counters: Counters,
+    calls: Map<CallId, CallRow>,
+    history: VecDeque<CallRow>,
+    sessions: VecDeque<SessionRow>,
+    /// Events that a stranger, or a careless client, can cause.
+    strangers: TokenBucket,
+}
+
+impl Board {
+    pub(super) fn new() -> Self {
+        Board {
+            counters: Counters::default(),
+            calls: Map::new(),
+            history: VecDeque::new(),
+            sessions: VecDeque::new(),
+            strangers: TokenBucket::new(5, 50),
+        }
+    }
+
+    /// Tells of something that happened.
+    pub(super) fn event(
+        &mut self,
+        out: &mut VecDeque<Output>,
+        kind: Kind,
+        now: Now,
+        cause: &str,
+        proof: &[(&'static str, String)],
+    ) {
+        let mut event = Event::new(kind, now.unix, cause);
+        for (name, value) in proof {
+            event = event.with(name, value);
+        }
+        out.push_back(Output::Event(event));
+    }
+
+    /// As [`Board::event`], for what others can cause at will: bounded in time.
+    pub(super) fn stranger(
+        &mut self,
+        out: &mut VecDeque<Output>,
+        kind: Kind,
+        now: Now,
+        cause: &str,
+        proof: &[(&'static str, String)],
+    ) {
+        if self.strangers.take(now.instant).is_ok() {
+            self.event(out, kind, now, cause, proof);
+        }
+    }
+
+    pub(super) fn began(&mut self, now: Now, call: CallId, id: String, from: String, to: String) {
+        let row = CallRow {
+            id,
+            from: Pii::new(from),
+            to: Pii::new(to),
+            kind: KIND.into(),
+            components: components(),
+            began: now.unix,
+            ..CallRow::default()
+        };
+        self.calls.insert(call, row);
+    }
+
+    pub(super) fn call(&mut self, call: CallId) -> Option<&mut CallRow> {
+        self.calls.get_mut(&call)
+    }
+
+    pub(super) fn over(&mut self, call: CallId) -> Option<CallRow> {
+        self.calls.remove(&call)
+    }
+
+    pub(super) fn record(&mut self, record: &Record) {
+        self.history.truncate(HISTORY_MAX - 1);
+        self.history.push_front(CallRow {
+            id: String::from_utf8_lossy(&record.call_id).into_owned(),
+            from: record.from.clone(),
+            to: record.to.clone(),
+            kind: KIND.into(),
+            components: components(),
+            began: record.start,
+            answered: record.answer,
+            ended: Some(record.end),
+            cause: ended(record.by, &record.cause),
+            media: record.media.iter().map(media_row).collect(),
+        });
+    }
+
+    pub(super) fn signed_in(&mut self, session: SessionRow) {
+        self.sessions
+            .retain(|s| s.user != session.user || s.user_agent != session.user_agent);
+        self.sessions.truncate(SESSIONS_MAX - 1);
+        self.sessions.push_front(session);
+    }
+}
+
+/// An MRA call has three on a core, because of the B2BUA (F263).
+fn components() -> Vec<String> {
+    vec![
+        "proxy (edge)".into(),
+        "B2BUA".into(),
+        "proxy (inside)".into(),
+    ]
+}
+
+/// Why a call ended, in words.
+pub(super) fn ended(by: EndedBy, cause: &Cause) -> String {
+    let who = match by {
+        EndedBy::Caller => "the caller",
+        EndedBy::Callee => "the called party",
+        EndedBy::Us => "the core",
+    };
+    let why = match cause {
+        Cause::Hangup => return format!("{who} hung up"),
+        Cause::Cancelled => return "the caller cancelled".to_owned(),
+        Cause::Status(status) => format!("answered {status}"),
+        Cause::Timeout => "no answer came".to_owned(),
+        Cause::FlowDown => "the connection to one end is gone".to_owned(),
+        Cause::LinkDown => "the link to the edge is gone".to_owned(),
+        Cause::NoAck => "the answer was never acknowledged".to_owned(),
+        Cause::BadAnswer => "the answer was malformed".to_owned(),
+        Cause::SessionExpired => "the session was not refreshed".to_owned(),
+        Cause::Media(error) => error.to_string(),
+    };
+    format!("{who}: {why}")
+}
+
+fn media_row(figures: &MediaFigures) -> MediaRow {
+    let c = &figures.counters;
+    MediaRow {
+        kind: figures.kind.clone(),
+        from_client: c.from_client.packets,
+        to_client: c.to_client.packets,
+        lost: c.from_client.lost,
+        jitter_us: c.from_client.jitter_us,
+        forged: c.forged,
+        strangers: c.strangers,
+    }
+}
+
+/// Which event a refused description is.
+pub(super) fn media_kind(error: MediaError) -> Kind {
+    match error {
+        MediaError::NoPorts => Kind::PortsExhausted,
+        MediaError::NotEncrypted | MediaError::NoSuite => Kind::NoCrypto,
+        _ => Kind::CallFailed,
+    }
+}
+
+impl Core {
+    pub(super) fn lane_report(
+        &mut self,
+        now: Now,
+        index: usize,
+        lane: Lane,
+        connections: usize,
+        why: Option<String>,
+    ) {
+        let Some(link) = self.links.get_mut(index) else {
+            return;
+        };
+        let (slot, word) = match lane {
+            Lane::Http => (&mut link.http, "http"),
+            Lane::Xmpp => (&mut link.xmpp, "xmpp"),
+        };
+        let before = std::mem::replace(slot, connections);
+        let up = link.is_up();
+        let proof = [
+            ("edge", link.peer.verify_name.clone()),
+            ("lane", word.to_owned()),
+            ("connections", connections.to_string()),
+        ];
+        let out = &mut self.station.out;
+        if before == 0 && connections > 0 {
+            self.board.event(out, Kind::Lane, now, "up", &proof);
+        } else if before > 0 && connections == 0 && up {
+            self.board
+                .event(out, Kind::LaneDown, now, &why.unwrap_or_default(), &proof);
+        }
+    }
+
+    pub(super) fn report(&mut self, now: Now, report: Report) {
+        let (board, out) = (&mut self.board, &mut self.station.out);
+        match report {
+            Report::HttpRefused {
+                client,
+                status,
+                cause,
+            } => {
+                board.counters.http_refused += 1;
+                let proof = [
+                    ("client", Pii::new(client).to_string()),
+                    ("status", status.to_string()),
+                ];
+                board.stranger(out, Kind::HttpRefused, now, &cause, &proof);
+            }
+            Report::InsideUnreachable { server, why } => {
+                board.stranger(out, Kind::HttpUnreachable, now, &why, &[("server", server)]);
+            }
+            Report::XmppUp { jid, client, .. } => {
+                board.counters.xmpp_sessions += 1;
+                let proof = [
+                    ("jid", jid.to_string()),
+                    ("client", Pii::new(client).to_string()),
+                ];
+                board.event(out, Kind::XmppUp, now, "", &proof);
+            }
+            Report::XmppDown { why, .. } => {
+                let open = &mut board.counters.xmpp_sessions;
+                *open = open.saturating_sub(1);
+                board.event(out, Kind::XmppDown, now, &why, &[]);
+            }
+            Report::Violation {
+                protocol,
+                source,
+                cause,
+            } => {
+                board.counters.violations += 1;
+                let proof = [
+                    ("protocol", protocol.to_owned()),
+                    ("source", Pii::new(source).to_string()),
+                ];
+                board.stranger(out, Kind::Violation, now, &cause, &proof);
+            }
+        }
+    }
+
+    /// What the core looks like.
+    pub(super) fn look(&self, now: Now) -> Snapshot {
+        let mut counters = self.board.counters.clone();
+        counters.sip_connections = self.station.flows.len() as u64;
+        let transactions = self.station.transactions.counts();
+        counters.sip_transactions = (transactions.clients + transactions.servers) as u64;
+        // Pairs of calls; those of the links stay open.
+        let of_links = self.links.iter().filter(|l| l.has_ports()).count();
+        counters.media_ports_in_use = self.ports.in_use().saturating_sub(of_links) as u64;
+        Snapshot {
+            at: now.unix,
+            node: self.settings.fqdn.clone(),
+            role: Role::Core,
+            version: self.settings.version.clone(),
+            links: self.links.iter().map(link_row).collect(),
+            registrations: self
+                .registrar
+                .iter()
+                .map(|(_, b)| self.registered(now, b))
+                .collect(),
+            calls: self.board.calls.values().cloned().collect(),
+            history: self.board.history.iter().cloned().collect(),
+            sessions: self.board.sessions.iter().cloned().collect(),
+            zones: self.zone_rows(),
+            counters,
+        }
+    }
+
+    fn registered(&self, now: Now, binding: &Binding) -> RegistrationRow {
+        let draft = &binding.draft;
+        let edge = self
+            .links
+            .get(draft.place.peer)
+            .map(|l| l.peer.verify_name.clone());
+        RegistrationRow {
+            user: Pii::new(draft.user.clone()),
+            aor: Pii::new(draft.uri.clone()),
+            device: draft.device.clone(),
+            instance: String::from_utf8_lossy(&draft.instance).into_owned(),
+            from: Pii::new(edge.unwrap_or_default()),
+            expires_s: binding.until.since(now.instant).as_secs(),
+        }
+    }
+}
+
+fn link_row(link: &Link) -> LinkRow {
+    LinkRow {
+        peer: link.peer.verify_name.clone(),
+        zone: link.peer.name.clone(),
+        up: link.is_up(),
+        since: link.since.map(|s| s.unix),
+        why: link.why.clone(),
+        sip_lanes: link.ready_lanes(),
+        http_lanes: link.http,
+        xmpp_lanes: link.xmpp,
+        media_up: link.media_up,
+        round_trip_us: link.round_trip.map(|d| d.as_micros() as u64),
+        skew_ms: link.skew_ms,
+    }
+}

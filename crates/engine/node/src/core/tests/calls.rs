@@ -1,0 +1,491 @@
+//! Calls across the core.
+
+use ::media::Command;
+
+use super::*;
+
+const KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+
+fn sdp_edge(stream: &str) -> String {
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 192.0.2.11\r\ns=-\r\nc=IN IP4 192.0.2.11\r\nt=0 0\r\n\
+         m=audio 36000 RTP/SAVP 8\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}\r\n\
+         a=x-causeway-stream:{stream}\r\n"
+    )
+}
+
+const SDP_INSIDE: &str = "v=0\r\no=- 1 1 IN IP4 10.0.0.31\r\ns=-\r\nc=IN IP4 10.0.0.31\r\n\
+                          t=0 0\r\nm=audio 4000 RTP/AVP 8\r\n";
+
+fn with_body(head: &str, body: &str) -> String {
+    format!(
+        "{head}Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn invite_from_client(token: &str) -> String {
+    let head = format!(
+        "INVITE sip:1100@example.test SIP/2.0\r\n\
+         Record-Route: <sip:{token}@edge1.example.test:5061;transport=tls;lr>\r\n\
+         From: <sip:1001@example.test>;tag=c\r\nTo: <sip:1100@example.test>\r\nCall-ID: call1\r\n\
+         CSeq: 1 INVITE\r\nMax-Forwards: 70\r\n\
+         P-Asserted-Identity: <sip:1001@example.test>\r\n\
+         Contact: <sip:1001@198.51.100.7:5555;transport=tls>\r\n"
+    );
+    with_body(&head, &sdp_edge("00000011"))
+}
+
+fn invite_from_phone(path: &str) -> String {
+    let head = format!(
+        "INVITE sip:1001@198.51.100.7:5555;transport=tls SIP/2.0\r\nRoute: {path}\r\n\
+         From: <sip:1100@example.test>;tag=p\r\nTo: <sip:1001@example.test>\r\nCall-ID: call2\r\n\
+         CSeq: 1 INVITE\r\nMax-Forwards: 70\r\nContact: <sip:1100@10.0.0.31>\r\n"
+    );
+    with_body(&head, SDP_INSIDE)
+}
+
+fn answer(request: &Message, tag: &str, contact: &str, body: &str) -> Message {
+    request
+        .reply(200, "OK", tag)
+        .header(Name::Contact, contact)
+        .body("application/sdp", body)
+        .build()
+}
+
+/// An ACK or BYE of who sent `invite`, answered by `ok`.
+fn follow(method: &str, invite: &Message, ok: &Message, cseq: u32) -> String {
+    let routes: Vec<&[u8]> = ok.values(Name::RecordRoute).collect();
+    let routes: String = routes
+        .iter()
+        .rev()
+        .map(|r| format!("Route: {}\r\n", text(Some(r))))
+        .collect();
+    let contact = ok.contacts().next().unwrap().unwrap();
+    let sip::Contact::Address(contact) = contact else {
+        panic!()
+    };
+    format!(
+        "{method} {} SIP/2.0\r\n{routes}From: {}\r\nTo: {}\r\nCall-ID: {}\r\n\
+         CSeq: {cseq} {method}\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
+        text(Some(contact.uri)),
+        text(invite.header(Name::From)),
+        text(ok.header(Name::To)),
+        text(Some(invite.call_id())),
+    )
+}
+
+impl World {
+    /// The media workers say their last word about every leg that was removed.
+    fn media_ends(&mut self) {
+        let removed: Vec<::media::LegId> = self
+            .media
+            .iter()
+            .filter_map(|c| match c {
+                Command::Remove { leg } => Some(*leg),
+                _ => None,
+            })
+            .collect();
+        self.media.clear();
+        for leg in removed {
+            let counters = ::media::Counters::default();
+            self.give(Input::Media(::media::Event::Counters {
+                leg,
+                counters,
+                last: true,
+            }));
+        }
+    }
+
+    fn idle(&mut self) {
+        self.wait(Duration::from_secs(70));
+        let counts = self.core.b2bua.counts();
+        assert_eq!(
+            (counts.calls, counts.legs, counts.media, counts.transactions),
+            (0, 0, 0, 0)
+        );
+        let look = self.core.snapshot(self.now);
+        assert_eq!((look.calls.len(), look.counters.media_ports_in_use), (0, 0));
+        assert!(self.core.starting.is_none() && self.core.parked.is_empty());
+        assert!(self.core.called.is_empty());
+    }
+}
+
+#[test]
+fn a_client_calls_inside_and_hangs_up() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    let invite = world.ask(LANE, &invite_from_client("t1"));
+    let inside = world.dialled("10.0.0.5");
+    let sent = world.one(inside);
+    assert_eq!(
+        (sent.request_uri(), sent.call_id()),
+        (&b"sip:1100@example.test"[..], &b"call1"[..])
+    );
+    assert_eq!(
+        text(sent.header(Name::PAssertedIdentity)),
+        "<sip:1001@example.test>"
+    );
+    let body = text(Some(sent.body()));
+    assert!(
+        body.contains("RTP/AVP 8") && body.contains("c=IN IP4 10.0.0.20"),
+        "{body}"
+    );
+    assert!(
+        !body.contains("crypto") && !body.contains("causeway"),
+        "{body}"
+    );
+    assert_eq!(world.core.snapshot(world.now).calls.len(), 1);
+
+    world.take(
+        inside,
+        answer(&sent, "p", "<sip:1100@10.0.0.31>", SDP_INSIDE),
+    );
+    let ok = world.one(LANE);
+    let body = text(Some(ok.body()));
+    assert!(
+        body.contains("RTP/SAVP 8") && body.contains("x-causeway-stream:00000011"),
+        "{body}"
+    );
+    world.ask(LANE, &follow("ACK", &invite, &ok, 1));
+    assert_eq!(world.one(inside).method(), Method::Ack);
+    world.ask(LANE, &follow("BYE", &invite, &ok, 2));
+    let bye = world.one(inside);
+    assert_eq!(bye.method(), Method::Bye);
+    world.take(inside, bye.reply(200, "OK", "p").build());
+    assert_eq!(world.one(LANE).status(), 200);
+    world.media_ends();
+    let look = world.core.snapshot(world.now);
+    assert_eq!(
+        (look.history.len(), look.history[0].cause.as_str()),
+        (1, "the caller hung up")
+    );
+    assert_eq!(look.history[0].components.len(), 3);
+    assert!(world.kinds().ends_with(&[Kind::CallBegan, Kind::CallEnded]));
+    world.idle();
+}
+
+#[test]
+fn a_client_is_called_and_the_phone_hangs_up() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let path = text(world.registered("1001", "t1").header(Name::Path));
+    let inside = world.dialled("10.0.0.5");
+    let invite = world.ask(inside, &invite_from_phone(&path));
+    let sent = world.one(LANE);
+    assert_eq!(
+        sent.request_uri(),
+        b"sip:1001@198.51.100.7:5555;transport=tls"
+    );
+    let route = text(sent.header(Name::Route));
+    assert_eq!(route, "<sip:t1@edge1.example.test:5061;transport=tls;lr>");
+    let body = text(Some(sent.body()));
+    assert!(
+        body.contains("RTP/SAVP 8") && body.contains("a=crypto:1 "),
+        "{body}"
+    );
+    let stream = body.split("x-causeway-stream:").nth(1).unwrap()[..8].to_owned();
+    let contact = "<sip:1001@198.51.100.7:5555;transport=tls>";
+    world.take(LANE, answer(&sent, "c", contact, &sdp_edge(&stream)));
+    let ok = world.one(inside);
+    world.ask(inside, &follow("ACK", &invite, &ok, 1));
+    assert_eq!(world.one(LANE).method(), Method::Ack);
+    world.ask(inside, &follow("BYE", &invite, &ok, 2));
+    let bye = world.one(LANE);
+    world.take(LANE, bye.reply(200, "OK", "c").build());
+    assert_eq!(world.one(inside).status(), 200);
+    world.media_ends();
+    world.idle();
+}
+
+#[test]
+fn a_call_survives_its_lane_and_ends_with_its_link() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    let invite = world.ask(LANE, &invite_from_client("t1"));
+    let inside = world.dialled("10.0.0.5");
+    let sent = world.one(inside);
+    world.take(
+        inside,
+        answer(&sent, "p", "<sip:1100@10.0.0.31>", SDP_INSIDE),
+    );
+    let ok = world.one(LANE);
+    world.ask(LANE, &follow("ACK", &invite, &ok, 1));
+    let _ = world.one(inside);
+    // Another lane takes over.
+    let other = ConnId(3);
+    world.connect(other, Side::Lane { peer: 0 }, "192.0.2.11:7001");
+    let options = world.one(other);
+    world.take(other, options.reply(200, "OK", "e").build());
+    world.give(Input::Disconnected {
+        conn: LANE,
+        why: "reset".into(),
+    });
+    world.ask(other, &follow("BYE", &invite, &ok, 2));
+    let bye = world.one(inside);
+    world.take(inside, bye.reply(200, "OK", "p").build());
+    assert_eq!(world.one(other).status(), 200);
+    world.media_ends();
+
+    // Another call, and the link goes for good.
+    world.ask(other, &invite_from_client("t1").replace("call1", "call3"));
+    let sent = world.one(inside);
+    world.take(
+        inside,
+        answer(&sent, "q", "<sip:1100@10.0.0.31>", SDP_INSIDE),
+    );
+    let ok = world.one(other);
+    world.ask(
+        other,
+        &follow("ACK", &invite, &ok, 1).replace("call1", "call3"),
+    );
+    let _ = world.one(inside);
+    world.acceptor = None;
+    world.give(Input::ControlDown {
+        conn: CONTROL,
+        why: "reset".into(),
+    });
+    world.wait(Duration::from_secs(29));
+    assert_eq!(
+        world.core.snapshot(world.now).calls.len(),
+        1,
+        "the link may come back"
+    );
+    world.wait(Duration::from_secs(2));
+    assert_eq!(world.one(inside).method(), Method::Bye);
+    world.media_ends();
+    world.idle();
+}
+
+#[test]
+fn an_edge_that_was_restarted_ends_its_calls() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    let invite = world.ask(LANE, &invite_from_client("t1"));
+    let inside = world.dialled("10.0.0.5");
+    let sent = world.one(inside);
+    world.take(
+        inside,
+        answer(&sent, "p", "<sip:1100@10.0.0.31>", SDP_INSIDE),
+    );
+    let ok = world.one(LANE);
+    world.ask(LANE, &follow("ACK", &invite, &ok, 1));
+    let _ = world.one(inside);
+    world.give(Input::ControlDown {
+        conn: CONTROL,
+        why: "reset".into(),
+    });
+    world.give(Input::Disconnected {
+        conn: LANE,
+        why: "reset".into(),
+    });
+    world.link("i2");
+    assert_eq!(world.one(inside).method(), Method::Bye);
+    assert!(world.core.snapshot(world.now).calls.is_empty());
+}
+
+#[test]
+fn a_call_to_nobody_there_is_refused() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let path = text(world.registered("1001", "t1").header(Name::Path));
+    let inside = world.dialled("10.0.0.5");
+    world.ask(
+        inside,
+        &invite_from_phone("<sip:AAAAAAAAAAAAAAAAAAAAAAAA@10.0.0.20;lr>"),
+    );
+    assert_eq!(world.one(inside).status(), 404);
+    world.give(Input::Disconnected {
+        conn: LANE,
+        why: "reset".into(),
+    });
+    world.ask(inside, &invite_from_phone(&path));
+    assert_eq!(world.one(inside).status(), 480);
+}
+
+#[test]
+fn an_unencrypted_offer_is_refused_and_says_why() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    let plain = invite_from_client("t1")
+        .replace("RTP/SAVP", "RTP/AVP ")
+        .replace(
+            "a=crypto:1 AES_CM_128_HMAC_SHA1_80",
+            "a=nothing:1 AES_CM_128_HMAC_SHA1_80",
+        );
+    world.ask(LANE, &plain);
+    let reply = world.one(LANE);
+    assert_eq!(reply.status(), 488);
+    assert!(reply.header(Name::Warning).is_some());
+    assert!(world.kinds().contains(&Kind::NoCrypto));
+    world.idle();
+}
+
+#[test]
+fn a_call_that_waits_for_call_control_can_be_taken_back() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    world.slow = vec!["10.0.0.5", "10.0.0.6"];
+    for host in ["10.0.0.5", "10.0.0.6"] {
+        let conn = world.dialled(host);
+        world.give(Input::Disconnected {
+            conn,
+            why: "idle".into(),
+        });
+    }
+    world.wait(Duration::from_millis(2));
+    let invite = world.ask(LANE, &invite_from_client("t1"));
+    assert!(world.out(LANE).iter().all(|m| m.status() == 100) && world.core.parked.len() == 1);
+    let cancel = format!(
+        "CANCEL sip:1100@example.test SIP/2.0\r\nVia: {}\r\n\
+         From: <sip:1001@example.test>;tag=c\r\nTo: <sip:1100@example.test>\r\nCall-ID: call1\r\n\
+         CSeq: 1 CANCEL\r\nContent-Length: 0\r\n\r\n",
+        text(invite.header(Name::Via)),
+    );
+    world.take(LANE, message(&cancel));
+    let statuses: Vec<u16> = world.out(LANE).iter().map(Message::status).collect();
+    assert!(
+        statuses.contains(&200) && statuses.contains(&487),
+        "{statuses:?}"
+    );
+    assert!(world.core.parked.is_empty());
+}
+
+#[test]
+fn a_port_that_cannot_be_bound_ends_the_call() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    world.ask(LANE, &invite_from_client("t1"));
+    let inside = world.dialled("10.0.0.5");
+    let _ = world.one(inside);
+    let leg = world.media.iter().find_map(|c| match c {
+        Command::InstallCore { leg, .. } => Some(*leg),
+        _ => None,
+    });
+    let address = "10.0.0.20:40000".parse().unwrap();
+    let event = ::media::Event::BindFailed {
+        leg: leg.unwrap(),
+        address,
+    };
+    world.give(Input::Media(event));
+    assert_eq!(world.one(LANE).status(), 503);
+    assert!(world.kinds().contains(&Kind::PortTaken));
+}
+
+#[test]
+fn a_client_is_called_although_the_core_was_restarted() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let path = text(world.registered("1001", "t1").header(Name::Path));
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.core.registrar = Registrar::new(&Secret::new([7; 32]), &mut Rng::from_number(99));
+    let inside = world.dialled("10.0.0.5");
+    world.ask(inside, &invite_from_phone(&path));
+    let sent = world.one(LANE);
+    assert_eq!(
+        sent.request_uri(),
+        b"sip:1001@198.51.100.7:5555;transport=tls"
+    );
+    assert_eq!(
+        text(sent.header(Name::Route)),
+        "<sip:t1@edge1.example.test;transport=tls;lr>"
+    );
+    // That a call came for it makes nobody of the flow.
+    world.ask(LANE, &invite_from_client("t1"));
+    let statuses: Vec<u16> = world.out(LANE).iter().map(Message::status).collect();
+    assert_eq!(statuses, [407]);
+}
+
+#[test]
+fn a_call_to_a_flow_that_is_gone_ends_the_registration() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let path = text(world.registered("1001", "t1").header(Name::Path));
+    let inside = world.dialled("10.0.0.5");
+    world.ask(inside, &invite_from_phone(&path));
+    let sent = world.one(LANE);
+    world.take(LANE, sent.reply(430, "Flow Failed", "e").build());
+    assert_eq!(world.one(LANE).method(), Method::Ack);
+    assert_eq!(world.one(inside).status(), 430);
+    assert!(world.core.registrar.is_empty());
+    world.media_ends();
+}
+
+#[test]
+fn a_silent_call_whose_client_is_gone_ends() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    let invite = world.ask(LANE, &invite_from_client("t1"));
+    let inside = world.dialled("10.0.0.5");
+    let sent = world.one(inside);
+    world.take(
+        inside,
+        answer(&sent, "p", "<sip:1100@10.0.0.31>", SDP_INSIDE),
+    );
+    let ok = world.one(LANE);
+    world.ask(LANE, &follow("ACK", &invite, &ok, 1));
+    let _ = world.one(inside);
+    let leg = world.media.iter().find_map(|c| match c {
+        Command::InstallCore { leg, .. } => Some(*leg),
+        _ => None,
+    });
+    let silence = ::media::Event::NoMedia {
+        leg: leg.unwrap(),
+        since: Duration::from_secs(10),
+    };
+    for _ in 0..12 {
+        world.give(Input::Media(silence.clone()));
+        world.wait(Duration::from_secs(4));
+        assert!(world.sent.is_empty(), "{:?}", world.sent);
+    }
+    let told = world
+        .kinds()
+        .iter()
+        .filter(|k| **k == Kind::NoMedia)
+        .count();
+    assert_eq!(told, 1, "a silence is told once");
+    world.wait(Duration::from_secs(20));
+    world.give(Input::Media(silence));
+    let (to_client, to_phone) = (world.one(LANE), world.one(inside));
+    assert_eq!(
+        (to_client.method(), to_phone.method()),
+        (Method::Options, Method::Options)
+    );
+    world.take(inside, to_phone.reply(200, "OK", "").build());
+    assert_eq!(world.core.snapshot(world.now).calls.len(), 1);
+    world.take(LANE, to_client.reply(430, "Flow Failed", "").build());
+    assert_eq!(world.one(inside).method(), Method::Bye);
+    world.media_ends();
+    assert_eq!(
+        world.core.snapshot(world.now).history[0].cause,
+        "the core: answered 430"
+    );
+    assert!(world.core.silences.is_empty());
+}
+
+#[test]
+fn nothing_that_only_a_trusted_node_may_say_comes_in_from_an_edge() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let path = text(world.registered("1001", "t1").header(Name::Path));
+    let lies = "Remote-Party-ID: <sip:ceo@example.test>\r\nDiversion: <sip:x@y>\r\n";
+    let invite = invite_from_client("t1").replace("Max-Forwards", &format!("{lies}Max-Forwards"));
+    world.ask(LANE, &invite);
+    let inside = world.dialled("10.0.0.5");
+    let sent = world.one(inside);
+    assert!(sent.header(Name::RemotePartyId).is_none() && sent.header(Name::Diversion).is_none());
+    assert_eq!(
+        text(sent.header(Name::PAssertedIdentity)),
+        "<sip:1001@example.test>"
+    );
+    let _ = world.out(LANE);
+    world.ask(inside, &invite_from_phone(&path));
+    let sent = world.one(LANE);
+    let lie = "<sip:ceo@example.test>";
+    let ringing = sent
+        .reply(180, "Ringing", "c")
+        .header(Name::PAssertedIdentity, lie)
+        .header(Name::RemotePartyId, lie)
+        .header(Name::Contact, "<sip:1001@198.51.100.7:5555;transport=tls>")
+        .build();
+    world.take(LANE, ringing);
+    let heard = world.one(inside);
+    assert_eq!(heard.status(), 180);
+    assert!(heard.header(Name::PAssertedIdentity).is_none());
+    assert!(heard.header(Name::RemotePartyId).is_none());
+}

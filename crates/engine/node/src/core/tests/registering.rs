@@ -1,0 +1,318 @@
+//! REGISTER, and other requests that are no calls.
+
+use super::*;
+
+const CONTACT: &str = "Contact: <sip:1001@198.51.100.7:5555;transport=tls>\r\nExpires: 600\r\n";
+
+fn request(method: &str, from: &str, token: &str, fields: &str) -> String {
+    format!(
+        "{method} sip:1100@example.test SIP/2.0\r\n\
+         Record-Route: <sip:{token}@edge1.example.test:5061;transport=tls;lr>\r\n\
+         From: <sip:{from}@example.test>;tag=c\r\nTo: <sip:1100@example.test>\r\n\
+         Call-ID: x-{from}\r\nCSeq: 1 {method}\r\nMax-Forwards: 70\r\n\
+         Contact: <sip:{from}@198.51.100.7:5555;transport=tls>\r\n{fields}\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+#[test]
+fn a_client_registers_with_path_refreshes_and_unregisters() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let sent = world.registered("1001", "t1");
+    let path = text(sent.header(Name::Path));
+    assert!(path.starts_with("<sip:") && path.ends_with("@10.0.0.20:5060;transport=tcp;lr>"));
+    assert_eq!(
+        sent.header(Name::Contact).unwrap(),
+        CONTACT[9..].split_once('\r').unwrap().0.as_bytes()
+    );
+    assert!(sent.header(Name::Authorization).is_none());
+    let look = world.core.snapshot(world.now);
+    assert_eq!(look.registrations[0].aor.expose(), "sip:1001@example.test");
+    assert_eq!(look.registrations[0].expires_s, 600);
+    assert_eq!(
+        text(world.registered("1001", "t1").header(Name::Path)),
+        path,
+        "the same row"
+    );
+    assert_eq!(
+        world
+            .kinds()
+            .iter()
+            .filter(|k| **k == Kind::Registered)
+            .count(),
+        1
+    );
+    let bye = CONTACT.replace("600", "0");
+    world.register("1001", "pw", "t1", &bye);
+    let inside = world.dialled("10.0.0.5");
+    let reply = world.one(inside).reply(200, "OK", "k").build();
+    world.take(inside, reply);
+    assert_eq!(world.one(LANE).status(), 200);
+    assert!(world.core.registrar.is_empty());
+    assert_eq!(world.kinds().last(), Some(&Kind::Unregistered));
+}
+
+#[test]
+fn wrong_passwords_and_unknown_users_get_the_same_answer_and_reach_nobody() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    for (user, password) in [("1001", "px"), ("nobody", "pw")] {
+        world.register(user, password, "t1", CONTACT);
+        let reply = world.one(LANE);
+        assert_eq!(reply.status(), 401);
+        assert!(
+            reply.header(Name::WwwAuthenticate).is_none(),
+            "the edge challenges"
+        );
+    }
+    assert!(world.sent.is_empty());
+    assert_eq!(world.core.snapshot(world.now).counters.wrong_credentials, 2);
+}
+
+#[test]
+fn nobody_registers_anothers_line() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let authorization = world.answer_of(Name::Authorization, "1001", "pw", "REGISTER");
+    world.ask(
+        LANE,
+        &format!(
+            "REGISTER sip:example.test SIP/2.0\r\nPath: <sip:t1@edge1;lr>\r\n\
+             From: <sip:1002@example.test>;tag=a\r\nTo: <sip:1002@example.test>\r\n\
+             Call-ID: r\r\nCSeq: 1 REGISTER\r\n{authorization}{CONTACT}\
+             Content-Length: 0\r\n\r\n"
+        ),
+    );
+    assert_eq!(world.one(LANE).status(), 403);
+    assert!(world.sent.is_empty() && world.core.registrar.is_empty());
+}
+
+#[test]
+fn a_domain_that_is_not_served_is_not_found() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    for domain in ["other.test", "chat.test"] {
+        let authorization = world.answer_of(Name::Authorization, "1001", "pw", "REGISTER");
+        world.ask(
+            LANE,
+            &format!(
+                "REGISTER sip:{domain} SIP/2.0\r\nPath: <sip:t1@edge1;lr>\r\n\
+                 From: <sip:1001@{domain}>;tag=a\r\nTo: <sip:1001@{domain}>\r\nCall-ID: r\r\n\
+                 CSeq: 1 REGISTER\r\n{authorization}{CONTACT}Content-Length: 0\r\n\r\n"
+            ),
+        );
+        assert_eq!(world.one(LANE).status(), 404);
+    }
+    assert!(world.kinds().contains(&Kind::NoRoute));
+}
+
+#[test]
+fn a_registration_that_call_control_refuses_leaves_no_row() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.register("1001", "pw", "t1", CONTACT);
+    let inside = world.dialled("10.0.0.5");
+    let reply = world.one(inside).reply(403, "Forbidden", "k").build();
+    world.take(inside, reply);
+    assert_eq!(world.one(LANE).status(), 403);
+    assert!(world.core.registrar.is_empty());
+}
+
+#[test]
+fn a_registration_that_is_not_refreshed_ends() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    world.wait(Duration::from_secs(611));
+    assert!(world.core.registrar.is_empty());
+    assert!(world.kinds().contains(&Kind::Unregistered));
+}
+
+#[test]
+fn a_keep_alive_to_a_standby_registers_and_unregisters_nothing() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    let contact = "Contact: <sip:1001@198.51.100.7:5555;transport=tls>;expires=0;\
+                   cisco-keep-alive\r\nExpires: 0\r\n";
+    world.register("1001", "pw", "t1", contact);
+    let inside = world.dialled("10.0.0.5");
+    let reply = world.one(inside).reply(200, "OK", "k").build();
+    world.take(inside, reply);
+    assert_eq!(world.one(LANE).status(), 200);
+    assert_eq!(world.core.registrar.len(), 1);
+}
+
+#[test]
+fn a_registrar_that_is_down_is_passed_over_and_none_is_503() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.down = vec!["10.0.0.5"];
+    let conn = world.dialled("10.0.0.5");
+    world.give(Input::Disconnected {
+        conn,
+        why: "reset".into(),
+    });
+    world.register("1001", "pw", "t1", CONTACT);
+    let spare = world.dialled("10.0.0.6");
+    assert_eq!(world.one(spare).method(), Method::Register);
+    world.down = vec!["10.0.0.5", "10.0.0.6"];
+    world.give(Input::Disconnected {
+        conn: spare,
+        why: "reset".into(),
+    });
+    let _ = world.out(LANE);
+    world.register("1001", "pw", "t1", CONTACT);
+    let reply = world.one(LANE);
+    assert_eq!(reply.status(), 503);
+    assert!(reply.header(Name::RetryAfter).is_some());
+    assert!(world.core.parked.is_empty() && world.core.under_way.is_empty());
+}
+
+#[test]
+fn a_request_waits_for_the_connection_and_goes_when_it_stands() {
+    let mut world = World::unlinked(REGISTRAR, no_inside);
+    let (first, second) = (world.dialled("10.0.0.5"), world.dialled("10.0.0.6"));
+    world.slow = vec!["10.0.0.5", "10.0.0.6"];
+    for conn in [first, second] {
+        world.give(Input::Disconnected {
+            conn,
+            why: "idle".into(),
+        });
+    }
+    world.link("i1");
+    world.lane();
+    world.wait(Duration::from_millis(1));
+    world.register("1001", "pw", "t1", CONTACT);
+    assert!(world.sent.is_empty() && world.core.parked.len() == 1);
+    let conn = world.dialled("10.0.0.5");
+    world.connect(conn, Side::Inside, "10.0.0.5:5060");
+    assert_eq!(world.one(conn).method(), Method::Register);
+}
+
+#[test]
+fn a_clients_request_goes_on_under_its_own_identity() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    let identity = "P-Asserted-Identity: <sip:1001@example.test>\r\nEvent: presence\r\n";
+    world.ask(LANE, &request("SUBSCRIBE", "1001", "t1", identity));
+    let inside = world.dialled("10.0.0.5");
+    let sent = world.one(inside);
+    assert_eq!(
+        text(sent.header(Name::PAssertedIdentity)),
+        "<sip:1001@example.test>"
+    );
+    let routes: Vec<&[u8]> = sent.values(Name::RecordRoute).collect();
+    assert!(text(Some(routes[0])).contains("@10.0.0.20:5060"));
+    assert_eq!(sent.max_forwards().unwrap(), Some(69));
+
+    // The subscription's own requests come back by both routes, and go on to the client.
+    let notify = format!(
+        "NOTIFY sip:1001@198.51.100.7:5555;transport=tls SIP/2.0\r\n\
+         Route: {}, {}\r\nFrom: <sip:1100@example.test>;tag=k\r\n\
+         To: <sip:1001@example.test>;tag=c\r\nCall-ID: x-1001\r\nCSeq: 1 NOTIFY\r\n\
+         Event: presence\r\nContent-Length: 0\r\n\r\n",
+        text(Some(routes[0])),
+        text(Some(routes[1])),
+    );
+    world.ask(inside, &notify);
+    let sent = world.one(LANE);
+    assert_eq!(
+        text(sent.header(Name::Route)),
+        "<sip:t1@edge1.example.test:5061;transport=tls;lr>"
+    );
+
+    // And the client's go on inside: our route alone leads there.
+    let refresh = request(
+        "SUBSCRIBE",
+        "1001",
+        "t1",
+        &format!("Route: {}\r\n", text(Some(routes[0]))),
+    );
+    let refresh = refresh.replace(
+        "To: <sip:1100@example.test>",
+        "To: <sip:1100@example.test>;tag=k",
+    );
+    world.ask(LANE, &refresh);
+    assert!(world.one(inside).header(Name::Route).is_none());
+}
+
+#[test]
+fn a_hostile_edge_speaks_for_nobody_who_is_not_behind_it() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    // An identity that is not the flow's.
+    let stolen = "P-Asserted-Identity: <sip:1002@example.test>\r\n";
+    world.ask(LANE, &request("MESSAGE", "1002", "t1", stolen));
+    assert_eq!(world.one(LANE).status(), 403);
+    // A flow that nobody registered on: prove who you are.
+    world.ask(LANE, &request("MESSAGE", "1001", "t9", ""));
+    let reply = world.one(LANE);
+    assert_eq!(reply.status(), 407);
+    assert!(
+        reply.header(Name::ProxyAuthenticate).is_none(),
+        "the edge challenges"
+    );
+    // No flow at all.
+    let bare = request("MESSAGE", "1001", "t1", "").replace("Record-Route", "X-Route");
+    world.ask(LANE, &bare);
+    assert_eq!(world.one(LANE).status(), 403);
+    // A dialog that never was.
+    let dialog = request("INFO", "1001", "t1", "").replace(
+        "To: <sip:1100@example.test>",
+        "To: <sip:1100@example.test>;tag=k",
+    );
+    world.ask(LANE, &dialog);
+    assert_eq!(world.one(LANE).status(), 481);
+    assert!(world.sent.is_empty());
+    assert_eq!(world.core.snapshot(world.now).counters.violations, 1);
+}
+
+#[test]
+fn a_core_that_was_restarted_asks_for_a_password_and_goes_on() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let answer = world.answer_of(Name::ProxyAuthorization, "1001", "pw", "MESSAGE");
+    world.ask(LANE, &request("MESSAGE", "1001", "t1", &answer));
+    let inside = world.dialled("10.0.0.5");
+    let sent = world.one(inside);
+    assert!(sent.header(Name::ProxyAuthorization).is_none());
+    assert_eq!(
+        text(sent.header(Name::PAssertedIdentity)),
+        "<sip:1001@example.test>"
+    );
+    // From now on the flow is known.
+    world.ask(LANE, &request("MESSAGE", "1001", "t1", ""));
+    assert_eq!(world.one(inside).method(), Method::Message);
+}
+
+#[test]
+fn requests_from_inside_reach_the_registered_client_only() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let path = text(world.registered("1001", "t1").header(Name::Path));
+    let inside = world.dialled("10.0.0.5");
+    let ask = |uri: &str, route: &str| {
+        format!(
+            "MESSAGE {uri} SIP/2.0\r\n{route}From: <sip:1100@example.test>;tag=k\r\n\
+             To: <sip:1001@example.test>\r\nCall-ID: m\r\nCSeq: 1 MESSAGE\r\n\
+             Content-Length: 0\r\n\r\n"
+        )
+    };
+    let contact = "sip:1001@198.51.100.7:5555;transport=tls";
+    world.ask(inside, &ask(contact, &format!("Route: {path}\r\n")));
+    let sent = world.one(LANE);
+    assert_eq!(sent.request_uri(), contact.as_bytes());
+    assert_eq!(
+        text(sent.header(Name::Route)),
+        "<sip:t1@edge1.example.test:5061;transport=tls;lr>"
+    );
+    world.ask(inside, &ask(contact, ""));
+    assert_eq!(world.one(inside).status(), 404);
+    // The edge says that the flow is gone: so is the registration.
+    let reply = sent.reply(430, "Flow Failed", "e").build();
+    world.take(LANE, reply);
+    assert_eq!(world.one(inside).status(), 480);
+    assert!(world.core.registrar.is_empty());
+}
+
+#[test]
+fn pings_of_call_control_are_answered() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let inside = world.dialled("10.0.0.5");
+    let ping = "OPTIONS sip:10.0.0.20:5060 SIP/2.0\r\nFrom: <sip:p@k>;tag=k\r\n\
+                To: <sip:10.0.0.20>\r\nCall-ID: p\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
+    world.ask(inside, ping);
+    assert_eq!(world.one(inside).status(), 200);
+}

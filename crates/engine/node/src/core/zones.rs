@@ -1,0 +1,256 @@
+//! The ways to call control: one connection for each, dialled by us, kept and dialled again.
+
+use std::time::Duration;
+
+use base::{Instant, Now};
+use sip::FlowId;
+use status::Kind;
+
+use super::Core;
+use crate::io::{ConnId, Target};
+
+/// The first wait before a connection is dialled again; doubles up to [`WAIT_MAX`].
+const WAIT: Duration = Duration::from_secs(1);
+
+/// The longest wait.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// A connection that lived so long was good: it is dialled again at once when it goes.
+const GOOD: Duration = Duration::from_secs(10);
+
+/// A neighbour zone: a node of Unified CM, or another registrar.
+pub(super) struct Zone {
+    /// `CEtcp-<node>`, or the registrar's name in the configuration.
+    pub(super) name: String,
+    /// The host that requests name.
+    pub(super) host: String,
+    pub(super) target: Target,
+    /// Whether it is Unified CM, which decides itself who may register which line.
+    pub(super) unified_cm: bool,
+    /// Whether Contacts are rewritten for it.
+    pub(super) rewrites: bool,
+    /// The connection, standing or being dialled.
+    flow: Option<FlowId>,
+    up: bool,
+    /// Since when it stands.
+    since: Instant,
+    /// Why it could not be dialled the last time.
+    why: Option<String>,
+    /// The connection that calls were last put on.
+    last: Option<FlowId>,
+    wait: Duration,
+    retry: Option<Instant>,
+}
+
+impl Zone {
+    pub(super) fn new(
+        name: String,
+        host: String,
+        target: Target,
+        unified_cm: bool,
+        rewrites: bool,
+    ) -> Self {
+        Zone {
+            name,
+            host,
+            target,
+            unified_cm,
+            rewrites,
+            flow: None,
+            up: false,
+            since: Instant::ZERO,
+            why: None,
+            last: None,
+            wait: WAIT,
+            retry: None,
+        }
+    }
+
+    pub(super) fn tls(&self) -> bool {
+        self.target.tls.is_some()
+    }
+
+    /// The connection, if it stands.
+    pub(super) fn standing(&self) -> Option<FlowId> {
+        self.flow.filter(|_| self.up)
+    }
+
+    fn state(&self) -> String {
+        match (self.up, &self.why) {
+            (true, _) => "active".into(),
+            (false, Some(why)) => format!("failed: {why}"),
+            (false, None) => "connecting".into(),
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn zone(&self, name: &str) -> Option<&Zone> {
+        self.zones.iter().find(|z| z.name == name)
+    }
+
+    /// The connection of a zone, dialled if there is none.
+    pub(super) fn zone_flow(&mut self, now: Now, name: &str) -> Option<FlowId> {
+        let index = self.zones.iter().position(|z| z.name == name)?;
+        let flow = self.zones.get(index)?.flow;
+        flow.or_else(|| self.dial_zone(now, index))
+    }
+
+    fn dial_zone(&mut self, now: Now, index: usize) -> Option<FlowId> {
+        let zone = self.zones.get_mut(index)?;
+        let flow = self.station.dial(zone.target.clone());
+        zone.flow = flow;
+        zone.up = false;
+        zone.retry = None;
+        let Some(flow) = flow else {
+            zone.retry = Some(now.instant + zone.wait);
+            return None;
+        };
+        // Zones may share a connection that already stands.
+        if self.station.side(flow).is_some() {
+            zone.up = true;
+            zone.since = now.instant;
+        }
+        if let Some(old) = zone.last.replace(flow).filter(|old| *old != flow) {
+            self.b2bua.flow_moved(old, flow);
+        }
+        Some(flow)
+    }
+
+    /// Dials all zones that have no connection and wait for nothing.
+    pub(super) fn dial_zones(&mut self, now: Now) {
+        for index in 0..self.zones.len() {
+            let due = |at: Instant| at <= now.instant;
+            let idle = self
+                .zones
+                .get(index)
+                .is_some_and(|z| z.flow.is_none() && z.retry.is_none_or(due));
+            if idle {
+                self.dial_zone(now, index);
+            }
+        }
+    }
+
+    /// A connection that we dialled stands: what waited for it goes on.
+    pub(super) fn zone_up(&mut self, now: Now, conn: ConnId) {
+        let Some(flow) = self.station.flows.by_conn(conn) else {
+            return;
+        };
+        for zone in self.zones.iter_mut().filter(|z| z.flow == Some(flow)) {
+            zone.up = true;
+            zone.since = now.instant;
+            zone.why = None;
+        }
+        self.release_parked(now, flow);
+    }
+
+    /// A connection inside is gone, or never came to be.
+    pub(super) fn inside_down(&mut self, now: Now, flow: FlowId, why: &str) {
+        let mut failed = Vec::new();
+        for zone in self.zones.iter_mut().filter(|z| z.flow == Some(flow)) {
+            zone.flow = None;
+            let stood = std::mem::take(&mut zone.up);
+            if stood && now.instant.since(zone.since) >= GOOD {
+                // It may have been closed for idleness: dial at once, and see.
+                zone.wait = WAIT;
+                zone.retry = Some(now.instant);
+                continue;
+            }
+            zone.retry = Some(now.instant + zone.wait);
+            zone.wait = (zone.wait * 2).min(WAIT_MAX);
+            if zone.why.replace(why.to_owned()).is_none() {
+                failed.push((zone.name.clone(), zone.target.clone()));
+            }
+        }
+        for (name, target) in failed {
+            let proof = [
+                ("zone", name),
+                ("server", format!("{}:{}", target.host, target.port)),
+            ];
+            self.board.event(
+                &mut self.station.out,
+                Kind::CallControlDown,
+                now,
+                why,
+                &proof,
+            );
+        }
+        // A connection that call control made: calls on it go on over ours.
+        if let Some(zone) = self.inbound.remove(&flow)
+            && let Some(ours) = self.zone_flow(now, &zone)
+        {
+            self.b2bua.flow_moved(flow, ours);
+        }
+        self.move_parked(now, flow);
+    }
+
+    /// The zone that a connection inside belongs to: ours by its connection, one that call control
+    /// made by the calls on it or, failing both, the first.
+    pub(super) fn zone_of(&self, flow: FlowId) -> Option<String> {
+        let ours = self
+            .zones
+            .iter()
+            .find(|z| z.flow == Some(flow))
+            .map(|z| z.name.clone());
+        let theirs = || self.inbound.get(&flow).cloned();
+        ours.or_else(theirs)
+            .or_else(|| Some(self.zones.first()?.name.clone()))
+    }
+
+    /// Zones that lead to a host, the standing ones first. A node is meant by its name; a domain
+    /// that is served means the registrars, or every node where there are none.
+    pub(super) fn zones_for(&self, host: &str) -> Vec<String> {
+        let named = self
+            .zones
+            .iter()
+            .filter(|z| z.host.eq_ignore_ascii_case(host));
+        let mut found: Vec<&Zone> = named.collect();
+        if found.is_empty() && self.settings.serves_sip(host) {
+            found = self.zones.iter().filter(|z| !z.unified_cm).collect();
+            if found.is_empty() {
+                found = self.zones.iter().collect();
+            }
+        }
+        found.sort_by_key(|z| !z.up);
+        found.into_iter().map(|z| z.name.clone()).collect()
+    }
+
+    pub(super) fn zone_rows(&self) -> Vec<(String, String)> {
+        self.zones
+            .iter()
+            .map(|z| (z.name.clone(), z.state()))
+            .collect()
+    }
+
+    pub(super) fn zones_poll_timeout(&self) -> Option<Instant> {
+        self.zones
+            .iter()
+            .filter(|z| z.flow.is_none())
+            .filter_map(|z| z.retry)
+            .min()
+    }
+
+    /// The zones are these from now on; those that stay keep their connection.
+    pub(super) fn set_zones(&mut self, now: Now, zones: Vec<Zone>) {
+        let mut old = std::mem::take(&mut self.zones);
+        for mut zone in zones {
+            let same = |o: &Zone| o.name == zone.name && o.target == zone.target;
+            if let Some(at) = old.iter().position(same) {
+                let before = old.swap_remove(at);
+                zone = Zone {
+                    unified_cm: zone.unified_cm,
+                    rewrites: zone.rewrites,
+                    ..before
+                };
+            }
+            self.zones.push(zone);
+        }
+        for gone in old {
+            let shared = self.zones.iter().any(|z| z.flow == gone.flow);
+            if let Some(flow) = gone.flow.filter(|_| !shared) {
+                self.station.close(flow);
+            }
+        }
+        self.dial_zones(now);
+    }
+}

@@ -1,0 +1,466 @@
+//! The edge: it stands on the internet, and holds no key of the inside.
+//!
+//! SIP from clients is challenged, stripped of what only we may say, marked with a flow token and
+//! sent to a core; SIP from a core is sent to the flow its token names, and nowhere else. The
+//! rooms: [`clients`] and [`lanes`] route requests, [`replies`] edits responses, [`calls`] knows
+//! ports and streams, [`links`] and [`linking`] the cores, [`status`] tells what happened.
+//!
+//! Bounds: [`FLOWS_MAX`] connections, [`CALLS_MAX`] calls and the configured ports, the
+//! registrations of [`call::registration::edge::Settings`], [`RATE`] requests from a
+//! connection, [`STRANGER_MAX`] for a connection to say who it is.
+
+mod calls;
+mod clients;
+mod lanes;
+mod linking;
+mod links;
+mod quiet;
+mod replies;
+mod settings;
+mod snapshot;
+mod status;
+mod strikes;
+mod stun;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::status::Kind;
+use base::{HashMap, Instant, Map, Now, Rng, Timers, TokenBucket};
+use call::registration::edge::{Change, EdgeRelay};
+use sip::nonce::NonceKey;
+use sip::token::TokenKey;
+use sip::transaction::{Event, ViaOptions};
+use sip::{FlowId, Frame};
+
+use crate::Engine;
+use crate::io::{ConnId, Facts, Input, Lane, Output, Side};
+use crate::station::{Item, Station};
+use calls::{Addresses, CallId, Calls};
+use links::{Candidate, Link};
+pub use settings::EdgeIdentity;
+use settings::Settings;
+use status::Ledger;
+use strikes::Strikes;
+
+/// SIP connections at once, of all kinds.
+const FLOWS_MAX: usize = 100_000;
+
+/// Calls at once; ports bound them further.
+const CALLS_MAX: usize = 20_000;
+
+/// How long a connection may stay that shows neither a registration nor the zone's password.
+const STRANGER_MAX: Duration = Duration::from_secs(60);
+
+/// Requests from one client connection: a second, and at once. A telephone that starts subscribes
+/// to the state of a hundred others.
+const RATE: (u32, u32) = (20, 200);
+
+/// The edge node.
+pub struct Edge {
+    settings: Settings,
+    rng: Rng,
+    /// Random, the same for the life of this process.
+    instance: String,
+    station: Station,
+    relay: EdgeRelay,
+    tokens: TokenKey,
+    nonces: NonceKey,
+    calls: Calls,
+    links: Vec<Link>,
+    candidates: Map<ConnId, (usize, Candidate)>,
+    /// Which link a client's registration went by, so that its requests go the same way.
+    routes: HashMap<FlowId, usize>,
+    rates: HashMap<FlowId, TokenBucket>,
+    strikes: Strikes,
+    /// Connections that have to have said who they are by then.
+    strangers: Timers<FlowId>,
+    ledger: Ledger,
+}
+
+impl Edge {
+    /// An edge that has not heard from anybody.
+    ///
+    /// # Panics
+    /// If the configuration is a core's: a fault of the caller.
+    pub fn new(
+        _now: Now,
+        mut rng: Rng,
+        config: &Arc<config::Config>,
+        identity: EdgeIdentity,
+    ) -> Self {
+        let settings = Settings::of(config, identity, &mut rng);
+        let links = settings.peers.iter().cloned().enumerate();
+        let media = &settings.media;
+        let ports = media::ports::Allocator::new(
+            media.listen,
+            media.ports.clone(),
+            media::ports::REST,
+            &mut rng,
+        );
+        let addresses = Addresses {
+            advertise: media.advertise,
+            link: settings.link_address(),
+        };
+        let mut edge = Edge {
+            instance: rng.hex(16),
+            station: Station::new(&mut rng, FLOWS_MAX),
+            relay: EdgeRelay::new(settings.relay()),
+            tokens: TokenKey::new(&mut rng),
+            nonces: NonceKey::new(&mut rng),
+            calls: Calls::new(ports, addresses, rng.fork(), CALLS_MAX),
+            links: links.map(|(index, peer)| Link::new(index, peer)).collect(),
+            candidates: Map::new(),
+            routes: HashMap::default(),
+            rates: HashMap::default(),
+            strikes: Strikes::default(),
+            strangers: Timers::default(),
+            ledger: Ledger::new(),
+            settings,
+            rng,
+        };
+        edge.publish();
+        edge
+    }
+
+    // ---- SIP connections ----
+
+    fn connected(&mut self, now: Now, conn: ConnId, facts: Facts) {
+        let known = match facts.side {
+            Side::Client => true,
+            Side::Lane { peer } => peer < self.links.len(),
+            Side::Inside => false,
+        };
+        if !known {
+            return self.station.out.push_back(Output::Close { conn });
+        }
+        let client = facts.side == Side::Client;
+        let Some(flow) = self.station.accepted(conn, facts) else {
+            return;
+        };
+        self.strangers.arm(now.instant + STRANGER_MAX, flow);
+        if client {
+            self.rates.insert(flow, TokenBucket::new(RATE.0, RATE.1));
+        }
+    }
+
+    fn disconnected(&mut self, now: Now, conn: ConnId, why: &str) {
+        let Some((flow, side)) = self.station.gone(now, conn) else {
+            return;
+        };
+        self.routes.remove(&flow);
+        self.rates.remove(&flow);
+        if let Some(Side::Lane { peer }) = side {
+            let Some(link) = self.links.get_mut(peer) else {
+                return;
+            };
+            if link.drop_lane(flow) {
+                let left = link.lanes.len();
+                self.ledger.lane(now, link, "SIP", left, Some(why));
+            }
+            return;
+        }
+        for gone in self.relay.flow_down(now, flow) {
+            self.ledger.binding(now, Kind::Unregistered, &gone, why);
+        }
+        for id in self.calls.flow_down(now.instant, flow) {
+            self.end_call(
+                now,
+                id,
+                "the client's connection was lost before it was answered",
+            );
+        }
+    }
+
+    /// A minute has passed since a flow came up, or since its last registration went.
+    fn stranger(&mut self, now: Now, flow: FlowId) {
+        let Some(side) = self.station.side(flow) else {
+            return;
+        };
+        let known = match side {
+            Side::Lane { peer } => self
+                .links
+                .get(peer)
+                .is_some_and(|l| l.lanes.contains(&flow)),
+            _ => self.relay.is_known(flow),
+        };
+        if known {
+            return;
+        }
+        if self.calls.on(flow) {
+            // It lost its registration while it speaks: it may finish.
+            self.strangers.arm(now.instant + STRANGER_MAX, flow);
+        } else {
+            self.station.close(flow);
+        }
+    }
+
+    fn frame(&mut self, now: Now, conn: ConnId, frame: Frame) {
+        let Some(flow) = self.station.flows.by_conn(conn) else {
+            return;
+        };
+        match frame {
+            Frame::Message(message) => self.station.transactions.receive(now, flow, true, message),
+            Frame::Bad {
+                error,
+                reply,
+                fatal,
+            } => {
+                if let Some(reply) = reply {
+                    self.station.out.push_back(Output::Send {
+                        conn,
+                        bytes: reply.bytes().clone(),
+                    });
+                }
+                if fatal {
+                    self.station.out.push_back(Output::Close { conn });
+                }
+                let source = self.station.remote(flow).map(|a| a.ip());
+                self.ledger
+                    .caused(now, Kind::Violation, source, &format!("sip: {error}"));
+            }
+            Frame::Stun(bytes) => self.stun(conn, flow, &bytes),
+            // Answered where the socket is.
+            Frame::Ping | Frame::Pong => {}
+        }
+    }
+
+    fn stun(&mut self, conn: ConnId, flow: FlowId, bytes: &[u8]) {
+        let link = self
+            .routes
+            .get(&flow)
+            .and_then(|index| self.links.get(*index));
+        let way = link
+            .and_then(|l| l.lane(flow))
+            .filter(|_| self.relay.is_known(flow));
+        let Some(remote) = self.station.remote(flow).filter(|_| way.is_some()) else {
+            return;
+        };
+        if let Some(bytes) = stun::answer(bytes, remote) {
+            self.station.out.push_back(Output::Send { conn, bytes });
+        }
+    }
+
+    /// Lets the transaction layer and the proxy speak until both are quiet.
+    fn pump(&mut self, now: Now) {
+        while let Some(item) = self.station.next(now) {
+            match item {
+                Item::Event(event) => self.event(now, event),
+                Item::Reply(reply) => self.reply(now, reply),
+            }
+        }
+        let commands = self.calls.take_commands();
+        self.station
+            .out
+            .extend(commands.into_iter().map(Output::Media));
+        while let Some(event) = self.ledger.pop() {
+            self.station.out.push_back(Output::Event(event));
+        }
+    }
+
+    fn event(&mut self, now: Now, event: Event) {
+        match event {
+            Event::Request { key, flow, message } => match self.station.side(flow) {
+                Some(Side::Client) => self.client_request(now, key, flow, &message),
+                Some(Side::Lane { peer }) => self.lane_request(now, key, flow, peer, &message),
+                _ => {}
+            },
+            Event::Ack { flow, message } => match self.station.side(flow) {
+                Some(Side::Client) => self.client_ack(now, flow, &message),
+                Some(Side::Lane { peer }) => self.lane_ack(now, flow, peer, &message),
+                _ => {}
+            },
+            Event::StrayResponse { flow, .. } => {
+                let source = self.station.remote(flow).map(|a| a.ip());
+                let cause = "sip: a response to no request of ours";
+                self.ledger.caused(now, Kind::Violation, source, cause);
+            }
+            // What has no context here has been answered already, or never came from us.
+            Event::Cancelled { .. }
+            | Event::Response { .. }
+            | Event::Failed { .. }
+            | Event::Closed { .. }
+            | Event::Ended { .. } => {}
+        }
+    }
+
+    /// What our Via says towards a client or a core.
+    fn via(&self, side: Side) -> ViaOptions {
+        let sent_by = match side {
+            Side::Client => self.settings.sip_address(),
+            _ => self.settings.fqdn.clone(),
+        };
+        ViaOptions {
+            transport: "TLS",
+            sent_by,
+            parameters: String::new(),
+        }
+    }
+
+    // ---- registrations, calls, media ----
+
+    fn changed(&mut self, now: Now, flow: FlowId, changes: Vec<Change>) {
+        for change in changes {
+            match change {
+                Change::Added(b) => {
+                    self.ledger
+                        .binding(now, Kind::Registered, &b, "the core accepted it");
+                }
+                Change::Removed(b) => {
+                    self.ledger
+                        .binding(now, Kind::Unregistered, &b, "the client took it out");
+                    self.unknown(now, flow);
+                }
+                Change::Expired(flow, b) => {
+                    self.ledger
+                        .binding(now, Kind::Unregistered, &b, "it was not refreshed");
+                    self.unknown(now, flow);
+                }
+                Change::Moved { from, to } => {
+                    self.calls.moved(now.instant, from, to);
+                    self.ledger.moved(now);
+                    // The connection it left has nothing more to do here.
+                    if !self.relay.is_known(from) {
+                        self.station.close(from);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A flow may have lost its last registration.
+    fn unknown(&mut self, now: Now, flow: FlowId) {
+        if !self.relay.is_known(flow) {
+            self.strangers.arm(now.instant + STRANGER_MAX, flow);
+        }
+    }
+
+    fn end_call(&mut self, now: Now, id: CallId, why: &str) {
+        if let Some(call) = self.calls.end(now.instant, id) {
+            self.ledger.call_ended(now, &call, why);
+        }
+    }
+
+    fn media(&mut self, now: Now, event: media::Event) {
+        match event {
+            media::Event::BindFailed { leg, address } => {
+                self.ledger.bind_failed(now, address);
+                if let Some(id) = self.calls.of_leg(leg) {
+                    self.end_call(now, id, "a media port could not be opened");
+                }
+            }
+            media::Event::NoMedia { leg, since } => {
+                if let Some(call) = self.calls.silent(leg) {
+                    self.ledger.no_media(now, call, since.as_secs());
+                }
+            }
+            media::Event::Counters { leg, counters, .. } => {
+                if !self.calls.count(leg, counters) {
+                    self.ledger.count_ended(leg, counters);
+                }
+            }
+            media::Event::LinkState { link, up, .. } => {
+                let Some(link) = self.links.iter_mut().find(|l| l.id == link) else {
+                    return;
+                };
+                if link.media_up != up {
+                    link.media_up = up;
+                    if up || link.is_up() {
+                        self.ledger.media_link(now, link);
+                    }
+                }
+            }
+            media::Event::Installed { .. } | media::Event::Latched { .. } => {}
+        }
+    }
+
+    fn lane(&mut self, now: Now, peer: usize, lane: Lane, connections: usize, why: Option<&str>) {
+        let Some(link) = self.links.get_mut(peer) else {
+            return;
+        };
+        match lane {
+            Lane::Http => link.http = connections,
+            Lane::Xmpp => link.xmpp = connections,
+        }
+        self.ledger
+            .lane(now, link, status::lane_name(lane), connections, why);
+    }
+}
+
+impl Engine for Edge {
+    fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Connected { conn, facts } => self.connected(now, conn, facts),
+            Input::Frame { conn, frame } => self.frame(now, conn, frame),
+            Input::Disconnected { conn, why } => self.disconnected(now, conn, &why),
+            Input::ControlUp {
+                conn,
+                peer,
+                exported,
+                media_secret,
+                ..
+            } => {
+                self.control_up(now, conn, peer, &exported, media_secret);
+            }
+            Input::Control { conn, message } => self.control(now, conn, message),
+            Input::ControlDown { conn, why } => self.control_down(now, conn, &why),
+            Input::Lane {
+                peer,
+                lane,
+                connections,
+                why,
+            } => {
+                self.lane(now, peer, lane, connections, why.as_deref());
+            }
+            Input::Media(event) => self.media(now, event),
+            Input::Report(report) => self.ledger.report(now, report),
+            // An edge asks nobody, and knows no answer.
+            Input::Ask { .. } | Input::Fetched { .. } | Input::Resolved { .. } => {}
+        }
+        self.pump(now);
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        self.station.handle_timeout(now);
+        for change in self.relay.handle_timeout(now) {
+            if let Change::Expired(flow, _) = &change {
+                self.changed(now, *flow, vec![change]);
+            }
+        }
+        while let Some((_, flow)) = self.strangers.pop(now.instant) {
+            self.stranger(now, flow);
+        }
+        while let Some((id, doom)) = self.calls.pop_due(now.instant) {
+            self.end_call(now, id, doom.why());
+        }
+        self.links_timeout(now);
+        self.ledger.handle_timeout(now);
+        self.pump(now);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.station.out.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        [
+            self.station.poll_timeout(),
+            self.relay.poll_timeout(),
+            self.calls.poll_timeout(),
+            self.ledger.poll_timeout(),
+            self.strangers.next(),
+        ]
+        .into_iter()
+        .chain(self.links.iter().map(Link::poll_timeout))
+        .chain(self.candidates.values().map(|(_, c)| c.poll_timeout()))
+        .flatten()
+        .min()
+    }
+
+    fn snapshot(&self, now: Now) -> ::status::Snapshot {
+        self.picture(now)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,393 @@
+//! The media side of each call on the edge: which client ports and which streams of the link
+//! belong together.
+//!
+//! The edge is a proxy: it keeps no dialog, only, for each dialog a client has, the list of its
+//! m-lines ([`streams`]) and the moment at which it is given up. A call is known by its Call-ID,
+//! the tag of who began it and the client's flow: a hairpin or a fork may carry one Call-ID on
+//! several legs. Every way a call can end frees its ports: an answer that refuses it, a BYE on
+//! its way, and for all that gets lost a bound in time ([`Doom`]).
+
+mod streams;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use base::{HashMap, Id, Instant, Now, Pii, Rng, Slab, TimerId, Timers, UnixTime};
+use media::ports::Allocator;
+use media::{Command, Counters, LegId, LinkId, StreamId};
+use sip::{FlowId, Message};
+
+use streams::Stream;
+
+/// How long a call may go without an answer: longer than any ringing a proxy allows.
+const RING_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// How long an answered call may go without any signalling, if its ends agreed on no session
+/// interval.
+const IDLE_MAX: Duration = Duration::from_secs(12 * 3600);
+
+/// What a session interval (RFC 4028) is given on top: its refresh may be late.
+const SESSION_GRACE: Duration = Duration::from_secs(64);
+
+/// How long the calls of a client whose connection is gone wait for it to come back.
+pub(crate) const RETURN_MAX: Duration = Duration::from_secs(60);
+
+/// Calls of one flow.
+const FLOW_CALLS_MAX: usize = 64;
+
+/// What a row shows of a name, in bytes.
+const TEXT_MAX: usize = 256;
+
+/// What a Call-ID and a tag may have together, in bytes.
+const KEY_BYTES_MAX: usize = 1024;
+
+/// Names a call.
+pub(crate) type CallId = Id;
+
+/// What messages call it: Call-ID, and the tag of who began it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct CallKey {
+    pub(crate) call_id: Vec<u8>,
+    pub(crate) tag: Vec<u8>,
+}
+
+impl CallKey {
+    /// By the tag of From, or of To.
+    fn of(message: &Message, by_from: bool) -> Option<CallKey> {
+        let party = if by_from {
+            message.from()
+        } else {
+            message.to()
+        };
+        let tag = party.ok()?.tag().filter(|t| !t.is_empty())?.to_vec();
+        Some(CallKey {
+            call_id: message.call_id().to_vec(),
+            tag,
+        })
+    }
+}
+
+/// One dialog of a client, as far as media goes.
+pub(crate) struct Call {
+    key: CallKey,
+    pub(crate) link: LinkId,
+    pub(crate) flow: FlowId,
+    pub(crate) began: Now,
+    pub(crate) by_client: bool,
+    pub(crate) answered: Option<UnixTime>,
+    pub(crate) from: Pii<String>,
+    pub(crate) to: Pii<String>,
+    media: Vec<Option<Stream>>,
+    /// The figures of m-lines that are closed already.
+    closed: Vec<(LegId, String, Counters)>,
+    idle: Duration,
+    timer: Option<TimerId>,
+    /// It was told that the client sends nothing, and nothing has come since.
+    silent: bool,
+}
+
+impl Call {
+    pub(crate) fn call_id(&self) -> String {
+        text(&self.key.call_id)
+    }
+
+    /// The tag of who began it.
+    pub(crate) fn tag(&self) -> String {
+        text(&self.key.tag)
+    }
+}
+
+/// Why a call is given up when its time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doom {
+    /// Nobody answered, and nobody gave up.
+    Ring,
+    /// Nothing was heard for a session interval, or for [`IDLE_MAX`].
+    Idle,
+    /// The client's connection is gone, and it did not come back.
+    ClientGone,
+}
+
+impl Doom {
+    pub(crate) fn why(self) -> &'static str {
+        match self {
+            Doom::Ring => "never answered",
+            Doom::Idle => "no sign of life in its session interval",
+            Doom::ClientGone => "the client's connection was lost and it did not come back",
+        }
+    }
+}
+
+/// Why a call, or a description, cannot be carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The description cannot be read, or names what it must not.
+    NotAcceptable,
+    /// No port or row is left.
+    Exhausted,
+    /// It is there already (RFC 3261 §8.2.2.2).
+    Merged,
+    /// There is no such call.
+    Unknown,
+}
+
+impl Refusal {
+    /// Status and reason of the answer.
+    pub(crate) fn answer(self) -> (u16, &'static str) {
+        match self {
+            Refusal::NotAcceptable => (488, "Not Acceptable Here"),
+            Refusal::Exhausted => (503, "Service Unavailable"),
+            Refusal::Merged => (482, "Loop Detected"),
+            Refusal::Unknown => (481, "Call/Transaction Does Not Exist"),
+        }
+    }
+}
+
+/// What calls need of the edge's settings.
+#[derive(Clone, Debug)]
+pub(crate) struct Addresses {
+    /// What clients are told.
+    pub(crate) advertise: IpAddr,
+    /// What the core is told; it follows stream ids, not addresses.
+    pub(crate) link: SocketAddr,
+}
+
+/// All calls.
+pub(crate) struct Calls {
+    rows: Slab<Call>,
+    index: HashMap<CallKey, Vec<CallId>>,
+    by_flow: HashMap<FlowId, Vec<CallId>>,
+    by_leg: HashMap<LegId, CallId>,
+    streams: HashMap<(LinkId, StreamId), LegId>,
+    timers: Timers<(CallId, Doom)>,
+    ports: Allocator,
+    addresses: Addresses,
+    rng: Rng,
+    next_leg: u64,
+    commands: Vec<Command>,
+}
+
+/// How a call begins.
+pub(crate) struct Beginning<'a> {
+    pub(crate) link: LinkId,
+    pub(crate) flow: FlowId,
+    pub(crate) by_client: bool,
+    pub(crate) invite: &'a Message,
+}
+
+impl Calls {
+    pub(crate) fn new(ports: Allocator, addresses: Addresses, rng: Rng, limit: usize) -> Self {
+        Calls {
+            rows: Slab::new(limit),
+            index: HashMap::default(),
+            by_flow: HashMap::default(),
+            by_leg: HashMap::default(),
+            streams: HashMap::default(),
+            timers: Timers::default(),
+            ports,
+            addresses,
+            rng,
+            next_leg: 0,
+            commands: Vec::new(),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (CallId, &Call)> {
+        self.rows.iter()
+    }
+
+    pub(crate) fn get(&self, id: CallId) -> Option<&Call> {
+        self.rows.get(id)
+    }
+
+    /// Whether a flow has a call.
+    pub(crate) fn on(&self, flow: FlowId) -> bool {
+        self.by_flow.contains_key(&flow)
+    }
+
+    pub(crate) fn ports_in_use(&self) -> usize {
+        self.ports.in_use()
+    }
+
+    pub(crate) fn take_commands(&mut self) -> Vec<Command> {
+        std::mem::take(&mut self.commands)
+    }
+
+    /// A dialog begins.
+    pub(crate) fn begin(&mut self, now: Now, b: &Beginning<'_>) -> Result<CallId, Refusal> {
+        let key = CallKey::of(b.invite, true).ok_or(Refusal::NotAcceptable)?;
+        if key.call_id.len() + key.tag.len() > KEY_BYTES_MAX {
+            return Err(Refusal::NotAcceptable);
+        }
+        if self.of_key(&key, b.flow).is_some() {
+            return Err(Refusal::Merged);
+        }
+        let on_flow = self.by_flow.get(&b.flow).map_or(0, Vec::len);
+        if on_flow >= FLOW_CALLS_MAX {
+            return Err(Refusal::Exhausted);
+        }
+        let uri = |a: Result<sip::NameAddr<'_>, sip::HeaderError>| {
+            Pii::new(a.map_or_else(|_| String::new(), |a| text(a.uri)))
+        };
+        let call = Call {
+            key: key.clone(),
+            link: b.link,
+            flow: b.flow,
+            began: now,
+            by_client: b.by_client,
+            answered: None,
+            from: uri(b.invite.from()),
+            to: uri(b.invite.to()),
+            media: Vec::new(),
+            closed: Vec::new(),
+            idle: IDLE_MAX,
+            timer: None,
+            silent: false,
+        };
+        let id = self.rows.insert(call).map_err(|_| Refusal::Exhausted)?;
+        self.index.entry(key).or_default().push(id);
+        self.by_flow.entry(b.flow).or_default().push(id);
+        self.doom(now.instant, id, Doom::Ring, RING_MAX);
+        Ok(id)
+    }
+
+    fn of_key(&self, key: &CallKey, flow: FlowId) -> Option<CallId> {
+        let ids = self.index.get(key)?;
+        ids.iter()
+            .copied()
+            .find(|id| self.rows.get(*id).is_some_and(|c| c.flow == flow))
+    }
+
+    /// The call that a message to or from a client belongs to, whoever began it.
+    pub(crate) fn of(&self, message: &Message, flow: FlowId) -> Option<CallId> {
+        let keys = [true, false]
+            .into_iter()
+            .filter_map(|by| CallKey::of(message, by));
+        keys.into_iter().find_map(|key| self.of_key(&key, flow))
+    }
+
+    /// Whether a message names a call that is another client's alone.
+    pub(crate) fn is_anothers(&self, message: &Message, flow: FlowId) -> bool {
+        self.of(message, flow).is_none()
+            && [true, false]
+                .into_iter()
+                .filter_map(|by| CallKey::of(message, by))
+                .any(|key| self.index.contains_key(&key))
+    }
+
+    /// The calls a final answer to an INVITE is for that nobody has answered, whoever's they are.
+    pub(crate) fn unanswered(&self, answer: &Message) -> Vec<CallId> {
+        let ids = CallKey::of(answer, true).and_then(|key| self.index.get(&key));
+        let waits = |id: &&CallId| self.get(**id).is_some_and(|c| c.answered.is_none());
+        ids.into_iter().flatten().filter(waits).copied().collect()
+    }
+
+    /// A call was answered; a session interval that was agreed on bounds its silence.
+    pub(crate) fn answered(&mut self, now: Now, id: CallId) {
+        if let Some(call) = self.rows.get_mut(id) {
+            call.answered.get_or_insert(now.unix);
+        }
+    }
+
+    /// A call gave a sign of life; `interval` is the session interval if one was agreed on.
+    pub(crate) fn alive(&mut self, now: Instant, id: CallId, interval: Option<Duration>) {
+        let Some(call) = self.rows.get_mut(id).filter(|c| c.answered.is_some()) else {
+            return;
+        };
+        if let Some(interval) = interval {
+            call.idle = (interval + SESSION_GRACE).min(IDLE_MAX);
+        }
+        let idle = call.idle;
+        self.doom(now, id, Doom::Idle, idle);
+    }
+
+    fn doom(&mut self, now: Instant, id: CallId, doom: Doom, after: Duration) {
+        let Some(call) = self.rows.get_mut(id) else {
+            return;
+        };
+        if let Some(timer) = call.timer.take() {
+            self.timers.disarm(timer);
+        }
+        call.timer = Some(self.timers.arm(now + after, (id, doom)));
+    }
+
+    /// A client's connection is gone: answered calls wait for it, the others are given back.
+    pub(crate) fn flow_down(&mut self, now: Instant, flow: FlowId) -> Vec<CallId> {
+        let ids = self.by_flow.get(&flow).cloned().unwrap_or_default();
+        let (wait, end): (Vec<_>, Vec<_>) = ids
+            .into_iter()
+            .partition(|id| self.get(*id).is_some_and(|c| c.answered.is_some()));
+        for id in wait {
+            self.doom(now, id, Doom::ClientGone, RETURN_MAX);
+        }
+        end
+    }
+
+    /// A client came back on another connection, and its calls with it.
+    pub(crate) fn moved(&mut self, now: Instant, from: FlowId, to: FlowId) {
+        for id in self.by_flow.remove(&from).unwrap_or_default() {
+            if let Some(call) = self.rows.get_mut(id) {
+                call.flow = to;
+                let idle = call.idle;
+                self.by_flow.entry(to).or_default().push(id);
+                if self.rows.get(id).is_some_and(|c| c.answered.is_some()) {
+                    self.doom(now, id, Doom::Idle, idle);
+                }
+            }
+        }
+    }
+
+    /// The next call whose time has come.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(CallId, Doom)> {
+        self.timers.pop(now).map(|(_, due)| due)
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// A dialog is over; its ports are free.
+    pub(crate) fn end(&mut self, now: Instant, id: CallId) -> Option<Call> {
+        let mut call = self.rows.remove(id)?;
+        if let Some(timer) = call.timer.take() {
+            self.timers.disarm(timer);
+        }
+        drop_from(&mut self.index, &call.key, id);
+        drop_from(&mut self.by_flow, &call.flow, id);
+        for stream in std::mem::take(&mut call.media).into_iter().flatten() {
+            call.closed.push(self.free(now, call.link, stream));
+        }
+        for (leg, _, _) in &call.closed {
+            self.by_leg.remove(leg);
+        }
+        Some(call)
+    }
+
+    /// Which call a leg belongs to.
+    pub(crate) fn of_leg(&self, leg: LegId) -> Option<CallId> {
+        self.by_leg.get(&leg).copied()
+    }
+
+    /// The dialogs that run over a link.
+    pub(crate) fn over(&self, link: LinkId) -> Vec<CallId> {
+        self.rows
+            .iter()
+            .filter(|(_, c)| c.link == link)
+            .map(|(id, _)| id)
+            .collect()
+    }
+}
+
+fn drop_from<K: std::hash::Hash + Eq>(map: &mut HashMap<K, Vec<CallId>>, key: &K, id: CallId) {
+    if let Some(ids) = map.get_mut(key) {
+        ids.retain(|i| *i != id);
+        if ids.is_empty() {
+            map.remove(key);
+        }
+    }
+}
+
+/// Bytes for people to read, at most [`TEXT_MAX`] of them.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.get(..TEXT_MAX).unwrap_or(bytes)).into_owned()
+}

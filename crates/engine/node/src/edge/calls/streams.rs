@@ -1,0 +1,322 @@
+//! The m-lines of a call: ports, streams, and the descriptions that name them.
+//!
+//! Whoever speaks first names the streams ([`media::StreamId`]); the edge opens a port pair for
+//! each RTP m-line towards the client and rewrites addresses in passing. Keys pass through unread.
+//! Bounds: 16 m-lines ([`sdp::MEDIA_MAX`]), and the ports of the configured range.
+
+use std::net::{IpAddr, SocketAddr};
+
+use base::{Id, Instant};
+use media::{Command, Counters, EdgeLeg, LegId, LinkId, PortPair, StreamId};
+use sdp::Session;
+
+use super::{Call, CallId, Calls, Refusal, text};
+
+/// One m-line that is relayed.
+pub(super) struct Stream {
+    leg: LegId,
+    id: StreamId,
+    kind: String,
+    local: PortPair,
+    expected: Vec<SocketAddr>,
+    counters: Counters,
+}
+
+/// The attribute that names a stream between edge and core.
+pub(crate) const STREAM_ATTRIBUTE: &[u8] = b"x-causeway-stream";
+
+impl Call {
+    /// The figures of each m-line, open and closed, with its leg and what it carries.
+    pub(crate) fn figures(&self) -> impl Iterator<Item = (LegId, &str, Counters)> {
+        let open = self
+            .media
+            .iter()
+            .flatten()
+            .map(|s| (s.leg, s.kind.as_str(), s.counters));
+        let closed = self
+            .closed
+            .iter()
+            .map(|(leg, kind, c)| (*leg, kind.as_str(), *c));
+        closed.chain(open)
+    }
+}
+
+impl Calls {
+    /// A description from the client, as the core gets it. `source` is where the client's
+    /// signalling came from: behind NAT it is a better guess than the address in the text.
+    pub(crate) fn describe_to_core(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        source: IpAddr,
+        description: &[u8],
+    ) -> Result<Vec<u8>, Refusal> {
+        let mut session = Session::parse(description).map_err(|_| Refusal::NotAcceptable)?;
+        let signalled: Vec<Option<SocketAddr>> = (0..session.media_count())
+            .map(|i| session.rtp_address(i))
+            .collect();
+        let link = self.addresses.link;
+        for (i, address) in signalled.into_iter().enumerate() {
+            session.remove_attribute(i, STREAM_ATTRIBUTE);
+            if !session.is_active(i) || !session.is_rtp(i) {
+                self.release(now, id, i);
+                session.reject(i);
+                continue;
+            }
+            let kind = text(session.kind(i));
+            let name = self.stream(now, id, i, None, kind)?;
+            self.expect(id, i, expected(address, source));
+            session.set_address(i, link.ip(), link.port());
+            session.add_attribute(i, STREAM_ATTRIBUTE, format!("{:08x}", name.0).as_bytes());
+        }
+        session.remove_session_attributes(|name, _| name == STREAM_ATTRIBUTE);
+        session.set_origin_address(link.ip());
+        Ok(session.to_bytes())
+    }
+
+    /// A description from the core, as the client gets it.
+    pub(crate) fn describe_to_client(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        description: &[u8],
+    ) -> Result<Vec<u8>, Refusal> {
+        let mut session = Session::parse(description).map_err(|_| Refusal::NotAcceptable)?;
+        let advertise = self.addresses.advertise;
+        for i in 0..session.media_count() {
+            if !session.is_active(i) {
+                self.release(now, id, i);
+                session.remove_attribute(i, STREAM_ATTRIBUTE);
+                continue;
+            }
+            let named = session
+                .attribute(i, STREAM_ATTRIBUTE)
+                .and_then(|v| std::str::from_utf8(v).ok())
+                .and_then(|v| u32::from_str_radix(v.trim(), 16).ok())
+                .map(StreamId)
+                .ok_or(Refusal::NotAcceptable)?;
+            let kind = text(session.kind(i));
+            self.stream(now, id, i, Some(named), kind)?;
+            let port = self.local(id, i).ok_or(Refusal::Exhausted)?;
+            session.set_address(i, advertise, port.rtp.port());
+            session.remove_attribute(i, STREAM_ATTRIBUTE);
+        }
+        session.set_origin_address(advertise);
+        Ok(session.to_bytes())
+    }
+
+    fn local(&self, id: CallId, i: usize) -> Option<PortPair> {
+        self.rows.get(id)?.media.get(i)?.as_ref().map(|s| s.local)
+    }
+
+    /// The stream of an m-line, opened if it is new; `named` is the core's name for it.
+    fn stream(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        i: usize,
+        named: Option<StreamId>,
+        kind: String,
+    ) -> Result<StreamId, Refusal> {
+        let link = self.rows.get(id).ok_or(Refusal::Unknown)?.link;
+        if let Some(named) = named {
+            self.check_name(id, i, link, named)?;
+        }
+        let call = self.rows.get_mut(id).ok_or(Refusal::Unknown)?;
+        if i >= call.media.len() {
+            call.media.resize_with(i + 1, || None);
+        }
+        let slot = call.media.get_mut(i).ok_or(Refusal::NotAcceptable)?;
+        if let Some(stream) = slot {
+            let old = stream.id;
+            if let Some(named) = named.filter(|n| *n != old) {
+                stream.id = named;
+                let command = Command::UpdateEdge {
+                    leg: stream.leg,
+                    edge: stream.edge(link),
+                };
+                self.streams.remove(&(link, old));
+                self.streams.insert((link, named), stream.leg);
+                self.commands.push(command);
+            }
+            return Ok(stream.id);
+        }
+        let local = self.ports.allocate(now).ok_or(Refusal::Exhausted)?;
+        let name = named.unwrap_or_else(|| {
+            // The top bit says who named it: 0 is the edge.
+            std::iter::repeat_with(|| StreamId(self.rng.u32() >> 1))
+                .find(|n| !self.streams.contains_key(&(link, *n)))
+                .unwrap_or(StreamId(0))
+        });
+        // 2^64 legs are never used up, so no two bear one name.
+        let leg = LegId(Id::new(self.next_leg as u32, (self.next_leg >> 32) as u32));
+        self.next_leg += 1;
+        let counters = Counters::default();
+        let stream = Stream {
+            leg,
+            id: name,
+            kind,
+            local,
+            expected: Vec::new(),
+            counters,
+        };
+        self.commands.push(Command::InstallEdge {
+            leg,
+            edge: stream.edge(link),
+        });
+        *slot = Some(stream);
+        self.streams.insert((link, name), leg);
+        self.by_leg.insert(leg, id);
+        Ok(name)
+    }
+
+    /// A core may keep the name a stream has, or give one that is its own and free.
+    fn check_name(
+        &self,
+        id: CallId,
+        i: usize,
+        link: LinkId,
+        named: StreamId,
+    ) -> Result<(), Refusal> {
+        let kept = self.rows.get(id).and_then(|c| c.media.get(i)?.as_ref());
+        if kept.is_some_and(|s| s.id == named) {
+            return Ok(());
+        }
+        let its_own = named.0 >> 31 == 1;
+        if its_own && !self.streams.contains_key(&(link, named)) {
+            return Ok(());
+        }
+        Err(Refusal::NotAcceptable)
+    }
+
+    /// Where the client may be sent media before its first packet was verified.
+    fn expect(&mut self, id: CallId, i: usize, expected: Vec<SocketAddr>) {
+        let Some(call) = self.rows.get_mut(id) else {
+            return;
+        };
+        let link = call.link;
+        let Some(Some(stream)) = call.media.get_mut(i) else {
+            return;
+        };
+        if stream.expected == expected {
+            return;
+        }
+        stream.expected = expected;
+        let (leg, edge) = (stream.leg, stream.edge(link));
+        match self.commands.last_mut() {
+            // It was opened a moment ago, with nothing expected yet.
+            Some(Command::InstallEdge {
+                leg: last,
+                edge: new,
+            }) if *last == leg => *new = edge,
+            _ => self.commands.push(Command::UpdateEdge { leg, edge }),
+        }
+    }
+
+    fn release(&mut self, now: Instant, id: CallId, i: usize) {
+        let Some(call) = self.rows.get_mut(id) else {
+            return;
+        };
+        let link = call.link;
+        let Some(stream) = call.media.get_mut(i).and_then(Option::take) else {
+            return;
+        };
+        let closed = self.free(now, link, stream);
+        match self.rows.get_mut(id) {
+            // Its last figures are still to come.
+            Some(call) if call.closed.len() < sdp::MEDIA_MAX => call.closed.push(closed),
+            _ => drop(self.by_leg.remove(&closed.0)),
+        }
+    }
+
+    pub(super) fn free(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        stream: Stream,
+    ) -> (LegId, String, Counters) {
+        self.streams.remove(&(link, stream.id));
+        self.ports.release(now, stream.local);
+        self.commands.push(Command::Remove { leg: stream.leg });
+        (stream.leg, stream.kind, stream.counters)
+    }
+
+    /// The client sends nothing on a leg: its call, if that is news.
+    pub(crate) fn silent(&mut self, leg: LegId) -> Option<&Call> {
+        let call = self.rows.get_mut(*self.by_leg.get(&leg)?)?;
+        (!std::mem::replace(&mut call.silent, true)).then_some(call)
+    }
+
+    /// What a leg has carried so far; false if it is no call's that is still there.
+    pub(crate) fn count(&mut self, leg: LegId, counters: Counters) -> bool {
+        let Some(call) = self.by_leg.get(&leg).and_then(|id| self.rows.get_mut(*id)) else {
+            return false;
+        };
+        let open = call
+            .media
+            .iter_mut()
+            .flatten()
+            .find(|s| s.leg == leg)
+            .map(|s| &mut s.counters);
+        let closed = call
+            .closed
+            .iter_mut()
+            .find(|(l, _, _)| *l == leg)
+            .map(|(_, _, c)| c);
+        if let Some(place) = open.or(closed) {
+            if counters.from_client.packets > place.from_client.packets {
+                call.silent = false;
+            }
+            *place = counters;
+        }
+        true
+    }
+}
+
+impl Stream {
+    fn edge(&self, link: LinkId) -> EdgeLeg {
+        EdgeLeg {
+            stream: self.id,
+            link,
+            local: self.local,
+            expected: self.expected.clone(),
+        }
+    }
+}
+
+/// Where media may be sent before the core has verified a packet: the signalled port at the
+/// address that the client's signalling proved to be its own.
+fn expected(signalled: Option<SocketAddr>, source: IpAddr) -> Vec<SocketAddr> {
+    // An address that differs from the signalling's is either private behind NAT, which cannot
+    // be reached, or a third party, which must not be: only the source counts. A hold of old
+    // (0.0.0.0, RFC 3264 §8.4) and multicast get nothing.
+    let usable = |a: &SocketAddr| !a.ip().is_unspecified() && !a.ip().is_multicast();
+    signalled
+        .filter(usable)
+        .map(|a| SocketAddr::new(source, a.port()))
+        .into_iter()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_goes_to_the_signalling_source_and_never_to_a_third_party() {
+        let at = |s: &str| s.parse::<SocketAddr>().unwrap();
+        let source: IpAddr = "198.51.100.7".parse().unwrap();
+        let table = [
+            (Some("198.51.100.7:4000"), vec!["198.51.100.7:4000"]),
+            (Some("10.0.0.5:4000"), vec!["198.51.100.7:4000"]),
+            (Some("169.254.169.254:80"), vec!["198.51.100.7:80"]),
+            (Some("224.0.0.1:4000"), vec![]),
+            (Some("0.0.0.0:4000"), vec![]),
+            (None, vec![]),
+        ];
+        for (signalled, want) in table {
+            let want: Vec<SocketAddr> = want.into_iter().map(at).collect();
+            assert_eq!(expected(signalled.map(at), source), want, "{signalled:?}");
+        }
+    }
+}

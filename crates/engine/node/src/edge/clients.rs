@@ -1,0 +1,428 @@
+//! Requests from clients.
+//!
+//! A REGISTER carries credentials that the core checks; every other request must come on a flow
+//! that a registration has made known, or belong to a dialog that was set up on it, and is given
+//! the identity of that registration. Nothing a client writes decides where the edge sends:
+//! everything goes to a core.
+
+use ::status::Kind;
+use base::Now;
+use call::b2bua::body::{self, Body};
+use call::registration::{credentials, is_privileged};
+use sip::nonce::Verdict;
+use sip::transaction::ServerKey;
+use sip::{FlowId, Message, Method, Name};
+
+use super::calls::{Beginning, CallId, Refusal};
+use super::{Edge, Side};
+
+/// Where a description stands in a body, and what it becomes.
+pub(super) type Description = (std::ops::Range<usize>, Vec<u8>);
+
+/// Methods that begin a dialog, and so must be able to come back to their flow.
+pub(super) fn begins_dialog(method: Method) -> bool {
+    matches!(
+        method,
+        Method::Invite | Method::Subscribe | Method::Refer | Method::Notify
+    )
+}
+
+/// Whether a request belongs to a dialog.
+pub(super) fn in_dialog(message: &Message) -> bool {
+    message.to().is_ok_and(|to| to.tag().is_some())
+}
+
+impl Edge {
+    pub(super) fn client_request(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        flow: FlowId,
+        message: &Message,
+    ) {
+        if let Err((status, reason)) = sip::validate::request(message) {
+            return self.station.answer(now, key, message, status, reason);
+        }
+        let inside = in_dialog(message);
+        if self.is_flooding(now, flow) {
+            return self.busy(now, key, message);
+        }
+        match message.method() {
+            Method::Register => self.client_register(now, key, flow, message),
+            _ => match self.admit(flow, message, inside) {
+                Ok(()) => self.client_other(now, key, flow, message, inside),
+                Err((status, reason, cause)) => {
+                    let source = self.station.remote(flow).map(|a| a.ip());
+                    self.ledger.caused(now, Kind::RequestRefused, source, cause);
+                    self.station.answer(now, key, message, status, reason);
+                }
+            },
+        }
+    }
+
+    fn is_flooding(&mut self, now: Now, flow: FlowId) -> bool {
+        let Some(rate) = self.rates.get_mut(&flow) else {
+            return false;
+        };
+        if rate.take(now.instant).is_ok() {
+            return false;
+        }
+        let source = self.station.remote(flow).map(|a| a.ip());
+        self.ledger
+            .caused(now, Kind::Flooded, source, "sip: too many requests");
+        true
+    }
+
+    fn client_register(&mut self, now: Now, key: ServerKey, flow: FlowId, message: &Message) {
+        match self.nonce_of(now, message, Name::Authorization) {
+            Verdict::Fresh => {}
+            Verdict::Stale => return self.challenge(now, key, message, true),
+            Verdict::Forged => return self.challenge(now, key, message, false),
+        }
+        let source = self.station.remote(flow).map(|a| a.ip());
+        let banned = source.and_then(|ip| self.strikes.banned(now.instant, ip));
+        if let Some(rest) = banned.filter(|_| !self.relay.is_known(flow)) {
+            return self.later(now, key, message, rest.as_secs() + 1);
+        }
+        let token = self.tokens.seal(flow);
+        let request = self.station.with_source(flow, message);
+        let request = match self.relay.request(flow, &token, &request) {
+            Ok(request) => request,
+            Err((503, _)) => return self.busy(now, key, message),
+            Err((status, reason)) => return self.station.answer(now, key, message, status, reason),
+        };
+        let Some((index, lane)) = self.route(flow, message) else {
+            return self.no_core(now, key, message);
+        };
+        self.routes.insert(flow, index);
+        self.send_on(now, key, lane, Side::Lane { peer: index }, request);
+    }
+
+    /// Whether a request other than REGISTER may pass: status, reason and cause if not.
+    fn admit(
+        &self,
+        flow: FlowId,
+        message: &Message,
+        inside: bool,
+    ) -> Result<(), (u16, &'static str, &'static str)> {
+        let registered = self.relay.is_known(flow);
+        let nobody = (
+            403,
+            "Register First",
+            "sip: a request on a connection without registration",
+        );
+        let unknown = (
+            481,
+            "Call/Transaction Does Not Exist",
+            "sip: a request in a dialog of another flow",
+        );
+        if !inside {
+            let only_inside = [Method::Bye, Method::Update, Method::Prack, Method::Info];
+            return match registered {
+                false => Err(nobody),
+                true if only_inside.contains(&message.method()) => Err(unknown),
+                true => Ok(()),
+            };
+        }
+        match self.own_route(message) {
+            Some(route) if route != flow => Err(unknown),
+            None if !registered => Err(unknown),
+            _ if self.calls.is_anothers(message, flow) => Err(unknown),
+            _ => Ok(()),
+        }
+    }
+
+    fn client_other(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        flow: FlowId,
+        message: &Message,
+        inside: bool,
+    ) {
+        let call = self.calls.of(message, flow);
+        let way = match call.and_then(|id| self.calls.get(id)).filter(|_| inside) {
+            // A call stays with the core that has it.
+            Some(c) => {
+                let index = c.link.0 as usize;
+                self.links
+                    .get(index)
+                    .and_then(|l| Some((index, l.lane(flow)?)))
+            }
+            None => self.route(flow, message),
+        };
+        match way {
+            Some((index, lane)) => match self.for_core(now, flow, index, message, inside) {
+                Ok(request) => {
+                    self.send_on(now, key, lane, Side::Lane { peer: index }, request);
+                }
+                Err(refusal) => self.refuse(now, key, message, refusal),
+            },
+            None => self.no_core(now, key, message),
+        }
+        if let Some(id) = call.filter(|_| message.method() == Method::Bye) {
+            self.end_call(now, id, "the client hung up");
+        }
+    }
+
+    pub(super) fn client_ack(&mut self, now: Now, flow: FlowId, message: &Message) {
+        if self.is_flooding(now, flow) || self.admit(flow, message, true).is_err() {
+            return;
+        }
+        let link = self
+            .calls
+            .of(message, flow)
+            .and_then(|id| self.calls.get(id))
+            .map(|c| c.link);
+        let Some(index) = link
+            .map(|l| l.0 as usize)
+            .or_else(|| self.routes.get(&flow).copied())
+        else {
+            return;
+        };
+        let Some(lane) = self.links.get(index).and_then(|l| l.lane(flow)) else {
+            return;
+        };
+        if let Ok(request) = self.for_core(now, flow, index, message, true) {
+            let via = self.via(Side::Lane { peer: index });
+            self.station.transactions.send(lane, &request, &via);
+        }
+    }
+
+    /// The flow that our own first Route names, if it is ours; the flow that stands for it now,
+    /// if its device has come back.
+    pub(super) fn own_route(&self, message: &Message) -> Option<FlowId> {
+        let route = message.routes().next()?.ok()?;
+        let uri = sip::Uri::parse(route.uri).ok()?;
+        Some(self.relay.resolve(self.tokens.open(uri.user?)?))
+    }
+
+    /// A request as the core gets it: our route popped, what only we may say replaced, our
+    /// token recorded, its session description pointed at us.
+    fn for_core(
+        &mut self,
+        now: Now,
+        flow: FlowId,
+        index: usize,
+        message: &Message,
+        inside: bool,
+    ) -> Result<Message, Refusal> {
+        let link = media::LinkId(index as u32);
+        let call = self.call_for(
+            now,
+            message,
+            &Beginning {
+                link,
+                flow,
+                by_client: true,
+                invite: message,
+            },
+        )?;
+        let request = self.station.with_source(flow, message);
+        let request = match self.describe(now, flow, call, message, true) {
+            Ok(Some((range, new))) => Body::Replace(&range, &new).put(request),
+            Ok(None) => request,
+            Err(refusal) => {
+                if let Some(id) = call.filter(|_| !inside) {
+                    self.end_call(now, id, "its session description could not be carried");
+                }
+                return Err(refusal);
+            }
+        };
+        let mut edit = request.edit();
+        if inside && self.own_route(message).is_some() {
+            edit.remove_first_value(Name::Route);
+        } else {
+            // A client's Route is a hint for a proxy that would follow it; this one does not.
+            edit.remove(Name::Route);
+        }
+        edit.remove(Name::RecordRoute);
+        let answer = self.fresh_answer(now, message, Name::ProxyAuthorization);
+        edit.remove_fields(|f| {
+            let credentials = matches!(f.id, Name::Authorization | Name::ProxyAuthorization);
+            is_privileged(f.name) || credentials && Some(f.index) != answer && self.is_ours(f.value)
+        });
+        if let Some(identity) = self.relay.identity(flow, message) {
+            edit.push_back(
+                Name::PAssertedIdentity,
+                format!("<{}>", identity.aor.expose()),
+            );
+        }
+        if !inside {
+            // Not only for dialogs: it tells the core on which flow the request came.
+            edit.push_front(Name::RecordRoute, self.record_route(flow));
+        }
+        Ok(edit.finish())
+    }
+
+    /// Whether credentials answer a challenge of ours.
+    fn is_ours(&self, value: &[u8]) -> bool {
+        let realm = self.settings.realm.as_bytes();
+        sip::digest::Credentials::parse(value).is_ok_and(|c| c.realm == realm)
+    }
+
+    /// The field of a name that answers a challenge of ours under a fresh nonce, by its number.
+    fn fresh_answer(&self, now: Now, message: &Message, name: Name) -> Option<usize> {
+        let (index, _) = credentials(message, name, &self.settings.realm)?;
+        (self.nonce_of(now, message, name) == Verdict::Fresh).then_some(index)
+    }
+
+    /// The route that leads back to a client: the token of its flow, at our own address.
+    pub(super) fn record_route(&self, flow: FlowId) -> String {
+        let at = self.settings.sip_address();
+        format!("<sip:{}@{at};transport=tls;lr>", self.tokens.seal(flow))
+    }
+
+    /// The call a request belongs to; a new INVITE begins one.
+    pub(super) fn call_for(
+        &mut self,
+        now: Now,
+        message: &Message,
+        beginning: &Beginning<'_>,
+    ) -> Result<Option<CallId>, Refusal> {
+        if message.method() != Method::Invite || in_dialog(message) {
+            let found = self.calls.of(message, beginning.flow);
+            if let Some(id) = found {
+                self.calls.alive(now.instant, id, None);
+            }
+            return Ok(found);
+        }
+        let id = self.calls.begin(now, beginning)?;
+        if let Some(call) = self.calls.get(id) {
+            self.ledger.call_began(now, call);
+        }
+        Ok(Some(id))
+    }
+
+    /// The session description of a message to or from a client, where it stands in the body and
+    /// as the other side gets it; `None` if there is none.
+    pub(super) fn describe(
+        &mut self,
+        now: Now,
+        flow: FlowId,
+        call: Option<CallId>,
+        message: &Message,
+        from_client: bool,
+    ) -> Result<Option<Description>, Refusal> {
+        let carries = matches!(
+            message.method(),
+            Method::Invite | Method::Ack | Method::Prack | Method::Update
+        );
+        if !carries || !body::carries_description(message) {
+            return Ok(None);
+        }
+        let range = body::description(message).ok_or(Refusal::NotAcceptable)?;
+        let text = message.body().get(range.clone()).unwrap_or_default();
+        let id = call.ok_or(Refusal::Unknown)?;
+        let new = if from_client {
+            let source = self.station.remote(flow).ok_or(Refusal::Unknown)?.ip();
+            self.calls.describe_to_core(now.instant, id, source, text)?
+        } else {
+            self.calls.describe_to_client(now.instant, id, text)?
+        };
+        Ok(Some((range, new)))
+    }
+
+    /// Which core a flow's requests go to: the one its registration went to while it is up,
+    /// else any that serves the domain, else any that is up.
+    fn route(&self, flow: FlowId, message: &Message) -> Option<(usize, FlowId)> {
+        let kept = self.routes.get(&flow).copied();
+        let domain = message
+            .to()
+            .ok()
+            .and_then(|to| sip::Uri::parse(to.uri).ok())
+            .map(|uri| uri.host.to_string());
+        let serving = (0..self.links.len()).filter(|i| {
+            let (Some(link), Some(domain)) = (self.links.get(*i), &domain) else {
+                return false;
+            };
+            link.serves_sip(domain)
+        });
+        let order: Vec<usize> = kept
+            .into_iter()
+            .chain(serving)
+            .chain(0..self.links.len())
+            .collect();
+        order
+            .into_iter()
+            .find_map(|i| Some((i, self.links.get(i)?.lane(flow)?)))
+    }
+
+    fn no_core(&mut self, now: Now, key: ServerKey, message: &Message) {
+        let cause = "a client's request could not be passed on";
+        self.ledger.caused(now, Kind::NoCore, None, cause);
+        self.busy(now, key, message);
+    }
+
+    /// 503 with a time to come back, spread so that not all come at once (RFC 3261 §21.5.4).
+    fn busy(&mut self, now: Now, key: ServerKey, message: &Message) {
+        let wait = 5 + self.station.rng.below(10);
+        self.later(now, key, message, wait);
+    }
+
+    fn later(&mut self, now: Now, key: ServerKey, message: &Message, wait: u64) {
+        let tag = self.station.rng.hex(8);
+        let reply = message
+            .reply(503, "Service Unavailable", &tag)
+            .header(Name::RetryAfter, wait.to_string())
+            .build();
+        self.station.respond(now, key, reply);
+    }
+
+    /// Answers what cannot be carried.
+    pub(super) fn refuse(&mut self, now: Now, key: ServerKey, message: &Message, refusal: Refusal) {
+        if refusal == Refusal::Exhausted {
+            let cause = format!("{} port pairs are in use", self.calls.ports_in_use());
+            self.ledger.caused(now, Kind::PortsExhausted, None, &cause);
+            return self.busy(now, key, message);
+        }
+        let (status, reason) = refusal.answer();
+        self.station.answer(now, key, message, status, reason);
+    }
+
+    pub(super) fn send_on(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        flow: FlowId,
+        side: Side,
+        request: Message,
+    ) {
+        let via = self.via(side);
+        self.station.send_on(now, key, flow, via, request);
+    }
+
+    // ---- digest ----
+
+    /// What the nonce is worth that a request answers; the answer itself is the core's to check.
+    pub(super) fn nonce_of(&self, now: Now, message: &Message, name: Name) -> Verdict {
+        let realm = self.settings.realm.as_str();
+        match credentials(message, name, realm) {
+            Some((_, found)) => self.nonces.check(now, found.nonce, realm.as_bytes()),
+            None => Verdict::Forged,
+        }
+    }
+
+    fn challenge(&mut self, now: Now, key: ServerKey, message: &Message, stale: bool) {
+        let tag = self.station.rng.hex(8);
+        let reply = message.reply(401, "Unauthorized", &tag).build();
+        let reply = self.with_challenge(now, &reply, stale);
+        self.station.respond(now, key, reply);
+    }
+
+    /// Adds our challenges to a 401 or 407: SHA-256 first, then MD5 (RFC 8760 §2.3).
+    pub(super) fn with_challenge(&self, now: Now, reply: &Message, stale: bool) -> Message {
+        let realm = &self.settings.realm;
+        let name = match reply.status() {
+            407 => Name::ProxyAuthenticate,
+            _ => Name::WwwAuthenticate,
+        };
+        let mut edit = reply.edit();
+        for algorithm in self.settings.digest.iter().copied() {
+            let nonce = self.nonces.issue(now, realm.as_bytes());
+            let challenge = sip::digest::Challenge::new(realm, &nonce, algorithm, stale);
+            edit.push_back(name, challenge.to_string());
+        }
+        edit.finish()
+    }
+}

@@ -1,0 +1,200 @@
+//! Responses on their way back: session descriptions rewritten, calls ended, challenges added.
+
+use std::time::Duration;
+
+use ::status::Kind;
+use base::Now;
+use call::b2bua::body::Body;
+use sip::nonce::Verdict;
+use sip::proxy::Reply;
+use sip::{FlowId, Message, Method, Name};
+
+use super::clients::{begins_dialog, in_dialog};
+use super::lanes::is_our_own;
+use super::{Edge, Side};
+
+/// How long after the start of a core no wrong digest is held against anybody.
+const SETTLING: Duration = Duration::from_secs(300);
+
+impl Edge {
+    pub(super) fn reply(&mut self, now: Now, reply: Reply) {
+        let transactions = &self.station.transactions;
+        let request = transactions.server_request(reply.server).cloned();
+        let flow = transactions.server_flow(reply.server);
+        let (Some(request), Some(flow)) = (request, flow) else {
+            return self.reply_to_nobody(now, &reply.message);
+        };
+        let (client, message) = match self.station.side(flow) {
+            Some(Side::Client) => (
+                Some(flow),
+                self.reply_to_client(now, flow, &request, reply.message),
+            ),
+            Some(Side::Lane { .. }) => {
+                let client = self.own_route(&request);
+                (
+                    client,
+                    self.reply_to_core(now, client, &request, reply.message),
+                )
+            }
+            _ => (None, reply.message),
+        };
+        if let Some(client) = client {
+            self.settle(now, client, &request, &message);
+        }
+        self.station.respond(now, reply.server, message);
+    }
+
+    /// Who asked is gone. If it was for a call, nobody will ask again.
+    fn reply_to_nobody(&mut self, now: Now, message: &Message) {
+        if message.method() == Method::Invite && message.status() >= 300 {
+            for id in self.calls.unanswered(message) {
+                self.end_call(now, id, "who called was gone");
+            }
+        }
+    }
+
+    fn reply_to_client(
+        &mut self,
+        now: Now,
+        flow: FlowId,
+        request: &Message,
+        message: Message,
+    ) -> Message {
+        if request.method() == Method::Register {
+            return self.register_reply(now, flow, request, &message);
+        }
+        if message.status() == 407 && message.header(Name::ProxyAuthenticate).is_none() {
+            // A core that was restarted knows nobody, and wants to see credentials.
+            let verdict = self.nonce_of(now, request, Name::ProxyAuthorization);
+            if verdict == Verdict::Fresh {
+                self.wrong_credentials(now, flow);
+            }
+            return self.with_challenge(now, &message, verdict == Verdict::Stale);
+        }
+        let message = self.with_description(now, flow, message, false);
+        let mut edit = message.edit();
+        edit.remove_fields(|f| is_our_own(f.name));
+        edit.finish()
+    }
+
+    fn wrong_credentials(&mut self, now: Now, flow: FlowId) {
+        let source = self.station.remote(flow).map(|a| a.ip());
+        let cause = "sip: the core does not accept the digest";
+        self.ledger
+            .caused(now, Kind::WrongCredentials, source, cause);
+        // A core that has just begun knows nobody: then good passwords are wrong as well.
+        let link = self
+            .routes
+            .get(&flow)
+            .and_then(|index| self.links.get(*index));
+        let counts = link.is_some_and(|l| now.instant.since(l.began) >= SETTLING);
+        if source.is_some_and(|ip| counts && self.strikes.strike(now.instant, ip)) {
+            let cause = "ten wrong digests within five minutes";
+            self.ledger.caused(now, Kind::Banned, source, cause);
+        }
+    }
+
+    fn register_reply(
+        &mut self,
+        now: Now,
+        flow: FlowId,
+        request: &Message,
+        message: &Message,
+    ) -> Message {
+        let remote = self.station.remote(flow);
+        let source = remote.map(|a| a.ip());
+        match message.status() {
+            200..=299 => {
+                if let Some(remote) = remote {
+                    let changes = self.relay.settled(now, flow, remote, request, message);
+                    self.changed(now, flow, changes);
+                }
+            }
+            // The core found the credentials wrong: it is for us to challenge again.
+            401 if message.header(Name::WwwAuthenticate).is_none() => {
+                self.wrong_credentials(now, flow);
+                return self.with_challenge(now, &self.relay.answer(message), false);
+            }
+            401 | 407 | ..200 => {}
+            status => {
+                let cause = format!("answered {status} from inside");
+                self.ledger
+                    .caused(now, Kind::RegistrationRefused, source, &cause);
+            }
+        }
+        self.relay.answer(message)
+    }
+
+    fn reply_to_core(
+        &mut self,
+        now: Now,
+        client: Option<FlowId>,
+        request: &Message,
+        message: Message,
+    ) -> Message {
+        let Some(client) = client else { return message };
+        let message = self.with_description(now, client, message, true);
+        let mut edit = message.edit();
+        edit.remove_fields(|f| call::registration::is_privileged(f.name));
+        let begins = begins_dialog(request.method()) && !in_dialog(request);
+        if begins && (101..300).contains(&message.status()) {
+            // The route set is what was asked for, whatever the client made of it.
+            edit.remove(Name::RecordRoute);
+            let asked: Vec<&[u8]> = request.values(Name::RecordRoute).collect();
+            for route in asked.iter().rev() {
+                edit.push_front(Name::RecordRoute, route);
+            }
+            edit.push_front(Name::RecordRoute, self.record_route(client));
+        }
+        edit.finish()
+    }
+
+    /// A response with its description rewritten. One that cannot be carried goes on without: the
+    /// other side then ends the call in good order.
+    fn with_description(
+        &mut self,
+        now: Now,
+        client: FlowId,
+        message: Message,
+        from_client: bool,
+    ) -> Message {
+        let call = self.calls.of(&message, client);
+        match self.describe(now, client, call, &message, from_client) {
+            Ok(Some((range, new))) => Body::Replace(&range, &new).put(message),
+            Ok(None) => message,
+            Err(_) => Body::Drop.put(message),
+        }
+    }
+
+    /// What a final answer means for the call it belongs to.
+    fn settle(&mut self, now: Now, client: FlowId, request: &Message, message: &Message) {
+        let status = message.status();
+        if status < 200 {
+            return;
+        }
+        let Some(id) = self.calls.of(message, client) else {
+            return;
+        };
+        match request.method() {
+            Method::Invite if status < 300 => {
+                self.calls.answered(now, id);
+                self.calls.alive(now.instant, id, interval(message));
+            }
+            Method::Invite if !in_dialog(request) => {
+                self.end_call(now, id, &format!("answered {status}"));
+            }
+            Method::Update if status < 300 => {
+                self.calls.alive(now.instant, id, interval(message));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The session interval of an answer (RFC 4028 §4).
+fn interval(message: &Message) -> Option<Duration> {
+    let value = message.header(Name::SessionExpires)?;
+    let digits = value.split(|b| *b == b';').next()?.trim_ascii();
+    let seconds: u32 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds.into()))
+}

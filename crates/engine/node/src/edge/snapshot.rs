@@ -1,0 +1,62 @@
+//! What the edge looks like at one moment.
+
+use base::{Now, Pii};
+use status::{Counters, LinkRow, RegistrationRow, Role, Snapshot};
+
+use super::Edge;
+use super::links::Link;
+use super::status::call_row;
+
+impl Edge {
+    pub(super) fn picture(&self, now: Now) -> Snapshot {
+        let counts = self.station.transactions.counts();
+        let registrations = self.relay.bindings().map(|(_, b)| RegistrationRow {
+            user: b.user.clone(),
+            aor: b.aor.clone(),
+            device: b.device.clone(),
+            instance: b.instance.clone(),
+            from: Pii::new(b.remote.to_string()),
+            expires_s: b.until.since(now.instant).as_secs(),
+        });
+        let mut registrations: Vec<_> = registrations.collect();
+        registrations.sort_by(|a, b| (&a.aor, &a.instance).cmp(&(&b.aor, &b.instance)));
+        Snapshot {
+            at: now.unix,
+            node: self.settings.fqdn.clone(),
+            role: Role::Edge,
+            version: self.settings.version.clone(),
+            links: self.links.iter().map(link_row).collect(),
+            registrations,
+            calls: self.calls.iter().map(|(_, call)| call_row(call)).collect(),
+            history: self.ledger.history().cloned().collect(),
+            sessions: Vec::new(),
+            zones: Vec::new(),
+            counters: Counters {
+                sip_connections: self.station.flows.len() as u64,
+                sip_transactions: (counts.clients + counts.servers) as u64,
+                media_ports_in_use: self.calls.ports_in_use() as u64,
+                xmpp_sessions: self.ledger.xmpp_sessions() as u64,
+                ..self.ledger.counters.clone()
+            },
+        }
+    }
+}
+
+fn link_row(link: &Link) -> LinkRow {
+    LinkRow {
+        peer: link
+            .hello
+            .as_ref()
+            .map_or_else(|| link.peer.name.clone(), |h| h.node.clone()),
+        zone: link.peer.zone.clone(),
+        up: link.is_up(),
+        since: link.since.map(|now| now.unix),
+        why: link.why.clone(),
+        sip_lanes: link.lanes.len(),
+        http_lanes: link.http,
+        xmpp_lanes: link.xmpp,
+        media_up: link.media_up,
+        round_trip_us: link.round_trip.map(|d| d.as_micros() as u64),
+        skew_ms: link.skew_ms,
+    }
+}

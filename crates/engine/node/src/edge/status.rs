@@ -1,0 +1,310 @@
+//! What the edge tells of what happens: events, counters and the history of calls.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use base::{HashSet, Instant, Now, Pii, UnixTime};
+use call::registration::edge::Binding;
+use media::{Counters as Carried, LegId};
+use status::{CallRow, Counters, Event, Kind, MediaRow};
+
+use super::calls::Call;
+use super::links::Link;
+use super::quiet::Quiet;
+use crate::io::{Lane, Report};
+
+/// Calls kept after their end (F314).
+const HISTORY_MAX: usize = 500;
+
+/// Chat sessions counted at once.
+const XMPP_MAX: usize = 200_000;
+
+pub(super) struct Ledger {
+    events: VecDeque<Event>,
+    quiet: Quiet,
+    pub(super) counters: Counters,
+    history: VecDeque<(CallRow, Vec<LegId>)>,
+    xmpp: HashSet<u64>,
+}
+
+impl Ledger {
+    pub(super) fn new() -> Self {
+        Ledger {
+            events: VecDeque::new(),
+            quiet: Quiet::new(),
+            counters: Counters::default(),
+            history: VecDeque::new(),
+            xmpp: HashSet::default(),
+        }
+    }
+
+    /// The next event to hand out.
+    pub(super) fn pop(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Now) {
+        self.events.extend(self.quiet.handle_timeout(now));
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.quiet.poll_timeout()
+    }
+
+    pub(super) fn xmpp_sessions(&self) -> usize {
+        self.xmpp.len()
+    }
+
+    /// Calls that ended, the latest first.
+    pub(super) fn history(&self) -> impl Iterator<Item = &CallRow> {
+        self.history.iter().map(|(row, _)| row)
+    }
+
+    // ---- what strangers can cause, told at a bounded rate ----
+
+    /// Something that somebody outside can cause at will.
+    pub(super) fn caused(&mut self, now: Now, kind: Kind, source: Option<IpAddr>, cause: &str) {
+        match kind {
+            Kind::Violation => self.counters.violations += 1,
+            Kind::WrongCredentials => self.counters.wrong_credentials += 1,
+            Kind::HttpRefused => self.counters.http_refused += 1,
+            _ => {}
+        }
+        self.events
+            .extend(self.quiet.tell(now, kind, source, cause));
+    }
+
+    /// What a task of the driver saw.
+    pub(super) fn report(&mut self, now: Now, report: Report) {
+        match report {
+            Report::HttpRefused {
+                client,
+                status,
+                cause,
+            } => {
+                let cause = format!("{cause} (answered {status})");
+                self.caused(now, Kind::HttpRefused, Some(client), &cause);
+            }
+            Report::InsideUnreachable { server, why } => {
+                self.caused(
+                    now,
+                    Kind::HttpUnreachable,
+                    None,
+                    &format!("{server}: {why}"),
+                );
+            }
+            Report::XmppUp { id, jid, client } => {
+                if self.xmpp.len() < XMPP_MAX {
+                    self.xmpp.insert(id);
+                }
+                let event = Event::new(Kind::XmppUp, now.unix, "signed in");
+                let client = Pii::new(client.to_string());
+                self.events
+                    .push_back(event.with("jid", jid).with("client", client));
+            }
+            Report::XmppDown { id, why } => {
+                if self.xmpp.remove(&id) {
+                    self.events
+                        .push_back(Event::new(Kind::XmppDown, now.unix, why));
+                }
+            }
+            Report::Violation {
+                protocol,
+                source,
+                cause,
+            } => {
+                let cause = format!("{protocol}: {cause}");
+                self.caused(now, Kind::Violation, Some(source.ip()), &cause);
+            }
+        }
+    }
+
+    // ---- links ----
+
+    pub(super) fn link_up(&mut self, now: Now, link: &Link, restarted: bool) {
+        let cause = if restarted {
+            "the core was restarted"
+        } else {
+            "the core is linked"
+        };
+        self.tell_of(Kind::LinkUp, now, link, cause);
+    }
+
+    pub(super) fn link_down(&mut self, now: Now, link: &Link, why: &str) {
+        self.tell_of(Kind::LinkDown, now, link, why);
+    }
+
+    pub(super) fn link_refused(&mut self, now: Now, link: &Link, why: &str) {
+        self.caused(
+            now,
+            Kind::LinkRefused,
+            None,
+            &format!("{}: {why}", link.peer.name),
+        );
+    }
+
+    pub(super) fn lane_refused(&mut self, now: Now, link: &Link, why: &str) {
+        self.caused(
+            now,
+            Kind::LaneRefused,
+            None,
+            &format!("{}: {why}", link.peer.name),
+        );
+    }
+
+    pub(super) fn skew(&mut self, now: Now, link: &Link) {
+        let ms = link.skew_ms.unwrap_or_default();
+        let cause = format!("the core's clock is {ms} ms ahead of this node's");
+        self.tell_of(Kind::ClockSkew, now, link, &cause);
+    }
+
+    /// A lane has `connections` now; `why` the last one went, if one did.
+    pub(super) fn lane(
+        &mut self,
+        now: Now,
+        link: &Link,
+        lane: &str,
+        connections: usize,
+        why: Option<&str>,
+    ) {
+        let down = connections == 0 && link.is_up();
+        let kind = if down { Kind::LaneDown } else { Kind::Lane };
+        let cause = why.unwrap_or("connected").to_owned();
+        let event = Event::new(kind, now.unix, cause)
+            .with("core", &link.peer.name)
+            .with("lane", lane)
+            .with("connections", connections);
+        self.events.push_back(event);
+    }
+
+    pub(super) fn media_link(&mut self, now: Now, link: &Link) {
+        let (kind, cause) = match link.media_up {
+            true => (Kind::MediaLink, "media flows"),
+            false => (Kind::MediaLinkDown, "no media frame of the core is heard"),
+        };
+        self.tell_of(kind, now, link, cause);
+    }
+
+    fn tell_of(&mut self, kind: Kind, now: Now, link: &Link, cause: &str) {
+        let event = Event::new(kind, now.unix, cause)
+            .with("core", &link.peer.name)
+            .with("zone", &link.peer.zone);
+        self.events.push_back(event);
+    }
+
+    // ---- registrations ----
+
+    /// A binding came, went, or moved.
+    pub(super) fn binding(&mut self, now: Now, kind: Kind, binding: &Binding, cause: &str) {
+        let event = Event::new(kind, now.unix, cause)
+            .with("user", &binding.user)
+            .with("aor", &binding.aor)
+            .with("device", &binding.device)
+            .with("client", Pii::new(binding.remote.ip().to_string()));
+        self.events.push_back(event);
+    }
+
+    pub(super) fn moved(&mut self, now: Now) {
+        let cause = "the client connected anew; its calls go on there";
+        self.events
+            .push_back(Event::new(Kind::RegistrationMoved, now.unix, cause));
+    }
+
+    // ---- calls and media ----
+
+    pub(super) fn call_began(&mut self, now: Now, call: &Call) {
+        let cause = if call.by_client {
+            "from a client"
+        } else {
+            "to a client"
+        };
+        self.events
+            .push_back(about(Event::new(Kind::CallBegan, now.unix, cause), call));
+    }
+
+    pub(super) fn call_ended(&mut self, now: Now, call: &Call, why: &str) {
+        let seconds = now.instant.since(call.began.instant).as_secs();
+        let event = Event::new(Kind::CallEnded, now.unix, why).with("seconds", seconds);
+        self.events.push_back(about(event, call));
+        let mut row = call_row(call);
+        row.ended = Some(now.unix);
+        row.cause = why.to_owned();
+        let legs = call.figures().map(|(leg, _, _)| leg).collect();
+        self.history.push_front((row, legs));
+        self.history.truncate(HISTORY_MAX);
+    }
+
+    /// The last figures of a call that has ended.
+    pub(super) fn count_ended(&mut self, leg: LegId, carried: Carried) {
+        for (row, legs) in &mut self.history {
+            let Some(at) = legs.iter().position(|l| *l == leg) else {
+                continue;
+            };
+            if let Some(media) = row.media.get_mut(at) {
+                *media = media_row(&media.kind, carried);
+            }
+            return;
+        }
+    }
+
+    pub(super) fn no_media(&mut self, now: Now, call: &Call, seconds: u64) {
+        let cause = format!("the client has sent nothing for {seconds} s");
+        self.events
+            .push_back(about(Event::new(Kind::NoMedia, now.unix, cause), call));
+    }
+
+    pub(super) fn bind_failed(&mut self, now: Now, address: std::net::SocketAddr) {
+        let cause = format!(
+            "port {} of {} cannot be opened",
+            address.port(),
+            address.ip()
+        );
+        self.caused(now, Kind::PortTaken, None, &cause);
+    }
+}
+
+fn about(event: Event, call: &Call) -> Event {
+    event
+        .with("call", Pii::new(call.call_id()))
+        .with("from", &call.from)
+        .with("to", &call.to)
+}
+
+/// A call as status pages show it.
+pub(super) fn call_row(call: &Call) -> CallRow {
+    CallRow {
+        id: format!("{};{}", call.call_id(), call.tag()),
+        from: call.from.clone(),
+        to: call.to.clone(),
+        kind: "Unified CM remote session".to_owned(),
+        components: vec!["proxy".to_owned(), "media relay".to_owned()],
+        began: call.began.unix,
+        answered: call.answered,
+        ended: None::<UnixTime>,
+        cause: String::new(),
+        media: call
+            .figures()
+            .map(|(_, kind, carried)| media_row(kind, carried))
+            .collect(),
+    }
+}
+
+fn media_row(kind: &str, carried: Carried) -> MediaRow {
+    MediaRow {
+        kind: kind.to_owned(),
+        from_client: carried.from_client.packets,
+        to_client: carried.to_client.packets,
+        lost: carried.from_client.lost,
+        jitter_us: carried.from_client.jitter_us,
+        forged: carried.forged,
+        strangers: carried.strangers,
+    }
+}
+
+/// A lane's name, for people.
+pub(super) fn lane_name(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Http => "HTTP",
+        Lane::Xmpp => "XMPP",
+    }
+}

@@ -1,0 +1,357 @@
+//! Registrations and requests outside of calls.
+
+use super::*;
+
+#[test]
+fn register_is_challenged_then_passed_on_with_path_and_credentials() {
+    let mut bench = Bench::linked();
+    bench.connect(ConnId(1));
+    let inside = bench.register(ConnId(1), "1001", PHONE);
+    let authorization = inside.header(Name::Authorization).unwrap();
+    let passed = sip::digest::Credentials::parse(authorization).unwrap();
+    let ha1 = sip::digest::ha1(passed.algorithm, "alice", REALM, "secret");
+    assert!(sip::digest::verify(&passed, b"REGISTER", &ha1));
+    assert_eq!(sip::nonce::issued(passed.nonce), Some(bench.now.unix));
+    let path = Bench::path(&inside);
+    assert!(
+        path.ends_with("@edge.example.test:5061;transport=tls;lr;ob>"),
+        "{path}"
+    );
+    let vias: Vec<_> = inside.vias().map(|v| v.unwrap()).collect();
+    assert_eq!(vias.len(), 2);
+    assert_eq!(vias[1].param(b"received"), Some(&b"198.51.100.7"[..]));
+
+    let snapshot = bench.edge.snapshot(bench.now);
+    let row = &snapshot.registrations[0];
+    assert_eq!(
+        (
+            row.user.expose().as_str(),
+            row.aor.expose().as_str(),
+            row.expires_s
+        ),
+        ("alice", "sip:1001@example.test", 120)
+    );
+    assert_eq!(
+        (row.from.expose().as_str(), row.instance.as_str()),
+        (CLIENT, "<urn:uuid:1>")
+    );
+    assert_eq!(bench.kinds(), [Kind::Registered]);
+    assert!(bench.events.iter().all(hidden), "{:?}", bench.events);
+}
+
+#[test]
+fn nonces_of_another_realm_or_age_are_challenged_again() {
+    let mut bench = Bench::linked();
+    bench.connect(ConnId(1));
+    let good = bench.register_request(ConnId(1), "1001", PHONE);
+    let text = String::from_utf8_lossy(good.bytes()).into_owned();
+    for (from, to) in [
+        ("realm=\"example", "realm=\"elsewhere"),
+        ("nonce=\"A", "nonce=\"B"),
+    ] {
+        let bad = text.replace(from, to);
+        assert_ne!(bad, text, "{from}");
+        let bad = Message::parse(Bytes::from(bad), &Limits::outside()).unwrap();
+        bench.frame(ConnId(1), bad);
+        let again = bench.take(ConnId(1));
+        assert_eq!(again.status(), 401);
+        assert!(!String::from_utf8_lossy(again.bytes()).contains("stale=true"));
+    }
+    bench.wait(301);
+    bench.connect(ConnId(2));
+    bench.frame(ConnId(2), good);
+    let again = bench.take(ConnId(2));
+    let fields = again.fields().filter(|f| f.id == Name::WwwAuthenticate);
+    let challenges: Vec<_> = fields
+        .map(|f| sip::digest::Challenge::parse(f.value).unwrap())
+        .collect();
+    assert!(
+        challenges
+            .iter()
+            .all(|c| c.stale && c.realm == REALM && c.qop)
+    );
+    assert_eq!(
+        challenges.iter().map(|c| c.algorithm).collect::<Vec<_>>(),
+        [sip::digest::Algorithm::Sha256, sip::digest::Algorithm::Md5]
+    );
+}
+
+#[test]
+fn a_401_without_challenge_gets_ours_and_one_of_call_control_passes() {
+    let mut bench = Bench::linked();
+    bench.connect(ConnId(1));
+    let request = bench.register_request(ConnId(1), "1001", PHONE);
+    bench.frame(ConnId(1), request);
+    let inside = bench.take(LANE);
+    bench.reply(LANE, &inside, 401, "core", &[]);
+    let answer = bench.take(ConnId(1));
+    assert_eq!(
+        answer
+            .fields()
+            .filter(|f| f.id == Name::WwwAuthenticate)
+            .count(),
+        2
+    );
+    assert_eq!(bench.kinds(), [Kind::WrongCredentials]);
+
+    let request = bench.register_request(ConnId(1), "1001", PHONE);
+    bench.frame(ConnId(1), request);
+    let inside = bench.take(LANE);
+    let theirs = "Digest realm=\"ccmsipline\", nonce=\"n\"";
+    bench.reply(
+        LANE,
+        &inside,
+        401,
+        "core",
+        &[(Name::WwwAuthenticate, theirs)],
+    );
+    let answer = bench.take(ConnId(1));
+    assert_eq!(
+        answer.header(Name::WwwAuthenticate),
+        Some(theirs.as_bytes())
+    );
+    assert!(bench.edge.snapshot(bench.now).registrations.is_empty());
+}
+
+#[test]
+fn only_a_registered_flow_may_ask_for_anything() {
+    let mut bench = Bench::registered();
+    bench.connect(ConnId(2));
+    for method in [
+        "INVITE",
+        "SUBSCRIBE",
+        "MESSAGE",
+        "OPTIONS",
+        "REFER",
+        "PUBLISH",
+        "NOTIFY",
+    ] {
+        let request = bench.request(method, "sip:1002@example.test", "1001", "1002", "");
+        assert_eq!(bench.refused(ConnId(2), request), 403, "{method}");
+    }
+    for method in ["BYE", "UPDATE", "PRACK", "INFO"] {
+        let request = bench.request(method, "sip:1002@example.test", "1001", "1002", "");
+        assert_eq!(bench.refused(ConnId(1), request), 481, "{method}");
+    }
+    assert_eq!(bench.kinds(), [Kind::RequestRefused]);
+    bench.wait(60);
+    assert!(bench.closed.contains(&ConnId(2)) && !bench.closed.contains(&ConnId(1)));
+}
+
+#[test]
+fn requests_go_on_with_our_identity_and_without_the_clients_claims() {
+    let mut bench = Bench::registered();
+    let fields = "Route: <sip:10.0.0.99;lr>\r\nRecord-Route: <sip:evil.test;lr>\r\n\
+        P-Asserted-Identity : <sip:boss@example.test>\r\nRemote-Party-ID: <sip:boss@x>\r\n\
+        Proxy-Authorization: Digest username=\"alice\", realm=\"example.test\", nonce=\"n\", \
+        uri=\"sip:x\", response=\"0\"\r\nX-cisco-foo: kept\r\n";
+    let subscribe = bench.request("SUBSCRIBE", "sip:1002@example.test", "1001", "1002", fields);
+    bench.frame(ConnId(1), subscribe);
+    let inside = bench.take(LANE);
+    let text = String::from_utf8_lossy(inside.bytes()).into_owned();
+    for gone in ["10.0.0.99", "evil", "boss", "response="] {
+        assert!(!text.contains(gone), "{gone}: {text}");
+    }
+    assert_eq!(
+        inside.header(Name::PAssertedIdentity),
+        Some(&b"<sip:1001@example.test>"[..])
+    );
+    assert!(inside.header(Name::RecordRoute).is_some() && text.contains("X-cisco-foo: kept"));
+    assert_eq!(inside.max_forwards().unwrap(), Some(69));
+    // The answer's route set is ours, and it comes back.
+    bench.reply(LANE, &inside, 200, "core", &[]);
+    assert_eq!(bench.take(ConnId(1)).status(), 200);
+}
+
+#[test]
+fn a_request_of_the_core_reaches_the_client_by_its_token_and_nobody_by_another() {
+    let mut bench = Bench::linked();
+    bench.connect(ConnId(1));
+    let path = Bench::path(&bench.register(ConnId(1), "1001", PHONE));
+    let fields = format!("Route: {path}\r\nX-Causeway-Trace: 7\r\n");
+    let notify = bench.request("NOTIFY", "sip:a@10.0.0.1:4000", "service", "1001", &fields);
+    bench.frame(LANE, notify);
+    let outside = bench.take(ConnId(1));
+    assert!(outside.header(Name::Route).is_none());
+    assert!(!String::from_utf8_lossy(outside.bytes()).contains("X-Causeway"));
+    let spoofed = [
+        (Name::PAssertedIdentity, "<sip:boss@example.test>"),
+        (Name::RecordRoute, "<sip:evil.test;lr>"),
+    ];
+    bench.reply(ConnId(1), &outside, 200, "client", &spoofed);
+    let answer = bench.take(LANE);
+    assert_eq!(answer.status(), 200);
+    let text = String::from_utf8_lossy(answer.bytes()).into_owned();
+    assert!(!text.contains("boss") && !text.contains("evil"), "{text}");
+
+    for route in [
+        "",
+        "Route: <sip:10.0.0.99;lr>\r\n",
+        "Route: <sip:AAAA@edge.example.test>\r\n",
+    ] {
+        let lost = bench.request("NOTIFY", "sip:a@198.51.100.7", "service", "1001", route);
+        assert_eq!(bench.refused(LANE, lost), 404, "{route}");
+    }
+    bench.disconnect(ConnId(1));
+    let late = bench.request(
+        "NOTIFY",
+        "sip:a@10.0.0.1",
+        "service",
+        "1001",
+        &format!("Route: {path}\r\n"),
+    );
+    assert_eq!(bench.refused(LANE, late), 430);
+}
+
+#[test]
+fn registrations_end_by_unregistering_by_time_and_with_their_connection() {
+    let mut bench = Bench::registered();
+    let off = "Contact: <sip:a@10.0.0.1:4000>;expires=0\r\n";
+    let keep_alive = "Contact: <sip:a@10.0.0.1:4000>;expires=0;cisco-keep-alive\r\nExpires: 0\r\n";
+    bench.register(ConnId(1), "1001", keep_alive);
+    assert_eq!(bench.edge.snapshot(bench.now).registrations.len(), 1);
+    bench.register(ConnId(1), "1001", off);
+    assert_eq!(bench.kinds(), [Kind::Unregistered]);
+    // A connection on which nobody is registered goes after a minute.
+    bench.wait(60);
+    assert!(bench.closed.contains(&ConnId(1)));
+
+    let mut bench = Bench::registered();
+    bench.wait(129);
+    assert!(bench.events.is_empty());
+    bench.wait(1);
+    assert_eq!(bench.kinds(), [Kind::Unregistered]);
+
+    let mut bench = Bench::registered();
+    bench.disconnect(ConnId(1));
+    assert_eq!(bench.kinds(), [Kind::Unregistered]);
+    assert!(bench.events.iter().all(hidden), "{:?}", bench.events);
+}
+
+#[test]
+fn several_lines_on_a_flow_are_asserted_each_by_its_own_from() {
+    let mut bench = Bench::registered();
+    bench.register(ConnId(1), "1003", PHONE);
+    for (from, identity) in [("1003", "1003"), ("1001", "1001"), ("SEP001122", "1001")] {
+        let message = bench.request("MESSAGE", "sip:1002@example.test", from, "1002", "");
+        bench.frame(ConnId(1), message);
+        let inside = bench.take(LANE);
+        let want = format!("<sip:{identity}@example.test>");
+        assert_eq!(
+            inside.header(Name::PAssertedIdentity),
+            Some(want.as_bytes()),
+            "{from}"
+        );
+    }
+}
+
+#[test]
+fn no_core_is_503_with_a_time_to_come_back() {
+    let mut bench = Bench::registered();
+    bench.disconnect(LANE);
+    bench.events.clear();
+    for _ in 0..3 {
+        let request = bench.register_request(ConnId(1), "1001", PHONE);
+        bench.frame(ConnId(1), request);
+        let answer = bench.take(ConnId(1));
+        assert_eq!(answer.status(), 503);
+        let wait = String::from_utf8_lossy(answer.header(Name::RetryAfter).unwrap()).into_owned();
+        assert!((5..15).contains(&wait.parse::<u32>().unwrap()), "{wait}");
+    }
+    assert_eq!(bench.kinds(), [Kind::NoCore]);
+}
+
+#[test]
+fn a_second_core_takes_over_what_the_first_cannot() {
+    let mut bench = Bench::registered();
+    bench.link(ConnId(2001), 1, "j1");
+    bench.lane(ConnId(1001), 1);
+    let request = bench.register_request(ConnId(1), "1001", PHONE);
+    bench.frame(ConnId(1), request);
+    bench.take(LANE);
+    bench.disconnect(LANE);
+    bench.sent.clear();
+    let message = bench.request("MESSAGE", "sip:1002@example.test", "1001", "1002", "");
+    bench.frame(ConnId(1), message);
+    assert_eq!(bench.take(ConnId(1001)).method(), Method::Message);
+}
+
+#[test]
+fn stun_on_the_connection_is_answered_while_the_way_inside_stands() {
+    let mut bench = Bench::registered();
+    bench.connect(ConnId(2));
+    let request = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+    let stun = |conn| Input::Frame {
+        conn,
+        frame: Frame::Stun(Bytes::from(request.clone())),
+    };
+    bench.input(stun(ConnId(1)));
+    bench.input(stun(ConnId(2)));
+    let answered: Vec<_> = bench
+        .stun
+        .iter()
+        .map(|(c, b)| (*c, b[..2].to_vec()))
+        .collect();
+    assert_eq!(answered, [(ConnId(1), vec![1, 1])]);
+    bench.disconnect(LANE);
+    bench.input(stun(ConnId(1)));
+    assert_eq!(bench.stun.len(), 1);
+}
+
+#[test]
+fn a_core_that_knows_nobody_may_ask_for_a_digest_of_any_request() {
+    let mut bench = Bench::registered();
+    let message = bench.request("MESSAGE", "sip:1002@example.test", "1001", "1002", "");
+    bench.frame(ConnId(1), message);
+    let inside = bench.take(LANE);
+    // The flow is recorded for the core to know it by.
+    assert!(inside.header(Name::RecordRoute).is_some());
+    bench.reply(LANE, &inside, 407, "core", &[]);
+    let challenge = bench.take(ConnId(1));
+    assert!(bench.events.is_empty());
+    let offered = challenge.header(Name::ProxyAuthenticate).unwrap();
+    let offered = sip::digest::Challenge::parse(offered).unwrap();
+    let uri = "sip:1002@example.test";
+    let answer = sip::digest::respond(&offered, "alice", "secret", "MESSAGE", uri, "c", 1);
+    let fields = format!("Proxy-Authorization: {answer}\r\n");
+    let message = bench.request("MESSAGE", uri, "1001", "1002", &fields);
+    bench.frame(ConnId(1), message);
+    let inside = bench.take(LANE);
+    assert_eq!(
+        inside.header(Name::ProxyAuthorization),
+        Some(answer.as_bytes())
+    );
+    bench.reply(LANE, &inside, 407, "core", &[]);
+    assert_eq!(bench.take(ConnId(1)).status(), 407);
+    assert_eq!(bench.kinds(), [Kind::WrongCredentials]);
+    // A stale answer goes nowhere.
+    bench.register(ConnId(1), "1001", PHONE);
+    for _ in 0..4 {
+        bench.wait(100);
+        bench.register(ConnId(1), "1001", PHONE);
+    }
+    let message = bench.request("MESSAGE", uri, "1001", "1002", &fields);
+    bench.frame(ConnId(1), message);
+    let inside = bench.take(LANE);
+    assert!(inside.header(Name::ProxyAuthorization).is_none());
+    bench.reply(LANE, &inside, 407, "core", &[]);
+    let again = bench.take(ConnId(1));
+    let again = again.header(Name::ProxyAuthenticate).unwrap().to_vec();
+    assert!(String::from_utf8_lossy(&again).contains("stale=true"));
+}
+
+#[test]
+fn a_client_is_told_to_refresh_before_its_connection_would_be_closed_for_silence() {
+    let mut bench = Bench::linked();
+    bench.connect(ConnId(1));
+    let request = bench.register_request(ConnId(1), "1001", PHONE);
+    bench.frame(ConnId(1), request);
+    let inside = bench.take(LANE);
+    let granted = [(Name::Contact, "<sip:a@10.0.0.1:4000>;expires=3600")];
+    bench.reply(LANE, &inside, 200, "core", &granted);
+    let answer = bench.take(ConnId(1));
+    let told = answer.header(Name::Contact);
+    assert_eq!(told, Some(&b"<sip:a@10.0.0.1:4000>;expires=300"[..]));
+    let rows = bench.edge.snapshot(bench.now).registrations;
+    assert_eq!(rows[0].expires_s, 3600);
+}

@@ -1,0 +1,83 @@
+//! Asks a running node over its local socket.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::Request;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+const WITHIN: Duration = Duration::from_secs(10);
+const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskFault {
+    /// Nobody listens on the socket.
+    #[error(
+        "no node answers on {path} ({cause}); start it with causeway run, as a user who may \
+         read its data folder"
+    )]
+    NotRunning {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The node did not answer as it should.
+    #[error("the node gave no good answer: {0}")]
+    Answer(String),
+}
+
+/// Asks for a resource; gives the body.
+///
+/// # Errors
+/// [`AskFault`].
+pub async fn get(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
+    match tokio::time::timeout(WITHIN, ask(socket, resource)).await {
+        Ok(result) => result,
+        Err(_) => Err(AskFault::Answer("nothing within 10 s".into())),
+    }
+}
+
+/// Asks for the node's snapshot.
+///
+/// # Errors
+/// [`AskFault`].
+pub async fn status(socket: &Path) -> Result<status::Snapshot, AskFault> {
+    let body = get(socket, "/api/v1/status").await?;
+    serde_json::from_slice(&body).map_err(|e| AskFault::Answer(e.to_string()))
+}
+
+async fn ask(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|cause| AskFault::NotRunning {
+            path: socket.to_owned(),
+            cause,
+        })?;
+    let answer = |e: &dyn std::fmt::Display| AskFault::Answer(e.to_string());
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| answer(&e))?;
+    // Ends with the sender; what goes wrong reaches it.
+    tokio::spawn(connection);
+    let request = Request::get(resource)
+        .header(http::header::HOST, "localhost")
+        .body(Empty::<bytes::Bytes>::new())
+        .map_err(|e| answer(&e))?;
+    let response = sender.send_request(request).await.map_err(|e| answer(&e))?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+        .collect()
+        .await
+        .map_err(|e| answer(&e))?
+        .to_bytes();
+    if !status.is_success() {
+        let text = String::from_utf8_lossy(&body);
+        return Err(AskFault::Answer(format!("{status} {text}")));
+    }
+    Ok(body.to_vec())
+}

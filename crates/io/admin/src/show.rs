@@ -1,0 +1,278 @@
+//! A snapshot as text for a terminal.
+
+use std::fmt::Write;
+
+use base::UnixTime;
+use status::{CallRow, LinkRow, Role, Snapshot};
+
+/// How many rows of the history are shown.
+const HISTORY_ROWS: usize = 10;
+
+/// The whole snapshot in sections; what is empty is left out, but for links.
+pub fn snapshot(s: &Snapshot) -> String {
+    let role = match s.role {
+        Role::Edge => "edge",
+        Role::Core => "core",
+    };
+    let mut out = format!("{} · {role} · causeway {} · {}\n", s.node, s.version, s.at);
+    section(&mut out, "Links", &links(s));
+    if !s.zones.is_empty() {
+        let rows = s
+            .zones
+            .iter()
+            .map(|(name, state)| vec![name.clone(), state.clone()]);
+        let table = table(&["zone", "state"], rows.collect());
+        section(&mut out, "Zones", &table);
+    }
+    if !s.registrations.is_empty() {
+        section(
+            &mut out,
+            &counted("Registrations", s.registrations.len()),
+            &registrations(s),
+        );
+    }
+    if !s.sessions.is_empty() {
+        section(
+            &mut out,
+            &counted("Provisioning sessions", s.sessions.len()),
+            &sessions(s),
+        );
+    }
+    if !s.calls.is_empty() {
+        section(
+            &mut out,
+            &counted("Calls", s.calls.len()),
+            &calls(s.calls.iter(), s.at),
+        );
+    }
+    if !s.history.is_empty() {
+        let title = counted("History", s.history.len());
+        section(
+            &mut out,
+            &title,
+            &calls(s.history.iter().take(HISTORY_ROWS), s.at),
+        );
+    }
+    section(&mut out, "Counters", &counters(s));
+    out
+}
+
+fn counted(title: &str, count: usize) -> String {
+    format!("{title} ({count})")
+}
+
+fn section(out: &mut String, title: &str, body: &str) {
+    // Writing to a string cannot fail.
+    let _ = write!(out, "\n{title}\n{body}");
+}
+
+fn links(s: &Snapshot) -> String {
+    let rows = s.links.iter().map(|l| {
+        vec![
+            l.peer.clone(),
+            l.zone.clone(),
+            state(l, s.at),
+            format!("{} / {} / {}", l.sip_lanes, l.http_lanes, l.xmpp_lanes),
+            if l.media_up { "up" } else { "down" }.into(),
+            l.round_trip_us
+                .map_or("–".into(), |us| format!("{:.1} ms", us as f64 / 1000.0)),
+            l.skew_ms.map_or("–".into(), |ms| format!("{ms} ms")),
+        ]
+    });
+    let head = [
+        "peer",
+        "zone",
+        "state",
+        "SIP / HTTP / XMPP lanes",
+        "media",
+        "round trip",
+        "clock skew",
+    ];
+    table(&head, rows.collect())
+}
+
+fn state(l: &LinkRow, at: UnixTime) -> String {
+    match (l.up, l.since, &l.why) {
+        (true, Some(since), _) => format!("up for {}", lasted(since, at)),
+        (true, None, _) => "up".into(),
+        (false, _, Some(why)) => format!("down: {why}"),
+        (false, _, None) => "down: not seen yet".into(),
+    }
+}
+
+fn registrations(s: &Snapshot) -> String {
+    let rows = s.registrations.iter().map(|r| {
+        vec![
+            r.user.expose().clone(),
+            r.aor.expose().clone(),
+            r.device.clone(),
+            r.from.expose().clone(),
+            format!("{} s", r.expires_s),
+        ]
+    });
+    table(
+        &["user", "address", "device", "from", "expires in"],
+        rows.collect(),
+    )
+}
+
+fn sessions(s: &Snapshot) -> String {
+    let rows = s.sessions.iter().map(|r| {
+        let left = if r.expires > s.at {
+            lasted(s.at, r.expires)
+        } else {
+            "expired".into()
+        };
+        vec![
+            r.user.expose().clone(),
+            r.domain.clone(),
+            r.edge.clone(),
+            lasted(r.since, s.at),
+            left,
+            r.user_agent.clone(),
+        ]
+    });
+    table(
+        &["user", "domain", "edge", "age", "expires in", "program"],
+        rows.collect(),
+    )
+}
+
+fn calls<'a>(rows: impl Iterator<Item = &'a CallRow>, at: UnixTime) -> String {
+    let rows = rows.map(|c| {
+        let state = match (c.answered, c.ended) {
+            (_, Some(_)) => c.cause.clone(),
+            (Some(_), None) => "connected".into(),
+            (None, None) => "ringing".into(),
+        };
+        let end = c.ended.unwrap_or(at);
+        let media: Vec<String> = c
+            .media
+            .iter()
+            .map(|m| {
+                format!(
+                    "{} {}↑ {}↓ lost {}",
+                    m.kind, m.from_client, m.to_client, m.lost
+                )
+            })
+            .collect();
+        vec![
+            c.from.expose().clone(),
+            c.to.expose().clone(),
+            state,
+            lasted(c.answered.unwrap_or(c.began), end),
+            c.components.join(" → "),
+            media.join("; "),
+        ]
+    });
+    table(
+        &["from", "to", "state", "for", "through", "media (packets)"],
+        rows.collect(),
+    )
+}
+
+fn counters(s: &Snapshot) -> String {
+    let c = &s.counters;
+    let rows = [
+        ("SIP connections", c.sip_connections),
+        ("SIP transactions", c.sip_transactions),
+        ("media port pairs in use", c.media_ports_in_use),
+        ("chat sessions", c.xmpp_sessions),
+        ("sign-ins granted", c.sign_ins),
+        ("sign-ins refused", c.sign_ins_refused),
+        ("HTTP requests refused", c.http_refused),
+        ("protocol violations", c.violations),
+        ("wrong credentials", c.wrong_credentials),
+    ];
+    rows.iter().fold(String::new(), |mut out, (name, value)| {
+        let _ = writeln!(out, "  {name:<26}{value:>10}");
+        out
+    })
+}
+
+fn lasted(from: UnixTime, to: UnixTime) -> String {
+    let s = to.as_secs().saturating_sub(from.as_secs());
+    match s {
+        0..=119 => format!("{s} s"),
+        120..=7199 => format!("{} min", s / 60),
+        _ => format!("{} h {} min", s / 3600, s / 60 % 60),
+    }
+}
+
+/// Columns as wide as their widest cell; control characters of peers are not let through to the
+/// terminal.
+fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    if rows.is_empty() {
+        return "  none\n".into();
+    }
+    let clean = |cell: &String| -> String {
+        cell.chars()
+            .map(|c| if c.is_control() { '·' } else { c })
+            .collect()
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(|r| r.iter().map(clean).collect()).collect();
+    let width = |i: usize| {
+        let cells = rows
+            .iter()
+            .filter_map(|r| r.get(i))
+            .map(|c| c.chars().count());
+        let title = head.get(i).map_or(0, |h| h.chars().count());
+        cells.chain([title]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let line = |cells: Vec<&str>| {
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell}{}", " ".repeat(width - cell.chars().count())))
+            .collect();
+        format!("  {}\n", padded.join("  ").trim_end())
+    };
+    let mut out = line(head.to_vec());
+    for row in &rows {
+        out.push_str(&line(row.iter().map(String::as_str).collect()));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::Pii;
+
+    #[test]
+    fn a_snapshot_is_shown_in_aligned_sections() {
+        let link = LinkRow {
+            peer: "core1.corp.example.test".into(),
+            zone: "core".into(),
+            up: true,
+            since: Some(UnixTime::from_millis(0)),
+            sip_lanes: 2,
+            http_lanes: 4,
+            xmpp_lanes: 2,
+            media_up: true,
+            round_trip_us: Some(1500),
+            skew_ms: Some(-3),
+            ..LinkRow::default()
+        };
+        let call = CallRow {
+            from: Pii::new("sip:al\u{1b}[31mice@example.test".into()),
+            to: Pii::new("sip:1100@example.test".into()),
+            began: UnixTime::from_millis(0),
+            ..CallRow::default()
+        };
+        let shown = snapshot(&Snapshot {
+            at: UnixTime::from_millis(65_000),
+            node: "edge1.example.test".into(),
+            links: vec![link],
+            calls: vec![call],
+            ..Snapshot::default()
+        });
+        assert!(shown.starts_with("edge1.example.test · edge"));
+        assert!(shown.contains("up for 65 s  2 / 4 / 2"), "{shown}");
+        assert!(
+            shown.contains("ringing") && !shown.contains('\u{1b}'),
+            "{shown}"
+        );
+    }
+}

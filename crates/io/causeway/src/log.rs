@@ -1,0 +1,66 @@
+//! Where log lines go and how they look.
+
+use std::fs::OpenOptions;
+use std::sync::Mutex;
+
+use anyhow::Context;
+use config::{Log, LogFormat};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::{MakeWriter, fmt};
+
+/// Libraries that would drown everything else, or print what is secret, below WARN.
+const LIBRARIES: &[&str] = &[
+    "h2",
+    "hyper",
+    "hyper_util",
+    "rustls",
+    "russh",
+    "hickory_net",
+    "hickory_proto",
+    "hickory_resolver",
+    "mio",
+];
+
+/// Sets up the log of this process.
+pub(crate) fn start(log: &Log) -> anyhow::Result<()> {
+    match &log.file {
+        None => install(log, std::io::stderr),
+        Some(path) => {
+            let file = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .with_context(|| format!("log file {} cannot be written", path.display()))?;
+            install(log, Mutex::new(file))
+        }
+    }
+}
+
+fn install<W>(log: &Log, writer: W) -> anyhow::Result<()>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let builder = fmt()
+        .with_env_filter(filter(&log.level)?)
+        .with_writer(writer);
+    let done = match log.format {
+        LogFormat::Text => builder.with_ansi(false).try_init(),
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .try_init(),
+    };
+    done.map_err(|e| anyhow::anyhow!("the log cannot be set up: {e}"))
+}
+
+/// A bare level counts for us; libraries stay at WARN unless they are named.
+fn filter(level: &str) -> anyhow::Result<EnvFilter> {
+    let mut directives = level.to_owned();
+    for library in LIBRARIES.iter().filter(|l| !level.contains(*l)) {
+        directives.push_str(&format!(",{library}=warn"));
+    }
+    EnvFilter::try_new(&directives).with_context(|| {
+        format!("log.level {level:?} is no level (error, warn, info, debug, trace) or directive")
+    })
+}

@@ -1,0 +1,24 @@
+//! `causeway status`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+/// Asks the running node and prints what it says.
+pub(crate) fn status(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let (config, _) = crate::check::load(path)?;
+    let socket = config.data.join(admin::SOCKET);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the operating system gives no threads")?;
+    if json {
+        let body = runtime.block_on(admin::client::get(&socket, "/api/v1/status"))?;
+        println!("{}", String::from_utf8_lossy(&body));
+    } else {
+        let snapshot = runtime.block_on(admin::client::status(&socket))?;
+        print!("{}", admin::show::snapshot(&snapshot));
+    }
+    Ok(ExitCode::SUCCESS)
+}

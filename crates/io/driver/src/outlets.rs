@@ -1,0 +1,103 @@
+//! Where a node's outputs go that are no SIP or control bytes.
+
+use net::{ssh, tls};
+use node::gate::{CoreGate, EdgeGate};
+use node::io::Output;
+use tokio::task::JoinSet;
+
+use crate::dial::Inside;
+use crate::media_worker::Workers;
+use crate::questions::Questions;
+use crate::signal::Outlets;
+
+/// SIP connections being dialled or served at a time, towards call control.
+const DIALLED_MAX: usize = 4096;
+
+/// The ways out of a node. What a role has no use for is `None`.
+pub(crate) struct NodeOutlets {
+    pub(crate) media: Workers,
+    pub(crate) pins: ssh::Pins,
+    pub(crate) edge_gate: Option<tls::Live<EdgeGate>>,
+    pub(crate) core_gate: Option<tls::Live<CoreGate>>,
+    pub(crate) questions: Option<Questions>,
+    pub(crate) inside: Option<Inside>,
+    pub(crate) dialled: JoinSet<()>,
+}
+
+impl Outlets for NodeOutlets {
+    fn output(&mut self, output: Output) {
+        match output {
+            // A refusal is counted and logged where it happens; signalling gives up on the leg
+            // when its media does not come.
+            Output::Media(command) => drop(self.media.send(command)),
+            Output::Event(event) => log(&event),
+            Output::PinSsh { peer, key } => self.pin(peer, key.as_deref()),
+            Output::EdgeGate(gate) => {
+                if let Some(cell) = &self.edge_gate {
+                    cell.set(gate);
+                }
+            }
+            Output::CoreGate(gate) => {
+                if let Some(cell) = &self.core_gate {
+                    cell.set(gate);
+                }
+            }
+            Output::Fetch { id, request } => {
+                if let Some(questions) = &self.questions {
+                    questions.fetch(id, request);
+                }
+            }
+            Output::Resolve { id, question } => {
+                if let Some(questions) = &self.questions {
+                    questions.resolve(id, question);
+                }
+            }
+            Output::Connect { conn, target } => self.connect(conn, target),
+            // The signalling thread has carried these out itself.
+            Output::Send { .. }
+            | Output::Close { .. }
+            | Output::Control { .. }
+            | Output::CloseControl { .. }
+            | Output::Answer { .. } => {}
+        }
+    }
+}
+
+impl NodeOutlets {
+    fn pin(&self, peer: usize, key: Option<&str>) {
+        match key.map(str::parse::<ssh::PublicKey>) {
+            None => self.pins.set(peer, None),
+            Some(Ok(key)) => self.pins.set(peer, Some(key)),
+            Some(Err(e)) => {
+                tracing::warn!(peer, error = %e, "the peer's SSH key cannot be used");
+                self.pins.set(peer, None);
+            }
+        }
+    }
+
+    fn connect(&mut self, conn: node::io::ConnId, target: node::io::Target) {
+        let Some(inside) = self.inside.clone() else {
+            return;
+        };
+        while self.dialled.try_join_next().is_some() {}
+        if self.dialled.len() >= DIALLED_MAX {
+            let why = "too many connections to call control".to_owned();
+            let lost = node::io::Input::Disconnected { conn, why };
+            if !inside.handle.try_input(lost) {
+                tracing::warn!("the node is swamped");
+            }
+            return;
+        }
+        self.dialled.spawn(inside.run(conn, target));
+    }
+}
+
+/// One line an event; the level follows from its severity.
+fn log(event: &status::Event) {
+    let code = event.kind as u16;
+    match event.kind.severity() {
+        status::Severity::Info => tracing::info!(target: "event", code, "{event}"),
+        status::Severity::Warning => tracing::warn!(target: "event", code, "{event}"),
+        status::Severity::Error => tracing::error!(target: "event", code, "{event}"),
+    }
+}

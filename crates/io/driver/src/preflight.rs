@@ -1,0 +1,346 @@
+//! Whether a node can start on this machine: everything a configuration names is looked at, and
+//! nothing is changed.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use base::UnixTime;
+use config::{Config, Finding, Password, Role, Severity};
+use net::tls::{Identity, Trust};
+
+use crate::files;
+
+/// A certificate that runs out within this time is worth a word.
+const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Looks at files, addresses and the system's settings; `text` is the configuration's, for lines.
+pub fn check(config: &Config, text: &str, now: UnixTime) -> Vec<Finding> {
+    let mut look = Look {
+        text,
+        findings: Vec::new(),
+    };
+    look.certificate(config, now);
+    look.passwords(config);
+    look.addresses(config);
+    look.ports(config);
+    look.findings.sort_by_key(|f| f.line);
+    look.findings
+}
+
+struct Look<'a> {
+    text: &'a str,
+    findings: Vec<Finding>,
+}
+
+impl Look<'_> {
+    fn say(
+        &mut self,
+        severity: Severity,
+        at: (&str, usize, &str),
+        cause: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        let (section, index, key) = at;
+        self.findings.push(Finding {
+            severity,
+            line: config::line_of(self.text, section, index, key),
+            column: 1,
+            key: if section.is_empty() {
+                key.into()
+            } else {
+                format!("{section}.{key}")
+            },
+            cause: cause.into(),
+            fix: fix.into(),
+        });
+    }
+
+    fn certificate(&mut self, config: &Config, now: UnixTime) {
+        let c = &config.certificate;
+        match Identity::load(&c.chain, &c.key) {
+            Err(e) => {
+                let at = if e.to_string().starts_with("key") {
+                    "key"
+                } else {
+                    "chain"
+                };
+                self.broken(("certificate", 0, at), &e);
+            }
+            Ok(identity) => {
+                if let Some(certificate) = identity.certificate() {
+                    self.names_and_dates(config, &certificate, now);
+                }
+            }
+        }
+        if let Err(e) = Trust::load(&c.trusted) {
+            self.broken(("certificate", 0, "trusted"), &e);
+        }
+        self.exposed(("certificate", 0, "key"), &c.key);
+    }
+
+    fn names_and_dates(
+        &mut self,
+        config: &Config,
+        certificate: &net::tls::PeerCertificate,
+        now: UnixTime,
+    ) {
+        let mut wanted = vec![config.fqdn()];
+        if let Role::Edge(edge) = &config.role {
+            let told = [&edge.https, &edge.sip, &edge.xmpp].map(|s| s.advertise_host.clone());
+            wanted.extend(told.into_iter().filter(|h| h.parse::<IpAddr>().is_err()));
+        }
+        wanted.sort();
+        wanted.dedup();
+        for name in wanted.into_iter().filter(|n| !certificate.carries(n)) {
+            self.say(
+                Severity::Warning,
+                ("certificate", 0, "chain"),
+                format!(
+                    "the certificate is for {}, not for {name}: clients and peers that check \
+                     the name will refuse it",
+                    certificate.shown()
+                ),
+                format!("have a certificate issued whose subjectAltName holds DNS:{name}"),
+            );
+        }
+        if certificate.not_after < now {
+            self.say(
+                Severity::Error,
+                ("certificate", 0, "chain"),
+                format!("the certificate ran out at {}", certificate.not_after),
+                "have it issued again",
+            );
+        } else if certificate.not_after < now.plus(SOON) {
+            self.say(
+                Severity::Warning,
+                ("certificate", 0, "chain"),
+                format!("the certificate runs out at {}", certificate.not_after),
+                "have it issued again before that",
+            );
+        }
+    }
+
+    /// An error of a file: its text ends in what to do.
+    fn broken(&mut self, at: (&str, usize, &str), error: &net::Error) {
+        let (cause, fix) = match error {
+            net::Error::File {
+                path, fix, source, ..
+            } => (format!("{}: {source}", path.display()), (*fix).to_owned()),
+            net::Error::Content {
+                path, cause, fix, ..
+            } => (format!("{}: {cause}", path.display()), (*fix).to_owned()),
+            other => (other.to_string(), "correct the file".to_owned()),
+        };
+        self.say(Severity::Error, at, cause, fix);
+    }
+
+    fn exposed(&mut self, at: (&str, usize, &str), path: &Path) {
+        if files::is_exposed(path) {
+            let cause = format!("{} may be read by everybody", path.display());
+            let fix = format!("chmod o-rwx {}", path.display());
+            self.say(Severity::Warning, at, cause, fix);
+        }
+    }
+
+    fn passwords(&mut self, config: &Config) {
+        let all: Vec<(&str, usize, &Password)> = match &config.role {
+            Role::Edge(edge) => {
+                let zones = edge.zones.iter().enumerate();
+                zones
+                    .map(|(i, z)| ("traversal.zone", i, &z.password))
+                    .collect()
+            }
+            Role::Core(core) => {
+                let peers = core.peers.iter().enumerate();
+                let peers = peers.map(|(i, p)| ("traversal.peer", i, &p.password));
+                let lists = [
+                    ("unified_cm", &core.unified_cm),
+                    ("im_presence", &core.im_presence),
+                    ("unity_connection", &core.unity_connection),
+                ];
+                let publishers = lists.into_iter().flat_map(|(section, list)| {
+                    list.iter()
+                        .enumerate()
+                        .map(move |(i, p)| (section, i, &p.password))
+                });
+                peers.chain(publishers).collect()
+            }
+        };
+        for (section, index, password) in all {
+            if let Password::File(path) = password {
+                self.secret((section, index, "password_file"), "password file", path);
+            }
+        }
+        if let Some(path) = &config.administration_token {
+            self.secret(("administration", 0, "token_file"), "token file", path);
+        }
+        if let Role::Core(core) = &config.role
+            && let Some(path) = &core.credentials.file
+        {
+            let at = ("credentials", 0, "file");
+            self.exposed(at, path);
+            if let Err(e) = files::text("credentials file", path) {
+                self.say(
+                    Severity::Error,
+                    at,
+                    format!("{}: {}", e.path.display(), e.cause),
+                    e.fix,
+                );
+            }
+        }
+    }
+
+    fn secret(&mut self, at: (&str, usize, &str), what: &'static str, path: &Path) {
+        match files::first_line(what, path) {
+            Ok(_) => self.exposed(at, path),
+            Err(e) => {
+                let cause = format!("{}: {}", e.path.display(), e.cause);
+                self.say(Severity::Error, at, cause, e.fix);
+            }
+        }
+    }
+
+    /// Every address that is listened on must be this machine's.
+    fn addresses(&mut self, config: &Config) {
+        for (section, key, address) in listened(config) {
+            let ip = address.ip();
+            if std::net::UdpSocket::bind(SocketAddr::new(ip, 0)).is_err() {
+                self.say(
+                    Severity::Error,
+                    (section, 0, key),
+                    format!("this machine has no address {ip}"),
+                    "correct it, or bring the interface up (ip address shows what there is)",
+                );
+            }
+        }
+    }
+
+    /// Media ports that the system gives to others are found taken in the middle of a call.
+    fn ports(&mut self, config: &Config) {
+        let ports = match &config.role {
+            Role::Edge(edge) => edge.media.ports.clone(),
+            Role::Core(core) => core.media.ports.clone(),
+        };
+        let read = |name: &str| {
+            std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default()
+        };
+        let Some((low, high)) = pair(&read("ip_local_port_range")) else {
+            return;
+        };
+        let (first, last) = (low.max(*ports.start()), high.min(*ports.end()));
+        if first > last || reserved(&read("ip_local_reserved_ports"), first, last) {
+            return;
+        }
+        self.say(
+            Severity::Warning,
+            ("service.media", 0, "ports"),
+            format!("the system gives ports {first}–{last} to any program that asks"),
+            format!(
+                "sysctl -w net.ipv4.ip_local_reserved_ports={}-{}, and write it to /etc/sysctl.d",
+                ports.start(),
+                ports.end()
+            ),
+        );
+    }
+}
+
+fn listened(config: &Config) -> Vec<(&'static str, &'static str, SocketAddr)> {
+    let mut all = Vec::new();
+    let mut add = |section, key, addresses: &[SocketAddr]| {
+        all.extend(addresses.iter().map(|a| (section, key, *a)));
+    };
+    match &config.role {
+        Role::Edge(edge) => {
+            add("service.https", "listen", &edge.https.listen);
+            add("service.sip", "listen", &edge.sip.listen);
+            add("service.xmpp", "listen", &edge.xmpp.listen);
+            add(
+                "service.media",
+                "listen",
+                &[SocketAddr::new(edge.media.listen, 0)],
+            );
+            let at = &edge.traversal;
+            add("traversal", "listen_sip", &[at.sip]);
+            add("traversal", "listen_ssh", &[at.ssh]);
+            add("traversal", "listen_xmpp", &[at.xmpp]);
+            add("traversal", "listen_media", &[SocketAddr::new(at.media, 0)]);
+        }
+        Role::Core(core) => {
+            add("service.sip", "listen", &core.sip);
+            add("service.sip", "listen_tls", &core.sip_tls);
+            add(
+                "service.media",
+                "listen",
+                &[SocketAddr::new(core.media.listen, 0)],
+            );
+        }
+    }
+    add("administration", "listen", &config.administration);
+    all
+}
+
+/// Two numbers, as the kernel writes a range.
+fn pair(text: &str) -> Option<(u16, u16)> {
+    let mut numbers = text.split_whitespace().map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// Whether one entry of the kernel's list of reserved ports covers the whole range.
+fn reserved(list: &str, first: u16, last: u16) -> bool {
+    list.trim().split(',').any(|entry| {
+        let (from, to) = entry.split_once('-').unwrap_or((entry, entry));
+        let span = (from.parse::<u16>(), to.parse::<u16>());
+        matches!(span, (Ok(from), Ok(to)) if from <= first && to >= last)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_lists_are_read() {
+        assert_eq!(pair("32768\t60999\n"), Some((32768, 60999)));
+        assert_eq!(pair(""), None);
+        assert!(reserved("1000,36000-59999\n", 36002, 59999));
+        assert!(!reserved("36000-40000", 36002, 59999));
+        assert!(!reserved("", 1, 2));
+    }
+
+    #[test]
+    fn what_is_missing_is_found_with_its_line() {
+        let text = r#"role = "core"
+name = "core1"
+domain = "corp.example.test"
+[certificate]
+chain = "none.pem"
+key = "none.key"
+trusted = "none-ca.pem"
+[service.sip]
+listen = ["203.0.113.77:5060"]
+[service.media]
+listen = "127.0.0.1"
+[[traversal.peer]]
+name = "edge1"
+dial = "192.0.2.11"
+verify_name = "edge1.example.test"
+user = "traversal"
+password_file = "none.password"
+[[domains]]
+name = "example.test"
+[[call_control]]
+name = "pbx"
+address = "127.0.0.1:5060"
+"#;
+        let path = std::env::temp_dir().join("causeway-preflight-nowhere/causeway.toml");
+        let checked = config::load(text, &path).unwrap();
+        let found = check(&checked.config, text, UnixTime::from_millis(0));
+        let lines: Vec<usize> = found
+            .iter()
+            .filter(|f| f.severity == Severity::Error)
+            .map(|f| f.line)
+            .collect();
+        assert_eq!(lines, [5, 7, 9, 17], "{found:#?}");
+    }
+}

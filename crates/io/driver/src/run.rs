@@ -1,0 +1,185 @@
+//! A node from its configuration to its last word.
+//!
+//! [`start`] opens everything that can fail (files, certificates, listeners) before anything
+//! runs, so that a node either stands or says what is wrong. The parts that differ by role are
+//! in [`edge`] and [`core`].
+
+mod core;
+mod edge;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use base::Rng;
+use config::{Config, Role};
+use net::dns::Resolver;
+use net::tls::{Identity, Trust};
+use node::Engine;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::files::{DataFolder, FileFault};
+use crate::outlets::NodeOutlets;
+use crate::signal::{self, Clock, Handle, Post};
+
+/// How long tasks get to end by themselves.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFault {
+    /// A password, key or the data folder.
+    #[error(transparent)]
+    File(#[from] FileFault),
+    /// A certificate, an address to listen on, the system's DNS settings.
+    #[error(transparent)]
+    Net(#[from] net::Error),
+    /// The operating system.
+    #[error("{what}: {source}")]
+    System {
+        /// What was wanted of it.
+        what: &'static str,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// A line of the credentials file.
+    #[error("credentials file {path}: {cause}")]
+    Credentials {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The line and what is wrong with it.
+        cause: String,
+    },
+}
+
+/// A node that runs.
+pub struct Running {
+    /// The way to the node.
+    pub handle: Handle,
+    /// The node's certificate and key.
+    pub identity: Identity,
+    /// Addresses it listens on, with what for.
+    pub listening: Vec<(&'static str, SocketAddr)>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    signal: std::thread::JoinHandle<()>,
+    data: DataFolder,
+}
+
+impl Running {
+    /// Becomes true when the node stops.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    /// A file in the data folder.
+    pub fn data_file(&self, name: &str) -> std::path::PathBuf {
+        self.data.file(name)
+    }
+
+    /// Waits for a part to fail; never returns while all is well.
+    pub async fn failed(&mut self) -> String {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Err(e)) if e.is_panic() => return format!("a task failed: {e}"),
+                Some(_) => {}
+                None => std::future::pending::<()>().await,
+            }
+        }
+    }
+
+    /// Stops in good order.
+    pub async fn stop(mut self) {
+        // Nobody listening any more is what is wanted.
+        let _ = self.handle.post(Post::Stop).await;
+        let _ = self.stop.send(true);
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(FAREWELL, ended).await.is_err() {
+            tracing::debug!("some tasks did not end in time");
+        }
+        self.tasks.shutdown().await;
+        if tokio::task::spawn_blocking(move || self.signal.join())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the signalling thread did not end well");
+        }
+    }
+}
+
+/// Starts a node.
+///
+/// # Errors
+/// [`StartFault`], before anything runs.
+pub async fn start(config: Config) -> Result<Running, StartFault> {
+    let config = crate::files::with_passwords(config)?;
+    let seed = net::random_seed()?;
+    let mut rng = Rng::from_seed(seed);
+    let parts = Parts {
+        identity: Identity::load(&config.certificate.chain, &config.certificate.key)?,
+        trust: Trust::load(&config.certificate.trusted)?,
+        data: DataFolder::open(&config.data)?,
+        resolver: Resolver::new(&config.dns, rng.fork())?,
+        clock: Clock::start(),
+        rng,
+        stop: watch::Sender::new(false),
+        tasks: JoinSet::new(),
+        listening: Vec::new(),
+        config: std::sync::Arc::new(config),
+    };
+    match parts.config.role.clone() {
+        Role::Edge(role) => edge::start(parts, &role),
+        Role::Core(role) => core::start(parts, &role),
+    }
+}
+
+/// What both roles are made of.
+struct Parts {
+    config: std::sync::Arc<Config>,
+    identity: Identity,
+    trust: Trust,
+    data: DataFolder,
+    resolver: Resolver,
+    clock: Clock,
+    rng: Rng,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    listening: Vec<(&'static str, SocketAddr)>,
+}
+
+impl Parts {
+    /// Listens, and remembers it for the log.
+    fn listen(&mut self, what: &'static str, at: SocketAddr) -> Result<TcpListener, StartFault> {
+        let listener = net::socket::listen(at)?;
+        self.listening.push((what, at));
+        Ok(listener)
+    }
+
+    /// Starts the thread that owns the node; everything else is running or about to.
+    fn launch(
+        self,
+        handle: Handle,
+        posts: tokio::sync::mpsc::Receiver<Post>,
+        engine: Box<dyn Engine>,
+        outlets: NodeOutlets,
+    ) -> Result<Running, StartFault> {
+        let (runtime, clock) = (tokio::runtime::Handle::current(), self.clock);
+        let signal = std::thread::Builder::new()
+            .name("signalling".into())
+            .spawn(move || runtime.block_on(signal::run(engine, clock, posts, outlets)))
+            .map_err(|source| StartFault::System {
+                what: "the signalling thread",
+                source,
+            })?;
+        Ok(Running {
+            handle,
+            identity: self.identity,
+            listening: self.listening,
+            stop: self.stop,
+            tasks: self.tasks,
+            signal,
+            data: self.data,
+        })
+    }
+}

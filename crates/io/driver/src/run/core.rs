@@ -1,0 +1,241 @@
+//! Starting a core: dialling edges, listening for call control, asking inside.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use config::{Core, Peer};
+use net::http::inside::Inside;
+use net::ssh;
+use net::tls::{self, Live};
+use node::gate::CoreGate;
+use node::io::Side;
+use policy::token::TokenKey;
+use rustls::ClientConfig;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::{Parts, Running, StartFault};
+use crate::http_core::HttpCore;
+use crate::listen::Caps;
+use crate::media_worker::{self, Role, Settings};
+use crate::outlets::NodeOutlets;
+use crate::questions::{ASKED_MAX, Questions};
+use crate::signal::Handle;
+use crate::sip_listen::SipListener;
+use crate::xmpp_core::{Times, XmppCore};
+use crate::{dial, files, link_sip, link_ssh, link_xmpp};
+
+/// SIP connections that a core keeps with each edge.
+const SIP_LANES: usize = 2;
+
+pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault> {
+    let (handle, posts) = Handle::new();
+    let key = ssh::Key::load_or_generate(&parts.data.file("ssh_key"))?;
+    let token_seed = parts.data.seed("token_key", &mut parts.rng)?;
+    let token_key = TokenKey::from_seed(token_seed.expose()).ok_or_else(|| StartFault::System {
+        what: "the session token key",
+        source: std::io::Error::other("the seed is refused"),
+    })?;
+    let users = match &role.credentials.file {
+        Some(path) => Some(files::text("credentials file", path)?),
+        None => None,
+    };
+    let identity = node::CoreIdentity {
+        ssh_key: key.public().to_string(),
+        version: crate::VERSION.into(),
+        token_seed,
+        users,
+    };
+    let (now, rng) = (parts.clock.now(), parts.rng.fork());
+    let engine = node::Core::new(now, rng, &parts.config, identity);
+    let media = media_worker::start(Settings::new(Role::Core), handle.media_events()).map_err(
+        |source| StartFault::System {
+            what: "the media threads",
+            source,
+        },
+    )?;
+
+    let web = Web::of(&parts)?;
+    let gate = Live::new(Arc::new(CoreGate::closed(token_key.public())));
+    let lanes = Lanes {
+        key,
+        pins: ssh::Pins::default(),
+        http: web.http(&parts, &handle, &gate, role),
+        xmpp: XmppCore {
+            handle: handle.clone(),
+            gate: gate.clone(),
+            resolver: parts.resolver.clone(),
+            trust: Live::new(Arc::new(parts.trust.clone())),
+            unchecked: web.unchecked.clone(),
+            times: Times::default(),
+            streams: Arc::default(),
+            stop: parts.stop.subscribe(),
+        },
+    };
+    listen(&mut parts, role, &handle)?;
+    for (index, peer) in role.peers.iter().enumerate() {
+        lanes.keep(&mut parts, &handle, index, peer)?;
+    }
+    let call_control = dial::Inside {
+        handle: handle.clone(),
+        resolver: parts.resolver.clone(),
+        tls: Live::new(tls::inside_mutual(&parts.identity, &parts.trust)?),
+    };
+    let outlets = NodeOutlets {
+        media,
+        pins: lanes.pins,
+        edge_gate: None,
+        core_gate: Some(gate),
+        questions: Some(web.questions(&parts, &handle)),
+        inside: Some(call_control),
+        dialled: JoinSet::new(),
+    };
+    parts.launch(handle, posts, Box::new(engine), outlets)
+}
+
+/// How inside web servers are asked.
+struct Web {
+    inside: Inside,
+    checked: Live<ClientConfig>,
+    unchecked: Arc<ClientConfig>,
+}
+
+impl Web {
+    fn of(parts: &Parts) -> Result<Self, StartFault> {
+        Ok(Web {
+            inside: Inside::default(),
+            checked: Live::new(tls::inside_client(Some(&parts.trust), &[])?),
+            unchecked: tls::inside_client(None, &[])?,
+        })
+    }
+
+    fn http(&self, parts: &Parts, handle: &Handle, gate: &Live<CoreGate>, role: &Core) -> HttpCore {
+        let never: Vec<SocketAddr> = role
+            .sip
+            .iter()
+            .chain(&role.sip_tls)
+            .chain(&parts.config.administration)
+            .copied()
+            .collect();
+        HttpCore {
+            handle: handle.clone(),
+            clock: parts.clock,
+            gate: gate.clone(),
+            resolver: parts.resolver.clone(),
+            inside: self.inside.clone(),
+            checked: self.checked.clone(),
+            unchecked: self.unchecked.clone(),
+            never: never.into(),
+        }
+    }
+
+    fn questions(&self, parts: &Parts, handle: &Handle) -> Questions {
+        Questions {
+            handle: handle.clone(),
+            resolver: parts.resolver.clone(),
+            inside: self.inside.clone(),
+            checked: self.checked.clone(),
+            unchecked: self.unchecked.clone(),
+            permits: Arc::new(Semaphore::new(ASKED_MAX)),
+        }
+    }
+}
+
+/// Where call control reaches the core.
+fn listen(parts: &mut Parts, role: &Core, handle: &Handle) -> Result<(), StartFault> {
+    // Call control is one source, and opens a connection for each of its nodes and lines.
+    let caps = Caps {
+        total: 8192,
+        per_source: 4096,
+    };
+    let plain = SipListener {
+        handle: handle.clone(),
+        side: Side::Inside,
+        tls: None,
+        limits: sip::Limits::trusted(),
+        caps,
+    };
+    let secure = SipListener {
+        tls: Some(Live::new(tls::client_facing(&parts.identity, &[])?)),
+        ..plain.clone()
+    };
+    let all = role.sip.iter().map(|a| ("SIP of call control", *a, &plain));
+    let all = all.chain(
+        role.sip_tls
+            .iter()
+            .map(|a| ("SIP of call control, TLS", *a, &secure)),
+    );
+    for (what, address, service) in all {
+        let listener = parts.listen(what, address)?;
+        let stop = parts.stop.subscribe();
+        parts.tasks.spawn(service.clone().run(listener, stop));
+    }
+    Ok(())
+}
+
+/// What runs on the lanes to edges.
+struct Lanes {
+    key: ssh::Key,
+    pins: ssh::Pins,
+    http: HttpCore,
+    xmpp: XmppCore,
+}
+
+impl Lanes {
+    /// Keeps the lanes to one edge up.
+    fn keep(
+        &self,
+        parts: &mut Parts,
+        handle: &Handle,
+        index: usize,
+        peer: &Peer,
+    ) -> Result<(), StartFault> {
+        let config = |alpn: &[u8]| {
+            let name = &peer.verify_name;
+            tls::link_client(&parts.identity, &parts.trust, name, &[alpn]).map(Live::new)
+        };
+        let sip = link_sip::Dialer {
+            handle: handle.clone(),
+            resolver: parts.resolver.clone(),
+            peer: index,
+            host: peer.dial.clone(),
+            port: peer.sip_port,
+            verify_name: peer.verify_name.clone(),
+            from: None,
+            control: config(traversal::ALPN)?,
+            sip: config(link_sip::ALPN_SIP)?,
+        };
+        let http = self.http.clone();
+        let ssh = link_ssh::Dialer {
+            handle: handle.clone(),
+            resolver: parts.resolver.clone(),
+            peer: index,
+            host: peer.dial.clone(),
+            port: peer.ssh_port,
+            from: None,
+            key: self.key.clone(),
+            pins: self.pins.clone(),
+            service: move |peer, request| http.clone().answer(peer, request),
+        };
+        let xmpp = self.xmpp.clone();
+        let chat = link_xmpp::Dialer {
+            handle: handle.clone(),
+            resolver: parts.resolver.clone(),
+            peer: index,
+            host: peer.dial.clone(),
+            port: peer.xmpp_port,
+            verify_name: peer.verify_name.clone(),
+            from: None,
+            config: config(link_xmpp::ALPN)?,
+            service: move |peer, request| xmpp.clone().answer(peer, request),
+        };
+        let stop = parts.stop.subscribe();
+        parts.tasks.spawn(sip.clone().run_control(stop.clone()));
+        for _ in 0..SIP_LANES {
+            parts.tasks.spawn(sip.clone().run_sip(stop.clone()));
+        }
+        parts.tasks.spawn(ssh.run(stop.clone()));
+        parts.tasks.spawn(chat.run(stop));
+        Ok(())
+    }
+}

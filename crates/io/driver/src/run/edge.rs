@@ -1,0 +1,179 @@
+//! Starting an edge: listeners for clients and for cores.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use config::Edge;
+use net::http::front;
+use net::lane::{EdgeLane, Windows};
+use net::ssh;
+use net::tls::{self, Live};
+use node::gate::EdgeGate;
+use node::io::Side;
+use tokio::task::JoinSet;
+
+use super::{Parts, Running, StartFault};
+use crate::http_edge::HttpEdge;
+use crate::listen::Caps;
+use crate::media_worker::{self, Role, Settings};
+use crate::outlets::NodeOutlets;
+use crate::signal::Handle;
+use crate::sip_listen::SipListener;
+use crate::xmpp_edge::{Times, XmppEdge};
+use crate::{link_sip, link_ssh, link_xmpp};
+
+pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault> {
+    let (handle, posts) = Handle::new();
+    let key = ssh::Key::load_or_generate(&parts.data.file("ssh_key"))?;
+    let pins = ssh::Pins::default();
+    let gate = Live::new(Arc::new(EdgeGate::default()));
+    let lanes = Lanes::of(role);
+    let media = media_worker::start(Settings::new(Role::Edge), handle.media_events()).map_err(
+        |source| StartFault::System {
+            what: "the media threads",
+            source,
+        },
+    )?;
+
+    let ssh = ssh::Acceptor::new(&key, pins.clone());
+    serve_cores(&mut parts, role, &handle, ssh, &lanes)?;
+    serve_clients(&mut parts, role, &handle, &gate, &lanes)?;
+
+    let identity = node::EdgeIdentity {
+        ssh_host_key: key.public().to_string(),
+        version: crate::VERSION.into(),
+    };
+    let (now, rng) = (parts.clock.now(), parts.rng.fork());
+    let engine = node::Edge::new(now, rng, &parts.config, identity);
+    let outlets = NodeOutlets {
+        media,
+        pins,
+        edge_gate: Some(gate),
+        core_gate: None,
+        questions: None,
+        inside: None,
+        dialled: JoinSet::new(),
+    };
+    parts.launch(handle, posts, Box::new(engine), outlets)
+}
+
+/// The names cores may prove, and the lanes of each, in the order of the node's peers.
+struct Lanes {
+    names: Arc<Vec<String>>,
+    http: Arc<[EdgeLane]>,
+    xmpp: Arc<[EdgeLane]>,
+}
+
+impl Lanes {
+    fn of(role: &Edge) -> Self {
+        let names: Vec<String> = role
+            .zones
+            .iter()
+            .flat_map(|z| z.verify_names.iter().cloned())
+            .collect();
+        let lanes = |windows| names.iter().map(|_| EdgeLane::new(windows)).collect();
+        let (http, xmpp) = (lanes(Windows::HTTP), lanes(Windows::XMPP));
+        Lanes {
+            names: Arc::new(names),
+            http,
+            xmpp,
+        }
+    }
+}
+
+/// 7001, 2222 and 7400.
+fn serve_cores(
+    parts: &mut Parts,
+    role: &Edge,
+    handle: &Handle,
+    ssh: ssh::Acceptor,
+    lanes: &Lanes,
+) -> Result<(), StartFault> {
+    let config = |alpn: &[&[u8]]| {
+        tls::link_server(&parts.identity, &parts.trust, &lanes.names, alpn).map(Live::new)
+    };
+    let sip = link_sip::Acceptor {
+        handle: handle.clone(),
+        config: config(&[traversal::ALPN, link_sip::ALPN_SIP])?,
+        names: lanes.names.clone(),
+    };
+    let http = link_ssh::Acceptor {
+        handle: handle.clone(),
+        ssh,
+        lanes: lanes.http.clone(),
+    };
+    let xmpp = link_xmpp::Acceptor {
+        handle: handle.clone(),
+        config: config(&[link_xmpp::ALPN])?,
+        names: lanes.names.clone(),
+        lanes: lanes.xmpp.clone(),
+    };
+    let stop = parts.stop.subscribe();
+    let at = &role.traversal;
+    let listener = parts.listen("SIP and control of cores", at.sip)?;
+    parts.tasks.spawn(sip.run(listener, stop.clone()));
+    let listener = parts.listen("HTTP of cores", at.ssh)?;
+    parts.tasks.spawn(http.run(listener, stop.clone()));
+    let listener = parts.listen("XMPP of cores", at.xmpp)?;
+    parts.tasks.spawn(xmpp.run(listener, stop));
+    Ok(())
+}
+
+/// 8443, 5061 and 5222.
+fn serve_clients(
+    parts: &mut Parts,
+    role: &Edge,
+    handle: &Handle,
+    gate: &Live<EdgeGate>,
+    lanes: &Lanes,
+) -> Result<(), StartFault> {
+    let config = |alpn: &[&[u8]]| tls::client_facing(&parts.identity, alpn).map(Live::new);
+    let caps = Caps {
+        total: role.connections_max,
+        per_source: role.connections_per_source_max,
+    };
+    let name: Arc<str> = parts.config.fqdn().into();
+    let https = HttpEdge {
+        handle: handle.clone(),
+        clock: parts.clock,
+        config: config(&front::ALPN)?,
+        gate: gate.clone(),
+        lanes: lanes.http.clone(),
+        name: name.clone(),
+        caps,
+        limits: front::Limits::default(),
+        // Traces of one run are told from those of the next.
+        traces: Arc::new(AtomicU64::new(parts.rng.clone().u64() >> 8)),
+    };
+    let sip = SipListener {
+        handle: handle.clone(),
+        side: Side::Client,
+        tls: Some(config(&[])?),
+        limits: sip::Limits::outside(),
+        caps,
+    };
+    let xmpp = XmppEdge {
+        handle: handle.clone(),
+        config: config(&crate::xmpp_edge::ALPN)?,
+        gate: gate.clone(),
+        lanes: lanes.xmpp.clone(),
+        name,
+        caps,
+        times: Times::default(),
+        streams: Arc::default(),
+    };
+    let stop = parts.stop.subscribe();
+    for address in &role.https.listen {
+        let listener = parts.listen("HTTPS of clients", *address)?;
+        parts.tasks.spawn(https.clone().run(listener, stop.clone()));
+    }
+    for address in &role.sip.listen {
+        let listener = parts.listen("SIP of clients", *address)?;
+        parts.tasks.spawn(sip.clone().run(listener, stop.clone()));
+    }
+    for address in &role.xmpp.listen {
+        let listener = parts.listen("XMPP of clients", *address)?;
+        parts.tasks.spawn(xmpp.clone().run(listener, stop.clone()));
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! Who may sign in with what: the users' passwords, which they can change, and the administrator.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use crate::world::{User, World};
+
+/// Passwords and what the servers remember of sign-ins; one for all simulated servers.
+pub struct Accounts {
+    /// Who there is.
+    pub world: Arc<World>,
+    changed: Mutex<HashMap<String, Record>>,
+}
+
+/// What UDS tells of a user's credentials.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    password: Option<String>,
+    /// The last sign-in that succeeded.
+    pub last_success: Option<SystemTime>,
+    /// How often the password was wrong since.
+    pub failures: u32,
+}
+
+impl Accounts {
+    /// The accounts of a world.
+    pub fn new(world: Arc<World>) -> Accounts {
+        Accounts {
+            world,
+            changed: Mutex::default(),
+        }
+    }
+
+    /// The user of that name, if the password is theirs.
+    pub fn check(&self, name: &str, password: &str) -> Option<&User> {
+        let user = self.world.user(name)?;
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = changed.entry(user.name.clone()).or_default();
+        if record.password.as_ref().unwrap_or(&user.password) == password {
+            record.last_success = Some(SystemTime::now());
+            record.failures = 0;
+            Some(user)
+        } else {
+            record.failures = record.failures.saturating_add(1);
+            None
+        }
+    }
+
+    /// Whether these are the administrator's.
+    pub fn is_administrator(&self, name: &str, password: &str) -> bool {
+        name == self.world.administrator && password == self.world.administrator_password
+    }
+
+    /// Gives a user another password.
+    pub fn change(&self, user: &User, password: &str) {
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        changed.entry(user.name.clone()).or_default().password = Some(password.to_owned());
+    }
+
+    /// The record of a user.
+    pub fn record(&self, user: &User) -> Record {
+        let changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        changed.get(&user.name).cloned().unwrap_or_default()
+    }
+}

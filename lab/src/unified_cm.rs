@@ -1,0 +1,59 @@
+//! Unified CM's web side: UDS and AXL over HTTPS 8443, configuration files over HTTP 6970.
+//!
+//! Every node answers the same, as a cluster does. What they say follows the public UDS and AXL
+//! references. The line side (SIP) stands in `sip::unified_cm`.
+
+mod axl;
+mod files;
+mod uds;
+
+pub use axl::answer as axl;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio_rustls::TlsAcceptor;
+
+use crate::accounts::Accounts;
+use crate::web;
+use crate::world::Host;
+
+/// The realm of every login to Unified CM.
+pub const REALM: &str = "Cisco Web Services Realm";
+
+/// Answers for one node; tells the addresses of HTTPS and of files.
+///
+/// # Errors
+/// If an address is taken.
+pub async fn start(
+    node: &Host,
+    https: SocketAddr,
+    files: SocketAddr,
+    tls: TlsAcceptor,
+    accounts: Arc<Accounts>,
+) -> io::Result<(SocketAddr, SocketAddr)> {
+    let name = node.fqdn.clone();
+    let secure = {
+        let (name, accounts) = (name.clone(), accounts.clone());
+        move |request: web::Request| {
+            let answer = if request.path.starts_with("/cucm-uds/") {
+                uds::answer(&name, &accounts, &request)
+            } else if matches!(request.path.as_str(), "/axl" | "/axl/") {
+                axl::answer(&accounts, &request)
+            } else {
+                web::Answer::empty(404)
+            };
+            async { answer }
+        }
+    };
+    let plain = move |request: web::Request| {
+        let answer = files::answer(&name, &accounts.world, &request);
+        async { answer }
+    };
+    let https = web::serve(https, Some(tls), secure).await?;
+    Ok((https, web::serve(files, None, plain).await?))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! AXL, the administrators' SOAP: which nodes there are, the version, a few settings.
+
+use crate::accounts::Accounts;
+use crate::soap::{Call, SOAP_1_1, axl_fault, child, envelope};
+use crate::web::{Answer, Request, escaped};
+use crate::world::World;
+
+use super::REALM;
+
+const API: &str = "http://www.cisco.com/AXL/API/";
+/// The schemas spoken, as a 12.5 server does.
+const SCHEMAS: [&str; 6] = ["9.1", "10.0", "10.5", "11.5", "12.0", "12.5"];
+const RELEASE: &str = "12.5.1.11900-146";
+/// AXL's code for an operation that its schema does not know.
+const UNKNOWN_OPERATION: i32 = 5003;
+
+/// The answer to a request to `/axl/`.
+pub fn answer(accounts: &Accounts, request: &Request) -> Answer {
+    let Some((name, password)) = request.basic() else {
+        return Answer::unauthorized(REALM);
+    };
+    if !accounts.is_administrator(&name, &password) {
+        // A user's own login is right, yet lacks the role Standard AXL API Access.
+        return match accounts.check(&name, &password) {
+            Some(_) => Answer::empty(403),
+            None => Answer::unauthorized(REALM),
+        };
+    }
+    if request.method != http::Method::POST {
+        return Answer::empty(405);
+    }
+    let Some(call) = Call::read(&request.body) else {
+        return axl_fault(-1, "The request is no SOAP 1.1 envelope.", "");
+    };
+    let (operation, namespace) = (call.operation.name().to_owned(), call.operation.ns());
+    let schema = namespace.strip_prefix(API).unwrap_or_default();
+    if !SCHEMAS.contains(&schema) {
+        let text = format!(
+            "The specified AXL version {} is not supported",
+            escaped(schema)
+        );
+        return Answer::new(599, "text/html;charset=utf-8", text);
+    }
+    let inside = match operation.as_str() {
+        "listProcessNode" => nodes(&accounts.world, &call, schema),
+        "getCCMVersion" => {
+            format!("<componentVersion><version>{RELEASE}</version></componentVersion>")
+        }
+        "listCallManager" => call_managers(&accounts.world),
+        "executeSQLQuery" => match query(&call.argument("sql").unwrap_or_default()) {
+            Some(rows) => rows,
+            None => return axl_fault(-201, "A syntax error has occurred.", &operation),
+        },
+        _ => {
+            let text = format!("Unknown operation {operation} in the schema {schema}");
+            return axl_fault(UNKNOWN_OPERATION, &text, &operation);
+        }
+    };
+    let inner = format!(
+        "<ns:{operation}Response xmlns:ns=\"{namespace}\"><return>{inside}</return>\
+         </ns:{operation}Response>"
+    );
+    Answer::new(200, "text/xml;charset=UTF-8", envelope(SOAP_1_1, &inner))
+}
+
+/// The nodes whose name matches, with the tags asked for, as the database has them: with its
+/// pseudo-node in front. The role came with schema 10.0.
+fn nodes(world: &World, call: &Call, schema: &str) -> String {
+    let pattern = child(&call.operation, "searchCriteria")
+        .and_then(|c| child(c, "name"))
+        .map_or_else(|| "%".to_owned(), |n| n.text().trim().to_lowercase());
+    let asked = child(&call.operation, "returnedTags");
+    let wants = |tag: &str| {
+        let known = tag != "processNodeRole" || schema != SCHEMAS[0];
+        known && asked.is_none_or(|tags| child(tags, tag).is_some())
+    };
+    let voice = "CUCM Voice/Video";
+    let mut rows = vec![("EnterpriseWideData".to_owned(), "Publisher", voice)];
+    // A node without a line side is none that a gateway could send calls to.
+    let unified_cm = if world.line_side {
+        world.unified_cm.as_slice()
+    } else {
+        &[]
+    };
+    for (nodes, role) in [
+        (unified_cm, voice),
+        (&world.im_presence, "CUCM IM and Presence"),
+    ] {
+        for (n, node) in nodes.iter().enumerate() {
+            let usage = if n == 0 { "Publisher" } else { "Subscriber" };
+            rows.push((node.fqdn.clone(), usage, role));
+        }
+    }
+    let mut out = String::new();
+    for (n, (name, usage, role)) in rows.iter().enumerate() {
+        if !like(&name.to_lowercase(), &pattern) {
+            continue;
+        }
+        out.push_str(&format!(
+            "<processNode uuid=\"{{00000000-0000-0000-0000-{n:012X}}}\">"
+        ));
+        for (tag, value) in [
+            ("name", name.as_str()),
+            ("description", ""),
+            ("mac", ""),
+            ("ipv6Name", ""),
+            ("nodeUsage", usage),
+            ("processNodeRole", role),
+        ] {
+            if wants(tag) {
+                out.push_str(&format!("<{tag}>{}</{tag}>", escaped(value)));
+            }
+        }
+        out.push_str("</processNode>");
+    }
+    out
+}
+
+/// SQL's `LIKE` with `%` alone.
+fn like(text: &str, pattern: &str) -> bool {
+    let mut parts = pattern.split('%');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+fn call_managers(world: &World) -> String {
+    let one = |node: &crate::world::Host| {
+        format!(
+            "<callManager><name>CM_{0}</name><processNodeName>{0}</processNodeName><ports>\
+             <ethernetPhonePort>2000</ethernetPhonePort><sipPorts><sipPhonePort>5060\
+             </sipPhonePort><sipPhoneSecurePort>5061</sipPhoneSecurePort><sipOAuthPort>5090\
+             </sipOAuthPort><sipOAuthMRAPort>5091</sipOAuthMRAPort></sipPorts></ports>\
+             </callManager>",
+            node.fqdn
+        )
+    };
+    world.unified_cm.iter().map(one).collect()
+}
+
+/// The few settings that a gateway asks for by SQL.
+fn query(sql: &str) -> Option<String> {
+    let sql = sql.to_lowercase();
+    if !sql.trim_start().starts_with("select ") {
+        return None;
+    }
+    let parameter = ["clustersecuritymode", "clustersipoauthmode"];
+    Some(if parameter.iter().any(|p| sql.contains(p)) {
+        "<row><paramvalue>0</paramvalue></row>".to_owned()
+    } else {
+        String::new()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::like;
+
+    #[test]
+    fn pattern_matches_as_sql_does() {
+        for (text, pattern, want) in [
+            ("cucm1.example.test", "%", true),
+            ("cucm1.example.test", "cucm%", true),
+            ("cucm1.example.test", "%example%", true),
+            ("cucm1.example.test", "%.test", true),
+            ("cucm1.example.test", "imp%", false),
+            ("cucm1.example.test", "cucm1", false),
+            ("cucm1", "cucm1", true),
+        ] {
+            assert_eq!(like(text, pattern), want, "{text} like {pattern}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Who and what there is in the lab, and where: names, addresses, users, passwords.
+//!
+//! Edges live at 127.0.1.N, cores at 127.0.2.N, the servers inside at 127.0.3.x, all on their
+//! standard ports. Passwords are made anew for every lab.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use rand::RngExt;
+
+/// The domain of everything.
+pub const DOMAIN: &str = "example.test";
+/// The fewest users a lab has.
+pub const USERS_MIN: usize = 10;
+/// The most users: extensions are 1001 to 8999, without the phone's.
+pub const USERS_MAX: usize = 5000;
+/// The most edges or cores.
+pub const NODES_MAX: usize = 6;
+/// The number of the phone inside.
+pub const PHONE_EXTENSION: &str = "1100";
+/// The public name server.
+pub const DNS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53)), 5353);
+/// The inside name server.
+pub const DNS_INSIDE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 54)), 5353);
+/// The version that Unified CM tells.
+pub const UNIFIED_CM_VERSION: &str = "12.5.1";
+
+const NAMES: [(&str, &str); 10] = [
+    ("alice", "Adams"),
+    ("bob", "Baker"),
+    ("carol", "Clark"),
+    ("dave", "Davis"),
+    ("erin", "Evans"),
+    ("frank", "Foster"),
+    ("grace", "Green"),
+    ("heidi", "Hill"),
+    ("ivan", "Irwin"),
+    ("judy", "Jones"),
+];
+
+/// How big a lab is to be, and which servers in it are real.
+#[derive(Clone, Debug)]
+pub struct Size {
+    /// Edges, 1 to [`NODES_MAX`].
+    pub edges: usize,
+    /// Cores, 1 to [`NODES_MAX`].
+    pub cores: usize,
+    /// Users, [`USERS_MIN`] to [`USERS_MAX`].
+    pub users: usize,
+}
+
+/// A machine of the lab.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The first label of `fqdn`.
+    pub name: String,
+    /// The full name.
+    pub fqdn: String,
+    /// The one address.
+    pub address: IpAddr,
+}
+
+impl Host {
+    /// A port of this machine.
+    pub fn port(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.address, port)
+    }
+}
+
+/// A person.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// The sign-in name, also of the digest.
+    pub name: String,
+    /// The given name.
+    pub first: String,
+    /// The family name.
+    pub last: String,
+    /// One password for all services.
+    pub password: String,
+    /// The device's name, `CSFALICE`.
+    pub device: String,
+    /// The device's key in UDS and the user part of its Contact, a UUID.
+    pub device_id: String,
+    /// The user's key in UDS, a UUID.
+    pub id: String,
+    /// The number.
+    pub extension: String,
+}
+
+impl User {
+    /// The chat address.
+    pub fn jid(&self) -> String {
+        format!("{}@{DOMAIN}", self.name)
+    }
+
+    /// The SIP address of record.
+    pub fn sip(&self) -> String {
+        format!("sip:{}@{DOMAIN}", self.extension)
+    }
+
+    /// Both names.
+    pub fn display(&self) -> String {
+        format!("{} {}", self.first, self.last)
+    }
+}
+
+/// Everything there is.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The edges.
+    pub edges: Vec<Host>,
+    /// The cores.
+    pub cores: Vec<Host>,
+    /// Unified CM, the publisher first.
+    pub unified_cm: Vec<Host>,
+    /// Whether Unified CM has a line side, or a real server stands in its place.
+    pub line_side: bool,
+    /// IM and presence, the publisher first.
+    pub im_presence: Vec<Host>,
+    /// Unity Connection.
+    pub unity: Host,
+    /// The phone inside.
+    pub phone: Host,
+    /// The web server that the allow list names.
+    pub allowed_web: Host,
+    /// The web server that it does not name.
+    pub forbidden_web: Host,
+    /// The users, in order of extension.
+    pub users: Vec<User>,
+    /// The name of the administrator of Unified CM, IM and presence, Unity Connection.
+    pub administrator: String,
+    /// The administrator's password.
+    pub administrator_password: String,
+    /// The token of the product's administration interface.
+    pub administrator_token: String,
+    /// The password of the traversal zone.
+    pub zone_password: String,
+}
+
+impl World {
+    /// A world of that size with fresh passwords.
+    pub fn new(size: &Size) -> World {
+        let user = |n: usize| {
+            let (first, last) = NAMES[n % NAMES.len()];
+            let name = match n / NAMES.len() {
+                0 => first.to_owned(),
+                round => format!("{first}{}", round + 1),
+            };
+            let extension = extension(n);
+            User {
+                first: capitalised(&name),
+                last: last.to_owned(),
+                password: secret(16),
+                device: format!("CSF{}", name.to_uppercase()),
+                device_id: uuid(),
+                id: uuid(),
+                extension,
+                name,
+            }
+        };
+        World {
+            edges: (1..=size.edges).map(|n| host("edge", n, 1, n)).collect(),
+            cores: (1..=size.cores).map(|n| host("core", n, 2, n)).collect(),
+            unified_cm: vec![host("cucm", 1, 3, 1)],
+            line_side: true,
+            im_presence: vec![host("imp", 1, 3, 11)],
+            unity: host("cuc", 1, 3, 21),
+            phone: host("phone", 1, 3, 31),
+            allowed_web: host("web", 1, 3, 41),
+            forbidden_web: host("web", 2, 3, 42),
+            users: (0..size.users).map(user).collect(),
+            administrator: "admin".into(),
+            administrator_password: secret(16),
+            administrator_token: secret(32),
+            zone_password: secret(24),
+        }
+    }
+
+    /// The user of that sign-in name, in any case.
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.users
+            .iter()
+            .find(|u| u.name.eq_ignore_ascii_case(name))
+    }
+}
+
+/// A random secret of letters and digits.
+pub fn secret(length: usize) -> String {
+    let mut rng = rand::rng();
+    (0..length)
+        .map(|_| char::from(rng.sample(rand::distr::Alphanumeric)))
+        .collect()
+}
+
+/// A random UUID (RFC 9562 §5.4).
+pub fn uuid() -> String {
+    let mut b: [u8; 16] = rand::rng().random();
+    b[6] = b[6] & 0x0f | 0x40;
+    b[8] = b[8] & 0x3f | 0x80;
+    let hex: String = b.iter().map(|b| format!("{b:02x}")).collect();
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
+}
+
+fn host(kind: &str, number: usize, net: u8, last: usize) -> Host {
+    let name = format!("{kind}{number}");
+    let last = u8::try_from(last).unwrap_or(u8::MAX);
+    Host {
+        fqdn: format!("{name}.{DOMAIN}"),
+        name,
+        address: IpAddr::V4(Ipv4Addr::new(127, 0, net, last)),
+    }
+}
+
+/// 1001, 1002, …, without the phone's number.
+fn extension(n: usize) -> String {
+    let number = 1001 + n + usize::from(n >= 99);
+    number.to_string()
+}
+
+fn capitalised(name: &str) -> String {
+    let mut letters = name.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_beyond_a_hundred_have_names_and_numbers_of_their_own() {
+        let world = World::new(&Size {
+            edges: 2,
+            cores: 2,
+            users: 250,
+        });
+        let mut names: Vec<_> = world.users.iter().map(|u| u.name.clone()).collect();
+        let mut numbers: Vec<_> = world.users.iter().map(|u| u.extension.clone()).collect();
+        names.sort();
+        names.dedup();
+        numbers.sort();
+        numbers.dedup();
+        assert_eq!((names.len(), numbers.len()), (250, 250));
+        assert!(!numbers.contains(&PHONE_EXTENSION.to_owned()));
+    }
+}

@@ -1,0 +1,178 @@
+//! The network and the configurations of its nodes.
+//!
+//! ```text
+//!  clients 198.51.100.10+  ── edges 203.0.113.10+ | 192.0.2.10+ ── cores 10.0.0.20+ ──
+//!                                                     call control 10.0.0.31, phones 10.0.0.100+
+//! ```
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::Path;
+use std::sync::Arc;
+
+use base::{Now, Rng, Secret};
+use config::Config;
+use node::Engine;
+
+use crate::world::{Hop, Plan};
+
+/// The domain that is served.
+pub const DOMAIN: &str = "example.test";
+
+/// The name of call control.
+pub const CLUSTER: &str = "cucm1.example.test";
+
+/// Its address.
+pub const PBX: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 31), 5060));
+
+/// Names of clients.
+pub const CLIENTS: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
+
+/// How call control takes registrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Nodes are discovered, the Contact is rewritten.
+    UnifiedCm,
+    /// Named in the configuration, the core adds itself as Path.
+    Path,
+    /// Named in the configuration, the Contact is rewritten.
+    Rewrite,
+}
+
+/// Where clients reach an edge.
+pub fn edge_outer(index: usize) -> IpAddr {
+    [203, 0, 113, 10 + index as u8].into()
+}
+
+/// Where cores reach an edge.
+pub fn edge_inner(index: usize) -> IpAddr {
+    [192, 0, 2, 10 + index as u8].into()
+}
+
+/// A core's address.
+pub fn core_address(index: usize) -> IpAddr {
+    [10, 0, 0, 20 + index as u8].into()
+}
+
+/// A node's fully qualified name.
+pub fn fqdn(edge: bool, index: usize) -> String {
+    match edge {
+        true => format!("edge{}.{DOMAIN}", index + 1),
+        false => format!("core{}.corp.{DOMAIN}", index + 1),
+    }
+}
+
+/// Which network an address is in.
+pub fn zone(address: IpAddr) -> Hop {
+    match address {
+        IpAddr::V4(a) => match a.octets() {
+            [10, 0, 0, _] => Hop::Inside,
+            [192, 0, 2, _] => Hop::Link,
+            _ => Hop::Outside,
+        },
+        IpAddr::V6(_) => Hop::Outside,
+    }
+}
+
+/// Whether an address is a node's, a telephone's or call control's.
+pub fn is_known(address: IpAddr) -> bool {
+    let IpAddr::V4(a) = address else { return false };
+    matches!(
+        a.octets(),
+        [203, 0, 113, 10..20] | [192, 0, 2, 10..20] | [10, 0, 0, 20..32 | 100..110]
+            | [198, 51, 100, 10..20]
+    )
+}
+
+const HEAD: &str =
+    "[certificate]\nchain = \"server.pem\"\nkey = \"server.key\"\ntrusted = \"ca.pem\"\n";
+
+fn edge_text(index: usize, plan: &Plan) -> String {
+    let (outer, inner) = (edge_outer(index), edge_inner(index));
+    let names: Vec<String> = (0..plan.cores)
+        .map(|i| format!("\"{}\"", fqdn(false, i)))
+        .collect();
+    let names = names.join(", ");
+    format!(
+        "role = \"edge\"\nname = \"edge{}\"\ndomain = \"{DOMAIN}\"\n{HEAD}\
+         [service.https]\nlisten = [\"{outer}:8443\"]\n\
+         [service.sip]\nlisten = [\"{outer}:5061\"]\n\
+         [service.xmpp]\nlisten = [\"{outer}:5222\"]\n\
+         [service.media]\nlisten = \"{outer}\"\nports = \"36002-36201\"\n\
+         [traversal]\nlisten_sip = \"{inner}:7001\"\nlisten_ssh = \"{inner}:2222\"\n\
+         listen_xmpp = \"{inner}:7400\"\nlisten_media = \"{inner}\"\n\
+         [[traversal.zone]]\nname = \"cores\"\nverify_name = [{names}]\nuser = \"traversal\"\n\
+         password = \"zone password\"\n",
+        index + 1
+    )
+}
+
+fn core_text(index: usize, plan: &Plan) -> String {
+    let at = core_address(index);
+    let peers: String = (0..plan.edges)
+        .map(|i| {
+            format!(
+                "[[traversal.peer]]\nname = \"edge{}\"\ndial = \"{}\"\nverify_name = \"{}\"\n\
+                 user = \"traversal\"\npassword = \"zone password\"\n",
+                i + 1,
+                edge_inner(i),
+                fqdn(true, i)
+            )
+        })
+        .collect();
+    let contact = |mode: &str| {
+        format!(
+            "[[call_control]]\nname = \"registrar\"\naddress = \"{CLUSTER}:5060\"\n\
+             transport = \"tcp\"\ncontact = \"{mode}\"\n"
+        )
+    };
+    let control = match plan.control {
+        Control::UnifiedCm => String::new(),
+        Control::Path => contact("path"),
+        Control::Rewrite => contact("rewrite"),
+    };
+    format!(
+        "role = \"core\"\nname = \"core{}\"\ndomain = \"corp.{DOMAIN}\"\n{HEAD}\
+         [service.sip]\nlisten = [\"{at}:5060\"]\n\
+         [service.media]\nlisten = \"{at}\"\nports = \"36000-36199\"\n{peers}\
+         [[domains]]\nname = \"{DOMAIN}\"\n\
+         [[unified_cm]]\npublisher = \"{CLUSTER}\"\nuser = \"axl\"\npassword = \"axl pw\"\n{control}",
+        index + 1
+    )
+}
+
+fn load(text: &str) -> Arc<Config> {
+    match config::load(text, Path::new("/etc/causeway/causeway.toml")) {
+        Ok(checked) => Arc::new(checked.config),
+        Err(findings) => panic!("the simulation's configuration: {findings:#?}\n{text}"),
+    }
+}
+
+/// An edge that has just been started.
+pub fn edge(now: Now, rng: Rng, index: usize, plan: &Plan) -> Box<dyn Engine> {
+    let identity = node::EdgeIdentity {
+        version: "sim".into(),
+        ssh_host_key: format!("ssh-ed25519 EDGE{index}"),
+    };
+    Box::new(node::Edge::new(
+        now,
+        rng,
+        &load(&edge_text(index, plan)),
+        identity,
+    ))
+}
+
+/// A core that has just been started. The seed of its tokens is kept over a restart.
+pub fn core(now: Now, rng: Rng, index: usize, plan: &Plan) -> Box<dyn Engine> {
+    let identity = node::CoreIdentity {
+        version: "sim".into(),
+        ssh_key: format!("ssh-ed25519 CORE{index}"),
+        token_seed: Secret::new([index as u8 + 1; 32]),
+        users: None,
+    };
+    Box::new(node::Core::new(
+        now,
+        rng,
+        &load(&core_text(index, plan)),
+        identity,
+    ))
+}

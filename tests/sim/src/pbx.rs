@@ -1,0 +1,325 @@
+//! Call control inside: a registrar and a B2BUA that gives each leg a Call-ID of its own, as
+//! Unified CM does.
+//!
+//! In: messages by connection, time. Out: messages with the way they take ([`Pbx::take`]), and
+//! what the core did wrong ([`Pbx::findings`]). Bodies pass from leg to leg as they are.
+
+mod bridge;
+mod within;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use base::Rng;
+
+use crate::dialog::{self, Dialog};
+use crate::text::Text;
+use crate::ua::SECOND;
+
+/// How long a registration lasts, in seconds.
+pub const GRANTED: u64 = 120;
+
+/// How long a telephone rings before the call is given up.
+const PATIENCE: u64 = 40 * SECOND;
+
+/// Which way a message takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// A connection that stands.
+    Conn(u64),
+    /// A connection to this address, new if there is none.
+    Address(SocketAddr),
+}
+
+struct Binding {
+    contact: String,
+    routes: Vec<String>,
+    conn: u64,
+    until: u64,
+}
+
+struct Leg {
+    way: Way,
+    dialog: Option<Dialog>,
+    invite: Text,
+    /// The dialog is confirmed and has not been ended.
+    up: bool,
+}
+
+struct Bridge {
+    legs: [Leg; 2],
+    tag: String,
+    /// The first INVITE has had its final answer.
+    answered: bool,
+    cancel: bool,
+    /// What the caller is told in place of 487.
+    instead: Option<(u16, &'static str)>,
+    /// An INVITE within the dialog is under way, sent to this leg.
+    change: Option<usize>,
+    /// CSeq numbers of 2xx that wait for their ACK: to leg, number there, by number here.
+    acks: BTreeMap<(usize, u32), u32>,
+}
+
+/// A request of ours.
+struct Pending {
+    bridge: u64,
+    /// The leg it went to.
+    leg: usize,
+    request: Text,
+    /// The request it carries on, and the way back.
+    from: Option<(Way, Text)>,
+    conn: Option<u64>,
+    at: u64,
+    provisional: bool,
+}
+
+/// Call control.
+pub struct Pbx {
+    /// Its own address.
+    pub address: SocketAddr,
+    /// Its domain.
+    pub domain: String,
+    /// Dial the device's registered address, even where the connection it registered by stands.
+    pub dials: bool,
+    /// REGISTERs seen, with what the core added: number, Contact, Path.
+    pub registered: Vec<(String, String, Vec<String>)>,
+    /// INVITEs that came in: the caller's number, and who the core says it is.
+    pub asserted: Vec<(String, String)>,
+    /// What was wrong.
+    pub findings: Vec<String>,
+    bindings: BTreeMap<String, Binding>,
+    bridges: BTreeMap<u64, Bridge>,
+    pending: BTreeMap<String, Pending>,
+    next_bridge: u64,
+    timers: BTreeMap<(u64, u64), u64>,
+    next_timer: u64,
+    rng: Rng,
+    out: VecDeque<(Way, Text)>,
+}
+
+/// The address a SIP URI names; `None` if it is a name.
+pub fn address(uri: &str) -> Option<SocketAddr> {
+    let rest = Text::inside_brackets(uri);
+    let rest = rest.split_once(':').map_or(rest, |(_, r)| r);
+    let host = rest.rsplit_once('@').map_or(rest, |(_, h)| h);
+    let host = host.split([';', '?']).next()?;
+    host.parse()
+        .ok()
+        .or_else(|| format!("{host}:5060").parse().ok())
+}
+
+/// Whether an address is an inside phone's, which dials and is not dialled.
+fn is_phone(address: SocketAddr) -> bool {
+    matches!(address.ip(), std::net::IpAddr::V4(a) if a.octets()[3] >= 100)
+}
+
+/// The user part of a SIP URI.
+pub fn user(uri: &str) -> &str {
+    let rest = Text::inside_brackets(uri);
+    let rest = rest.split_once(':').map_or(rest, |(_, r)| r);
+    rest.split_once('@').map_or("", |(u, _)| u)
+}
+
+impl Pbx {
+    /// One that knows nobody yet.
+    pub fn new(address: SocketAddr, domain: &str, rng: Rng) -> Pbx {
+        Pbx {
+            address,
+            domain: domain.to_owned(),
+            dials: false,
+            registered: Vec::new(),
+            asserted: Vec::new(),
+            findings: Vec::new(),
+            bindings: BTreeMap::new(),
+            bridges: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            next_bridge: 0,
+            timers: BTreeMap::new(),
+            next_timer: 0,
+            rng,
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Messages to send, in order.
+    pub fn take(&mut self) -> Vec<(Way, Text)> {
+        self.out.drain(..).collect()
+    }
+
+    /// A request went out on this connection.
+    pub fn went(&mut self, branch: &str, conn: u64) {
+        if let Some(pending) = self.pending.get_mut(branch) {
+            pending.conn = Some(conn);
+        }
+    }
+
+    /// A request has no way out.
+    pub fn unsent(&mut self, now: u64, branch: &str) {
+        if let Some(pending) = self.pending.remove(branch) {
+            self.failed(now, pending, 503, "Service Unavailable");
+        }
+    }
+
+    /// Numbers that are registered.
+    pub fn numbers(&self) -> Vec<&str> {
+        self.bindings.keys().map(String::as_str).collect()
+    }
+
+    /// Everything it knew is gone: it was restarted.
+    pub fn forget(&mut self) {
+        self.bindings.clear();
+        self.bridges.clear();
+        self.pending.clear();
+        self.timers.clear();
+        self.out.clear();
+    }
+
+    /// When [`Pbx::tick`] has something to do.
+    pub fn next(&self) -> Option<u64> {
+        self.timers.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Calls that are not over.
+    pub fn leftovers(&self) -> Vec<String> {
+        let requests = self.pending.values().map(|p| {
+            format!(
+                "call control waits for an answer to {} sent at {} us",
+                p.request.method(),
+                p.at
+            )
+        });
+        let up = self
+            .bridges
+            .values()
+            .filter(|b| b.legs.iter().any(|l| l.up));
+        up.map(|_| "call control has a call".to_owned())
+            .chain(requests)
+            .collect()
+    }
+
+    fn find(&mut self, what: String) {
+        self.findings.push(format!("call control: {what}"));
+    }
+
+    fn send(&mut self, way: Way, text: Text) {
+        self.out.push_back((way, text));
+    }
+
+    /// Takes a message.
+    pub fn receive(&mut self, now: u64, conn: u64, text: &Text) {
+        if text.status().is_some() {
+            return self.response(now, conn, text);
+        }
+        let in_dialog = Text::tag(text.field("To")).is_some();
+        match (text.method(), in_dialog) {
+            ("REGISTER", _) => self.register(now, conn, text),
+            ("INVITE", false) => self.invite(now, conn, text),
+            ("CANCEL", _) => self.cancel(now, conn, text),
+            (_, true) => self.within(now, conn, text),
+            ("ACK", _) => {}
+            ("OPTIONS", _) => self.answer(conn, text, 200, "OK"),
+            _ => self.answer(conn, text, 405, "Method Not Allowed"),
+        }
+    }
+
+    fn answer(&mut self, conn: u64, text: &Text, status: u16, reason: &str) {
+        let tag = self.rng.hex(6);
+        self.send(Way::Conn(conn), Text::response(text, status, reason, &tag));
+    }
+
+    fn register(&mut self, now: u64, conn: u64, text: &Text) {
+        let number = user(text.field("To")).to_owned();
+        let contact = text.field("Contact").to_owned();
+        let path: Vec<String> = dialog::values(text, "Path")
+            .iter()
+            .map(|p| (*p).to_owned())
+            .collect();
+        let leaving = text.field("Expires") == "0" || contact.contains(";expires=0");
+        self.registered
+            .push((number.clone(), contact.clone(), path.clone()));
+        let tag = self.rng.hex(6);
+        let mut response = Text::response(text, 200, "OK", &tag);
+        for value in &path {
+            response = response.with("Path", value.clone());
+        }
+        if leaving {
+            self.bindings.remove(&number);
+        } else {
+            let target = Text::inside_brackets(&contact).to_owned();
+            let until = now + GRANTED * SECOND;
+            self.bindings.insert(
+                number,
+                Binding {
+                    contact: target,
+                    routes: path,
+                    conn,
+                    until,
+                },
+            );
+            response = response
+                .with("Contact", format!("{contact};expires={GRANTED}"))
+                .with("Expires", GRANTED.to_string());
+        }
+        self.send(Way::Conn(conn), response);
+    }
+
+    /// A connection is gone.
+    pub fn disconnected(&mut self, now: u64, conn: u64) {
+        let lost: Vec<String> = self
+            .pending
+            .iter()
+            .filter(|(_, p)| p.conn == Some(conn))
+            .map(|(branch, _)| branch.clone())
+            .collect();
+        for branch in lost {
+            let Some(pending) = self.pending.remove(&branch) else {
+                continue;
+            };
+            self.failed(now, pending, 503, "Service Unavailable");
+        }
+        let abandoned: Vec<u64> = self
+            .bridges
+            .iter()
+            .filter(|(_, b)| !b.answered && b.legs[0].way == Way::Conn(conn))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in abandoned {
+            self.give_up(now, id, None);
+        }
+        // What is left of a call goes by a new connection.
+        for bridge in self.bridges.values_mut() {
+            for leg in bridge.legs.iter_mut().filter(|l| l.way == Way::Conn(conn)) {
+                let next = leg.dialog.as_ref().and_then(|d| {
+                    address(d.routes.first().map_or(d.target.as_str(), String::as_str))
+                });
+                if let Some(next) = next.filter(|n| !is_phone(*n)) {
+                    leg.way = Way::Address(next);
+                }
+            }
+        }
+        for binding in self.bindings.values_mut().filter(|b| b.conn == conn) {
+            binding.conn = u64::MAX;
+        }
+    }
+
+    /// Ends every call, as call control does when nobody refreshes a session.
+    pub fn hang_up_all(&mut self, now: u64) {
+        let all: Vec<u64> = self.bridges.keys().copied().collect();
+        for id in all {
+            self.bye(now, id, 0);
+            self.bye(now, id, 1);
+        }
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: u64) {
+        while let Some((&key, &bridge)) = self.timers.iter().next()
+            && key.0 <= now
+        {
+            self.timers.remove(&key);
+            if self.bridges.get(&bridge).is_some_and(|b| !b.answered) {
+                self.give_up(now, bridge, Some((480, "Temporarily Unavailable")));
+            }
+        }
+    }
+}

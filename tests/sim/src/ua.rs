@@ -1,0 +1,367 @@
+//! A telephone: a remote client on TLS with SRTP, or an inside phone on TCP with RTP.
+//!
+//! In: messages of its one connection, datagrams, time. Out: messages ([`Ua::take`]), datagrams
+//! ([`Ua::take_datagrams`]), and what it found to be wrong ([`Ua::findings`]). It follows RFC 3261
+//! to the letter, so that what goes wrong around it is not its fault.
+
+mod answers;
+mod audio;
+mod call;
+mod registration;
+mod requests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use base::Rng;
+
+use crate::dialog;
+use crate::digest::Login;
+use crate::text::Text;
+
+pub use audio::Media;
+pub use call::{Call, Phase};
+pub use registration::{Registration, Standing};
+
+/// Microseconds of a second.
+pub const SECOND: u64 = 1_000_000;
+
+/// What a telephone does with a call that comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Rings for so many microseconds, then answers.
+    Answer(u64),
+    /// Refuses with a status.
+    Refuse(u16),
+    /// Rings until the caller gives up.
+    Ring,
+}
+
+/// What its owner decides.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// For the trace.
+    pub name: String,
+    /// Its telephone number.
+    pub number: String,
+    /// The domain of its address.
+    pub domain: String,
+    /// Host and port of its Via and Contact.
+    pub host: String,
+    /// `TLS` or `TCP`.
+    pub transport: &'static str,
+    /// Whether its media is encrypted.
+    pub encrypted: bool,
+    /// Where its media really is.
+    pub media: IpAddr,
+    /// Where it says its media is: another address behind NAT.
+    pub signalled: IpAddr,
+    /// How it authenticates.
+    pub login: Option<Login>,
+    /// Its calls outlive its connection, and go on over the next one (RFC 5626).
+    pub keeps: bool,
+}
+
+/// A request that was sent.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// As it was sent.
+    pub request: Text,
+    /// The call it belongs to.
+    pub call: Option<usize>,
+    /// When.
+    pub at: u64,
+    /// A provisional answer has come.
+    pub provisional: bool,
+    /// The final answer.
+    pub status: Option<u16>,
+    /// The connection died before the final answer.
+    pub lost: bool,
+    /// It carries credentials.
+    pub authenticated: bool,
+}
+
+/// What happens at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Tick {
+    Answer(usize),
+    Unacked(usize),
+    Again(usize),
+    Audio(usize),
+    Register,
+    Timeout(String),
+}
+
+/// A telephone.
+pub struct Ua {
+    /// What its owner decided.
+    pub setup: Setup,
+    /// What it does with calls that come in.
+    pub plan: Plan,
+    /// Speaks on hold as well.
+    pub rude: bool,
+    /// Whether its connection stands.
+    pub linked: bool,
+    deaf: bool,
+    /// Every call it ever had.
+    pub calls: Vec<Call>,
+    /// Its registration.
+    pub registration: Registration,
+    /// Every request it ever sent, by branch.
+    pub pending: BTreeMap<String, Pending>,
+    /// What was wrong.
+    pub findings: Vec<String>,
+    rng: Rng,
+    timers: BTreeMap<(u64, u64), Tick>,
+    next_timer: u64,
+    next_port: u16,
+    out: VecDeque<Text>,
+    datagrams: VecDeque<(SocketAddr, SocketAddr, Vec<u8>)>,
+}
+
+impl Ua {
+    /// One that has done nothing yet.
+    pub fn new(setup: Setup, mut rng: Rng) -> Ua {
+        Ua {
+            registration: Registration::new(&setup, &mut rng),
+            setup,
+            plan: Plan::Answer(SECOND),
+            rude: false,
+            linked: false,
+            deaf: false,
+            calls: Vec::new(),
+            pending: BTreeMap::new(),
+            findings: Vec::new(),
+            rng,
+            timers: BTreeMap::new(),
+            next_timer: 0,
+            next_port: 4000,
+            out: VecDeque::new(),
+            datagrams: VecDeque::new(),
+        }
+    }
+
+    /// Messages to send, in order.
+    pub fn take(&mut self) -> Vec<Text> {
+        self.out.drain(..).collect()
+    }
+
+    /// Datagrams to send: from, to, bytes.
+    pub fn take_datagrams(&mut self) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
+        self.datagrams.drain(..).collect()
+    }
+
+    /// When [`Ua::tick`] has something to do.
+    pub fn next(&self) -> Option<u64> {
+        self.timers.keys().next().map(|(at, _)| *at)
+    }
+
+    fn arm(&mut self, at: u64, tick: Tick) {
+        self.next_timer += 1;
+        self.timers.insert((at, self.next_timer), tick);
+    }
+
+    fn find(&mut self, what: impl Into<String>) {
+        let what = format!("{}: {}", self.setup.name, what.into());
+        self.findings.push(what);
+    }
+
+    /// Its connection stands.
+    pub fn connected(&mut self, now: u64) {
+        self.linked = true;
+        self.deaf = false;
+        self.registration_connected(now);
+    }
+
+    /// Its connection is gone: requests under way have no answer, and its calls are over, or wait
+    /// for the next connection.
+    pub fn disconnected(&mut self, now: u64) {
+        self.linked = false;
+        self.out.clear();
+        for pending in self.pending.values_mut().filter(|p| p.status.is_none()) {
+            pending.lost = true;
+        }
+        for i in 0..self.calls.len() {
+            let call = &mut self.calls[i];
+            call.change = None;
+            call.owed = None;
+            if !(self.setup.keeps && call.phase == Phase::Up) {
+                self.end(i, "connection");
+            }
+        }
+        self.registration_disconnected(now);
+    }
+
+    /// Its connection lets nothing through any more, and it does not know.
+    pub fn deafen(&mut self) {
+        self.deaf = true;
+        for pending in self.pending.values_mut().filter(|p| p.status.is_none()) {
+            pending.lost = true;
+        }
+    }
+
+    /// Takes a message.
+    pub fn receive(&mut self, now: u64, text: &Text) {
+        match text.status() {
+            Some(status) => self.response(now, text, status),
+            None => self.request(now, text),
+        }
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: u64) {
+        while let Some((&key, _)) = self.timers.iter().next()
+            && key.0 <= now
+            && let Some(tick) = self.timers.remove(&key)
+        {
+            match tick {
+                Tick::Answer(i) => self.answer(now, i),
+                Tick::Unacked(i) => self.unacked(now, i),
+                Tick::Again(i) => self.again(now, i),
+                Tick::Audio(i) => self.speak(now, i),
+                Tick::Register => self.register_due(now),
+                Tick::Timeout(branch) => self.timed_out(now, &branch),
+            }
+        }
+    }
+
+    fn contact(&self) -> String {
+        let at = &self.setup;
+        let transport = at.transport.to_ascii_lowercase();
+        format!(
+            "<sip:{}@{};transport={transport}>",
+            self.registration.contact, at.host
+        )
+    }
+
+    /// Sends a request in a transaction of its own; gives the branch.
+    fn send(&mut self, now: u64, mut request: Text, call: Option<usize>, auth: bool) -> String {
+        let branch = format!("z9hG4bK{}", self.rng.hex(8));
+        let via = format!(
+            "SIP/2.0/{} {};branch={branch}",
+            self.setup.transport, self.setup.host
+        );
+        request.fields.insert(0, ("Via".into(), via));
+        let invite = request.method() == "INVITE";
+        if request.method() != "ACK" {
+            let pending = Pending {
+                request: request.clone(),
+                call,
+                at: now,
+                provisional: false,
+                status: None,
+                lost: !self.linked || self.deaf,
+                authenticated: auth,
+            };
+            self.pending.insert(branch.clone(), pending);
+            let wait = if invite { 200 } else { 32 };
+            self.arm(now + wait * SECOND, Tick::Timeout(branch.clone()));
+        }
+        if self.linked {
+            self.out.push_back(request);
+        }
+        branch
+    }
+
+    fn reply(&mut self, response: Text) {
+        if self.linked {
+            self.out.push_back(response);
+        }
+    }
+
+    /// A request without an answer (RFC 3261, timers B and F). An INVITE is answered by the
+    /// proxy's Timer C at the latest, 180 s after it was sent.
+    fn timed_out(&mut self, now: u64, branch: &str) {
+        let Some(pending) = self.pending.get_mut(branch) else {
+            return;
+        };
+        if pending.status.is_some() || pending.lost {
+            return;
+        }
+        pending.status = Some(408);
+        let (request, call) = (pending.request.clone(), pending.call);
+        let at = pending.at;
+        let method = request.method().to_owned();
+        self.find(format!("no answer to {method} sent at {} us", at));
+        match method.as_str() {
+            "REGISTER" => self.registration_failed(now, 408, None),
+            "INVITE" | "BYE" => {
+                if let Some(i) = call {
+                    self.end(i, "timeout");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What is left open: transactions, calls. Empty once everything has come to an end.
+    pub fn leftovers(&self) -> Vec<String> {
+        let requests = self
+            .pending
+            .values()
+            .filter(|p| p.status.is_none() && !p.lost);
+        let requests = requests.map(|p| {
+            let what = format!("{} {}", p.request.method(), p.request.field("Call-ID"));
+            format!("{}: {what} never answered", self.setup.name)
+        });
+        let calls = self
+            .calls
+            .iter()
+            .filter(|c| c.phase != Phase::Over)
+            .map(|c| {
+                format!(
+                    "{}: call with {} is still {:?}",
+                    self.setup.name, c.peer, c.phase
+                )
+            });
+        requests.chain(calls).collect()
+    }
+
+    /// The call whose dialog a request belongs to.
+    fn call_of(&self, text: &Text) -> Option<usize> {
+        self.calls
+            .iter()
+            .position(|c| c.dialog.as_ref().is_some_and(|d| d.matches(text)))
+    }
+
+    fn with_credentials(&mut self, now: u64, branch: &str, response: &Text) -> bool {
+        let Some(pending) = self.pending.get(branch) else {
+            return false;
+        };
+        let Some(login) = self.setup.login.clone().filter(|_| !pending.authenticated) else {
+            return false;
+        };
+        let (call, mut request) = (pending.call, pending.request.clone());
+        let cnonce = self.rng.hex(8);
+        let uri = request.uri().to_owned();
+        let Some((name, value)) = crate::digest::answer(&login, response, &uri, &cnonce) else {
+            return false;
+        };
+        let method = request.method().to_owned();
+        let cseq = dialog::cseq(&request) + 1;
+        request.fields.retain(|(n, _)| n != "Via" && n != name);
+        for (n, v) in &mut request.fields {
+            if n == "CSeq" {
+                *v = format!("{cseq} {method}");
+            }
+        }
+        let request = request.with(name, value);
+        match (method.as_str(), call) {
+            ("REGISTER", _) => self.registration.cseq = cseq,
+            ("INVITE", Some(i)) if self.calls[i].dialog.is_none() => {
+                self.calls[i].invite = request.clone();
+            }
+            (_, Some(i)) => {
+                if let Some(dialog) = &mut self.calls[i].dialog {
+                    dialog.cseq = cseq;
+                }
+            }
+            _ => {}
+        }
+        let branch = self.send(now, request, call, true);
+        if let (Some(i), "INVITE") = (call, method.as_str()) {
+            self.calls[i].branch = branch;
+        }
+        true
+    }
+}

@@ -1,0 +1,192 @@
+//! What a telephone says and hears.
+//!
+//! Each packet names its speaker, so that a listener knows whether it was meant for it.
+
+use std::net::SocketAddr;
+
+use super::{Phase, SECOND, Tick, Ua};
+use crate::description::{Audio, Direction};
+use crate::srtp::{KEY_BYTES, Srtp};
+
+/// Between two packets, in microseconds; a fifth of what a telephone sends.
+const PACE: u64 = SECOND / 10;
+
+/// After a change, what was under way may still arrive.
+const SETTLE: u64 = 3 * SECOND;
+
+/// One call's audio.
+#[derive(Clone)]
+pub struct Media {
+    /// Where we really are.
+    pub local: SocketAddr,
+    /// Where we say we are.
+    pub signalled: SocketAddr,
+    /// What we last offered or answered.
+    pub direction: Direction,
+    /// Packets heard.
+    pub heard: u32,
+    /// Packets said.
+    pub said: u32,
+    /// Heard since the last change.
+    pub fresh: u32,
+    remote: Option<Audio>,
+    key: Option<Vec<u8>>,
+    closing: Option<Srtp>,
+    opening: Vec<Srtp>,
+    version: u32,
+    sequence: u16,
+    ssrc: u32,
+    changed: u64,
+    /// The other side knows of our direction.
+    agreed: bool,
+}
+
+impl Media {
+    /// Our side as a description.
+    pub(super) fn describe(&self) -> String {
+        let audio = Audio {
+            address: self.signalled,
+            key: self.key.clone(),
+            direction: self.direction,
+        };
+        audio.write(self.version)
+    }
+
+    /// A description of the other side.
+    pub(super) fn theirs(&mut self, now: u64, theirs: &Audio) {
+        self.changed = now;
+        self.agreed = true;
+        self.fresh = 0;
+        if let Some(srtp) = theirs.key.as_deref().and_then(Srtp::new) {
+            self.opening.insert(0, srtp);
+            self.opening.truncate(2);
+        }
+        self.remote = Some(theirs.clone());
+    }
+
+    pub(super) fn answer_to(&mut self, now: u64, theirs: &Audio) {
+        self.direction = theirs.direction.mirrored();
+        self.version += 1;
+        self.theirs(now, theirs);
+    }
+
+    pub(super) fn offer(&mut self, now: u64, direction: Direction) {
+        self.changed = now;
+        self.agreed = false;
+        self.direction = direction;
+        self.version += 1;
+    }
+
+    pub(super) fn rekey(&mut self, now: u64, key: Vec<u8>) {
+        if self.key.is_some() {
+            self.changed = now;
+            self.closing = Srtp::new(&key);
+            self.key = Some(key);
+        }
+    }
+
+    /// Where to speak to, if we may; who is rude speaks on hold as well.
+    fn speaks(&self, rude: bool) -> Option<SocketAddr> {
+        let remote = self.remote.as_ref()?;
+        let may = self.direction.sends() && remote.direction.hears();
+        (may || rude).then_some(remote.address)
+    }
+}
+
+impl Ua {
+    pub(super) fn new_key(&mut self) -> Vec<u8> {
+        let key: [u8; KEY_BYTES] = self.rng.array();
+        key.to_vec()
+    }
+
+    pub(super) fn new_media(&mut self, now: u64) -> Media {
+        let port = self.next_port;
+        self.next_port += 2;
+        let key = self.setup.encrypted.then(|| self.new_key());
+        // Behind NAT the port differs as well.
+        let behind = self.setup.media != self.setup.signalled;
+        let said = if behind { port + 10_000 } else { port };
+        Media {
+            local: SocketAddr::new(self.setup.media, port),
+            signalled: SocketAddr::new(self.setup.signalled, said),
+            direction: Direction::Both,
+            heard: 0,
+            said: 0,
+            fresh: 0,
+            remote: None,
+            closing: key.as_deref().and_then(Srtp::new),
+            key,
+            opening: Vec::new(),
+            version: 1,
+            sequence: 0,
+            ssrc: self.rng.u32(),
+            changed: now,
+            agreed: true,
+        }
+    }
+
+    pub(super) fn speak(&mut self, now: u64, i: usize) {
+        let (number, rude) = (self.setup.number.clone(), self.rude);
+        let Some(call) = self.calls.get_mut(i) else {
+            return;
+        };
+        if call.phase == Phase::Over {
+            return;
+        }
+        let media = &mut call.media;
+        if let Some(to) = media.speaks(rude) {
+            media.sequence = media.sequence.wrapping_add(1);
+            let mut packet = vec![0x80, 0];
+            packet.extend(media.sequence.to_be_bytes());
+            packet.extend(((now / 125) as u32).to_be_bytes());
+            packet.extend(media.ssrc.to_be_bytes());
+            packet.extend(format!("this is {number:>8}, to be heard").bytes());
+            if let Some(srtp) = &media.closing {
+                packet = srtp.protect(packet);
+            }
+            media.said += 1;
+            self.datagrams.push_back((media.local, to, packet));
+        }
+        self.arm(now + PACE, Tick::Audio(i));
+    }
+
+    /// Takes a datagram that came to `to`, an address of this telephone's.
+    pub fn datagram(&mut self, now: u64, to: SocketAddr, bytes: &[u8]) {
+        let Some(call) = self.calls.iter_mut().find(|c| c.media.local == to) else {
+            if self.setup.media != self.setup.signalled {
+                return; // NAT has no row for this port.
+            }
+            return self.find(format!("a packet to {to}, where no call ever was"));
+        };
+        let (media, over) = (&mut call.media, call.phase == Phase::Over);
+        let settled = now.saturating_sub(media.changed) > SETTLE;
+        let plain = match media.key.is_some() {
+            true => media.opening.iter().find_map(|s| s.unprotect(bytes)),
+            false => Some(bytes.to_vec()),
+        };
+        let Some(plain) = plain else {
+            if settled && !over && !media.opening.is_empty() {
+                self.find(format!("a packet to {to} that its key does not open"));
+            }
+            return;
+        };
+        let text = String::from_utf8_lossy(plain.get(12..).unwrap_or_default()).into_owned();
+        if text != format!("this is {:>8}, to be heard", call.peer) {
+            let peer = call.peer.clone();
+            return self.find(format!("the call with {peer} hears {text:?}"));
+        }
+        if over {
+            return;
+        }
+        if settled && media.agreed && !media.direction.hears() {
+            return self.find("audio in spite of hold");
+        }
+        media.heard += 1;
+        media.fresh += 1;
+    }
+
+    /// Whether datagrams to an address reach this telephone, or its NAT.
+    pub fn owns(&self, address: SocketAddr) -> bool {
+        address.ip() == self.setup.media
+    }
+}

@@ -1,0 +1,153 @@
+//! Requests that reach a telephone.
+
+use super::{Call, Phase, Plan, SECOND, Tick, Ua};
+use crate::description::Audio;
+use crate::dialog::{self, Dialog};
+use crate::text::Text;
+
+impl Ua {
+    pub(super) fn request(&mut self, now: u64, text: &Text) {
+        let in_dialog = Text::tag(text.field("To")).is_some();
+        match (text.method(), in_dialog) {
+            ("ACK", _) => self.ack(now, text),
+            ("CANCEL", _) => self.cancelled(text),
+            ("INVITE", false) => self.invited(now, text),
+            ("OPTIONS" | "NOTIFY", false) => self.ok(text),
+            (_, true) => match self.call_of(text) {
+                Some(i) => self.within(now, i, text),
+                None => self.reply(Text::response(text, 481, "Call Does Not Exist", "")),
+            },
+            _ => {
+                let tag = self.rng.hex(6);
+                self.reply(Text::response(text, 405, "Method Not Allowed", &tag));
+            }
+        }
+    }
+
+    fn ok(&mut self, text: &Text) {
+        let tag = self.rng.hex(6);
+        self.reply(Text::response(text, 200, "OK", &tag));
+    }
+
+    fn invited(&mut self, now: u64, text: &Text) {
+        let again = |c: &Call| {
+            !c.outgoing
+                && c.invite.field("Call-ID") == text.field("Call-ID")
+                && Text::tag(c.invite.field("From")) == Text::tag(text.field("From"))
+        };
+        if self.calls.iter().any(again) {
+            self.find("the same INVITE twice");
+            let tag = self.rng.hex(6);
+            return self.reply(Text::response(text, 482, "Loop Detected", &tag));
+        }
+        let tag = self.rng.hex(6);
+        let from = Text::inside_brackets(text.field("From"));
+        let peer = from
+            .trim_start_matches("sip:")
+            .split('@')
+            .next()
+            .unwrap_or("")
+            .to_owned();
+        if let Plan::Refuse(status) = self.plan {
+            return self.reply(Text::response(text, status, "Refused", &tag));
+        }
+        let Some(theirs) = Audio::read(&text.body) else {
+            self.find("an INVITE without audio");
+            return self.reply(Text::response(text, 488, "Not Acceptable Here", &tag));
+        };
+        if theirs.key.is_some() != self.setup.encrypted {
+            self.find(format!("offered audio is {theirs:?}"));
+            return self.reply(Text::response(text, 488, "Not Acceptable Here", &tag));
+        }
+        let mut media = self.new_media(now);
+        media.theirs(now, &theirs);
+        let mut call = Call::new(false, &peer, media, text.clone(), tag.clone());
+        call.dialog = Some(Dialog::callee(text, &tag));
+        let i = self.calls.len();
+        self.calls.push(call);
+        let contact = self.contact();
+        self.reply(Text::response(text, 180, "Ringing", &tag).with("Contact", contact));
+        if let Plan::Answer(after) = self.plan {
+            self.arm(now + after, Tick::Answer(i));
+        }
+    }
+
+    fn ack(&mut self, now: u64, text: &Text) {
+        let Some(i) = self.call_of(text) else { return };
+        let call = &mut self.calls[i];
+        call.owed = None;
+        if call.phase == Phase::Answered {
+            call.phase = Phase::Up;
+            call.was_up = true;
+            if call.bye {
+                self.send_bye(now, i, "hung up");
+            }
+        }
+    }
+
+    fn cancelled(&mut self, text: &Text) {
+        let branch = dialog::branch(text);
+        let found = self.calls.iter().position(|c| {
+            !c.outgoing
+                && dialog::branch(&c.invite) == branch
+                && c.invite.field("Call-ID") == text.field("Call-ID")
+        });
+        let Some(i) = found else {
+            return self.reply(Text::response(text, 481, "Call Does Not Exist", ""));
+        };
+        let call = &self.calls[i];
+        let (invite, tag, phase) = (call.invite.clone(), call.tag.clone(), call.phase);
+        self.reply(Text::response(text, 200, "OK", &tag));
+        if phase == Phase::Ringing {
+            self.reply(Text::response(&invite, 487, "Request Terminated", &tag));
+            self.end(i, "cancelled");
+        }
+    }
+
+    /// A request within a dialog.
+    fn within(&mut self, now: u64, i: usize, text: &Text) {
+        match text.method() {
+            "BYE" => {
+                let call = &self.calls[i];
+                let (phase, invite, tag) = (call.phase, call.invite.clone(), call.tag.clone());
+                self.reply(Text::response(text, 200, "OK", ""));
+                if phase == Phase::Ringing {
+                    // RFC 3261 §15.1.2: what is under way is answered 487.
+                    self.reply(Text::response(&invite, 487, "Request Terminated", &tag));
+                }
+                self.end(i, "bye");
+            }
+            _ if self.calls[i].phase == Phase::Over => {
+                self.reply(Text::response(text, 481, "Call Does Not Exist", ""));
+            }
+            "INVITE" => self.reinvited(now, i, text),
+            "UPDATE" if self.calls[i].change.is_some() => {
+                self.reply(Text::response(text, 491, "Request Pending", ""));
+            }
+            _ => self.reply(Text::response(text, 200, "OK", "").with("Contact", self.contact())),
+        }
+    }
+
+    fn reinvited(&mut self, now: u64, i: usize, text: &Text) {
+        let contact = self.contact();
+        let encrypted = self.setup.encrypted;
+        let call = &mut self.calls[i];
+        if call.change.is_some() || call.phase == Phase::Answered || call.owed.is_some() {
+            return self.reply(Text::response(text, 491, "Request Pending", ""));
+        }
+        let Some(theirs) = Audio::read(&text.body).filter(|a| a.key.is_some() == encrypted) else {
+            self.find("a re-INVITE without audio, or with the wrong kind");
+            return self.reply(Text::response(text, 488, "Not Acceptable Here", ""));
+        };
+        call.media.answer_to(now, &theirs);
+        call.owed = Some(now);
+        let response = Text::response(text, 200, "OK", "")
+            .with("Contact", contact)
+            .with_body("application/sdp", call.media.describe());
+        if let Some(dialog) = &mut call.dialog {
+            dialog.target = Text::inside_brackets(text.field("Contact")).to_owned();
+        }
+        self.reply(response);
+        self.arm(now + 32 * SECOND, Tick::Unacked(i));
+    }
+}

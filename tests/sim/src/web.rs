@@ -1,0 +1,184 @@
+//! Directory, administration and DNS inside, as the core asks them: UDS, AXL, SRV records.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use node::io::{DnsError, Fetch, FetchError, Fetched, Resolve, Resolved};
+
+/// A user of the directory.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// The password.
+    pub password: String,
+    /// The telephone number.
+    pub number: String,
+}
+
+/// Everything that answers HTTPS and DNS inside.
+#[derive(Debug)]
+pub struct Web {
+    /// Call control's nodes by name; the first one is the publisher.
+    pub nodes: Vec<String>,
+    /// Users by name.
+    pub users: BTreeMap<String, User>,
+    /// Nobody answers.
+    pub down: bool,
+    /// Names that were asked for and are no business of the core's.
+    pub findings: Vec<String>,
+    /// Requests that were answered.
+    pub answered: u32,
+}
+
+impl Web {
+    /// With one node and no user.
+    pub fn new(node: &str) -> Web {
+        Web {
+            nodes: vec![node.to_owned()],
+            users: BTreeMap::new(),
+            down: false,
+            findings: Vec::new(),
+            answered: 0,
+        }
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub fn fetch(&mut self, request: &Fetch) -> Result<Fetched, FetchError> {
+        let server = format!("{}:{}", request.host, request.port);
+        let known = self.nodes.contains(&request.host) && request.port == 8443;
+        if !known || request.scheme != "https" || !request.tls_verify {
+            self.findings
+                .push(format!("{} {server} was asked for", request.scheme));
+        }
+        if self.down || !known {
+            return Err(FetchError {
+                server,
+                why: "connection refused".into(),
+            });
+        }
+        self.answered += 1;
+        let (status, body) = self.answer(request);
+        Ok(Fetched {
+            status,
+            body: Bytes::from(body),
+        })
+    }
+
+    fn answer(&mut self, request: &Fetch) -> (u16, String) {
+        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        let node = self.nodes[0].clone();
+        if request.method == "POST" && path == "/axl/" {
+            return match &request.basic {
+                Some((u, p)) if u.expose() == "axl" && p.expose() == "axl pw" => (200, self.axl()),
+                _ => (401, String::new()),
+            };
+        }
+        match path.trim_start_matches("/cucm-uds/") {
+            "clusterUser" => {
+                let name = query.trim_start_matches("username=").to_ascii_lowercase();
+                let found = self.users.contains_key(&name);
+                let home = format!(
+                    "<homeCluster serversUri=\"https://{node}:8443/cucm-uds/servers\">{node}\
+                     </homeCluster>"
+                );
+                let home = if found { home } else { String::new() };
+                (
+                    200,
+                    format!(
+                        "<clusterUser version=\"12.5\"><result found=\"{found}\"/>{home}</clusterUser>"
+                    ),
+                )
+            }
+            "servers" => {
+                let all: String = self
+                    .nodes
+                    .iter()
+                    .map(|n| format!("<server>{n}</server>"))
+                    .collect();
+                (200, format!("<servers version=\"12.5\">{all}</servers>"))
+            }
+            rest => self.user(request, rest.trim_start_matches("user/")),
+        }
+    }
+
+    fn user(&self, request: &Fetch, rest: &str) -> (u16, String) {
+        let (name, part) = rest.split_once('/').unwrap_or((rest, ""));
+        let name = name.to_ascii_lowercase();
+        let given = request.basic.as_ref();
+        let user = self.users.get(&name).filter(|u| {
+            given.is_some_and(|(n, p)| {
+                n.expose().eq_ignore_ascii_case(&name) && *p.expose() == u.password
+            })
+        });
+        match (user, part) {
+            (None, _) => (401, String::new()),
+            (Some(_), "devices") => {
+                let device = format!("CSF{}", name.to_ascii_uppercase());
+                (
+                    200,
+                    format!("<devices><device><name>{device}</name></device></devices>"),
+                )
+            }
+            (Some(user), "") => {
+                let number = &user.number;
+                (
+                    200,
+                    format!(
+                        "<user><userName>{name}</userName><phoneNumber>{number}</phoneNumber>\
+                         </user>"
+                    ),
+                )
+            }
+            _ => (404, String::new()),
+        }
+    }
+
+    fn axl(&self) -> String {
+        let all: String = self
+            .nodes
+            .iter()
+            .map(|n| {
+                format!(
+                    "<processNode><name>{n}</name><nodeUsage>Publisher</nodeUsage>\
+                     <processNodeRole>CUCM Voice/Video</processNodeRole></processNode>"
+                )
+            })
+            .collect();
+        format!(
+            "<soapenv:Envelope xmlns:soapenv=\"http://schemas.xmlsoap.org/soap/envelope/\">\
+             <soapenv:Body><ns:listProcessNodeResponse xmlns:ns=\"http://www.cisco.com/AXL/API/9.1\">\
+             <return><processNode><name>EnterpriseWideData</name></processNode>{all}</return>\
+             </ns:listProcessNodeResponse></soapenv:Body></soapenv:Envelope>"
+        )
+    }
+
+    /// Answers a question to DNS.
+    ///
+    /// # Errors
+    /// The name does not exist, or nobody answers.
+    pub fn resolve(&mut self, question: &Resolve) -> Result<Resolved, DnsError> {
+        match question {
+            Resolve::Service(name) if self.down => {
+                Err(DnsError::NoAnswer(name.clone(), "timed out".into()))
+            }
+            Resolve::Service(name) if name.starts_with("_cisco-uds._tcp.") => {
+                Ok(Resolved::Service(vec![(1, 1, 8443, self.nodes[0].clone())]))
+            }
+            Resolve::Service(name) => {
+                if !name.ends_with(&format!("._tcp.{}", crate::house::DOMAIN)) {
+                    self.findings.push(format!("DNS was asked for {name}"));
+                }
+                Err(DnsError::NotFound(name.clone()))
+            }
+            Resolve::Address(name) if self.nodes.contains(name) => {
+                Ok(Resolved::Address(vec![crate::house::PBX.ip()]))
+            }
+            Resolve::Address(name) => {
+                self.findings.push(format!("DNS was asked for {name}"));
+                Err(DnsError::NotFound(name.clone()))
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Scenarios under many seeds: what a user, an administrator or an attacker does, and what the
+//! network does meanwhile.
+#![allow(clippy::unwrap_used)]
+
+mod calls;
+mod chaos;
+mod faults;
+mod hostile;
+mod inside;
+mod link;
+mod register;
