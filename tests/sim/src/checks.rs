@@ -89,6 +89,36 @@ impl World {
         assert!(left.is_empty(), "{left:#?}");
     }
 
+    /// Every other node is killed as well: what is left has nothing to wait for but its links.
+    ///
+    /// # Panics
+    /// If a node still wakes up often.
+    pub fn still(&mut self) {
+        for edges in [true, false] {
+            let left: Vec<usize> = (0..self.gateways.len())
+                .filter(|g| self.gateways[*g].edge == edges)
+                .collect();
+            for g in 0..self.gateways.len() {
+                if left.contains(&g) {
+                    self.start(g);
+                } else {
+                    self.kill(g);
+                }
+            }
+            // Longer than a link's grace and an edge's patience with strangers.
+            self.run(130 * SECOND);
+            let before: Vec<u64> = left.iter().map(|g| self.gateways[*g].wakes).collect();
+            self.run(600 * SECOND);
+            for (g, before) in left.into_iter().zip(before) {
+                let (name, wakes) = (&self.gateways[g].name, self.gateways[g].wakes - before);
+                assert!(
+                    wakes <= 25,
+                    "{name} woke up {wakes} times in ten minutes, for nothing"
+                );
+            }
+        }
+    }
+
     /// Everybody ends every call, as people do when they hear nothing any more.
     pub fn everyone_hangs_up(&mut self) {
         for i in 0..self.people.len() {

@@ -73,6 +73,8 @@ pub struct Gateway {
     pub lanes: BTreeMap<(usize, usize), Lane>,
     /// When its timer fires, if it is set.
     pub armed: Option<u64>,
+    /// How often its timer has fired.
+    pub wakes: u64,
     /// What the edge may let through.
     pub gate: Option<Arc<EdgeGate>>,
     /// Questions under way, by the sign-in they belong to.
@@ -99,6 +101,7 @@ impl Gateway {
             controls: BTreeMap::new(),
             lanes: BTreeMap::new(),
             armed: None,
+            wakes: 0,
             gate: None,
             asks: BTreeMap::new(),
             events: Vec::new(),

@@ -83,6 +83,8 @@ pub struct Pbx {
     pub dials: bool,
     /// REGISTERs seen, with what the core added: number, Contact, Path.
     pub registered: Vec<(String, String, Vec<String>)>,
+    /// INVITEs that came in: the caller's number, and who the core says it is.
+    pub asserted: Vec<(String, String)>,
     /// What was wrong.
     pub findings: Vec<String>,
     bindings: BTreeMap<String, Binding>,
@@ -126,6 +128,7 @@ impl Pbx {
             domain: domain.to_owned(),
             dials: false,
             registered: Vec::new(),
+            asserted: Vec::new(),
             findings: Vec::new(),
             bindings: BTreeMap::new(),
             bridges: BTreeMap::new(),

@@ -98,6 +98,8 @@ pub struct Ua {
     pub setup: Setup,
     /// What it does with calls that come in.
     pub plan: Plan,
+    /// Speaks on hold as well.
+    pub rude: bool,
     /// Whether its connection stands.
     pub linked: bool,
     deaf: bool,
@@ -124,6 +126,7 @@ impl Ua {
             registration: Registration::new(&setup, &mut rng),
             setup,
             plan: Plan::Answer(SECOND),
+            rude: false,
             linked: false,
             deaf: false,
             calls: Vec::new(),

@@ -258,19 +258,19 @@ impl Workers {
         bytes: &[u8],
     ) -> bool {
         if let Some(&(leg, component)) = self.sockets.get(&to) {
-            self.from_outside(now, leg, component, from, bytes);
+            self.hear_outside(now, leg, component, from, bytes);
             return true;
         }
         match self.link_socket(to) {
             Some(component) => {
-                self.from_link(now, from, to, component, bytes);
+                self.hear_link(now, from, to, component, bytes);
                 true
             }
             None => false,
         }
     }
 
-    fn from_outside(
+    fn hear_outside(
         &mut self,
         now: Instant,
         leg: LegId,
@@ -303,11 +303,11 @@ impl Workers {
             }
         };
         if carried {
-            self.to_link(*id, component, frame);
+            self.tell_link(*id, component, frame);
         }
     }
 
-    fn to_link(&mut self, id: LinkId, component: Component, frame: Vec<u8>) {
+    fn tell_link(&mut self, id: LinkId, component: Component, frame: Vec<u8>) {
         let Some(link) = self.links.get(&id) else {
             return;
         };
@@ -324,7 +324,7 @@ impl Workers {
             .push((bound(local.of(component), id, i), to, frame));
     }
 
-    fn from_link(
+    fn hear_link(
         &mut self,
         now: Instant,
         from: SocketAddr,
@@ -378,7 +378,7 @@ impl Workers {
                         if let (Some(head), Some(link)) = (latch, self.links.get(&id)) {
                             let mut reply = Vec::new();
                             media::core::latch(head, &link.keys, &mut reply);
-                            self.to_link(id, component, reply);
+                            self.tell_link(id, component, reply);
                         }
                     }
                     media::core::FromLink::HelloAck => self.link_state(id),

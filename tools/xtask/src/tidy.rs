@@ -2,6 +2,7 @@
 //!
 //! Each rule is a function from the whole tree to findings, and has a test that plants a breach.
 
+mod checklist;
 mod docs;
 mod manifests;
 pub(crate) mod ratchet;
@@ -28,6 +29,7 @@ const RULES: &[Rule] = &[
     source::async_below_the_line,
     source::ignored_tests,
     ratchet::lengths,
+    checklist::checklist,
     docs::links,
     docs::named_items,
     manifests::members,

@@ -30,6 +30,7 @@ mod hangup;
 mod invite;
 mod media_legs;
 mod prack;
+mod probe;
 mod record;
 mod refer;
 mod reinvite;

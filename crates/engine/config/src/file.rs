@@ -54,6 +54,7 @@ section!(Service {
     listen_tls: Vec<String>,
     advertise: Option<String>,
     realm: Option<String>,
+    digest_algorithms: Option<Vec<String>>,
 });
 section!(Media { listen: Option<String>, advertise: Option<String>, ports: Option<String> });
 section!(Traversal {

@@ -108,6 +108,10 @@ pub struct Edge {
     pub sip: Service,
     /// The digest realm of the edge's challenges. Default: [`Config::domain`].
     pub sip_realm: String,
+    /// What clients may answer the edge's challenges with, in order of preference (RFC 8760 §2.3).
+    /// Default MD5 alone: libre 1.0, Jabber and TC know no other, and fail where another is only
+    /// offered; all of it runs inside TLS.
+    pub sip_digest: Vec<DigestAlgorithm>,
     /// XMPP for clients. Default port 5222.
     pub xmpp: Service,
     /// Media of clients.
@@ -120,6 +124,15 @@ pub struct Edge {
     pub connections_per_source_max: usize,
     /// SIP, HTTPS and XMPP connections in all, of each. Default 20,000.
     pub connections_max: usize,
+}
+
+/// A hash of a digest challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DigestAlgorithm {
+    /// RFC 3261 §22.
+    Md5,
+    /// RFC 8760.
+    Sha256,
 }
 
 /// Where cores reach the edge.
@@ -251,6 +264,9 @@ pub struct CallControl {
     pub host: String,
     /// Default 5060, 5061 with TLS.
     pub port: u16,
+    /// Whether SRV records of the host, if it has any, say where it is: if no port is written
+    /// (RFC 3263 §4.2).
+    pub srv: bool,
     /// TLS with the certificate checked. Default TCP.
     pub tls: bool,
     /// What becomes of a client's Contact. Default [`ContactMode::Path`].

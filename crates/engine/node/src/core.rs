@@ -35,7 +35,7 @@ use sip::{FlowId, Frame, Method};
 use crate::Engine;
 use crate::io::{AskId, ConnId, Facts, Input, Output, Question, Side};
 use crate::station::{Item, Station};
-use discovery::Publisher;
+use discovery::{Publisher, Service};
 use links::Link;
 use routing::Parked;
 pub use settings::CoreIdentity;
@@ -45,13 +45,15 @@ use zones::Zone;
 /// SIP connections at once, of all kinds.
 const FLOWS_MAX: usize = 10_000;
 
-/// How often kept credentials are looked through.
+/// How often kept credentials, and calls on hold, are looked through.
 const CLEAN_UP: Duration = Duration::from_secs(60);
 
 /// What a question of ours was for.
 enum Asked {
     /// A publisher's nodes.
     Nodes(usize),
+    /// A registrar's SRV records.
+    Service(usize),
     /// A question of a sign-in.
     SignIn(u64),
 }
@@ -65,6 +67,7 @@ pub struct Core {
     links: Vec<Link>,
     zones: Vec<Zone>,
     publishers: Vec<Publisher>,
+    services: Vec<Service>,
     tokens: TokenKey,
     credentials: Credentials,
     admission: Admission,
@@ -79,6 +82,8 @@ pub struct Core {
     starting: Option<calls::Starting>,
     /// Calls towards clients, with the registrations they are for.
     called: HashMap<b2bua::CallId, RegistrationId>,
+    /// Calls without media, with when their ends were last asked.
+    silences: HashMap<b2bua::CallId, Instant>,
     asked: HashMap<u64, Asked>,
     next_ask: u64,
     clean_up: Instant,
@@ -112,6 +117,11 @@ impl Core {
             links: links.map(|(i, peer)| Link::new(i, peer)).collect(),
             zones: Vec::new(),
             publishers,
+            services: settings
+                .call_control
+                .iter()
+                .map(|c| Service::new(now, c))
+                .collect(),
             tokens: token_key(&identity, &mut rng),
             credentials: Credentials::new(&mut rng, settings.refresh, settings.cleanup),
             admission: Admission::default(),
@@ -124,6 +134,7 @@ impl Core {
             ports: Allocator::new(listen, ports, REST, &mut rng),
             starting: None,
             called: HashMap::default(),
+            silences: HashMap::default(),
             asked: HashMap::default(),
             next_ask: 0,
             clean_up: now.instant + CLEAN_UP,
@@ -134,6 +145,7 @@ impl Core {
         core.load_users(now, &identity);
         core.arrange(now);
         core.discovery_timeout(now);
+        core.services_timeout(now);
         core
     }
 
@@ -187,7 +199,11 @@ impl Core {
             return;
         };
         match frame {
-            Frame::Message(message) => {
+            Frame::Message(mut message) => {
+                let lane = matches!(self.station.side(flow), Some(Side::Lane { .. }));
+                if lane && !message.is_request() {
+                    message = routing::unprivileged(&message);
+                }
                 self.station.transactions.receive(now, flow, true, message);
             }
             Frame::Bad {
@@ -218,14 +234,18 @@ impl Core {
 
     /// Lets transactions, proxy and B2BUA speak until all are quiet.
     fn pump(&mut self, now: Now) {
-        while let Some(item) = self.station.next(now) {
-            match item {
-                Item::Event(event) => self.event(now, event),
-                Item::Reply(reply) => self.reply(now, reply),
+        loop {
+            while let Some(item) = self.station.next(now) {
+                match item {
+                    Item::Event(event) => self.event(now, event),
+                    Item::Reply(reply) => self.reply(now, reply),
+                }
+            }
+            self.sign_ins_work(now);
+            if !self.calls_work(now) {
+                return;
             }
         }
-        self.calls_work(now);
-        self.sign_ins_work(now);
     }
 
     fn event(&mut self, now: Now, event: Event) {
@@ -329,10 +349,11 @@ impl Engine for Core {
             Input::Fetched { id, result } => match self.asked.remove(&id.0) {
                 Some(Asked::Nodes(index)) => self.nodes_answered(now, index, result),
                 Some(Asked::SignIn(number)) => self.sign_in_fetched(number, result),
-                None => {}
+                Some(Asked::Service(_)) | None => {}
             },
             Input::Resolved { id, result } => match self.asked.remove(&id.0) {
                 Some(Asked::SignIn(number)) => self.sign_in_resolved(number, result),
+                Some(Asked::Service(index)) => self.service_answered(now, index, result),
                 Some(Asked::Nodes(_)) | None => {}
             },
             Input::Report(report) => self.report(now, report),
@@ -348,9 +369,11 @@ impl Engine for Core {
         self.links_timeout(now);
         self.dial_zones(now);
         self.discovery_timeout(now);
+        self.services_timeout(now);
         if self.clean_up <= now.instant {
             self.clean_up = now.instant + CLEAN_UP;
             self.forget_users(now);
+            self.held_calls(now);
         }
         self.pump(now);
     }

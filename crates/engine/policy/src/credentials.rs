@@ -123,6 +123,14 @@ impl Credentials {
         if self.users.len() >= USERS_MAX && !self.users.contains_key(user) {
             return;
         }
+        if let Some(local) = self.users.get_mut(user).filter(|u| u.since.is_none()) {
+            // The file's word stands, and stays; realms that it does not name are added.
+            for realm in realms {
+                let entry = local.realms.entry(realm.clone());
+                entry.or_insert_with(|| ha1(user, realm, password));
+            }
+            return;
+        }
         let ha1s = realms
             .iter()
             .map(|realm| (realm.clone(), ha1(user, realm, password)));
@@ -252,6 +260,7 @@ mod tests {
         let mut c = cache();
         let good = format!("# users\nalice:r:{md5}:{sha}:1001,1002\nbob:r:{md5}:{sha}\n");
         assert_eq!(c.load(&good), Ok(2));
+        c.keep(at(0), "alice", "pw", &["r".into()], Vec::new());
         c.clean_up(at(100_000));
         assert_eq!(
             c.known(at(100_000), "alice", "r").unwrap().lines,

@@ -10,6 +10,7 @@
 //! - [`wire`]: what crosses a node, for the log.
 //! - [`media_worker`]: the thread that moves media.
 //! - [`http_edge`], [`http_core`], [`metadata`]: requests of clients.
+//! - [`xmpp_edge`], [`xmpp_core`]: streams of clients.
 
 #![forbid(unsafe_code)]
 
@@ -32,6 +33,9 @@ pub mod signal;
 pub mod sip_io;
 pub mod sip_listen;
 pub mod wire;
+pub mod xmpp_core;
+pub mod xmpp_edge;
+mod xmpp_pump;
 
 /// The program's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -9,6 +9,9 @@ use crate::text::Text;
 impl Pbx {
     pub(super) fn invite(&mut self, now: u64, conn: u64, text: &Text) {
         let number = user(text.uri()).to_owned();
+        let who = user(text.field("P-Asserted-Identity")).to_owned();
+        self.asserted
+            .push((user(text.field("From")).to_owned(), who));
         let found = self.bindings.get(&number).filter(|b| b.until > now);
         let Some(binding) = found else {
             return self.answer(conn, text, 404, "Not Found");

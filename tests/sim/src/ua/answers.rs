@@ -38,8 +38,12 @@ impl Ua {
         }
         match (method.as_str(), call) {
             ("REGISTER", _) => {
+                let leaving = self
+                    .pending
+                    .get(&branch)
+                    .is_some_and(|p| p.request.field("Expires") == "0");
                 if !self.with_credentials(now, &branch, text) {
-                    self.registered(now, text, status);
+                    self.registered(now, text, status, leaving);
                 }
             }
             ("INVITE", Some(i)) => self.invite_answered(now, i, &branch, text, status),

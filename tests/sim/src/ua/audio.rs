@@ -85,10 +85,11 @@ impl Media {
         }
     }
 
-    /// Whether we may speak now.
-    fn speaks(&self) -> Option<SocketAddr> {
+    /// Where to speak to, if we may; who is rude speaks on hold as well.
+    fn speaks(&self, rude: bool) -> Option<SocketAddr> {
         let remote = self.remote.as_ref()?;
-        (self.direction.sends() && remote.direction.hears()).then_some(remote.address)
+        let may = self.direction.sends() && remote.direction.hears();
+        (may || rude).then_some(remote.address)
     }
 }
 
@@ -125,7 +126,7 @@ impl Ua {
     }
 
     pub(super) fn speak(&mut self, now: u64, i: usize) {
-        let number = self.setup.number.clone();
+        let (number, rude) = (self.setup.number.clone(), self.rude);
         let Some(call) = self.calls.get_mut(i) else {
             return;
         };
@@ -133,7 +134,7 @@ impl Ua {
             return;
         }
         let media = &mut call.media;
-        if let Some(to) = media.speaks() {
+        if let Some(to) = media.speaks(rude) {
             media.sequence = media.sequence.wrapping_add(1);
             let mut packet = vec![0x80, 0];
             packet.extend(media.sequence.to_be_bytes());

@@ -259,6 +259,12 @@ impl Ua {
         self.calls.len().checked_sub(1)
     }
 
+    /// Where requests within a call's dialog go.
+    pub fn target_of(&self, i: usize) -> String {
+        let dialog = self.calls.get(i).and_then(|c| c.dialog.as_ref());
+        dialog.map(|d| d.target.clone()).unwrap_or_default()
+    }
+
     /// The other side of a call's dialog, as our To writes it.
     pub fn remote_of(&self, i: usize) -> String {
         let dialog = self.calls.get(i).and_then(|c| c.dialog.as_ref());

@@ -104,14 +104,19 @@ impl Ua {
         self.send(now, request, None, false);
     }
 
-    pub(super) fn registered(&mut self, now: u64, text: &Text, status: u16) {
+    /// The final answer to a REGISTER, or to one that took the registration out.
+    pub(super) fn registered(&mut self, now: u64, text: &Text, status: u16, leaving: bool) {
         if status >= 300 {
             let after = text.field("Retry-After").parse::<u64>().ok();
             return self.registration_failed(now, status, after);
         }
         let row = &mut self.registration;
-        if !row.wanted {
-            row.standing = Standing::Gone;
+        if leaving {
+            row.standing = if row.wanted {
+                Standing::Trying
+            } else {
+                Standing::Gone
+            };
             return;
         }
         row.standing = Standing::Up;

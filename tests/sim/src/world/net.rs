@@ -361,19 +361,55 @@ impl World {
         let to = self
             .other_end(pipe, end)
             .map_or("nobody".into(), |p| self.party_name(p));
-        let text = Text::take(&mut bytes.to_vec());
-        let (start, id) = text.map_or(("(bytes)".into(), String::new()), |t| {
-            let method = if t.status().is_some() {
-                format!(" {}", t.method())
+        let mut line = format!("{from:>8} > {to:<8} (bytes)");
+        if let Some(text) = Text::take(&mut bytes.to_vec()) {
+            let method = if text.status().is_some() {
+                text.method()
             } else {
-                String::new()
+                ""
             };
-            let id: String = t.field("Call-ID").chars().take(8).collect();
-            (format!("{}{method}", t.start), id)
-        });
-        let line = format!("{from:>8} > {to:<8} {start}  [{id}]");
+            let id: String = text.field("Call-ID").chars().take(8).collect();
+            line = format!("{from:>8} > {to:<8} {} {method} [{id}]", text.start);
+            let ends = self
+                .pipes
+                .get(&pipe)
+                .map(|p| [p.ends[end], p.ends[1 - end]]);
+            if let Some(what) = ends.and_then(|ends| self.crosses_wrongly(ends, &text)) {
+                self.findings.push(format!("{line}: {what}"));
+            }
+        }
         self.trace.note(self.now, &line);
         self.trace.bytes(bytes);
+    }
+
+    /// What must not cross a node's border, if this message carries it.
+    fn crosses_wrongly(&self, ends: [Party; 2], text: &Text) -> Option<&'static str> {
+        let Party::Sip { gateway, .. } = ends[0] else {
+            return None;
+        };
+        let sdp = text.field("Content-Type").starts_with("application/sdp");
+        let body = |part: &str| sdp && text.body.contains(part);
+        let edge = self.gateways[gateway].edge;
+        match ends[1] {
+            Party::Ua(_) | Party::Stranger if body("10.0.0.") || body("192.0.2.") => {
+                Some("an inside address in a description for a client")
+            }
+            Party::Ua(_) if body("RTP/AVP") => Some("media outside that is not encrypted"),
+            Party::Ua(_) | Party::Stranger | Party::Pbx if body("x-causeway-") => {
+                Some("the link's own names beyond the link")
+            }
+            Party::Pbx if body("a=crypto") => Some("a client's key inside"),
+            Party::Pbx if body("198.51.100.") || body("203.0.113.") => {
+                Some("an outside address in a description for the inside")
+            }
+            Party::Sip { .. } if edge && text.all("P-Asserted-Identity").count() > 1 => {
+                Some("an identity that the edge did not give")
+            }
+            Party::Sip { .. } if edge && text.body.contains("m=audio") && !body("x-causeway-") => {
+                Some("media without a stream of the link")
+            }
+            _ => None,
+        }
     }
 
     // ---- datagrams ----

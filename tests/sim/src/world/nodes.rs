@@ -60,6 +60,7 @@ impl World {
             .is_some_and(|at: Instant| at <= clock.instant)
         {
             engine.handle_timeout(clock);
+            self.gateways[g].wakes += 1;
         }
         self.drain(g);
     }

@@ -13,7 +13,7 @@ fn plan(seed: u64) -> Plan {
         cores: 1 + (seed / 6 % 2) as usize,
         lanes: 1 + (seed % 2) as usize,
         control: [Control::UnifiedCm, Control::Path, Control::Rewrite][(seed % 3) as usize],
-        nat: seed % 2 == 0,
+        nat: seed.is_multiple_of(2),
         weather: if seed % 4 == 3 {
             [Weather::FOUL; 3]
         } else {
@@ -69,6 +69,7 @@ fn both_hear_one_another_whoever_calls_and_nothing_is_left() {
             assert!(w.run_until(20 * SECOND, |w| over(w, from) && over(w, to)));
         }
         w.quiet();
+        w.still();
     });
 }
 
@@ -76,6 +77,8 @@ fn both_hear_one_another_whoever_calls_and_nothing_is_left() {
 fn hold_silences_one_way_and_resume_brings_it_back() {
     under_seeds(9, plan, |w: &mut World| {
         w.ready();
+        let rude = w.seed.is_multiple_of(2);
+        w.people.iter_mut().for_each(|p| p.ua.rude = rude);
         for (from, to, number) in pairs(w) {
             let i = calls(w, from, &number);
             assert!(w.run_until(30 * SECOND, |w| w.in_call(from, to)));

@@ -10,7 +10,7 @@ use sim::world::{Plan, World};
 fn plan(seed: u64) -> Plan {
     Plan {
         control: [Control::UnifiedCm, Control::Path, Control::Rewrite][(seed % 3) as usize],
-        nat: seed % 2 == 0,
+        nat: seed.is_multiple_of(2),
         lanes: 1 + (seed % 2) as usize,
         weather: if seed % 4 == 3 {
             [Weather::FOUL; 3]
@@ -106,7 +106,7 @@ fn a_long_cut_of_the_link_ends_the_call_on_both_sides() {
     under_seeds(6, plan, |w: &mut World| {
         let (alice, phone) = in_call(w);
         w.tolerated = vec!["no answer to BYE"];
-        w.block(0, 0, w.seed % 2 == 0);
+        w.block(0, 0, w.seed.is_multiple_of(2));
         w.run(150 * SECOND);
         assert_eq!(
             w.people[phone].ua.calls[0].phase,

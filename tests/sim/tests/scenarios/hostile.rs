@@ -221,6 +221,7 @@ fn a_registered_client_cannot_speak_for_another_or_reach_beyond_call_control() {
             "an answer ",
             "the same INVITE twice",
             "where no call ever was",
+            "was never acknowledged",
         ];
         for text in malice(w) {
             if text.method() == "INVITE" && text.uri() == PHONE && text.status().is_none() {
@@ -236,6 +237,10 @@ fn a_registered_client_cannot_speak_for_another_or_reach_beyond_call_control() {
             .with_body("application/sdp", OFFER);
         w.transmit(pipe, 0, &own.to_bytes());
         w.run(5 * SECOND);
+        let bobs = &w.pbx.asserted[1..];
+        assert!(!bobs.is_empty() && w.pbx.asserted[0] == ("1001".into(), "1001".into()));
+        let wrong: Vec<_> = bobs.iter().filter(|(_, who)| who != "1002").collect();
+        assert!(wrong.is_empty(), "bob passes for {wrong:?}");
         assert!(w.in_call(alice, phone));
         assert_eq!(w.people[phone].ua.calls.len(), 1);
         assert_eq!(w.people[alice].ua.calls[0].phase, Phase::Up);
@@ -271,12 +276,20 @@ fn a_hostile_edge_gains_nothing_that_the_core_does_not_grant() {
         // The dialog of the honest call, as an edge that listened would know it.
         let invite = w.people[alice].ua.calls[0].invite.clone();
         let mut lines = malice(w);
-        for method in ["BYE", "INVITE", "CANCEL", "UPDATE"] {
-            let mut text = request(method, PHONE, ALICE, PHONE, 5000 + lines.len() as u64);
+        for method in ["INVITE", "CANCEL", "UPDATE", "BYE"] {
+            let number = 5000 + lines.len() as u64;
+            let mut text = request(
+                method,
+                &w.people[alice].ua.target_of(0),
+                ALICE,
+                PHONE,
+                number,
+            );
             for (name, value) in &mut text.fields {
                 match name.as_str() {
                     "Call-ID" | "From" => *value = invite.field(name).to_owned(),
                     "To" => *value = w.people[alice].ua.remote_of(0),
+                    "CSeq" => *value = format!("{number} {method}"),
                     _ => {}
                 }
             }

@@ -8,7 +8,7 @@ use sim::ua::{Plan as Answering, SECOND};
 use sim::world::{Plan, World};
 
 fn plan(seed: u64) -> Plan {
-    let weather = if seed % 2 == 0 {
+    let weather = if seed.is_multiple_of(2) {
         Weather::FAIR
     } else {
         Weather::FOUL

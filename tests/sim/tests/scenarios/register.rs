@@ -16,7 +16,7 @@ fn plan(seed: u64) -> Plan {
         clients: 3,
         phones: 1,
         control: control(seed),
-        nat: seed % 2 == 0,
+        nat: seed.is_multiple_of(2),
         weather: if seed % 4 == 3 {
             [Weather::FOUL; 3]
         } else {

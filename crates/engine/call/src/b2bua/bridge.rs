@@ -101,6 +101,11 @@ impl Bridge {
         self.offer.as_ref().is_some_and(|offer| offer.pending)
     }
 
+    /// Whether the client sends nothing, by agreement.
+    pub(super) fn is_held(&self) -> bool {
+        self.tracks.iter().flatten().all(Track::is_held)
+    }
+
     /// Whether an offer was made and answered.
     pub(super) fn is_settled(&self) -> bool {
         self.offer.as_ref().is_some_and(|offer| !offer.pending)

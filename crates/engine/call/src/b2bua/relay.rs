@@ -112,6 +112,10 @@ impl B2bua {
             && call.phase == Phase::Answered(exchange.fork);
         match (exchange.method, exchange.server) {
             (_, None) if !fin => {}
+            (Method::Options, None) => {
+                call.exchanges.swap_remove(at);
+                self.probed(cx, id, Some(response.status()));
+            }
             (_, None) => drop(call.exchanges.swap_remove(at)),
             (Method::Invite, Some(_)) if over => self.reinvite_outlived(cx, id, at, response),
             (_, Some(server)) if over => {
@@ -181,6 +185,10 @@ impl B2bua {
         };
         let exchange = call.exchanges.swap_remove(at);
         let Some(server) = exchange.server else {
+            // A connection that is gone is replaced; silence is an answer.
+            if exchange.method == Method::Options && why == Why::Timeout {
+                self.probed(cx, id, None);
+            }
             return;
         };
         // The other end of a BYE is gone anyway; for the rest 408 says so (RFC 3261 §12.2.1.2).

@@ -244,8 +244,11 @@ fn call_control(r: &mut Reader<'_>, file: &File) -> Vec<CallControl> {
         let port = if tls { 5061 } else { 5060 };
         let address = r.host_port(SECTION, i, "address", &c.address, port);
         if let (Some(name), Some((host, port))) = (name, address) {
+            let written = c.address.as_str();
+            let is_address = host.parse::<std::net::IpAddr>().is_ok();
             out.push(CallControl {
                 name,
+                srv: !is_address && !written.contains(':'),
                 host,
                 port,
                 tls,

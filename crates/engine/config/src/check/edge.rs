@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Reader;
 use crate::file::{File, Service as Written};
-use crate::model::{Edge, MediaService, Service, Traversal, Zone};
+use crate::model::{DigestAlgorithm, Edge, MediaService, Service, Traversal, Zone};
 
 pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> {
     let only_core = [
@@ -34,6 +34,7 @@ pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> 
     let edge = Edge {
         https: https?,
         sip: sip?,
+        sip_digest: digest_algorithms(r, file),
         sip_realm: realm.unwrap_or_else(|| file.domain.to_ascii_lowercase()),
         xmpp: xmpp?,
         media: media?,
@@ -71,6 +72,10 @@ fn service(
     }
     if written.realm.is_some() && section != "service.sip" {
         r.error(section, 0, "realm", "it belongs to service.sip", "move it");
+    }
+    if written.digest_algorithms.is_some() && section != "service.sip" {
+        let key = "digest_algorithms";
+        r.error(section, 0, key, "it belongs to service.sip", "move it");
     }
     let listen = r.addresses(section, "listen", &written.listen, port);
     let Some(first) = listen.first() else {
@@ -265,4 +270,34 @@ fn overlaps(r: &mut Reader<'_>, edge: &Edge) {
             "begin the range above traversal.media_ports, by default at 36002",
         );
     }
+}
+
+fn digest_algorithms(r: &mut Reader<'_>, file: &File) -> Vec<DigestAlgorithm> {
+    let written = file
+        .service
+        .sip
+        .as_ref()
+        .and_then(|s| s.digest_algorithms.as_ref());
+    let Some(written) = written else {
+        return vec![DigestAlgorithm::Md5];
+    };
+    let mut found = Vec::new();
+    for name in written {
+        match name.to_ascii_uppercase().as_str() {
+            "MD5" => found.push(DigestAlgorithm::Md5),
+            "SHA-256" => found.push(DigestAlgorithm::Sha256),
+            _ => r.error(
+                "service.sip",
+                0,
+                "digest_algorithms",
+                &format!("{name} is not known"),
+                "write \"MD5\", \"SHA-256\" or both, the preferred one first",
+            ),
+        }
+    }
+    if found.is_empty() {
+        let fix = "name one, or leave the key out";
+        r.error("service.sip", 0, "digest_algorithms", "it names none", fix);
+    }
+    found
 }

@@ -1,8 +1,10 @@
 //! Calls: INVITEs given to the B2BUA, and what it tells.
 
+use std::time::Duration;
+
 use base::{Now, Pii};
 use call::b2bua::{
-    B2bua, Caller, Cause, Context, Event, Face, Output as Told, Side as Leg, Target,
+    B2bua, CallId, Caller, Cause, Context, Event, Face, Output as Told, Side as Leg, Target,
 };
 use call::registration::core::RegistrationId;
 use media::LinkId;
@@ -13,6 +15,9 @@ use status::Kind;
 use super::Core;
 use super::status::{ended, media_kind};
 use crate::io::Output;
+
+/// How long a call is silent before its ends are asked, and how often.
+const PROBE: Duration = Duration::from_secs(60);
 
 /// An INVITE on its way into the B2BUA: what its row in the list of calls will say.
 pub(super) struct Starting {
@@ -173,18 +178,48 @@ impl Core {
         b2bua.link_down(&mut cx, link);
     }
 
-    /// Carries out what the B2BUA wants, and keeps account of it.
-    pub(super) fn calls_work(&mut self, now: Now) {
+    /// Carries out what the B2BUA wants, and keeps account of it; gives whether there was any.
+    pub(super) fn calls_work(&mut self, now: Now) -> bool {
+        let mut worked = false;
         while let Some(told) = self.b2bua.poll_output() {
+            worked = true;
             match told {
                 Told::Media(command) => self.station.out.push_back(Output::Media(command)),
                 Told::Record(record) => self.board.record(&record),
                 Told::Event { call, event } => self.call_event(now, call, event),
             }
         }
+        worked
     }
 
-    fn call_event(&mut self, now: Now, call: Option<call::b2bua::CallId>, event: Event) {
+    /// A call is silent: now and then its ends are asked whether they still know it. Gives whether
+    /// it is news.
+    fn silent(&mut self, now: Now, call: CallId) -> bool {
+        let since = self
+            .silences
+            .get(&call)
+            .map(|asked| now.instant.since(*asked));
+        if since.is_some_and(|since| since < PROBE) {
+            return false;
+        }
+        self.silences.insert(call, now.instant);
+        // One of long ago was another silence.
+        let news = since.is_none_or(|since| since >= PROBE * 3);
+        if !news {
+            let (b2bua, mut cx) = self.calls(now);
+            b2bua.probe(&mut cx, call);
+        }
+        news
+    }
+
+    /// Calls on hold are silent too.
+    pub(super) fn held_calls(&mut self, now: Now) {
+        for call in self.b2bua.held() {
+            self.silent(now, call);
+        }
+    }
+
+    fn call_event(&mut self, now: Now, call: Option<CallId>, event: Event) {
         let row = call.and_then(|id| self.board.call(id));
         let mut proof = Vec::new();
         let named = row
@@ -229,11 +264,18 @@ impl Core {
             }
             Event::MediaRefused(error) => (media_kind(error), error.to_string()),
             Event::BindFailed => (Kind::PortTaken, "a media port could not be opened".into()),
-            Event::NoMedia => (Kind::NoMedia, "a party sends nothing".into()),
+            Event::NoMedia => {
+                let Some(call) = call else { return };
+                if !self.silent(now, call) {
+                    return;
+                }
+                (Kind::NoMedia, "a party sends nothing".into())
+            }
             Event::Ended { by, cause } => {
                 let answered = row.is_some_and(|r| r.answered.is_some());
                 if let Some(call) = call {
                     self.board.over(call);
+                    self.silences.remove(&call);
                     let called = self.called.remove(&call);
                     if let Some(row) = called.filter(|_| cause == Cause::Status(430)) {
                         self.flow_failed(now, row);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Instant, Now, Pii};
-use config::ContactMode;
+use config::{CallControl, ContactMode};
 use policy::allow_list::{AllowList, Rule};
 use provisioning::axl::{self, AxlError, Duty, Schema};
 use provisioning::sign_in;
@@ -15,7 +15,7 @@ use super::settings::Server;
 use super::zones::Zone;
 use super::{Asked, Core};
 use crate::gate::{CoreGate, InsideTls, XmppServer};
-use crate::io::{Fetch, FetchError, Fetched, Output, Target};
+use crate::io::{DnsError, Fetch, FetchError, Fetched, Output, Resolve, Resolved, Target};
 
 /// How often a publisher that answers is asked again.
 const REFRESH: Duration = Duration::from_secs(600);
@@ -31,6 +31,25 @@ const NODES_MAX: usize = 100;
 
 /// The line side of a node of Unified CM, over TCP.
 const LINE_PORT: u16 = 5060;
+
+/// Targets taken from one registrar's SRV records.
+const TARGETS_MAX: usize = 8;
+
+/// The SRV records of a registrar.
+pub(super) struct Service {
+    targets: Option<Vec<(String, u16)>>,
+    /// When they are asked for next; `None` while they are, or where there are none to ask for.
+    due: Option<Instant>,
+}
+
+impl Service {
+    pub(super) fn new(now: Now, registrar: &CallControl) -> Self {
+        Service {
+            targets: None,
+            due: registrar.srv.then_some(now.instant),
+        }
+    }
+}
 
 /// A publisher and what it said.
 pub(super) struct Publisher {
@@ -99,7 +118,58 @@ impl Core {
     }
 
     pub(super) fn discovery_poll_timeout(&self) -> Option<Instant> {
-        self.publishers.iter().filter_map(|p| p.due).min()
+        let publishers = self.publishers.iter().filter_map(|p| p.due);
+        publishers
+            .chain(self.services.iter().filter_map(|s| s.due))
+            .min()
+    }
+
+    /// Asks for the SRV records that are due.
+    pub(super) fn services_timeout(&mut self, now: Now) {
+        for index in 0..self.services.len() {
+            let Some(service) = self.services.get_mut(index) else {
+                continue;
+            };
+            if service.due.take_if(|at| *at <= now.instant).is_none() {
+                continue;
+            }
+            let Some(registrar) = self.settings.call_control.get(index) else {
+                continue;
+            };
+            let kind = if registrar.tls { "_sips" } else { "_sip" };
+            let question = Resolve::Service(format!("{kind}._tcp.{}", registrar.host));
+            let id = self.ask(Asked::Service(index));
+            self.station.out.push_back(Output::Resolve { id, question });
+        }
+    }
+
+    /// DNS has answered for a registrar. Without records its own name is its address; without an
+    /// answer it stays where it was.
+    pub(super) fn service_answered(
+        &mut self,
+        now: Now,
+        index: usize,
+        result: Result<Resolved, DnsError>,
+    ) {
+        let Some(service) = self.services.get_mut(index) else {
+            return;
+        };
+        let found = match result {
+            Ok(Resolved::Service(records)) if !records.is_empty() => {
+                let targets = records.into_iter().take(TARGETS_MAX);
+                Some(targets.map(|(_, _, port, host)| (host, port)).collect())
+            }
+            Ok(_) | Err(DnsError::NotFound(_)) => None,
+            Err(DnsError::NoAnswer(..)) => {
+                service.due = Some(now.instant + RETRY_MAX);
+                return;
+            }
+        };
+        service.due = Some(now.instant + REFRESH);
+        if service.targets != found {
+            service.targets = found;
+            self.arrange(now);
+        }
     }
 
     /// A publisher has answered, or has not.
@@ -165,21 +235,25 @@ impl Core {
     /// Makes zones and verdicts of what is known.
     pub(super) fn arrange(&mut self, now: Now) {
         let mut zones: Vec<Zone> = Vec::new();
-        for c in &self.settings.call_control {
-            let target = Target {
-                host: c.host.clone(),
-                port: c.port,
-                tls: c.tls.then(|| c.host.clone()),
-                from: Some(self.settings.from(c.tls)),
-            };
-            let rewrites = c.contact == ContactMode::Rewrite;
-            zones.push(Zone::new(
-                c.name.clone(),
-                c.host.clone(),
-                target,
-                false,
-                rewrites,
-            ));
+        for (index, c) in self.settings.call_control.iter().enumerate() {
+            let found = self.services.get(index).and_then(|s| s.targets.clone());
+            // Several targets are several zones: where one is down, the next is tried.
+            let targets = found.unwrap_or_else(|| vec![(c.host.clone(), c.port)]);
+            for (n, (host, port)) in targets.into_iter().enumerate() {
+                let target = Target {
+                    host,
+                    port,
+                    // The certificate shows the name that was asked for (RFC 5922 §7.1).
+                    tls: c.tls.then(|| c.host.clone()),
+                    from: Some(self.settings.from(c.tls)),
+                };
+                let name = match n {
+                    0 => c.name.clone(),
+                    n => format!("{}-{}", c.name, n + 1),
+                };
+                let rewrites = c.contact == ContactMode::Rewrite;
+                zones.push(Zone::new(name, c.host.clone(), target, false, rewrites));
+            }
         }
         for node in self
             .publishers

@@ -158,6 +158,7 @@ impl Core {
                         zone: String::new(),
                         alias: alias_of(c.uri),
                         rewritten: false,
+                        registered: true,
                     },
                     expires_s: c.expires_s.unwrap_or(EXPIRES_DEFAULT_S),
                     keep_alive: c.keep_alive,

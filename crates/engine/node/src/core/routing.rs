@@ -168,22 +168,51 @@ impl Core {
             return self.register(now, key, peer, &message);
         }
         let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
-        if in_dialog && self.b2bua.owns(side, &message) {
+        if in_dialog {
+            let own = self.b2bua.owns(side, &message).then_some(side);
+            let call = own.or_else(|| self.moved(peer, &message));
+            let message = unprivileged(&message);
+            let Some(side) = call else {
+                return self.lane_dialog(now, key, peer, &message);
+            };
             let (b2bua, mut cx) = self.calls(now);
             return b2bua.request(&mut cx, side, key, message);
-        }
-        if in_dialog {
-            return self.lane_dialog(now, key, peer, &message);
         }
         if message.method() == Method::Options && self.is_for_us(&message) {
             return self.station.answer(now, key, &message, 200, "OK");
         }
         match self.identify(now, peer, &message) {
-            Ok(row) => self.lane_new(now, key, flow, peer, row, &message),
+            Ok(row) => {
+                let message = unprivileged(&message);
+                self.lane_new(now, key, flow, peer, row, &message);
+            }
             Err((status, reason)) => {
                 self.station.answer(now, key, &message, status, reason);
             }
         }
+    }
+
+    /// A client that has moved to another edge may still hang up: its call is the one that its
+    /// dialog names, if the edge asserts an identity that is registered behind it. What concerns
+    /// media cannot move: it runs over the link where it began.
+    fn moved(&self, peer: usize, message: &Message) -> Option<Leg> {
+        if message.method() != Method::Bye {
+            return None;
+        }
+        let sides = self.links.iter().map(|l| Leg::Edge { link: l.id });
+        let side = sides
+            .into_iter()
+            .find(|side| self.b2bua.owns(*side, message))?;
+        let asserted = message
+            .values(Name::PAssertedIdentity)
+            .next()
+            .and_then(NameAddr::parse)?;
+        let (_, aor) = aor_of(asserted.uri)?;
+        let mut here = self
+            .registrar
+            .iter()
+            .filter(|(_, b)| b.draft.place.peer == peer);
+        here.any(|(_, b)| b.draft.aor == aor).then_some(side)
     }
 
     fn lane_new(
@@ -249,9 +278,7 @@ impl Core {
         let zone = binding.draft.zone.clone();
         let mut edit = message.edit();
         edit.remove_first_value(Name::Route);
-        if binding.draft.user.is_empty() {
-            edit.remove(Name::PAssertedIdentity);
-        } else {
+        if !binding.draft.user.is_empty() {
             edit.set(Name::PAssertedIdentity, format!("<{}>", binding.draft.uri));
         }
         let purpose = Purpose::Other {
@@ -323,8 +350,7 @@ impl Core {
             .registrar
             .open(now, &draft)
             .ok_or((503, "Service Unavailable"))?;
-        let change = self.registrar.confirm(now, row, draft.clone(), PROVEN_S);
-        self.registration_changed(now, change, Some(&draft), "");
+        self.registrar.confirm(now, row, draft, PROVEN_S);
         Ok(row)
     }
 
@@ -363,6 +389,7 @@ impl Core {
             device: String::new(),
             zone,
             rewritten: false,
+            registered: false,
         })
     }
 
@@ -477,4 +504,17 @@ impl Core {
         let welcome = self.links.get(peer).and_then(|l| l.welcome());
         welcome.map_or("", |w| w.services.sip_realm.as_str())
     }
+}
+
+/// A message of an edge without what only a trusted node may say: an edge is not one. What it may
+/// know of a client's identity, the core knows better.
+pub(super) fn unprivileged(message: &Message) -> Message {
+    let privileged = |name: &[u8]| call::registration::is_privileged(name);
+    if !message.fields().any(|f| privileged(f.name)) {
+        return message.clone();
+    }
+    message
+        .edit()
+        .remove_fields(|f| privileged(f.name))
+        .finish()
 }

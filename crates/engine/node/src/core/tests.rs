@@ -68,6 +68,9 @@ const REALM: &str = "example.test";
 /// What the inside's web servers answer.
 type Inside = fn(&Fetch) -> Result<(u16, String), String>;
 
+/// Priority, weight, port and target.
+type Records = Vec<(u16, u16, u16, String)>;
+
 struct World {
     core: Core,
     now: Now,
@@ -90,6 +93,8 @@ struct World {
     pins: Vec<Option<String>>,
     gate: Option<Arc<CoreGate>>,
     fetched: Vec<String>,
+    /// SRV records by name.
+    services: Vec<(&'static str, Records)>,
     branches: u32,
 }
 
@@ -146,6 +151,7 @@ impl World {
             pins: Vec::new(),
             gate: None,
             fetched: Vec::new(),
+            services: Vec::new(),
             branches: 0,
         };
         world.settle();
@@ -288,7 +294,11 @@ impl World {
                 id,
                 question: Resolve::Service(name) | Resolve::Address(name),
             } => {
-                let result = Err(crate::io::DnsError::NotFound(name));
+                let known = self.services.iter().find(|(n, _)| *n == name);
+                let result = match known {
+                    Some((_, records)) => Ok(crate::io::Resolved::Service(records.clone())),
+                    None => Err(crate::io::DnsError::NotFound(name)),
+                };
                 self.core.handle(self.now, Input::Resolved { id, result });
             }
             Output::CoreGate(gate) => self.gate = Some(gate),

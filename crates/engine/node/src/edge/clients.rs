@@ -418,7 +418,7 @@ impl Edge {
             _ => Name::WwwAuthenticate,
         };
         let mut edit = reply.edit();
-        for algorithm in [sip::digest::Algorithm::Sha256, sip::digest::Algorithm::Md5] {
+        for algorithm in self.settings.digest.iter().copied() {
             let nonce = self.nonces.issue(now, realm.as_bytes());
             let challenge = sip::digest::Challenge::new(realm, &nonce, algorithm, stale);
             edit.push_back(name, challenge.to_string());

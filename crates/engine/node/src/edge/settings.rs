@@ -2,7 +2,7 @@
 
 use base::{Rng, Secret};
 use call::registration::edge as registration;
-use config::{Config, MediaService, Password, Role, Service};
+use config::{Config, DigestAlgorithm, MediaService, Password, Role, Service};
 use media::{Command, LinkId, LinkKeys, PortPair};
 use traversal::{Admission, EdgeServices, ServiceAddress};
 
@@ -20,6 +20,7 @@ pub struct EdgeIdentity {
 pub(super) struct Settings {
     pub(super) fqdn: String,
     pub(super) realm: String,
+    pub(super) digest: Vec<sip::digest::Algorithm>,
     pub(super) sip: Service,
     pub(super) media: MediaService,
     /// Every core that may link: the names of all zones, in order. Their positions are the peers
@@ -60,6 +61,7 @@ impl Settings {
         Settings {
             fqdn: config.fqdn(),
             realm: edge.sip_realm.clone(),
+            digest: edge.sip_digest.iter().map(|a| algorithm(*a)).collect(),
             sip: edge.sip.clone(),
             media: edge.media.clone(),
             peers: peers.collect(),
@@ -133,5 +135,12 @@ fn uri_host(host: &str) -> String {
         format!("[{host}]")
     } else {
         host.to_owned()
+    }
+}
+
+fn algorithm(named: DigestAlgorithm) -> sip::digest::Algorithm {
+    match named {
+        DigestAlgorithm::Md5 => sip::digest::Algorithm::Md5,
+        DigestAlgorithm::Sha256 => sip::digest::Algorithm::Sha256,
     }
 }

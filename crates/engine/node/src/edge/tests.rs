@@ -48,6 +48,10 @@ fn config() -> Arc<Config> {
         https: service("192.0.2.10:8443"),
         sip: service("192.0.2.10:5061"),
         sip_realm: REALM.into(),
+        sip_digest: vec![
+            config::DigestAlgorithm::Sha256,
+            config::DigestAlgorithm::Md5,
+        ],
         xmpp: service("192.0.2.10:5222"),
         media: MediaService {
             listen: "192.0.2.10".parse().unwrap(),

@@ -22,6 +22,7 @@ use crate::outlets::NodeOutlets;
 use crate::questions::{ASKED_MAX, Questions};
 use crate::signal::Handle;
 use crate::sip_listen::SipListener;
+use crate::xmpp_core::{Times, XmppCore};
 use crate::{dial, files, link_sip, link_ssh, link_xmpp};
 
 /// SIP connections that a core keeps with each edge.
@@ -60,6 +61,16 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         key,
         pins: ssh::Pins::default(),
         http: web.http(&parts, &handle, &gate, role),
+        xmpp: XmppCore {
+            handle: handle.clone(),
+            gate: gate.clone(),
+            resolver: parts.resolver.clone(),
+            trust: Live::new(Arc::new(parts.trust.clone())),
+            unchecked: web.unchecked.clone(),
+            times: Times::default(),
+            streams: Arc::default(),
+            stop: parts.stop.subscribe(),
+        },
     };
     listen(&mut parts, role, &handle)?;
     for (index, peer) in role.peers.iter().enumerate() {
@@ -167,6 +178,7 @@ struct Lanes {
     key: ssh::Key,
     pins: ssh::Pins,
     http: HttpCore,
+    xmpp: XmppCore,
 }
 
 impl Lanes {
@@ -205,6 +217,7 @@ impl Lanes {
             pins: self.pins.clone(),
             service: move |peer, request| http.clone().answer(peer, request),
         };
+        let xmpp = self.xmpp.clone();
         let chat = link_xmpp::Dialer {
             handle: handle.clone(),
             resolver: parts.resolver.clone(),
@@ -214,11 +227,7 @@ impl Lanes {
             verify_name: peer.verify_name.clone(),
             from: None,
             config: config(link_xmpp::ALPN)?,
-            service: |_, _| async {
-                let mut refusal = http::Response::new(net::lane::empty());
-                *refusal.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
-                refusal
-            },
+            service: move |peer, request| xmpp.clone().answer(peer, request),
         };
         let stop = parts.stop.subscribe();
         parts.tasks.spawn(sip.clone().run_control(stop.clone()));

@@ -19,6 +19,7 @@ use crate::media_worker::{self, Role, Settings};
 use crate::outlets::NodeOutlets;
 use crate::signal::Handle;
 use crate::sip_listen::SipListener;
+use crate::xmpp_edge::{Times, XmppEdge};
 use crate::{link_sip, link_ssh, link_xmpp};
 
 pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault> {
@@ -151,6 +152,16 @@ fn serve_clients(
         limits: sip::Limits::outside(),
         caps,
     };
+    let xmpp = XmppEdge {
+        handle: handle.clone(),
+        config: config(&crate::xmpp_edge::ALPN)?,
+        gate: gate.clone(),
+        lanes: lanes.xmpp.clone(),
+        name,
+        caps,
+        times: Times::default(),
+        streams: Arc::default(),
+    };
     let stop = parts.stop.subscribe();
     for address in &role.https.listen {
         let listener = parts.listen("HTTPS of clients", *address)?;
@@ -162,9 +173,7 @@ fn serve_clients(
     }
     for address in &role.xmpp.listen {
         let listener = parts.listen("XMPP of clients", *address)?;
-        parts
-            .tasks
-            .spawn(async move { while listener.accept().await.is_ok() {} });
+        parts.tasks.spawn(xmpp.clone().run(listener, stop.clone()));
     }
     Ok(())
 }

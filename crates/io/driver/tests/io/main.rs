@@ -7,3 +7,4 @@ mod http;
 mod links;
 mod media;
 mod support;
+mod xmpp;

@@ -75,6 +75,18 @@ impl Outbox {
     /// Sends all and is empty; the number of datagrams that the kernel did not take. They are
     /// lost: media that waits is worth nothing.
     pub fn flush(&mut self, socket: &Udp) -> usize {
+        let lost = match *self.messages.as_slice() {
+            [] => 0,
+            [only] if count(&only) == 1 => self.one_by_one(socket, only),
+            _ => self.send_all(socket),
+        };
+        self.bytes.clear();
+        self.messages.clear();
+        self.open = false;
+        lost
+    }
+
+    fn send_all(&mut self, socket: &Udp) -> usize {
         let (mut next, mut lost, mut again) = (0, 0, true);
         while let Some(first) = self.messages.get(next).copied() {
             let rest = self.messages.get(next..).unwrap_or_default();
@@ -103,9 +115,6 @@ impl Outbox {
                 }
             }
         }
-        self.bytes.clear();
-        self.messages.clear();
-        self.open = false;
         lost
     }
 

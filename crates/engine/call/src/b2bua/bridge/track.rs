@@ -73,6 +73,11 @@ impl Track {
         })
     }
 
+    /// Whether the client is not to send, so that its silence says nothing.
+    pub(super) fn is_held(&self) -> bool {
+        !self.told.receive
+    }
+
     /// Our key in answer to `theirs`: the one in use if the suite is the same.
     pub(super) fn key_to_answer(&mut self, desk: &mut Desk<'_>, theirs: &Crypto) -> Crypto {
         match &self.ours {

@@ -3,6 +3,7 @@
 use base::{Id, Now};
 use sip::{Contact, Message, Name, NameAddr, Uri};
 
+use super::super::is_privileged;
 use super::table::{Draft, Place, Registrar};
 
 /// The URI parameter that carries a registration's token in a rewritten Contact.
@@ -115,10 +116,8 @@ fn with_uri(value: &NameAddr<'_>, uri: &[u8], without: &[u8]) -> Vec<u8> {
 /// Takes out what is between client, edge and core alone.
 fn own_fields(message: &Message, credentials: usize) -> sip::Edit<'_> {
     let mut edit = message.edit();
-    edit.remove_fields(|f| f.index == credentials);
-    edit.remove(Name::Path)
-        .remove(Name::Route)
-        .remove(Name::PAssertedIdentity);
+    edit.remove_fields(|f| f.index == credentials || is_privileged(f.name));
+    edit.remove(Name::Route);
     edit
 }
 
@@ -297,6 +296,7 @@ impl Registrar {
             device: String::new(),
             zone: zone.to_owned(),
             rewritten: !routed,
+            registered: false,
         };
         let id = self.open(now, &draft)?;
         self.confirm(now, id, draft, life_s);
@@ -366,6 +366,7 @@ mod tests {
             zone: "CEtcp-cucm1".into(),
             alias: alias_of(CONTACT.as_bytes()),
             rewritten: rewrites,
+            registered: true,
         };
         let id = r.open(Now::default(), &draft).unwrap();
         r.confirm(Now::default(), id, draft, 120);

@@ -60,6 +60,9 @@ pub struct Draft {
     pub alias: Vec<u8>,
     /// Whether its Contact is rewritten there.
     pub rewritten: bool,
+    /// Whether it is a registration: false for an identity that a digest alone has proved, and for
+    /// a contact of an earlier process.
+    pub registered: bool,
 }
 
 /// One registered contact.
@@ -160,6 +163,9 @@ impl Registrar {
         }
         self.unindex(id, &old);
         self.index(id, &draft);
+        if draft.registered {
+            self.drop_proven(&draft);
+        }
         if old.user != draft.user {
             self.count_down(&old.user);
             *self.by_user.entry(draft.user.clone()).or_default() += 1;
@@ -196,9 +202,10 @@ impl Registrar {
         self.timers.disarm(row.timer);
         self.unindex(id, &row.draft);
         self.count_down(&row.draft.user);
-        if !row.confirmed || row.draft.user.is_empty() {
+        if !row.confirmed || !row.draft.registered {
             return Change::None;
         }
+        self.drop_proven(&row.draft);
         Change::Gone {
             user: Pii::new(row.draft.user),
             aor: Pii::new(row.draft.aor),
@@ -267,7 +274,7 @@ impl Registrar {
 
     /// All contacts that somebody has registered with this process.
     pub fn iter(&self) -> impl Iterator<Item = (Id, &Binding)> {
-        let known = |row: &Binding| row.confirmed && !row.draft.user.is_empty();
+        let known = |row: &Binding| row.confirmed && row.draft.registered;
         self.rows.iter().filter(move |(_, row)| known(row))
     }
 
@@ -294,6 +301,18 @@ impl Registrar {
     /// When [`Registrar::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.next()
+    }
+
+    /// A registration on a flow takes the place of what was proved there before.
+    fn drop_proven(&mut self, draft: &Draft) {
+        let flow = (draft.place.peer, draft.place.token.clone());
+        let ids = self.by_flow.get(&flow).cloned().unwrap_or_default();
+        for id in ids {
+            let same = |row: &Binding| !row.draft.registered && row.draft.aor == draft.aor;
+            if self.rows.get(id).is_some_and(same) {
+                self.remove(id);
+            }
+        }
     }
 
     fn rearm(&mut self, id: Id, at: Instant) {
@@ -378,6 +397,7 @@ mod tests {
             zone: "CEtcp-cucm1".into(),
             alias: format!("{user}@192.0.2.1:{port}").into_bytes(),
             rewritten: true,
+            registered: true,
         }
     }
 
@@ -465,6 +485,25 @@ mod tests {
         assert_eq!(made.count(), USER_BINDINGS_MAX);
         assert!(r.open(at(0), &draft("bob", "t", 1)).is_some());
         assert_eq!(r.handle_timeout(at(60).instant), vec![]);
+        assert_eq!(counts(&r), [0; 6]);
+    }
+
+    #[test]
+    fn what_a_digest_proved_is_no_registration_and_goes_with_one() {
+        let mut r = Registrar::new(&Secret::new([1; 32]), &mut Rng::from_number(1));
+        let proven = Draft {
+            registered: false,
+            ..draft("alice", "t1", 5061)
+        };
+        let id = r.open(at(0), &proven).unwrap();
+        r.confirm(at(0), id, proven, 600);
+        assert_eq!((r.iter().count(), r.on_flow(0, b"t1").count()), (0, 1));
+        let mut registered = draft("alice", "t1", 5061);
+        registered.instance = b"urn:uuid:1".to_vec();
+        let id = r.open(at(1), &registered).unwrap();
+        r.confirm(at(1), id, registered, 600);
+        assert_eq!((r.iter().count(), r.on_flow(0, b"t1").count()), (1, 1));
+        r.remove(id);
         assert_eq!(counts(&r), [0; 6]);
     }
 }

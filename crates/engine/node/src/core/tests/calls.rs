@@ -406,3 +406,86 @@ fn a_call_to_a_flow_that_is_gone_ends_the_registration() {
     assert!(world.core.registrar.is_empty());
     world.media_ends();
 }
+
+#[test]
+fn a_silent_call_whose_client_is_gone_ends() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    let invite = world.ask(LANE, &invite_from_client("t1"));
+    let inside = world.dialled("10.0.0.5");
+    let sent = world.one(inside);
+    world.take(
+        inside,
+        answer(&sent, "p", "<sip:1100@10.0.0.31>", SDP_INSIDE),
+    );
+    let ok = world.one(LANE);
+    world.ask(LANE, &follow("ACK", &invite, &ok, 1));
+    let _ = world.one(inside);
+    let leg = world.media.iter().find_map(|c| match c {
+        Command::InstallCore { leg, .. } => Some(*leg),
+        _ => None,
+    });
+    let silence = ::media::Event::NoMedia {
+        leg: leg.unwrap(),
+        since: Duration::from_secs(10),
+    };
+    for _ in 0..12 {
+        world.give(Input::Media(silence.clone()));
+        world.wait(Duration::from_secs(4));
+        assert!(world.sent.is_empty(), "{:?}", world.sent);
+    }
+    let told = world
+        .kinds()
+        .iter()
+        .filter(|k| **k == Kind::NoMedia)
+        .count();
+    assert_eq!(told, 1, "a silence is told once");
+    world.wait(Duration::from_secs(20));
+    world.give(Input::Media(silence));
+    let (to_client, to_phone) = (world.one(LANE), world.one(inside));
+    assert_eq!(
+        (to_client.method(), to_phone.method()),
+        (Method::Options, Method::Options)
+    );
+    world.take(inside, to_phone.reply(200, "OK", "").build());
+    assert_eq!(world.core.snapshot(world.now).calls.len(), 1);
+    world.take(LANE, to_client.reply(430, "Flow Failed", "").build());
+    assert_eq!(world.one(inside).method(), Method::Bye);
+    world.media_ends();
+    assert_eq!(
+        world.core.snapshot(world.now).history[0].cause,
+        "the core: answered 430"
+    );
+    assert!(world.core.silences.is_empty());
+}
+
+#[test]
+fn nothing_that_only_a_trusted_node_may_say_comes_in_from_an_edge() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let path = text(world.registered("1001", "t1").header(Name::Path));
+    let lies = "Remote-Party-ID: <sip:ceo@example.test>\r\nDiversion: <sip:x@y>\r\n";
+    let invite = invite_from_client("t1").replace("Max-Forwards", &format!("{lies}Max-Forwards"));
+    world.ask(LANE, &invite);
+    let inside = world.dialled("10.0.0.5");
+    let sent = world.one(inside);
+    assert!(sent.header(Name::RemotePartyId).is_none() && sent.header(Name::Diversion).is_none());
+    assert_eq!(
+        text(sent.header(Name::PAssertedIdentity)),
+        "<sip:1001@example.test>"
+    );
+    let _ = world.out(LANE);
+    world.ask(inside, &invite_from_phone(&path));
+    let sent = world.one(LANE);
+    let lie = "<sip:ceo@example.test>";
+    let ringing = sent
+        .reply(180, "Ringing", "c")
+        .header(Name::PAssertedIdentity, lie)
+        .header(Name::RemotePartyId, lie)
+        .header(Name::Contact, "<sip:1001@198.51.100.7:5555;transport=tls>")
+        .build();
+    world.take(LANE, ringing);
+    let heard = world.one(inside);
+    assert_eq!(heard.status(), 180);
+    assert!(heard.header(Name::PAssertedIdentity).is_none());
+    assert!(heard.header(Name::RemotePartyId).is_none());
+}

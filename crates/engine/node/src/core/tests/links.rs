@@ -152,3 +152,29 @@ fn call_control_that_hangs_up_at_once_is_not_dialled_in_a_loop() {
     let tries = world.connects.len() - before;
     assert!(tries <= 6, "{tries} connections in 20 s");
 }
+
+#[test]
+fn a_registrar_without_a_port_is_found_by_its_srv_records() {
+    let named = "[[call_control]]\nname = \"pbx\"\naddress = \"pbx.example.test\"\n";
+    let mut world = World::unlinked(named, no_inside);
+    assert_eq!(
+        world.connects[0].1.host, "pbx.example.test",
+        "there are none yet"
+    );
+    let record = |port, host: &str| (10, 10, port, host.to_owned());
+    let records = vec![
+        record(5070, "a.example.test"),
+        record(5080, "b.example.test"),
+    ];
+    world.services.push(("_sip._tcp.pbx.example.test", records));
+    world.wait(Duration::from_secs(600));
+    let zones = world.core.zone_rows();
+    let names: Vec<&str> = zones.iter().map(|(n, _)| n.as_str()).collect();
+    assert_eq!(names, ["pbx", "pbx-2"]);
+    assert_eq!(world.core.zones[0].target.port, 5070);
+    assert_eq!(world.core.zones_for("pbx.example.test"), ["pbx", "pbx-2"]);
+    let with_port = named.replace("pbx.example.test", "pbx.example.test:5060");
+    let mut world = World::unlinked(&with_port, no_inside);
+    world.wait(Duration::from_secs(1));
+    assert_eq!((world.connects.len(), world.core.next_ask), (1, 0));
+}
