@@ -12,7 +12,7 @@ use super::audio::Talk;
 
 /// The longest that one step may take.
 const PATIENCE: Duration = Duration::from_secs(25);
-const NAME_WIDTH: usize = 47;
+const NAME_WIDTH: usize = 51;
 
 /// Colours, where a terminal shows them.
 #[derive(Clone, Copy, Debug)]
