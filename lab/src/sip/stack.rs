@@ -4,7 +4,8 @@
 //! machines and hands up [`Incoming`] requests through one channel, answers through the
 //! [`Answers`] of the request that they answer. A connection that is open to an address is used
 //! again, whoever opened it (RFC 5923 in spirit). CRLF keep-alives are answered (RFC 5626 §4.4.1).
-//! Bounds: 256 connections, 1024 transactions of a kind, 64 answers waiting a request, 256 requests.
+//! Bounds: 256 connections, 1024 transactions of a kind, 64 answers waiting a request, 256
+//! requests.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

@@ -274,7 +274,8 @@ impl Report {
             };
             writeln!(
                 out,
-                "   {:<22} {:<8} {:>5} {:>5} {:>5} {:>5.2} ms {:>5.1} ms {:>6}  {hears:<14} {wire:<5} {:>3.0} %",
+                "   {:<22} {:<8} {:>5} {:>5} {:>5} {:>5.2} ms {:>5.1} ms {:>6}  {hears:<14} \
+                 {wire:<5} {:>3.0} %",
                 talk.call,
                 talk.party,
                 figures.sent,

@@ -101,7 +101,8 @@ impl Agent {
         );
         if let Some(device) = &self.0.profile.device {
             contact += &format!(
-                ";+u.sip!devicename.ccm.cisco.com=\"{device}\";+u.sip!model.ccm.cisco.com=\"{MODEL}\""
+                ";+u.sip!devicename.ccm.cisco.com=\"{device}\"\
+                 ;+u.sip!model.ccm.cisco.com=\"{MODEL}\""
             );
         }
         let headers = &mut request.headers;
