@@ -53,8 +53,8 @@ fn edge_config_is_read_as_the_public_sample_shows_it() {
 #[test]
 fn edge_config_without_the_users_uds_server_is_refused() {
     let empty = SAMPLE.replace(
-        "<userUdsServer><server><address>cucm1.example.com",
-        "<userUdsServer><server><address>",
+        "<userUdsServer><server>\n    <address>cucm1.example.com",
+        "<userUdsServer><server>\n    <address>",
     );
     let fault = EdgeConfig::read(empty.as_bytes()).unwrap_err().to_string();
     assert!(fault.contains("userUdsServer"), "{fault}");
