@@ -237,7 +237,7 @@ impl Core {
             proof = vec![
                 ("from", from.to_string()),
                 ("to", to.to_string()),
-                ("call", id),
+                ("call", Pii::new(id).to_string()),
             ];
         }
         let (kind, cause) = match event {
