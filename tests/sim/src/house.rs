@@ -135,7 +135,8 @@ fn core_text(index: usize, plan: &Plan) -> String {
          [service.sip]\nlisten = [\"{at}:5060\"]\n\
          [service.media]\nlisten = \"{at}\"\nports = \"36000-36199\"\n{peers}\
          [[domains]]\nname = \"{DOMAIN}\"\n\
-         [[unified_cm]]\npublisher = \"{CLUSTER}\"\nuser = \"axl\"\npassword = \"axl pw\"\n{control}",
+         [[unified_cm]]\npublisher = \"{CLUSTER}\"\nuser = \"axl\"\npassword = \"axl \
+          pw\"\n{control}",
         index + 1
     )
 }

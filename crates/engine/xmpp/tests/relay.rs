@@ -231,7 +231,11 @@ fn next<'b>(rest: &mut &'b [u8], cut: usize) -> &'b [u8] {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// The client sends everything ahead, the server answers when it has been asked, both in any
     /// pieces and beyond the end of what is read: the same bytes arrive.
