@@ -87,8 +87,8 @@ impl Web {
                 (
                     200,
                     format!(
-                        "<clusterUser version=\"12.5\"><result \
-                         found=\"{found}\"/>{home}</clusterUser>"
+                        "<clusterUser version=\"12.5\"><result found=\"{found}\"/>{home}\
+                         </clusterUser>"
                     ),
                 )
             }
