@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use base::{Pii, Secret};
 use bytes::Bytes;
+use policy::credentials::Kept;
 
 use crate::gate::{CoreGate, EdgeGate};
 
@@ -415,6 +416,9 @@ pub enum Output {
         /// The key in OpenSSH format: on the edge the core's, on the core the edge's host key.
         key: Option<String>,
     },
+    /// Store this for the next start ([`crate::CoreIdentity::kept`]), in place of what was stored
+    /// for its user.
+    Keep(Box<Kept>),
     /// For the log, the history and the alarms.
     Event(status::Event),
 }
