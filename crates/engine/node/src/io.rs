@@ -337,6 +337,11 @@ pub enum Report {
         /// Why.
         why: String,
     },
+    /// Credentials that were kept, or were to be kept, will not outlive a restart.
+    CredentialsLost {
+        /// What is lost, and why.
+        cause: String,
+    },
     /// A peer broke a protocol and lost its connection.
     Violation {
         /// `sip`, `http`, `xmpp`, `ssh`, `tls`, `link`.

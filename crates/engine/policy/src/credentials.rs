@@ -13,7 +13,7 @@
 //! users that are forgotten: age is the only reason for that, and age is in the record.
 //!
 //! Users of the local file stand beside those who signed in; for a realm that the file names, its
-//! word stands. Bounds: [`USERS_MAX`], and [`Kept::BYTES_MAX`] a user.
+//! word stands. Bounds: [`USERS_MAX`].
 
 mod kept;
 

@@ -185,6 +185,11 @@ impl Journal {
         Ok(())
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The file's length, in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes

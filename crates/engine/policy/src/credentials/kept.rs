@@ -31,9 +31,6 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// The most bytes of one; a longer one is not worth storing.
-    pub const BYTES_MAX: usize = 64 * 1024;
-
     /// How long it is still good, of a clean-up interval; zero if it is not. A sign-in of the
     /// near future counts from now on, one of the far future is an error of a clock.
     pub fn left(&self, now: UnixTime, cleanup: Duration) -> Duration {
