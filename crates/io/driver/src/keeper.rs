@@ -56,7 +56,7 @@ impl Keeper {
     ///
     /// # Errors
     /// [`FileFault`] if the file or its key cannot be opened or made; damage is no error, nor is
-    /// a full disk.
+    /// a disk that is too full to write the log anew.
     pub(crate) fn open(
         data: &DataFolder,
         rng: &mut Rng,
