@@ -99,13 +99,15 @@ mod tests {
             </compression><sasl-channel-binding xmlns='urn:xmpp:sasl-cb:0'><channel-binding \
             type='tls-exporter'/></sasl-channel-binding><authentication xmlns='urn:xmpp:sasl:2'>\
             <mechanism>SCRAM-SHA-1-PLUS</mechanism><mechanism>PLAIN</mechanism><inline><bind \
-            xmlns='urn:xmpp:bind:0'/></inline></authentication><ver xmlns='urn:xmpp:features:rosterver'/>\
+            xmlns='urn:xmpp:bind:0'/></inline></authentication>\
+            <ver xmlns='urn:xmpp:features:rosterver'/>\
             <x xmlns='u:x'><mechanism>A-PLUS</mechanism></x></stream:features>";
         let after = "<stream:features>\n <mechanisms  xmlns=\"urn:ietf:params:xml:ns:xmpp-sasl\">\
             <mechanism>SCRAM-SHA-1</mechanism><mechanism>PLAIN</mechanism>\
             <hostname xmlns='urn:xmpp:domain-based-name:0'>imp1</hostname></mechanisms>\
             <authentication xmlns='urn:xmpp:sasl:2'><mechanism>PLAIN</mechanism><inline><bind \
-            xmlns='urn:xmpp:bind:0'/></inline></authentication><ver xmlns='urn:xmpp:features:rosterver'/>\
+            xmlns='urn:xmpp:bind:0'/></inline></authentication>\
+            <ver xmlns='urn:xmpp:features:rosterver'/>\
             <x xmlns='u:x'><mechanism>A-PLUS</mechanism></x></stream:features>";
         assert_eq!(rewritten(before), after);
         assert_eq!(rewritten(after), after);

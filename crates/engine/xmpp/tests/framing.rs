@@ -190,8 +190,16 @@ fn damaged() -> impl Strategy<Value = Shown> {
     })
 }
 
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn every_chunking_gives_the_same(
@@ -232,9 +240,10 @@ proptest! {
                     Violation::Text | Violation::SecondHeader | Violation::OutOfPlace
                 );
                 // Whatever may follow, it cannot be mended.
-                let refused = ["<a/>", "><a/>", "'><a/>", "\"><a/>", "='b'><a/>", ";<a/>", "]]><a/>"]
+                let refused = ["", ">", "'>", "\">", "='b'>", ";", "]]>"]
                     .iter()
-                    .all(|more| oracle(&[&stream, more.as_bytes()].concat()).1.is_some());
+                    .map(|more| [&stream, more.as_bytes(), b"<a/>"].concat())
+                    .all(|stream| oracle(&stream).1.is_some());
                 prop_assert!(
                     stricter || error.is_some() || refused || !is_xml_text(&stream),
                     "{violation:?}"
@@ -245,7 +254,10 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..400), cut in 1..50_usize) {
+    fn any_bytes_are_survived(
+        bytes in prop::collection::vec(any::<u8>(), 0..400),
+        cut in 1..50_usize,
+    ) {
         let at_once = whole(&bytes);
         prop_assert_eq!(frames(Limits::SIGNED_IN, &bytes, std::iter::repeat(cut)), at_once);
     }

@@ -1,10 +1,10 @@
 //! What the core does with the XMPP streams that come through an edge's lane.
 //!
 //! The domain is judged again, by the header that the server will see. The domain's servers are
-//! tried in order, each at all its addresses, and secured as the configuration says; nothing else is
-//! ever dialled. A server that answers gets the client's own header, and from there on everything is
-//! framed again: a hostile edge gains nothing that a client would not. Features are rewritten, since
-//! the client's TLS ends at the edge.
+//! tried in order, each at all its addresses, and secured as the configuration says; nothing else
+//! is ever dialled. A server that answers gets the client's own header, and from there on
+//! everything is framed again: a hostile edge gains nothing that a client would not. Features are
+//! rewritten, since the client's TLS ends at the edge.
 //!
 //! 403 tells the edge that the domain is not served, 502 that no server can be reached, after which
 //! errors go to the client in the stream.
@@ -227,6 +227,7 @@ impl XmppCore {
             InsideTls::Required => Wish::Always,
         });
         write(&mut stream, &asked.hello).await?;
+        net::socket::prompt(&stream);
         match listen_to(asked, &mut stream, &mut initiator).await? {
             Next::Handshake => {}
             _ => return Ok((Box::new(stream), initiator.into_heard())),
@@ -243,6 +244,7 @@ impl XmppCore {
         let mut stream = secured.map_err(|e| e.to_string())?;
         initiator.secured();
         write(&mut stream, &asked.hello).await?;
+        net::socket::prompt(stream.get_ref().0);
         listen_to(asked, &mut stream, &mut initiator).await?;
         Ok((Box::new(stream), initiator.into_heard()))
     }
