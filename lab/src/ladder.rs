@@ -40,7 +40,13 @@ pub(crate) struct Rung {
     /// Call-ID, trace or stream number.
     pub(crate) id: String,
     /// The column it came from, of [`COLUMNS`].
+    #[serde(serialize_with = "name")]
     pub(crate) from: usize,
     /// The column it went to.
+    #[serde(serialize_with = "name")]
     pub(crate) to: usize,
+}
+
+fn name<S: serde::Serializer>(column: &usize, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(COLUMNS.get(*column).copied().unwrap_or_default())
 }

@@ -2,8 +2,8 @@
 //!
 //! It starts a house, plays the remote clients and looks from inside at what arrives: registrations
 //! at Unified CM, the tone that the telephone hears, the page that nobody may reach. The order is
-//! that of a day: find the edge, sign in, read the directory, register, call, chat, sign off; at the
-//! end the house is looked over, and its inside is switched off and on again.
+//! that of a day: find the edge, sign in, read the directory, register, call, chat, sign off; at
+//! the end the house is looked over, and UDS is switched off and on again.
 
 mod audio;
 mod calls;

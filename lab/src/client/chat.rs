@@ -32,8 +32,14 @@ type Secure = XmlStream<BufReader<TlsStream<TcpStream>>, Element>;
 /// How a user proves who he is.
 #[derive(Clone, Debug)]
 pub(crate) enum Proof {
-    /// A one-time password of the presence server.
-    OneTime(String),
+    /// A one-time password of the presence server, or the password itself where a server does not
+    /// take those.
+    OneTime {
+        /// The one-time password.
+        token: String,
+        /// The user's own.
+        password: String,
+    },
     /// The password itself, PLAIN.
     Password(String),
 }
@@ -207,18 +213,17 @@ async fn sign_in(place: &Place, user: &str, proof: &Proof) -> Result<(Secure, St
     )
     .await?;
     let (features, mut stream) = pending.recv_features::<Element>().await?;
+    let offers = |mechanism: &str| features.sasl_mechanisms.iter().any(|m| m == mechanism);
     let (mechanism, text) = match proof {
-        Proof::OneTime(token) => (
+        Proof::OneTime { token, .. } if offers(VTG_TOKEN) => (
             VTG_TOKEN,
             format!("userid={user}@{}\0token={token}", place.domain),
         ),
-        Proof::Password(password) => ("PLAIN", format!("\0{user}\0{password}")),
+        Proof::OneTime { password, .. } | Proof::Password(password) => {
+            ("PLAIN", format!("\0{user}\0{password}"))
+        }
     };
-    if !features
-        .sasl_mechanisms
-        .iter()
-        .any(|offered| offered == mechanism)
-    {
+    if !offers(mechanism) {
         bail!(
             "{mechanism} is not offered, but {:?}",
             features.sasl_mechanisms

@@ -247,7 +247,10 @@ impl Remote {
             .context("a password, which presence needs")?;
         let lane = lane(&self.domain, Some(("https", &presence, 8443)));
         let token = one_time_password(&self.web, &self.identity, &lane, (name, password)).await;
-        let proof = Proof::OneTime(token.context("a one-time password for XMPP")?);
+        let proof = Proof::OneTime {
+            token: token.context("a one-time password for XMPP")?,
+            password: password.clone(),
+        };
         let place = Place {
             local: self.local,
             server: (address, *port).into(),

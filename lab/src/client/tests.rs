@@ -8,16 +8,23 @@ const SAMPLE: &str = "<?xml version='1.0' encoding='UTF-8'?>
  <serviceConfig>
   <service><name>_cisco-phone-tftp</name><error>NameError</error></service>
   <service><name>_cisco-uds</name>
-    <server><priority>1</priority><weight>1</weight><port>8443</port><address>cucm1.example.com</address></server></service>
-  <service><name>tftpServer</name><address>cucm1.example.com</address><address>cucm2.example.com</address></service>
+    <server><priority>1</priority><weight>1</weight><port>8443</port>
+      <address>cucm1.example.com</address></server></service>
+  <service><name>tftpServer</name>
+    <address>cucm1.example.com</address><address>cucm2.example.com</address></service>
  </serviceConfig>
  <edgeConfig>
-  <sipEdgeServer><server><address>edge1.example.com</address><tlsPort>5061</tlsPort></server></sipEdgeServer>
-  <sipRequest><route>&lt;sip:10.0.0.20:5061;transport=tls;zone-id=3;directed;lr&gt;</route></sipRequest>
-  <xmppEdgeServer><server><address>edge1.example.com</address><tlsPort>5222</tlsPort></server></xmppEdgeServer>
-  <httpEdgeServer><server><address>edge1.example.com</address><tlsPort>8443</tlsPort></server></httpEdgeServer>
+  <sipEdgeServer><server>
+    <address>edge1.example.com</address><tlsPort>5061</tlsPort></server></sipEdgeServer>
+  <sipRequest>
+    <route>&lt;sip:10.0.0.20:5061;transport=tls;zone-id=3;directed;lr&gt;</route></sipRequest>
+  <xmppEdgeServer><server>
+    <address>edge1.example.com</address><tlsPort>5222</tlsPort></server></xmppEdgeServer>
+  <httpEdgeServer><server>
+    <address>edge1.example.com</address><tlsPort>8443</tlsPort></server></httpEdgeServer>
   <turnEdgeServer/>
-  <userUdsServer><server><address>cucm1.example.com</address><tlsPort>8443</tlsPort></server></userUdsServer>
+  <userUdsServer><server><address>cucm1.example.com</address><tlsPort>8443</tlsPort></server>
+  </userUdsServer>
  </edgeConfig>
 </getEdgeConfigResponse>";
 

@@ -1,8 +1,8 @@
 //! Tones as G.711 µ-law, and finding them again by the Goertzel algorithm.
 //!
 //! Each party of a call sends a tone of its own; what the other side hears is measured against it.
-//! [`share`] tells which part of a signal's power sits at a frequency: near 1 for a pure tone of that
-//! frequency, near 0 for silence, noise, ciphertext or another tone.
+//! [`share`] tells which part of a signal's power sits at a frequency: near 1 for a pure tone of
+//! that frequency, near 0 for silence, noise, ciphertext or another tone.
 
 /// Samples a second, G.711 (RFC 3551 §4.5.14).
 pub(crate) const RATE_HZ: u32 = 8000;

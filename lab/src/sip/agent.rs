@@ -1,8 +1,8 @@
 //! A user agent: registers, calls, answers; a remote client's telephone or one inside.
 //!
 //! It sends everything to one place, its uplink (the edge for a remote client, Unified CM for a
-//! telephone inside), as outbound user agents do (RFC 5626), and takes requests by any connection of
-//! its [`Stack`]. Calls come in through [`Agent::next_call`], answered, if the profile says so.
+//! telephone inside), as outbound user agents do (RFC 5626), and takes requests by any connection
+//! of its [`Stack`]. Calls come in through [`Agent::next_call`], answered, if the profile says so.
 //! Bounds: 16 calls at a time, more are refused with 486.
 
 mod call;
@@ -39,7 +39,8 @@ pub(crate) struct Profile {
     pub(crate) credentials: Option<(String, String)>,
     /// The device that it says it is, as Unified CM knows it.
     pub(crate) device: Option<String>,
-    /// Where it sends everything, and the name the certificate there must show (which asks for TLS).
+    /// Where it sends everything, and the name the certificate there must show; a name asks for
+    /// TLS.
     pub(crate) uplink: (SocketAddr, Option<String>),
     /// A route that it puts before everything outside dialogs.
     pub(crate) route: Option<String>,

@@ -1,10 +1,11 @@
 //! The line side of a simulated Unified CM: a registrar and a back-to-back user agent.
 //!
-//! It behaves as clients and gateways see the real one: 100 before 200 with `Date`, `Server` and a
-//! short `Expires`; the Contact echoed, with `x-cisco-newreg` on a new registration; the client's
-//! `optionsind` answered; a new Call-ID for each leg of a call; offers passed on early or late as they
-//! come. A device is called at the Contact (and Path) that it registered, so behind the product it is
-//! the core that is called. Bounds: 4096 registrations, 256 calls, and those of the [`Stack`].
+//! It behaves as clients and gateways see the real one: 100 before 200 with `Date`, `Server` and
+//! a short `Expires`; the Contact echoed, with `x-cisco-newreg` on a new registration; the
+//! client's `optionsind` answered; a new Call-ID for each leg of a call; offers passed on early
+//! or late as they come. A device is called at the Contact (and Path) that it registered, so
+//! behind the product it is the core that is called. Bounds: 4096 registrations, 256 calls, and
+//! those of the [`Stack`].
 
 mod call;
 mod registrar;

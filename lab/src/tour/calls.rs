@@ -266,7 +266,10 @@ fn seen(stage: &Stage, telephone: &Telephone) -> Result<((), String)> {
     ensure(row.parameters.contains(&named), || {
         format!("the Contact lacks {named}")
     })?;
-    Ok(((), format!("Contact {first}, user {user}")))
+    let uri = first.to_string();
+    let shown = uri.split_once('@').map_or(uri.as_str(), |(_, rest)| rest);
+    let shown: Vec<&str> = shown.split(';').take(3).collect();
+    Ok(((), format!("…@{}, user {user}", shown.join(";"))))
 }
 
 async fn refresh(stage: &Stage, telephone: &Telephone) -> Result<((), String)> {

@@ -1,4 +1,4 @@
-//! i and k: what is left behind, what the logs hold, and what happens when the inside is away.
+//! i and j: what is left behind, what the logs hold, and what happens when the inside is away.
 
 use std::time::Duration;
 
@@ -33,9 +33,9 @@ pub(super) async fn walk(stage: &Stage, report: &mut Report) {
     report.step("nobody panicked", async { calm(stage) }).await;
 }
 
-/// k, which leaves the inside as it was.
+/// j, which leaves the inside as it was.
 pub(super) async fn switch_off_and_on(stage: &mut Stage, report: &mut Report) {
-    report.part('k', "Switch UDS off and on");
+    report.part('j', "Switch UDS off and on");
     stage.house.inside.darken();
     report
         .step("sign-in while it is off: not 401, but 502", async {
@@ -159,7 +159,10 @@ fn privacy(stage: &Stage) -> Result<((), String)> {
             .filter(|line| hidden.iter().any(|word| names(line, word)))
             .collect();
         ensure(told.is_empty(), || {
-            let first = told.first().copied().copied().unwrap_or_default();
+            let first = told
+                .first()
+                .map(|line| message_of(line))
+                .unwrap_or_default();
             format!("{} lines of {name}'s log do, such as {first}", told.len())
         })?;
     }
@@ -170,6 +173,12 @@ fn privacy(stage: &Stage) -> Result<((), String)> {
             hidden.len()
         ),
     ))
+}
+
+/// What a line of JSON says, without when and where.
+fn message_of(line: &str) -> String {
+    let line: Value = serde_json::from_str(line).unwrap_or_default();
+    line["message"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Whether the line holds that word, not as a part of a longer one.

@@ -12,7 +12,7 @@ use super::audio::Talk;
 
 /// The longest that one step may take.
 const PATIENCE: Duration = Duration::from_secs(25);
-const NAME_WIDTH: usize = 47;
+const NAME_WIDTH: usize = 51;
 
 /// Colours, where a terminal shows them.
 #[derive(Clone, Copy, Debug)]
@@ -247,44 +247,51 @@ impl Report {
             "\n{}",
             self.paint.bold("Media, as each party's socket saw it")
         )?;
-        let head = format!(
-            "   {:<22} {:<8} {:>5} {:>5} {:>5} {:>8} {:>8} {:>6}  {:<14} {:<5} {:>5}",
-            "call",
-            "party",
-            "sent",
-            "recv",
-            "lost",
-            "jitter",
-            "max gap",
-            "RTCP",
-            "hears",
-            "wire",
-            "echo"
-        );
-        writeln!(out, "{}", self.paint.dim(&head))?;
+        let row = |cells: [&str; 11]| {
+            let [
+                call,
+                party,
+                sent,
+                taken,
+                lost,
+                jitter,
+                gap,
+                reports,
+                hears,
+                wire,
+                echo,
+            ] = cells;
+            format!(
+                "   {call:<25} {party:<6} {sent:>5} {taken:>5} {lost:>5} {jitter:>8} {gap:>8} \
+                 {reports:>5}  {hears:<14} {wire:<5} {echo:>5}"
+            )
+        };
+        let head = [
+            "call", "party", "sent", "recv", "lost", "jitter", "max gap", "RTCP", "hears", "wire",
+            "echo",
+        ];
+        writeln!(out, "{}", self.paint.dim(&row(head)))?;
         for talk in &self.talks {
             let (figures, heard) = (&talk.figures, &talk.heard);
-            let hears = format!("{:.0} Hz {:>3.0} %", talk.hz, heard.expected * 100.0);
-            let wire = if heard.was_encrypted() {
-                "SRTP"
-            } else if heard.was_plain() {
-                "RTP"
-            } else {
-                "?"
+            let wire = match (heard.was_encrypted(), heard.was_plain()) {
+                (true, _) => "SRTP",
+                (_, true) => "RTP",
+                _ => "?",
             };
-            writeln!(
-                out,
-                "   {:<22} {:<8} {:>5} {:>5} {:>5} {:>5.2} ms {:>5.1} ms {:>6}  {hears:<14} {wire:<5} {:>3.0} %",
-                talk.call,
-                talk.party,
-                figures.sent,
-                figures.received,
-                figures.lost,
-                figures.jitter_ms,
-                figures.gap_ms,
-                figures.reports,
-                heard.own * 100.0,
-            )?;
+            let cells = [
+                &talk.call,
+                &talk.party,
+                &figures.sent.to_string(),
+                &figures.received.to_string(),
+                &figures.lost.to_string(),
+                &format!("{:.2} ms", figures.jitter_ms),
+                &format!("{:.1} ms", figures.gap_ms),
+                &figures.reports.to_string(),
+                &format!("{:.0} Hz {:.0} %", talk.hz, heard.expected * 100.0),
+                wire,
+                &format!("{:.0} %", heard.own * 100.0),
+            ];
+            writeln!(out, "{}", row(cells))?;
         }
         Ok(())
     }

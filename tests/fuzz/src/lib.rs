@@ -110,6 +110,16 @@ pub const TARGETS: &[Target] = &[
         run: chat::stream,
         words: chat::WORDS,
     },
+    Target {
+        name: "xmpp_sign_in",
+        run: chat::sign_in,
+        words: chat::WORDS,
+    },
+    Target {
+        name: "xmpp_starttls",
+        run: chat::starttls,
+        words: chat::WORDS,
+    },
 ];
 
 /// The target of this name.

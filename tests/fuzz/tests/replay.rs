@@ -93,4 +93,5 @@ macro_rules! targets {
 targets! {
     sip_message sip_stream sip_address sip_credentials sdp_session sdes link_frame media_frame srtp
     relay http_framing edge_path documents session_token configuration xmpp_stream
+    xmpp_sign_in xmpp_starttls
 }

@@ -17,10 +17,7 @@ REMOTE, CORE_DMZ, CORE = "203.0.113.20", "192.0.2.20", "10.0.0.20"
 SERVERS, PHONE = "10.0.0.5", "10.0.0.31"
 LINK_PORTS = (7001, 2222, 7400)
 
-EDGE = """role = "edge"
-name = "edge1"
-domain = "{domain}"
-data = "data"
+NODE = """data = "data"
 
 [dns]
 servers = ["{nameserver}:53"]
@@ -36,7 +33,12 @@ level = "debug"
 [administration]
 listen = ["127.0.0.1:10443"]
 token_file = "{token}"
+"""
 
+EDGE = """role = "edge"
+name = "edge1"
+domain = "{domain}"
+""" + NODE + """
 [service.https]
 listen = ["{services}:8443"]
 
@@ -68,23 +70,7 @@ password_file = "{password}"
 CORE_HEAD = """role = "core"
 name = "core1"
 domain = "corp.{domain}"
-data = "data"
-
-[dns]
-servers = ["{nameserver}:53"]
-
-[certificate]
-chain = "{chain}"
-key = "{key}"
-trusted = "{trusted}"
-
-[log]
-level = "debug"
-
-[administration]
-listen = ["127.0.0.1:10443"]
-token_file = "{token}"
-
+""" + NODE + """
 [[traversal.peer]]
 name = "edge1"
 dial = "{dial}"

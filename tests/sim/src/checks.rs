@@ -126,6 +126,29 @@ impl World {
         }
     }
 
+    /// Looks whether a node's books agree with its sockets at this moment.
+    pub(crate) fn balance(&mut self) {
+        for g in 0..self.gateways.len() {
+            let node = &self.gateways[g];
+            let Some(engine) = &node.engine else { continue };
+            let s = engine.snapshot(node.now(self.now));
+            let (ports, legs) = (s.counters.media_ports_in_use, node.workers.legs() as u64);
+            let (said, are) = (s.counters.sip_connections, node.sockets.len() as u64);
+            if s.node.is_empty() {
+                continue; // not one of ours
+            }
+            if ports != legs && !node.workers.refused {
+                let what = format!("{ports} ports for {legs} legs");
+                self.findings.push(format!("{}: {what}", node.name));
+            }
+            // What is being dialled is no socket yet.
+            if said < are {
+                let what = format!("{said} SIP connections where {are} stand");
+                self.findings.push(format!("{}: {what}", node.name));
+            }
+        }
+    }
+
     /// What is left of calls, transactions, ports and registrations.
     pub fn leftovers(&self) -> Vec<String> {
         let mut left: Vec<String> = self.people.iter().flat_map(|p| p.ua.leftovers()).collect();

@@ -83,8 +83,8 @@ pub fn is_known(address: IpAddr) -> bool {
     )
 }
 
-const HEAD: &str =
-    "[certificate]\nchain = \"server.pem\"\nkey = \"server.key\"\ntrusted = \"ca.pem\"\n";
+const HEAD: &str = "[certificate]\nchain = \"server.pem\"\nkey = \"server.key\"\n\
+    trusted = \"ca.pem\"\n";
 
 fn edge_text(index: usize, plan: &Plan) -> String {
     let (outer, inner) = (edge_outer(index), edge_inner(index));
@@ -135,7 +135,8 @@ fn core_text(index: usize, plan: &Plan) -> String {
          [service.sip]\nlisten = [\"{at}:5060\"]\n\
          [service.media]\nlisten = \"{at}\"\nports = \"36000-36199\"\n{peers}\
          [[domains]]\nname = \"{DOMAIN}\"\n\
-         [[unified_cm]]\npublisher = \"{CLUSTER}\"\nuser = \"axl\"\npassword = \"axl pw\"\n{control}",
+         [[unified_cm]]\npublisher = \"{CLUSTER}\"\nuser = \"axl\"\npassword = \"axl pw\"\n\
+         {control}",
         index + 1
     )
 }

@@ -87,7 +87,8 @@ impl Web {
                 (
                     200,
                     format!(
-                        "<clusterUser version=\"12.5\"><result found=\"{found}\"/>{home}</clusterUser>"
+                        "<clusterUser version=\"12.5\"><result found=\"{found}\"/>{home}\
+                         </clusterUser>"
                     ),
                 )
             }
@@ -148,7 +149,8 @@ impl Web {
             .collect();
         format!(
             "<soapenv:Envelope xmlns:soapenv=\"http://schemas.xmlsoap.org/soap/envelope/\">\
-             <soapenv:Body><ns:listProcessNodeResponse xmlns:ns=\"http://www.cisco.com/AXL/API/9.1\">\
+             <soapenv:Body>\
+             <ns:listProcessNodeResponse xmlns:ns=\"http://www.cisco.com/AXL/API/9.1\">\
              <return><processNode><name>EnterpriseWideData</name></processNode>{all}</return>\
              </ns:listProcessNodeResponse></soapenv:Body></soapenv:Envelope>"
         )

@@ -37,6 +37,8 @@ pub struct Workers {
     links: BTreeMap<LinkId, Link>,
     /// The next so many legs find their port taken.
     pub taken: u32,
+    /// Some leg has found its port taken.
+    pub refused: bool,
     /// What signalling did wrong.
     pub findings: Vec<String>,
     events: Vec<Event>,
@@ -62,6 +64,7 @@ impl Workers {
             sockets: BTreeMap::new(),
             links: BTreeMap::new(),
             taken: 0,
+            refused: false,
             findings: Vec::new(),
             events: Vec::new(),
             out: Vec::new(),
@@ -177,6 +180,7 @@ impl Workers {
         }
         if self.taken > 0 {
             self.taken -= 1;
+            self.refused = true;
             self.events.push(Event::BindFailed {
                 leg,
                 address: local.rtp,

@@ -25,6 +25,9 @@ pub use people::{Person, SignIn};
 /// How many things may happen at one moment before something must be going in circles.
 const MOMENT_MAX: u32 = 20_000;
 
+/// How many steps pass between two looks at the nodes' books.
+const CHECK_EVERY: u64 = 200;
+
 /// Where a message travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hop {
@@ -171,6 +174,7 @@ pub struct World {
     pbx_buffers: BTreeMap<u64, Vec<u8>>,
     moment: (u64, u32),
     ephemeral: u16,
+    steps: u64,
 }
 
 impl World {
@@ -204,6 +208,7 @@ impl World {
             pbx_buffers: BTreeMap::new(),
             moment: (0, 0),
             ephemeral: 40_000,
+            steps: 0,
         };
         for i in 0..plan.edges {
             world
@@ -309,6 +314,10 @@ impl World {
             Event::Connect(i) => self.connect(i),
             Event::Pbx => self.pbx_due(),
             Event::Act(action) => action(self),
+        }
+        self.steps += 1;
+        if self.steps.is_multiple_of(CHECK_EVERY) {
+            self.balance();
         }
         self.look();
     }

@@ -220,9 +220,9 @@ impl Tally {
         if let Some(reason) = line.strip_prefix("SKIP ") {
             self.reason = reason.trim().to_owned();
         }
-        let result = line.trim_start();
-        let whole = result.starts_with(|first: char| first.is_ascii_digit());
-        if !(whole || result.starts_with("test result:") || result.starts_with("Summary [")) {
+        let result = line.trim();
+        let nextest = result.starts_with("Summary [") || result.starts_with("test result:");
+        if !nextest && !is_closing(result) {
             return;
         }
         let Some(passed) = number_before(result, "passed") else {
@@ -233,6 +233,9 @@ impl Tally {
         self.failed += number_before(result, "failed").unwrap_or(0)
             + number_before(result, "timed").unwrap_or(0);
         self.skipped += number_before(result, "ignored").unwrap_or(0);
+        if !nextest {
+            self.skipped += number_before(result, "skipped").unwrap_or(0);
+        }
     }
 
     fn verdict(self, how: Verdict, code: Option<i32>, success: bool) -> Counts {
@@ -271,6 +274,17 @@ fn ended(code: Option<i32>) -> String {
     code.map_or("ended by a signal".to_owned(), |code| {
         format!("ended with status {code}")
     })
+}
+
+/// Whether a line is `N passed, N failed`, with or without `, N skipped`, and nothing else.
+fn is_closing(line: &str) -> bool {
+    let parts: Vec<&str> = line.split(", ").collect();
+    let words = ["passed", "failed", "skipped"];
+    (2..=3).contains(&parts.len())
+        && parts.iter().zip(words).all(|(part, word)| {
+            part.split_once(' ')
+                .is_some_and(|(n, w)| n.parse::<u64>().is_ok() && w == word)
+        })
 }
 
 /// The number that stands before `word`, as in `3 passed; 1 failed`.
@@ -312,10 +326,11 @@ mod tests {
         let counts = sh(
             "echo '     Summary [   0.1s] 7 tests run: 5 passed (1 slow), 2 failed, 1 skipped' >&2;
              echo 'test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out';
-             echo '11 passed, 0 failed'",
+             echo '11 passed, 0 failed, 4 skipped';
+             echo '   0  Start the house   3.1 s    1 passed, 1 failed'",
             Verdict::Lines,
         );
-        assert_eq!((counts.passed, counts.failed, counts.skipped), (19, 2, 1));
+        assert_eq!((counts.passed, counts.failed, counts.skipped), (19, 2, 5));
     }
 
     #[test]

@@ -15,7 +15,10 @@ const TOUR: Duration = Duration::from_secs(5 * 60);
 pub(crate) fn run(root: &Path, only: &[String], install: bool) -> anyhow::Result<bool> {
     let mut board = Board::new(only);
     quick::rules(root, &mut board);
-    let mut docs = cargo(root, &["doc", "--workspace", "--no-deps", "--quiet"]);
+    let mut docs = cargo(
+        root,
+        &["doc", "--workspace", "--no-deps", "--keep-going", "--quiet"],
+    );
     docs.env("RUSTDOCFLAGS", "-D warnings");
     board.program("rustdoc", docs, Verdict::Exit, BUILD);
 

@@ -3,8 +3,8 @@
 //! ```text
 //!  byte 0      4 + T  (4–15, unassigned by RFC 7983): T 0 DATA, 2 HELLO, 3 HELLO-ACK,
 //!                     5 CANDIDATE, 6 LATCH
-//!  byte 1      key mark: byte 32 of the link's secret, so that keys that do not fit are told for free
-//!  bytes 2–3   DATA: sequence of the stream on this hop; CANDIDATE, LATCH: candidate number
+//!  byte 1      key mark: byte 32 of the link's secret, so that keys that do not fit are told for
+//!  free bytes 2–3   DATA: sequence of the stream on this hop; CANDIDATE, LATCH: candidate number
 //!  bytes 4–7   stream id; 0 in HELLO and HELLO-ACK
 //!  bytes 8–15  tag: SipHash-2-4 under the direction's key over bytes 0–7, the length, and the
 //!              first 16 bytes of what follows (all of it in HELLO, HELLO-ACK and LATCH)

@@ -24,7 +24,7 @@ use ::media::ports::{Allocator, REST};
 use ::status::{Kind, Snapshot};
 use base::{HashMap, Instant, Map, Now, Rng};
 use call::b2bua::{self, B2bua, Side as Leg};
-use call::registration::core::{Admission, Registrar, RegistrationId};
+use call::registration::core::{Admission, Place, Registrar};
 use policy::credentials::Credentials;
 use policy::token::TokenKey;
 use provisioning::axl::Duty;
@@ -80,8 +80,8 @@ pub struct Core {
     b2bua: B2bua,
     ports: Allocator,
     starting: Option<calls::Starting>,
-    /// Calls towards clients, with the registrations they are for.
-    called: HashMap<b2bua::CallId, RegistrationId>,
+    /// Calls towards clients, with where those were when they were called.
+    called: HashMap<b2bua::CallId, Place>,
     /// Calls without media, with when their ends were last asked.
     silences: HashMap<b2bua::CallId, Instant>,
     asked: HashMap<u64, Asked>,
@@ -295,8 +295,10 @@ impl Core {
             Some(request) if message.status() == 430 => {
                 // The edge has lost the client (RFC 5626 §5.3). Call control knows no flows, only
                 // clients that are away.
-                if let Some((row, _)) = self.registrar.locate(&request) {
-                    self.flow_failed(now, row);
+                let row = self.registrar.locate(&request).map(|(row, _)| row);
+                let found = row.and_then(|row| self.registrar.get(row));
+                if let Some(place) = found.map(|b| b.draft.place.clone()) {
+                    self.flow_failed(now, &place);
                 }
                 let (status, reason) = (480, "Temporarily Unavailable");
                 return self.station.answer(now, key, &request, status, reason);

@@ -186,8 +186,9 @@ mod tests {
     fn a_request_on_a_flow_that_is_gone_fails_at_once() {
         let now = Now::default();
         let mut station = Station::new(&mut Rng::from_number(1), 4);
-        let text = "BYE sip:a@b SIP/2.0\r\nVia: SIP/2.0/TLS c;branch=z9hG4bK1\r\nFrom: <sip:c@d>;tag=1\r\nTo: <sip:a@b>;tag=2\r\n\
-                    Call-ID: e\r\nCSeq: 1 BYE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n";
+        let text = "BYE sip:a@b SIP/2.0\r\nVia: SIP/2.0/TLS c;branch=z9hG4bK1\r\n\
+                    From: <sip:c@d>;tag=1\r\nTo: <sip:a@b>;tag=2\r\nCall-ID: e\r\n\
+                    CSeq: 1 BYE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n";
         let bye = Message::parse(Bytes::from_static(text.as_bytes()), &sip::Limits::trusted());
         let via = ViaOptions {
             transport: "TLS",

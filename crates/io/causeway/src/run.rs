@@ -26,8 +26,10 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let mut running = driver::run::start(config.clone()).await?;
         administer(&config, &running)?;
-        let (mut terminate, mut interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (mut terminate, mut interrupt) = (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        );
         for (what, address) in &running.listening {
             tracing::info!(%address, "listening for {what}");
         }
@@ -36,7 +38,8 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
             _ = terminate.recv() => ExitCode::SUCCESS,
             _ = interrupt.recv() => ExitCode::SUCCESS,
             why = running.failed() => {
-                tracing::error!(why, "a part of the node failed; stopping so that it can be started anew");
+                tracing::error!(why, "a part of the node failed; stopping so that it can be \
+                 started anew");
                 ExitCode::FAILURE
             }
         };

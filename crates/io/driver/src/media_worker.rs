@@ -15,7 +15,7 @@
 //! so far; a stream's number would choose among several, as it chooses a link's pair.
 //!
 //! Bounds: [`Settings::legs_max`], [`Settings::commands_max`], [`LINKS_MAX`] links, and the
-//! batches named in [`turn`]. Receive buffers are the kernel's; what it grants is logged.
+//! batches named in `turn`. Receive buffers are the kernel's; what it grants is logged.
 
 mod core;
 mod edge;

@@ -2,7 +2,7 @@
 //!
 //! [`start`] opens everything that can fail (files, certificates, listeners) before anything
 //! runs, so that a node either stands or says what is wrong. The parts that differ by role are
-//! in [`edge`] and [`core`].
+//! in `edge` and `core`.
 
 mod core;
 mod edge;

@@ -100,9 +100,8 @@ impl Agent {
             self.contact(&flow)
         );
         if let Some(device) = &self.0.profile.device {
-            contact += &format!(
-                ";+u.sip!devicename.ccm.cisco.com=\"{device}\";+u.sip!model.ccm.cisco.com=\"{MODEL}\""
-            );
+            contact += &format!(";+u.sip!devicename.ccm.cisco.com=\"{device}\"");
+            contact += &format!(";+u.sip!model.ccm.cisco.com=\"{MODEL}\"");
         }
         let headers = &mut request.headers;
         message::add(headers, HeaderName::Contact, contact)?;

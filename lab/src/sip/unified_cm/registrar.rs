@@ -229,7 +229,8 @@ impl UnifiedCm {
         Ok(response)
     }
 
-    /// Whether the credentials answer the last challenge, by the formula of RFC 2069 that it asked for.
+    /// Whether the credentials answer the last challenge, by the formula of RFC 2069 that it asked
+    /// for.
     fn is_authentic(&self, request: &Request, line: &Line) -> bool {
         let Some((name, password)) = &line.user else {
             return false;

@@ -112,7 +112,7 @@ fn changes_of_both_at_once_are_491_and_work_the_second_time() {
             let wait = w.random(20_000);
             w.run(wait);
             begun += u32::from(w.with(to, |ua, now| ua.change(now, last, Direction::Both)));
-            w.run(40 * SECOND);
+            w.run(25 * SECOND);
             assert!(w.in_call(from, to));
             let changed = w.people[from].ua.calls[i].changes + w.people[to].ua.calls[last].changes;
             assert_eq!(changed, begun, "all went through in the end");

@@ -202,9 +202,10 @@ fn bytes_that_are_no_sip_end_their_own_connection_alone() {
             w.transmit(pipe, 0, &bytes);
             w.run(SECOND / 5);
         }
-        w.run(100 * SECOND);
+        w.run(15 * SECOND);
         assert!(w.in_call(alice, phone));
         assert_eq!(w.people[phone].ua.calls.len(), 1);
+        w.everyone_hangs_up();
         w.run(400 * SECOND);
         w.quiet();
     });

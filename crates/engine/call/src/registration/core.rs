@@ -9,8 +9,9 @@
 //! - *Path* (RFC 3327): the Contact stays, and the core's Path stands in place of the edge's.
 //!
 //! Either way what call control keeps carries a token under a MAC, so that a request finds its
-//! registration, and its client even after a restart of the core, and nobody else can name it. It opens no connection and routes
-//! nothing. Bounds: [`BINDINGS_MAX`] contacts, [`USER_BINDINGS_MAX`] of one user.
+//! registration, and its client even after a restart of the core, and nobody else can name it. It
+//! opens no connection and routes nothing. Bounds: [`BINDINGS_MAX`] contacts, [`USER_BINDINGS_MAX`]
+//! of one user.
 
 mod admission;
 mod rewrite;

@@ -1,3 +1,5 @@
+//! Greetings, keys that change, ends that start anew, loss.
+
 use base::Secret;
 
 use super::*;

@@ -245,8 +245,8 @@ impl Core {
                 let Some((call, s)) = call.zip(self.starting.take()) else {
                     return;
                 };
-                if let Some(row) = s.called {
-                    self.called.insert(call, row);
+                if let Some(b) = s.called.and_then(|row| self.registrar.get(row)) {
+                    self.called.insert(call, b.draft.place.clone());
                 }
                 self.board.began(now, call, s.id, s.from, s.to);
                 (Kind::CallBegan, String::new())
@@ -277,8 +277,8 @@ impl Core {
                     self.board.over(call);
                     self.silences.remove(&call);
                     let called = self.called.remove(&call);
-                    if let Some(row) = called.filter(|_| cause == Cause::Status(430)) {
-                        self.flow_failed(now, row);
+                    if let Some(place) = called.filter(|_| cause == Cause::Status(430)) {
+                        self.flow_failed(now, &place);
                     }
                 }
                 let kind = if answered {

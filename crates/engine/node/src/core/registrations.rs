@@ -336,14 +336,15 @@ impl Core {
         }
     }
 
-    /// The edge says that a client's flow is gone: so is all that was registered on it.
-    pub(super) fn flow_failed(&mut self, now: Now, row: RegistrationId) {
-        let Some(place) = self.registrar.get(row).map(|b| b.draft.place.clone()) else {
-            return;
-        };
+    /// The edge says that a client's flow is gone: so is all that was registered on it, but for
+    /// what is being registered anew at this moment, from another flow as a rule.
+    pub(super) fn flow_failed(&mut self, now: Now, place: &Place) {
         let on_flow = self.registrar.on_flow(place.peer, &place.token);
         let rows: Vec<RegistrationId> = on_flow.map(|(id, _)| id).collect();
         for row in rows {
+            if self.under_way.values().any(|u| u.rows.contains(&row)) {
+                continue;
+            }
             let change = self.registrar.remove(row);
             self.registration_changed(now, change, None, "the client's connection is gone");
         }

@@ -106,7 +106,6 @@ fn context(leg: usize, way: usize) -> Context {
 impl Far {
     pub fn new(role: Role, workers: &Workers, legs: usize, payload: usize) -> Far {
         let keys = LinkKeys {
-            epoch: 1,
             secret: Secret::new([7; 64]),
         };
         let (link, link_rtcp) = (bind(true), bind(true));

@@ -1,3 +1,5 @@
+//! Batches of datagrams over the loopback.
+
 use std::net::UdpSocket;
 use std::time::Duration;
 

@@ -122,8 +122,8 @@ fn own_fields(message: &Message, credentials: usize) -> sip::Edit<'_> {
 }
 
 impl Registrar {
-    /// A REGISTER as Unified CM gets it: `rows` are the rows of its contacts in their order, `place`
-    /// is where its client is now.
+    /// A REGISTER as Unified CM gets it: `rows` are the rows of its contacts in their order,
+    /// `place` is where its client is now.
     pub fn to_unified_cm(
         &self,
         message: &Message,

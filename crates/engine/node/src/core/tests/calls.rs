@@ -408,6 +408,38 @@ fn a_call_to_a_flow_that_is_gone_ends_the_registration() {
 }
 
 #[test]
+fn a_call_to_a_flow_that_is_gone_spares_a_device_that_is_moving_to_another() {
+    for confirmed_first in [true, false] {
+        let mut world = World::new(REGISTRAR, no_inside);
+        let path = text(world.registered("1001", "t1").header(Name::Path));
+        let inside = world.dialled("10.0.0.5");
+        world.ask(inside, &invite_from_phone(&path));
+        let sent = world.one(LANE);
+        let contact = "Contact: <sip:1001@198.51.100.7:5555;transport=tls>\r\nExpires: 600\r\n";
+        world.register("1001", "pw", "t2", contact);
+        let request = world.out(inside).pop().unwrap();
+        let granted = request
+            .reply(200, "OK", "k")
+            .header(Name::Contact, request.header(Name::Contact).unwrap())
+            .header(Name::Expires, "600")
+            .build();
+        let failed = sent.reply(430, "Flow Failed", "e").build();
+        if confirmed_first {
+            world.take(inside, granted);
+            world.take(LANE, failed);
+        } else {
+            world.take(LANE, failed);
+            world.take(inside, granted);
+        }
+        let (_, _) = (world.out(LANE), world.out(inside));
+        world.ask(inside, &invite_from_phone(&path).replace("call2", "call3"));
+        let route = text(world.one(LANE).header(Name::Route));
+        assert_eq!(route, "<sip:t2@edge1.example.test:5061;transport=tls;lr>");
+        assert_eq!(world.core.snapshot(world.now).registrations.len(), 1);
+    }
+}
+
+#[test]
 fn a_silent_call_whose_client_is_gone_ends() {
     let mut world = World::new(REGISTRAR, no_inside);
     world.registered("1001", "t1");
