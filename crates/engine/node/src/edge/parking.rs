@@ -96,8 +96,14 @@ impl Edge {
 
     /// Tells those that have waited long enough.
     pub(super) fn parking_timeout(&mut self, now: Now) {
-        while let Some(parked) = self.parking.rows.pop_front_if(|p| p.until <= now.instant) {
-            self.no_core(now, parked.key, &parked.message);
+        while self
+            .parking
+            .poll_timeout()
+            .is_some_and(|at| at <= now.instant)
+        {
+            if let Some(parked) = self.parking.rows.pop_front() {
+                self.no_core(now, parked.key, &parked.message);
+            }
         }
     }
 
