@@ -8,6 +8,7 @@ use media::mux::End;
 use node::Engine;
 use node::gate::EdgeGate;
 use node::io::{AskId, ConnId};
+use policy::credentials::Kept;
 use sip::{Framer, Limits};
 use traversal::frame::Decoder;
 
@@ -79,6 +80,8 @@ pub struct Gateway {
     pub gate: Option<Arc<EdgeGate>>,
     /// Questions under way, by the sign-in they belong to.
     pub asks: BTreeMap<AskId, usize>,
+    /// What its disk keeps of sign-ins, by user.
+    pub kept: BTreeMap<String, Kept>,
     /// Every event.
     pub events: Vec<status::Event>,
     next_conn: u64,
@@ -104,6 +107,7 @@ impl Gateway {
             wakes: 0,
             gate: None,
             asks: BTreeMap::new(),
+            kept: BTreeMap::new(),
             events: Vec::new(),
             next_conn: 0,
             next_ask: 0,
@@ -148,15 +152,17 @@ impl Gateway {
         })
     }
 
-    /// The process is gone, and with it everything it knew.
+    /// The process is gone, and with it everything it knew but what is on disk.
     pub fn die(&mut self) {
         let fresh = Gateway::new(&self.name, self.edge, self.index);
         let (life, skew_ms) = (self.life + 1, self.skew_ms);
         let events = std::mem::take(&mut self.events);
+        let kept = std::mem::take(&mut self.kept);
         *self = Gateway {
             life,
             skew_ms,
             events,
+            kept,
             ..fresh
         };
     }

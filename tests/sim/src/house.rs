@@ -12,6 +12,7 @@ use std::sync::Arc;
 use base::{Now, Rng, Secret};
 use config::Config;
 use node::Engine;
+use policy::credentials::Kept;
 
 use crate::world::{Hop, Plan};
 
@@ -162,13 +163,15 @@ pub fn edge(now: Now, rng: Rng, index: usize, plan: &Plan) -> Box<dyn Engine> {
     ))
 }
 
-/// A core that has just been started. The seed of its tokens is kept over a restart.
-pub fn core(now: Now, rng: Rng, index: usize, plan: &Plan) -> Box<dyn Engine> {
+/// A core that has just been started. The seed of its tokens is kept over a restart, and so is
+/// what it stored of sign-ins.
+pub fn core(now: Now, rng: Rng, index: usize, plan: &Plan, kept: Vec<Kept>) -> Box<dyn Engine> {
     let identity = node::CoreIdentity {
         version: "sim".into(),
         ssh_key: format!("ssh-ed25519 CORE{index}"),
         token_seed: Secret::new([index as u8 + 1; 32]),
         users: None,
+        kept,
     };
     Box::new(node::Core::new(
         now,

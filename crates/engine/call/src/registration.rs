@@ -11,7 +11,9 @@
 //! begins with the time it was made ([`sip::nonce::issued`]), and the client's digest covers the
 //! nonce: so the core refuses nonces older than [`sip::nonce::LIFE`] by its own clock or dated
 //! ahead of it by more than the tolerated skew, and takes each pair of nonce and count once while
-//! the nonce is fresh. What a hostile edge sees is worthless to it after that. It could date a
+//! the nonce is fresh. A core that was restarted has forgotten the pairs, so it takes no nonce
+//! from before it began ([`core::Admission`]); the edge knows when that was, and challenges again
+//! with `stale=true`. What a hostile edge sees is worthless to it after that. It could date a
 //! nonce ahead and keep the client's answer for that date; the client is on the edge at that time
 //! and the core forgets a user who does not sign in, so this buys it at most what it has anyway:
 //! the registration of a client that trusts it.
@@ -19,7 +21,7 @@
 //! Requests other than REGISTER need no credentials: they come on a flow that a registration has
 //! made known. The edge records the flow's token (Record-Route) and asserts the registration's
 //! address of record in P-Asserted-Identity (RFC 3325), which the core believes only of those
-//! registered by that edge. A core that was restarted knows nobody: it answers 407 without a
+//! registered by that edge. A core that was restarted knows no flows: it answers 407 without a
 //! challenge, to which the edge adds its own, and the answer in Proxy-Authorization goes the same
 //! way as a REGISTER's. What only a trusted node may say is taken out of everything a client sends
 //! ([`is_privileged`]).

@@ -124,7 +124,7 @@ impl Core {
                 .collect(),
             tokens: token_key(&identity, &mut rng),
             credentials: Credentials::new(&mut rng, settings.refresh, settings.cleanup),
-            admission: Admission::default(),
+            admission: Admission::new(now),
             desk: sign_in::Desk::default(),
             registrar: Registrar::new(&identity.token_seed, &mut rng),
             under_way: HashMap::default(),
@@ -143,6 +143,9 @@ impl Core {
             rng,
         };
         core.load_users(now, &identity);
+        for kept in &identity.kept {
+            core.credentials.restore(now, kept);
+        }
         core.arrange(now);
         core.discovery_timeout(now);
         core.services_timeout(now);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use base::{Pii, Secret};
 use bytes::Bytes;
+use policy::credentials::Kept;
 
 use crate::gate::{CoreGate, EdgeGate};
 
@@ -336,6 +337,11 @@ pub enum Report {
         /// Why.
         why: String,
     },
+    /// Credentials that were kept, or were to be kept, will not outlive a restart.
+    CredentialsLost {
+        /// What is lost, and why.
+        cause: String,
+    },
     /// A peer broke a protocol and lost its connection.
     Violation {
         /// `sip`, `http`, `xmpp`, `ssh`, `tls`, `link`.
@@ -415,6 +421,9 @@ pub enum Output {
         /// The key in OpenSSH format: on the edge the core's, on the core the edge's host key.
         key: Option<String>,
     },
+    /// Store this for the next start ([`crate::CoreIdentity::kept`]), in place of what was stored
+    /// for its user.
+    Keep(Box<Kept>),
     /// For the log, the history and the alarms.
     Event(status::Event),
 }

@@ -2,21 +2,36 @@
 //! (F266–F269).
 //!
 //! A password is never kept: only H(A1) for the SIP realms, as digest needs it, and a keyed hash
-//! that recognises the password when it comes again. Bounds: [`USERS_MAX`].
+//! that recognises the password when it comes again.
+//!
+//! A phone that stays connected while the core restarts sends its next REGISTER to a process that
+//! never saw its password. So [`Credentials::keep`] gives a [`Kept`] for the driver to store, and
+//! [`Credentials::restore`] takes it back at the next start. Its date is wall-clock time, since a
+//! process's own clock ends with it; time that a core was down counts as time without a sign-in.
+//! The keyed hash is not in it, and its key dies with the process: the first sign-in after a
+//! restart is asked about inside anyway, for the rest of its answer. Nor is there a record for
+//! users that are forgotten: age is the only reason for that, and age is in the record.
+//!
+//! Users of the local file stand beside those who signed in; for a realm that the file names, its
+//! word stands. Bounds: [`USERS_MAX`].
+
+mod kept;
 
 use std::time::Duration;
 
-use base::{HashMap, Instant, Rng, Secret};
+use base::{HashMap, Instant, Now, Pii, Rng, Secret};
 use hmac::{Hmac, Mac};
 use md5::{Digest as _, Md5};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-/// Users kept at once.
+pub use kept::Kept;
+
+/// Users who signed in, kept at once.
 pub const USERS_MAX: usize = 100_000;
 
 /// H(A1) for one realm (RFC 7616 §3.4.2).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ha1 {
     /// With MD5, in hexadecimal.
     pub md5: Secret<String>,
@@ -24,12 +39,37 @@ pub struct Ha1 {
     pub sha256: Secret<String>,
 }
 
+/// A sign-in whose password was good.
+pub struct SignedIn<'a> {
+    /// The name as typed, which is the name in digests.
+    pub user: &'a str,
+    /// The name as Unified CM keeps it.
+    pub account: &'a str,
+    /// The password.
+    pub password: &'a Secret<String>,
+    /// The realms whose digests it is good for.
+    pub realms: &'a [String],
+    /// The user parts this user may register.
+    pub lines: Vec<String>,
+}
+
 struct User {
+    account: String,
+    /// `None` once the process that saw the password has ended.
     verifier: Option<Vec<u8>>,
     realms: HashMap<String, Ha1>,
     lines: Vec<String>,
-    /// `None` for users of the local file, which never expire.
-    since: Option<Instant>,
+    /// Until when the password need not be asked about.
+    fresh_until: Instant,
+    /// When this user is forgotten.
+    until: Instant,
+}
+
+/// A user of the local file, who is never forgotten.
+#[derive(Default)]
+struct Local {
+    realms: HashMap<String, Ha1>,
+    lines: Vec<String>,
 }
 
 /// What a digest needs of a user.
@@ -41,10 +81,11 @@ pub struct Known {
     pub lines: Vec<String>,
 }
 
-/// The cache, with the local file's users in it.
+/// The cache, with the local file's users beside it.
 pub struct Credentials {
     key: [u8; 32],
     users: HashMap<String, User>,
+    locals: HashMap<String, Local>,
     refresh: Duration,
     cleanup: Duration,
 }
@@ -60,6 +101,7 @@ impl Credentials {
         Credentials {
             key: rng.array(),
             users: HashMap::default(),
+            locals: HashMap::default(),
             refresh,
             cleanup,
         }
@@ -99,49 +141,55 @@ impl Credentials {
         }
         let count = read.len();
         for (name, realm, ha1, lines) in read {
-            let user = self.users.entry(name).or_insert_with(|| User {
-                verifier: None,
-                realms: HashMap::default(),
-                lines: Vec::new(),
-                since: None,
-            });
+            let user = self.locals.entry(name).or_default();
             user.realms.insert(realm, ha1);
             user.lines = lines;
         }
         Ok(count)
     }
 
-    /// Keeps a user whose password was good a moment ago.
-    pub fn keep(
-        &mut self,
-        now: Instant,
-        user: &str,
-        password: &str,
-        realms: &[String],
-        lines: Vec<String>,
-    ) {
-        if self.users.len() >= USERS_MAX && !self.users.contains_key(user) {
-            return;
+    /// Keeps a user whose password was good a moment ago. Gives what is to be stored for
+    /// [`Credentials::restore`]; `None` if the cache is full.
+    pub fn keep(&mut self, now: Now, found: SignedIn<'_>) -> Option<Kept> {
+        let SignedIn { user, password, .. } = found;
+        if self.is_full(user) {
+            return None;
         }
-        if let Some(local) = self.users.get_mut(user).filter(|u| u.since.is_none()) {
-            // The file's word stands, and stays; realms that it does not name are added.
-            for realm in realms {
-                let entry = local.realms.entry(realm.clone());
-                entry.or_insert_with(|| ha1(user, realm, password));
-            }
-            return;
-        }
-        let ha1s = realms
-            .iter()
-            .map(|realm| (realm.clone(), ha1(user, realm, password)));
-        let verifier = Some(self.verifier(user, password));
+        let password = password.expose();
+        let realms = found.realms.iter();
+        let kept = Kept {
+            user: Pii::new(user.to_owned()),
+            account: Pii::new(found.account.to_owned()),
+            since: now.unix,
+            lines: found.lines,
+            realms: realms
+                .map(|realm| (realm.clone(), ha1(user, realm, password)))
+                .collect(),
+        };
         let row = User {
-            verifier,
-            realms: ha1s.collect(),
-            lines,
-            since: Some(now),
+            verifier: Some(self.verifier(user, password)),
+            fresh_until: now.instant + self.refresh,
+            ..User::of(&kept, now.instant + self.cleanup)
         };
         self.users.insert(user.to_owned(), row);
+        Some(kept)
+    }
+
+    /// Takes back what an earlier process kept; of several for one user the last stands. True if
+    /// it is still good.
+    pub fn restore(&mut self, now: Now, kept: &Kept) -> bool {
+        let left = kept.left(now.unix, self.cleanup);
+        let user = kept.user.expose();
+        if left.is_zero() || self.is_full(user) {
+            return false;
+        }
+        let row = User::of(kept, now.instant + left);
+        self.users.insert(user.clone(), row);
+        true
+    }
+
+    fn is_full(&self, user: &str) -> bool {
+        self.users.len() >= USERS_MAX && !self.users.contains_key(user)
     }
 
     /// Whether a password is the one that was good, and need not be asked about yet.
@@ -149,53 +197,38 @@ impl Credentials {
         let Some(row) = self.users.get(user) else {
             return false;
         };
-        let (Some(since), Some(verifier)) = (row.since, &row.verifier) else {
+        let Some(verifier) = &row.verifier else {
             return false;
         };
-        now.since(since) < self.refresh
-            && bool::from(verifier.ct_eq(&self.verifier(user, password)))
+        now < row.fresh_until && bool::from(verifier.ct_eq(&self.verifier(user, password)))
     }
 
-    /// Whether a user is kept.
-    pub fn knows(&self, user: &str) -> bool {
-        self.users.contains_key(user)
+    /// A user's name as Unified CM keeps it, of the name as typed.
+    pub fn account<'a>(&'a self, typed: &'a str) -> &'a str {
+        self.users.get(typed).map_or(typed, |row| &row.account)
     }
 
     /// What a digest needs of a user.
     pub fn known(&self, now: Instant, user: &str, realm: &str) -> Option<Known> {
-        let row = self.users.get(user)?;
-        if row
-            .since
-            .is_some_and(|since| now.since(since) >= self.cleanup)
-        {
-            return None;
-        }
-        Some(Known {
-            ha1: row.realms.get(realm)?.clone(),
-            lines: row.lines.clone(),
-        })
+        let local = self.locals.get(user);
+        let row = self.users.get(user).filter(|row| now < row.until);
+        let of_file = local.and_then(|l| l.realms.get(realm));
+        let ha1 = of_file.or_else(|| row?.realms.get(realm))?.clone();
+        let lines = local.map(|l| &l.lines).or(row.map(|r| &r.lines))?.clone();
+        Some(Known { ha1, lines })
     }
 
     /// Forgets who has not signed in for the clean-up interval.
     pub fn clean_up(&mut self, now: Instant) {
-        let cleanup = self.cleanup;
-        self.users
-            .retain(|_, u| u.since.is_none_or(|since| now.since(since) < cleanup));
+        self.users.retain(|_, row| now < row.until);
     }
 
-    /// Forgets a user who signed in.
-    pub fn forget(&mut self, user: &str) {
-        if self.users.get(user).is_some_and(|u| u.since.is_some()) {
-            self.users.remove(user);
-        }
-    }
-
-    /// Users kept.
+    /// Users kept who signed in.
     pub fn len(&self) -> usize {
         self.users.len()
     }
 
-    /// Whether nobody is kept.
+    /// Whether nobody is kept who signed in.
     pub fn is_empty(&self) -> bool {
         self.users.is_empty()
     }
@@ -212,6 +245,20 @@ impl Credentials {
     }
 }
 
+impl User {
+    /// As it was kept, without what only the process has that saw the password.
+    fn of(kept: &Kept, until: Instant) -> User {
+        User {
+            account: kept.account.expose().clone(),
+            verifier: None,
+            realms: kept.realms.iter().cloned().collect(),
+            lines: kept.lines.clone(),
+            fresh_until: Instant::ZERO,
+            until,
+        }
+    }
+}
+
 fn ha1(user: &str, realm: &str, password: &str) -> Ha1 {
     let text = Secret::new(format!("{user}:{realm}:{password}"));
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
@@ -223,10 +270,20 @@ fn ha1(user: &str, realm: &str, password: &str) -> Ha1 {
 
 #[cfg(test)]
 mod tests {
+    use base::UnixTime;
+
     use super::*;
 
     fn at(minutes: u64) -> Instant {
         Instant::from_micros(minutes * 60_000_000)
+    }
+
+    /// The same moment on both clocks; the wall's began at noon.
+    fn now(minutes: u64) -> Now {
+        Now {
+            instant: at(minutes),
+            unix: UnixTime::from_millis(1_790_000_000_000 + minutes * 60_000),
+        }
     }
 
     fn cache() -> Credentials {
@@ -234,17 +291,25 @@ mod tests {
         Credentials::new(&mut Rng::from_number(1), minutes(480), minutes(720))
     }
 
+    fn keep(c: &mut Credentials, now: Now, user: &str) -> Kept {
+        let found = SignedIn {
+            user,
+            account: "alice",
+            password: &Secret::new("pw".into()),
+            realms: &["r".into()],
+            lines: vec!["1001".into()],
+        };
+        c.keep(now, found).unwrap()
+    }
+
     #[test]
     fn a_user_is_recognised_until_refresh_and_known_until_clean_up() {
         let mut c = cache();
-        c.keep(at(0), "alice", "pw", &["r".into()], vec!["1001".into()]);
+        keep(&mut c, now(0), "alice");
         assert!(c.recognises(at(479), "alice", "pw") && !c.recognises(at(480), "alice", "pw"));
         assert!(!c.recognises(at(0), "alice", "px") && !c.recognises(at(0), "bob", "pw"));
         let known = c.known(at(719), "alice", "r").unwrap();
-        assert_eq!(
-            known.ha1.md5.expose(),
-            &ha1("alice", "r", "pw").md5.expose().clone()
-        );
+        assert_eq!(known.ha1, ha1("alice", "r", "pw"));
         assert_eq!(known.lines, ["1001"]);
         assert!(
             c.known(at(0), "alice", "other").is_none() && c.known(at(720), "alice", "r").is_none()
@@ -254,13 +319,47 @@ mod tests {
     }
 
     #[test]
+    fn a_restored_user_is_known_for_the_rest_of_his_time_and_asked_about_when_he_signs_in() {
+        let kept = keep(&mut cache(), now(0), "Alice");
+        // The process that takes him back has a clock that begins at zero.
+        let late = Now {
+            instant: Instant::ZERO,
+            ..now(700)
+        };
+        let mut c = cache();
+        assert!(c.restore(late, &kept));
+        assert_eq!(
+            c.known(at(19), "Alice", "r").unwrap().ha1,
+            ha1("Alice", "r", "pw")
+        );
+        assert!(c.known(at(20), "Alice", "r").is_none());
+        assert_eq!((c.account("Alice"), c.account("Bob")), ("alice", "Bob"));
+        assert!(!c.recognises(at(0), "Alice", "pw"));
+    }
+
+    #[test]
+    fn a_sign_in_that_is_too_old_or_of_the_future_is_not_restored() {
+        let kept = keep(&mut cache(), now(100), "alice");
+        for (minutes, good) in [(94, false), (96, true), (819, true), (820, false)] {
+            let mut c = cache();
+            assert_eq!(c.restore(now(minutes), &kept), good, "{minutes}");
+            assert_eq!(c.is_empty(), !good);
+        }
+        // The clock was set back: no longer than from now on.
+        let mut c = cache();
+        c.restore(now(96), &kept);
+        assert!(c.known(at(96 + 720), "alice", "r").is_none());
+    }
+
+    #[test]
     fn the_local_file_is_read_whole_or_not_at_all() {
         let md5 = "0".repeat(32);
         let sha = "1".repeat(64);
         let mut c = cache();
         let good = format!("# users\nalice:r:{md5}:{sha}:1001,1002\nbob:r:{md5}:{sha}\n");
         assert_eq!(c.load(&good), Ok(2));
-        c.keep(at(0), "alice", "pw", &["r".into()], Vec::new());
+        keep(&mut c, now(0), "alice");
+        assert_eq!(c.known(at(0), "alice", "r").unwrap().ha1.md5.expose(), &md5);
         c.clean_up(at(100_000));
         assert_eq!(
             c.known(at(100_000), "alice", "r").unwrap().lines,

@@ -19,6 +19,7 @@ pub mod dial;
 pub mod files;
 pub mod http_core;
 pub mod http_edge;
+mod keeper;
 pub mod link_sip;
 pub mod link_ssh;
 pub mod link_xmpp;

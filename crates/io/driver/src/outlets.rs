@@ -3,6 +3,8 @@
 use net::{ssh, tls};
 use node::gate::{CoreGate, EdgeGate};
 use node::io::Output;
+use policy::credentials::Kept;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::dial::Inside;
@@ -21,6 +23,7 @@ pub(crate) struct NodeOutlets {
     pub(crate) core_gate: Option<tls::Live<CoreGate>>,
     pub(crate) questions: Option<Questions>,
     pub(crate) inside: Option<Inside>,
+    pub(crate) keeper: Option<mpsc::Sender<Kept>>,
     pub(crate) dialled: JoinSet<()>,
 }
 
@@ -50,6 +53,12 @@ impl Outlets for NodeOutlets {
             Output::Resolve { id, question } => {
                 if let Some(questions) = &self.questions {
                     questions.resolve(id, question);
+                }
+            }
+            Output::Keep(kept) => {
+                let lost = |keeper: &mpsc::Sender<Kept>| keeper.try_send(*kept).is_err();
+                if self.keeper.as_ref().is_some_and(lost) {
+                    tracing::warn!("the disk is slow: a sign-in will not outlive a restart");
                 }
             }
             Output::Connect { conn, target } => self.connect(conn, target),

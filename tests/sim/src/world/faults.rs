@@ -18,7 +18,10 @@ impl World {
         let (index, edge) = (self.gateways[g].index, self.gateways[g].edge);
         let engine = match edge {
             true => house::edge(now, rng, index, &self.plan),
-            false => house::core(now, rng, index, &self.plan),
+            false => {
+                let kept = self.gateways[g].kept.values().cloned().collect();
+                house::core(now, rng, index, &self.plan, kept)
+            }
         };
         self.gateways[g].engine = Some(engine);
         self.drain(g);

@@ -148,6 +148,10 @@ impl World {
             }
             Output::EdgeGate(gate) => self.gateways[g].gate = Some(gate),
             Output::CoreGate(_) | Output::PinSsh { .. } => {}
+            Output::Keep(kept) => {
+                let user = kept.user.expose().clone();
+                self.gateways[g].kept.insert(user, *kept);
+            }
             Output::Event(event) => {
                 self.note(g, &format!("! {event}"));
                 self.gateways[g].events.push(event);

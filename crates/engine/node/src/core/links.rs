@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use base::{Instant, Now, Secret};
+use base::{Instant, Now, Secret, UnixTime};
 use media::{Command, LinkId, LinkKeys, PortPair};
 use sip::FlowId;
 use status::Kind;
@@ -33,6 +33,8 @@ pub(super) struct Link {
     welcome: Option<Box<Welcome>>,
     /// What it said last.
     pub(super) last: Option<Box<Welcome>>,
+    /// What its clock showed when it was linked first.
+    pub(super) first_clock: Option<UnixTime>,
     pub(super) lanes: Vec<Lane>,
     next_lane: usize,
     /// Lanes that went while calls may have been on them.
@@ -58,6 +60,7 @@ impl Link {
             control: None,
             welcome: None,
             last: None,
+            first_clock: None,
             lanes: Vec::new(),
             next_lane: 0,
             orphans: Vec::new(),
@@ -291,6 +294,7 @@ impl Core {
             .as_ref()
             .is_some_and(|l| l.instance != welcome.instance);
         link.last = Some(welcome.clone());
+        link.first_clock.get_or_insert(welcome.clock);
         link.welcome = Some(welcome.clone());
         link.since = Some(now);
         link.why = None;

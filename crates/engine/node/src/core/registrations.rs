@@ -83,14 +83,12 @@ impl Core {
         message: &Message,
         name: Name,
     ) -> Result<call::registration::core::Admitted, Denied> {
-        let welcome = self
-            .links
-            .get(peer)
-            .and_then(|l| l.welcome())
-            .ok_or(Denied::Missing)?;
-        let realm = welcome.services.sip_realm.as_str();
+        let link = self.links.get(peer).ok_or(Denied::Missing)?;
+        let welcome = link.welcome().ok_or(Denied::Missing)?;
+        let since = link.first_clock.unwrap_or(welcome.clock);
+        let asked = (welcome.services.sip_realm.as_str(), since);
         self.admission
-            .check(now, &self.credentials, message, name, realm)
+            .check(now, &self.credentials, message, name, asked)
     }
 
     pub(super) fn denied(&mut self, now: Now, denied: Denied, message: &Message) {
@@ -142,7 +140,7 @@ impl Core {
             return Err((403, "Forbidden"));
         }
         // Unified CM knows its users in one spelling only.
-        let user = self.desk.name_of(&admitted.user);
+        let user = self.credentials.account(&admitted.user).to_owned();
         let contacts = match &asked {
             Asked::Contacts(list) => list
                 .iter()

@@ -375,7 +375,7 @@ impl Core {
             .and_then(NameAddr::parse);
         let contact = contact.map(|c| c.uri.to_vec()).unwrap_or_default();
         Some(Draft {
-            user: self.desk.name_of(&admitted.user),
+            user: self.credentials.account(&admitted.user).to_owned(),
             uri: format!("sip:{aor}"),
             aor,
             place: Place {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base::Secret;
 use call::registration::core::Address;
+use policy::credentials::Kept;
 use config::{CallControl, Config, Password, Publisher, Role};
 use sip::transaction::ViaOptions;
 use traversal::DomainOffer;
@@ -22,6 +23,8 @@ pub struct CoreIdentity {
     pub token_seed: Secret<[u8; 32]>,
     /// The text of [`config::Credentials::file`], if there is one.
     pub users: Option<Secret<String>>,
+    /// What earlier processes had stored ([`crate::io::Output::Keep`]), oldest first.
+    pub kept: Vec<Kept>,
 }
 
 /// An edge to link with.

@@ -3,7 +3,8 @@
 
 use std::net::IpAddr;
 
-use base::{HashMap, Now, Pii, Secret};
+use base::{HashMap, Now, Pii};
+use policy::credentials::SignedIn;
 use policy::token::LIFE;
 use provisioning::edge_config::{EdgeConfig, services_asked};
 use provisioning::sign_in::{Answer as Got, Ask, Granted, Node, Outcome};
@@ -35,16 +36,6 @@ pub(super) struct Profile {
     services: Services,
 }
 
-impl Desk {
-    /// A user's name as Unified CM keeps it.
-    pub(super) fn name_of(&self, typed: &str) -> String {
-        self.names
-            .get(typed)
-            .cloned()
-            .unwrap_or_else(|| typed.to_owned())
-    }
-}
-
 type Services = Vec<(String, Option<Vec<(u16, u16, u16, String)>>)>;
 
 /// All that is kept of sign-ins.
@@ -53,8 +44,6 @@ pub(super) struct Desk {
     pub(super) engine: provisioning::sign_in::SignIns,
     pending: HashMap<u64, Pending>,
     profiles: HashMap<(String, String), Profile>,
-    /// Names as users type them, and as Unified CM keeps them, where they differ.
-    names: HashMap<String, String>,
     next: u64,
 }
 
@@ -252,7 +241,6 @@ impl Core {
             .collect();
         realms.sort();
         realms.dedup();
-        let password: &Secret<String> = &granted.password;
         let mut lines = granted.lines.clone();
         lines.extend(granted.devices.iter().cloned());
         // Digests are over the name as the client types it; Unified CM keeps it in its own case.
@@ -263,14 +251,16 @@ impl Core {
             &typed[..]
         };
         for name in names {
-            let secret = password.expose();
-            self.credentials
-                .keep(now.instant, name, secret, &realms, lines.clone());
-        }
-        if typed[0] != typed[1] && self.desk.names.len() < PROFILES_MAX {
-            self.desk
-                .names
-                .insert(pending.user.clone(), granted.user.clone());
+            let signed_in = SignedIn {
+                user: name,
+                account: &granted.user,
+                password: &granted.password,
+                realms: &realms,
+                lines: lines.clone(),
+            };
+            if let Some(kept) = self.credentials.keep(now, signed_in) {
+                self.station.out.push_back(Output::Keep(Box::new(kept)));
+            }
         }
         if self.desk.profiles.len() < PROFILES_MAX {
             let profile = Profile {
@@ -399,8 +389,6 @@ impl Core {
         if self.desk.profiles.len() >= PROFILES_MAX {
             self.desk.profiles.clear();
         }
-        let kept = &self.credentials;
-        self.desk.names.retain(|typed, _| kept.knows(typed));
     }
 }
 

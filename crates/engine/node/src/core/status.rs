@@ -221,6 +221,9 @@ impl Core {
             Report::InsideUnreachable { server, why } => {
                 board.stranger(out, Kind::HttpUnreachable, now, &why, &[("server", server)]);
             }
+            Report::CredentialsLost { cause } => {
+                self.board.event(out, Kind::CredentialsLost, now, &cause, &[]);
+            }
             Report::XmppUp { jid, client, .. } => {
                 board.counters.xmpp_sessions += 1;
                 let proof = [

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base::{Pii, Secret, UnixTime};
 use bytes::Bytes;
+use policy::credentials::Kept;
 use sip::digest::{Algorithm, Challenge};
 use sip::nonce::NonceKey;
 use sip::{Limits, Message, Name};
@@ -92,6 +93,7 @@ struct World {
     answers: Vec<crate::io::Reply>,
     pins: Vec<Option<String>>,
     gate: Option<Arc<CoreGate>>,
+    kept: Vec<Kept>,
     fetched: Vec<String>,
     /// SRV records by name.
     services: Vec<(&'static str, Records)>,
@@ -112,7 +114,13 @@ fn identity() -> CoreIdentity {
         ssh_key: "ssh-ed25519 CORE".into(),
         token_seed: Secret::new([7; 32]),
         users: Some(Secret::new(line("1001", "pw") + &line("1002", "pw"))),
+        kept: Vec::new(),
     }
+}
+
+fn load(text: &str) -> Arc<config::Config> {
+    let config = config::load(text, Path::new("/etc/causeway/core.toml"));
+    Arc::new(config.unwrap_or_else(|e| panic!("{e:?}")).config)
 }
 
 fn no_inside(_: &Fetch) -> Result<(u16, String), String> {
@@ -123,8 +131,7 @@ impl World {
     /// Nothing has connected yet.
     fn unlinked(extra: &str, inside: Inside) -> Self {
         let text = format!("{HEAD}{extra}");
-        let config = config::load(&text, Path::new("/etc/causeway/core.toml"));
-        let config = Arc::new(config.unwrap_or_else(|e| panic!("{e:?}")).config);
+        let config = load(&text);
         let now = Now {
             unix: UnixTime::from_millis(1_790_000_000_000),
             ..Now::default()
@@ -150,12 +157,31 @@ impl World {
             answers: Vec::new(),
             pins: Vec::new(),
             gate: None,
+            kept: Vec::new(),
             fetched: Vec::new(),
             services: Vec::new(),
             branches: 0,
         };
         world.settle();
         world
+    }
+
+    /// The core is killed and started again `after` a while; nobody has connected since.
+    fn restart(&mut self, extra: &str, after: Duration) {
+        self.now = Now {
+            instant: base::Instant::ZERO,
+            ..self.now.plus(after)
+        };
+        let identity = CoreIdentity {
+            kept: std::mem::take(&mut self.kept),
+            ..identity()
+        };
+        let config = load(&format!("{HEAD}{extra}"));
+        self.core = Core::new(self.now, self.rng.fork(), &config, identity);
+        self.acceptor = None;
+        self.connects.clear();
+        self.sent.clear();
+        self.settle();
     }
 
     /// A link with a lane that has signed in.
@@ -304,6 +330,7 @@ impl World {
             Output::CoreGate(gate) => self.gate = Some(gate),
             Output::EdgeGate(_) => panic!("a core has no edge's gate"),
             Output::PinSsh { key, .. } => self.pins.push(key),
+            Output::Keep(kept) => self.kept.push(*kept),
             Output::Event(event) => self.events.push(event),
         }
     }

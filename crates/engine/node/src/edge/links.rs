@@ -38,7 +38,7 @@ pub(crate) struct Link {
     pub(crate) lanes: Vec<FlowId>,
     last_instance: Option<String>,
     /// When the core's process was first seen.
-    pub(crate) began: Instant,
+    pub(crate) began: Now,
     pub(crate) http: usize,
     pub(crate) xmpp: usize,
     pub(crate) round_trip: Option<Duration>,
@@ -69,7 +69,7 @@ impl Link {
             hello: None,
             lanes: Vec::new(),
             last_instance: None,
-            began: Instant::ZERO,
+            began: Now::default(),
             http: 0,
             xmpp: 0,
             round_trip: None,
@@ -192,7 +192,7 @@ impl Link {
             .is_some_and(|old| old.instance != hello.instance)
             || self.give_up.is_some() && self.last_instance.as_ref() != Some(&hello.instance);
         if self.last_instance.as_ref() != Some(&hello.instance) {
-            self.began = now.instant;
+            self.began = now;
         }
         self.last_instance = Some(hello.instance.clone());
         self.hello = Some(hello);

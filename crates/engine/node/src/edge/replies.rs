@@ -5,12 +5,14 @@ use std::time::Duration;
 use ::status::Kind;
 use base::Now;
 use call::b2bua::body::Body;
+use call::registration::credentials;
 use sip::nonce::Verdict;
 use sip::proxy::Reply;
 use sip::{FlowId, Message, Method, Name};
 
 use super::clients::{begins_dialog, in_dialog};
 use super::lanes::is_our_own;
+use super::links::Link;
 use super::{Edge, Side};
 
 /// How long after the start of a core no wrong digest is held against anybody.
@@ -64,8 +66,8 @@ impl Edge {
             return self.register_reply(now, flow, request, &message);
         }
         if message.status() == 407 && message.header(Name::ProxyAuthenticate).is_none() {
-            // A core that was restarted knows nobody, and wants to see credentials.
-            let verdict = self.nonce_of(now, request, Name::ProxyAuthorization);
+            // A core that was restarted knows no flows, and wants to see credentials.
+            let verdict = self.verdict_for(now, flow, request, Name::ProxyAuthorization);
             if verdict == Verdict::Fresh {
                 self.wrong_credentials(now, flow);
             }
@@ -77,17 +79,30 @@ impl Edge {
         edit.finish()
     }
 
+    /// What a nonce is worth to the core that a client's requests go to. One that was made before
+    /// this core began is stale: the core cannot know whether its answer was given before.
+    fn verdict_for(&self, now: Now, flow: FlowId, request: &Message, name: Name) -> Verdict {
+        let began = self.link_of(flow).map(|link| link.began.unix);
+        let made = credentials(request, name, &self.settings.realm)
+            .and_then(|(_, found)| sip::nonce::issued(found.nonce));
+        match self.nonce_of(now, request, name) {
+            Verdict::Fresh if made < began => Verdict::Stale,
+            verdict => verdict,
+        }
+    }
+
+    fn link_of(&self, flow: FlowId) -> Option<&Link> {
+        self.links.get(*self.routes.get(&flow)?)
+    }
+
     fn wrong_credentials(&mut self, now: Now, flow: FlowId) {
         let source = self.station.remote(flow).map(|a| a.ip());
         let cause = "sip: the core does not accept the digest";
         self.ledger
             .caused(now, Kind::WrongCredentials, source, cause);
-        // A core that has just begun knows nobody: then good passwords are wrong as well.
-        let link = self
-            .routes
-            .get(&flow)
-            .and_then(|index| self.links.get(*index));
-        let counts = link.is_some_and(|l| now.instant.since(l.began) >= SETTLING);
+        // A core that has just begun may know nobody: then good passwords are wrong as well.
+        let link = self.link_of(flow);
+        let counts = link.is_some_and(|l| now.instant.since(l.began.instant) >= SETTLING);
         if source.is_some_and(|ip| counts && self.strikes.strike(now.instant, ip)) {
             let cause = "ten wrong digests within five minutes";
             self.ledger.caused(now, Kind::Banned, source, cause);
@@ -112,8 +127,12 @@ impl Edge {
             }
             // The core found the credentials wrong: it is for us to challenge again.
             401 if message.header(Name::WwwAuthenticate).is_none() => {
-                self.wrong_credentials(now, flow);
-                return self.with_challenge(now, &self.relay.answer(message), false);
+                let verdict = self.verdict_for(now, flow, request, Name::Authorization);
+                let stale = verdict == Verdict::Stale;
+                if !stale {
+                    self.wrong_credentials(now, flow);
+                }
+                return self.with_challenge(now, &self.relay.answer(message), stale);
             }
             401 | 407 | ..200 => {}
             status => {

@@ -108,6 +108,8 @@ impl Ledger {
                         .push_back(Event::new(Kind::XmppDown, now.unix, why));
                 }
             }
+            // An edge keeps none.
+            Report::CredentialsLost { .. } => {}
             Report::Violation {
                 protocol,
                 source,

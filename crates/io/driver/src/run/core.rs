@@ -11,11 +11,12 @@ use node::gate::CoreGate;
 use node::io::Side;
 use policy::token::TokenKey;
 use rustls::ClientConfig;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::{Parts, Running, StartFault};
 use crate::http_core::HttpCore;
+use crate::keeper::{self, Keeper};
 use crate::listen::Caps;
 use crate::media_worker::{self, Role, Settings};
 use crate::outlets::NodeOutlets;
@@ -40,11 +41,14 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         Some(path) => Some(files::text("credentials file", path)?),
         None => None,
     };
+    let cleanup = role.credentials.cleanup;
+    let (keeper, restored) = Keeper::open(&parts.data, &mut parts.rng, parts.clock, cleanup)?;
     let identity = node::CoreIdentity {
         ssh_key: key.public().to_string(),
         version: crate::VERSION.into(),
         token_seed,
         users,
+        kept: restored.kept,
     };
     let (now, rng) = (parts.clock.now(), parts.rng.fork());
     let engine = node::Core::new(now, rng, &parts.config, identity);
@@ -81,6 +85,14 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         resolver: parts.resolver.clone(),
         tls: Live::new(tls::inside_mutual(&parts.identity, &parts.trust)?),
     };
+    if let Some(cause) = restored.lost {
+        keeper::tell(&handle, cause);
+    }
+    let (to_keeper, records) = mpsc::channel(keeper::WAITING_MAX);
+    let reports = handle.clone();
+    parts
+        .tasks
+        .spawn_blocking(move || keeper.run(&reports, records));
     let outlets = NodeOutlets {
         media,
         pins: lanes.pins,
@@ -88,6 +100,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         core_gate: Some(gate),
         questions: Some(web.questions(&parts, &handle)),
         inside: Some(call_control),
+        keeper: Some(to_keeper),
         dialled: JoinSet::new(),
     };
     parts.launch(handle, posts, Box::new(engine), outlets)

@@ -52,6 +52,7 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
         core_gate: None,
         questions: None,
         inside: None,
+        keeper: None,
         dialled: JoinSet::new(),
     };
     parts.launch(handle, posts, Box::new(engine), outlets)

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::time::Duration;
 
-use base::{FixedState, HashSet, Instant, Now};
+use base::{FixedState, HashSet, Instant, Now, UnixTime};
 use policy::credentials::Credentials;
 use sip::digest::Algorithm;
 use sip::{Message, Name};
@@ -32,7 +32,7 @@ pub enum Denied {
     /// No field answers a challenge of the realm.
     #[error("no credentials for the realm")]
     Missing,
-    /// The nonce is too old, of the future, or none.
+    /// The nonce is too old, of the future, from before this node began, or none.
     #[error("the nonce is not fresh by this node's clock")]
     Stale,
     /// The same answer has been here.
@@ -47,14 +47,30 @@ pub enum Denied {
 }
 
 /// Checks digests; remembers each answer while its nonce is fresh.
-#[derive(Default)]
+///
+/// What it remembers ends with the process, but the answers it had seen are good for a while. So
+/// no answer is taken whose nonce is from before: not if it was made before the edge linked up
+/// with this process (`since`, by the edge's own clock, so that clocks which differ do no harm),
+/// and not if it was made before the process began, less the tolerated skew (for an edge that
+/// lies about its clock). A client that is asked again answers again, without its user.
 pub struct Admission {
+    began: UnixTime,
     seen: HashSet<u64>,
     order: VecDeque<(Instant, u64)>,
 }
 
 impl Admission {
-    /// Checks the answer to a challenge of `realm` in the field called `name`.
+    /// Remembers nothing yet.
+    pub fn new(now: Now) -> Self {
+        Admission {
+            began: now.unix,
+            seen: HashSet::default(),
+            order: VecDeque::new(),
+        }
+    }
+
+    /// Checks the answer to a challenge of `realm` in the field called `name`. `since` is what the
+    /// edge's clock showed when it first linked up with this process.
     ///
     /// # Errors
     /// [`Denied`]; unknown users cost as much time as known ones.
@@ -64,7 +80,7 @@ impl Admission {
         kept: &Credentials,
         message: &Message,
         name: Name,
-        realm: &str,
+        (realm, since): (&str, UnixTime),
     ) -> Result<Admitted, Denied> {
         let (field, found) =
             super::super::credentials(message, name, realm).ok_or(Denied::Missing)?;
@@ -73,6 +89,9 @@ impl Admission {
         let life = sip::nonce::LIFE.as_millis() as i64;
         let ahead = AHEAD_MAX.as_millis() as i64;
         if !(-ahead..=life + ahead).contains(&age_ms) {
+            return Err(Denied::Stale);
+        }
+        if issued < since || self.began.skew_ms(issued) > ahead {
             return Err(Denied::Stale);
         }
         let user = String::from_utf8_lossy(found.username).into_owned();
@@ -166,8 +185,9 @@ fn is_extension(wanted: &[u8], number: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use base::{Rng, UnixTime};
+    use base::{Rng, Secret};
     use bytes::Bytes;
+    use policy::credentials::SignedIn;
     use sip::digest::Challenge;
     use sip::nonce::NonceKey;
 
@@ -175,16 +195,20 @@ mod tests {
 
     const REALM: &str = "example.test";
 
+    /// An edge that linked up when the world began.
+    const HERE: (&str, UnixTime) = (REALM, UnixTime::from_millis(0));
+
     fn kept() -> Credentials {
         let hour = Duration::from_secs(3600);
         let mut kept = Credentials::new(&mut Rng::from_number(1), hour, hour);
-        kept.keep(
-            Instant::ZERO,
-            "alice",
-            "pw",
-            &[REALM.into()],
-            vec!["1001".into()],
-        );
+        let signed_in = SignedIn {
+            user: "alice",
+            account: "alice",
+            password: &Secret::new("pw".into()),
+            realms: &[REALM.into()],
+            lines: vec!["1001".into()],
+        };
+        kept.keep(now(), signed_in).unwrap();
         kept
     }
 
@@ -219,9 +243,9 @@ mod tests {
     fn the_right_password_counts_once_and_the_wrong_user_is_as_wrong_as_the_wrong_password() {
         let nonces = NonceKey::new(&mut Rng::from_number(2));
         let nonce = nonces.issue(now(), REALM.as_bytes());
-        let (mut admission, kept) = (Admission::default(), kept());
+        let (mut admission, kept) = (Admission::new(now()), kept());
         let mut check =
-            |at: Now, m: &Message| admission.check(at, &kept, m, Name::Authorization, REALM);
+            |at: Now, m: &Message| admission.check(at, &kept, m, Name::Authorization, HERE);
         let good = register("alice", "pw", &nonce, 1);
         let admitted = check(now(), &good).unwrap();
         assert_eq!((admitted.user.as_str(), admitted.lines.len()), ("alice", 1));
@@ -250,14 +274,39 @@ mod tests {
     fn an_answer_from_the_future_is_stale() {
         let nonces = NonceKey::new(&mut Rng::from_number(2));
         let nonce = nonces.issue(now().plus(Duration::from_secs(60)), REALM.as_bytes());
-        let checked = Admission::default().check(
+        let checked = Admission::new(now()).check(
             now(),
             &kept(),
             &register("alice", "pw", &nonce, 1),
             Name::Authorization,
-            REALM,
+            HERE,
         );
         assert_eq!(checked, Err(Denied::Stale));
+    }
+
+    #[test]
+    fn an_answer_that_an_earlier_process_may_have_seen_is_stale_and_a_fresh_one_is_not() {
+        let nonces = NonceKey::new(&mut Rng::from_number(2));
+        let at = |seconds| now().plus(Duration::from_secs(seconds));
+        let nonce = |seconds| nonces.issue(at(seconds), REALM.as_bytes());
+        let (old, older, new) = (nonce(90), nonce(60), nonce(102));
+        // The process begins at 100; the edge's clock is 12 s behind and shows 91 when it links.
+        let check = |edge: u64, nonce: &str| {
+            let since = at(edge).unix;
+            let answer = register("alice", "pw", nonce, 1);
+            Admission::new(at(100)).check(
+                at(105),
+                &kept(),
+                &answer,
+                Name::Authorization,
+                (REALM, since),
+            )
+        };
+        assert_eq!(check(91, &old), Err(Denied::Stale));
+        assert!(check(91, &new).is_ok());
+        assert!(check(90, &old).is_ok(), "made as the link came up");
+        // An edge that lies about its clock wins no more than the tolerated skew.
+        assert_eq!(check(0, &older), Err(Denied::Stale));
     }
 
     #[test]

@@ -122,16 +122,8 @@ fn a_user_signs_in_and_may_register_with_unified_cm() {
     );
 
     // The digest is good for SIP now, in the spelling the user signed in with.
-    let authorization = world.answer_of(Name::Authorization, "Alice", "secret", "REGISTER");
-    let register = format!(
-        "REGISTER sip:cucm2.example.test SIP/2.0\r\n\
-         Path: <sip:t1@edge1.example.test:5061;transport=tls;lr>\r\n\
-         From: <sip:1001@cucm2.example.test>;tag=a\r\nTo: <sip:1001@cucm2.example.test>\r\n\
-         Call-ID: r\r\nCSeq: 1 REGISTER\r\n{authorization}\
-         Contact: <sip:uuid@172.16.0.9:5555;transport=tls>;+u.sip!devicename.ccm.cisco.com=\
-         \"CSFALICE\"\r\nExpires: 3600\r\nContent-Length: 0\r\n\r\n"
-    );
-    world.ask(LANE, &register);
+    let answer = alices_answer(&world);
+    register(&mut world, &answer);
     let node = world.dialled("cucm2.example.test");
     let sent = world.one(node);
     let contact = text(sent.header(Name::Contact));
@@ -165,6 +157,68 @@ fn a_user_signs_in_and_may_register_with_unified_cm() {
         zones,
         ["CEtcp-cucm1.example.test", "CEtcp-cucm2.example.test"]
     );
+}
+
+/// A REGISTER of alice's phone under an answer to a challenge, as the edge passes it on.
+fn register(world: &mut World, authorization: &str) {
+    let register = format!(
+        "REGISTER sip:cucm2.example.test SIP/2.0\r\n\
+         Path: <sip:t1@edge1.example.test:5061;transport=tls;lr>\r\n\
+         From: <sip:1001@cucm2.example.test>;tag=a\r\nTo: <sip:1001@cucm2.example.test>\r\n\
+         Call-ID: r\r\nCSeq: 1 REGISTER\r\n{authorization}\
+         Contact: <sip:uuid@172.16.0.9:5555;transport=tls>;+u.sip!devicename.ccm.cisco.com=\
+         \"CSFALICE\"\r\nExpires: 3600\r\nContent-Length: 0\r\n\r\n"
+    );
+    world.ask(LANE, &register);
+}
+
+fn alices_answer(world: &World) -> String {
+    world.answer_of(Name::Authorization, "Alice", "secret", "REGISTER")
+}
+
+#[test]
+fn a_user_who_signed_in_registers_with_the_core_that_took_the_place_of_a_killed_one() {
+    let mut world = World::new(UNIFIED_CM, cluster);
+    sign_in(&mut world, "example.test", "Alice", "secret", TARGET);
+    let seen = alices_answer(&world);
+    register(&mut world, &seen);
+    let node = world.dialled("cucm2.example.test");
+    assert_eq!(world.one(node).method(), Method::Register);
+
+    world.restart(UNIFIED_CM, Duration::from_secs(10));
+    world.link("i1");
+    world.lane();
+    // The answer that the killed one saw is nothing to this one, and no attempt on a password.
+    register(&mut world, &seen);
+    assert_eq!(world.one(LANE).status(), 401);
+    assert_eq!(world.core.snapshot(world.now).counters.wrong_credentials, 0);
+    // A new one is, under the name that Unified CM knows.
+    let fetched = world.fetched.len();
+    let fresh = alices_answer(&world);
+    register(&mut world, &fresh);
+    let node = world.dialled("cucm2.example.test");
+    let contact = text(world.one(node).header(Name::Contact));
+    assert!(
+        contact.ends_with(";+u.sip!userid.ccm.cisco.com=\"alice\""),
+        "{contact}"
+    );
+    assert_eq!(world.fetched.len(), fetched, "nobody was asked about him");
+    // When he signs in, he is asked about: his password is known to no one here.
+    sign_in(&mut world, "example.test", "Alice", "wrong", TARGET);
+    assert_eq!(world.answers.pop().unwrap().status, 401);
+}
+
+#[test]
+fn a_user_who_has_not_signed_in_for_the_clean_up_interval_is_not_known_after_a_restart() {
+    let mut world = World::new(UNIFIED_CM, cluster);
+    sign_in(&mut world, "example.test", "Alice", "secret", TARGET);
+    world.restart(UNIFIED_CM, Duration::from_secs(12 * 3600));
+    world.link("i1");
+    world.lane();
+    let answer = alices_answer(&world);
+    register(&mut world, &answer);
+    assert_eq!(world.one(LANE).status(), 401);
+    assert_eq!(world.core.snapshot(world.now).counters.wrong_credentials, 1);
 }
 
 #[test]

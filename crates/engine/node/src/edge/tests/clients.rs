@@ -344,6 +344,38 @@ fn stun_on_the_connection_is_answered_while_the_way_inside_stands() {
 }
 
 #[test]
+fn an_answer_from_before_a_core_began_is_asked_for_anew_and_held_against_nobody() {
+    let mut bench = Bench::linked();
+    bench.connect(ConnId(1));
+    let old = bench.register_request(ConnId(1), "1001", PHONE);
+    let down = Input::ControlDown {
+        conn: CONTROL,
+        why: "reset".into(),
+    };
+    bench.input(down);
+    bench.wait(5);
+    bench.link(ConnId(2001), 0, "i2");
+    bench.lane(ConnId(1001), 0);
+    bench.events.clear();
+    bench.frame(ConnId(1), old);
+    let inside = bench.take(ConnId(1001));
+    bench.reply(ConnId(1001), &inside, 401, "core", &[]);
+    let again = bench.take(ConnId(1));
+    let offered = again.header(Name::WwwAuthenticate).unwrap();
+    assert!(sip::digest::Challenge::parse(offered).unwrap().stale);
+    assert!(bench.kinds().is_empty());
+    // One from after that is a wrong password.
+    let new = bench.register_request(ConnId(1), "1001", PHONE);
+    bench.frame(ConnId(1), new);
+    let inside = bench.take(ConnId(1001));
+    bench.reply(ConnId(1001), &inside, 401, "core", &[]);
+    let again = bench.take(ConnId(1));
+    let offered = again.header(Name::WwwAuthenticate).unwrap();
+    assert!(!sip::digest::Challenge::parse(offered).unwrap().stale);
+    assert_eq!(bench.kinds(), [Kind::WrongCredentials]);
+}
+
+#[test]
 fn a_core_that_knows_nobody_may_ask_for_a_digest_of_any_request() {
     let mut bench = Bench::registered();
     let message = bench.request("MESSAGE", "sip:1002@example.test", "1001", "1002", "");

@@ -1,0 +1,303 @@
+//! What the core must still know of its users after it was killed: `credentials.log` in the data
+//! folder, sealed with the key in `credentials_key`.
+//!
+//! The node hands out a record at each sign-in ([`node::io::Output::Keep`]); a thread of its own
+//! appends it, so the disk holds up nobody. At start the log is read and written anew without
+//! what is old or was replaced, and again whenever it has doubled. A log that is damaged costs the
+//! records concerned: their users sign in again, and an event says so.
+//!
+//! Bounds: [`WAITING_MAX`] records in the queue; in the log, the cache's own bound of users, and
+//! twice their size or [`SMALL`].
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use base::{Rng, UnixTime};
+use node::io::{Input, Report};
+use policy::credentials::{Kept, USERS_MAX};
+use store::journal::{Found, Journal};
+use tokio::sync::mpsc;
+
+use crate::files::{DataFolder, FileFault};
+use crate::signal::{Clock, Handle};
+
+/// Records that may wait for the disk.
+pub(crate) const WAITING_MAX: usize = 4096;
+
+/// Records that are synced to the disk together, at most.
+const BATCH: usize = 256;
+
+/// A log of so many bytes is not worth writing anew.
+const SMALL: u64 = 1024 * 1024;
+
+const FIX: &str = "check that the user running causeway may write the file; if it is removed, \
+                   users sign in again";
+
+/// The log, open.
+pub(crate) struct Keeper {
+    journal: Journal,
+    clock: Clock,
+    cleanup: Duration,
+    rewrite_at: u64,
+    /// Why the last record could not be stored, once it was told.
+    failing: bool,
+}
+
+/// What a log held.
+pub(crate) struct Restored {
+    /// One record a user, none of them old.
+    pub(crate) kept: Vec<Kept>,
+    /// What was lost, if anything was.
+    pub(crate) lost: Option<String>,
+}
+
+impl Keeper {
+    /// Opens the log of a data folder, or makes it.
+    ///
+    /// # Errors
+    /// [`FileFault`] if the file or its key cannot be read or written; damage is no error.
+    pub(crate) fn open(
+        data: &DataFolder,
+        rng: &mut Rng,
+        clock: Clock,
+        cleanup: Duration,
+    ) -> Result<(Keeper, Restored), FileFault> {
+        let key = data.seed("credentials_key", rng)?;
+        let path = data.file("credentials.log");
+        let fault = |error: store::Error| FileFault {
+            what: "log of credentials",
+            path: path.clone(),
+            cause: match error {
+                store::Error::File { source, .. } => source.to_string(),
+                other => other.to_string(),
+            },
+            fix: FIX,
+        };
+        let mut live = Live::new(clock.now().unix, cleanup);
+        let opened = Journal::open(&path, &key, |payload| live.take(payload));
+        let (mut journal, found) = opened.map_err(fault)?;
+        let kept: Vec<Kept> = live.users.into_values().collect();
+        journal.replace(payloads(&kept)).map_err(fault)?;
+        let keeper = Keeper {
+            rewrite_at: rewrite_at(&journal),
+            journal,
+            clock,
+            cleanup,
+            failing: false,
+        };
+        let lost = lost(found, live.unread);
+        Ok((keeper, Restored { kept, lost }))
+    }
+
+    /// Stores what comes in, until the node is gone. Blocks.
+    pub(crate) fn run(mut self, handle: &Handle, mut queue: mpsc::Receiver<Kept>) {
+        while let Some(kept) = queue.blocking_recv() {
+            let mut stored = self.store(&kept);
+            for _ in 1..BATCH {
+                let Ok(kept) = queue.try_recv() else { break };
+                stored = stored.and(self.store(&kept));
+            }
+            let stored = stored.and_then(|()| self.journal.sync());
+            match stored {
+                Ok(()) => self.failing = false,
+                // Told once: what follows has the same cause as a rule.
+                Err(_) if self.failing => {}
+                Err(error) => {
+                    self.failing = true;
+                    tell(handle, format!("a sign-in could not be stored: {error}"));
+                }
+            }
+        }
+    }
+
+    fn store(&mut self, kept: &Kept) -> Result<(), store::Error> {
+        self.journal.append(kept.to_bytes().expose())?;
+        if self.journal.bytes() < self.rewrite_at {
+            return Ok(());
+        }
+        let mut live = Live::new(self.clock.now().unix, self.cleanup);
+        self.journal.read(|payload| live.take(payload))?;
+        let kept: Vec<Kept> = live.users.into_values().collect();
+        let replaced = self.journal.replace(payloads(&kept));
+        // If it failed, the next attempt is not at the very next record.
+        self.rewrite_at = rewrite_at(&self.journal);
+        replaced
+    }
+}
+
+/// Says that something was lost.
+pub(crate) fn tell(handle: &Handle, cause: String) {
+    tracing::debug!(cause, "kept credentials are lost");
+    if !handle.try_input(Input::Report(Report::CredentialsLost { cause })) {
+        tracing::warn!("kept credentials are lost, and the node is swamped");
+    }
+}
+
+fn rewrite_at(journal: &Journal) -> u64 {
+    journal.bytes().saturating_mul(2).max(SMALL)
+}
+
+fn payloads(kept: &[Kept]) -> impl Iterator<Item = Payload> {
+    kept.iter().map(|kept| Payload(kept.to_bytes()))
+}
+
+/// Bytes that are wiped once they are sealed.
+struct Payload(base::Secret<Vec<u8>>);
+
+impl AsRef<[u8]> for Payload {
+    fn as_ref(&self) -> &[u8] {
+        self.0.expose()
+    }
+}
+
+/// The last record of each user, unless it is old.
+struct Live {
+    now: UnixTime,
+    cleanup: Duration,
+    users: HashMap<String, Kept>,
+    /// Records that are whole, and of another version.
+    unread: u64,
+}
+
+impl Live {
+    fn new(now: UnixTime, cleanup: Duration) -> Self {
+        Live {
+            now,
+            cleanup,
+            users: HashMap::new(),
+            unread: 0,
+        }
+    }
+
+    fn take(&mut self, payload: &[u8]) {
+        let Some(kept) = Kept::from_bytes(payload) else {
+            self.unread += 1;
+            return;
+        };
+        let user = kept.user.expose();
+        let room = self.users.len() < USERS_MAX || self.users.contains_key(user);
+        if room && !kept.left(self.now, self.cleanup).is_zero() {
+            self.users.insert(user.clone(), kept);
+        }
+    }
+}
+
+fn lost(found: Found, unread: u64) -> Option<String> {
+    let records = found.damaged + unread;
+    (records + found.cut_bytes > 0).then(|| {
+        format!(
+            "in credentials.log {records} records are damaged, and {} bytes at its end are none",
+            found.cut_bytes
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::path::PathBuf;
+
+    use base::{Now, Secret};
+    use policy::credentials::{Credentials, SignedIn};
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn folder(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("causeway-keep-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        path
+    }
+
+    fn sign_in(cache: &mut Credentials, now: Now, user: &str, line: &str) -> Kept {
+        let found = SignedIn {
+            user,
+            account: user,
+            password: &Secret::new("pw".into()),
+            realms: &["example.test".into()],
+            lines: vec![line.into()],
+        };
+        cache.keep(now, found).unwrap()
+    }
+
+    fn open(path: &std::path::Path) -> (Keeper, Restored) {
+        let data = DataFolder::open(path).unwrap();
+        Keeper::open(&data, &mut Rng::from_number(1), Clock::start(), HOUR).unwrap()
+    }
+
+    /// Runs a keeper on what one process hands out, to its end.
+    fn run(keeper: Keeper, records: Vec<Kept>) -> u64 {
+        let (handle, _posts) = Handle::new();
+        let (sender, queue) = mpsc::channel(WAITING_MAX);
+        for kept in records {
+            sender.try_send(kept).unwrap();
+        }
+        drop(sender);
+        let path = keeper.journal.path().to_owned();
+        keeper.run(&handle, queue);
+        std::fs::metadata(path).unwrap().len()
+    }
+
+    #[test]
+    fn the_next_process_knows_who_signed_in_last_and_nobody_whose_time_is_over() {
+        let path = folder("restart");
+        let now = Clock::start().now();
+        let mut cache = Credentials::new(&mut Rng::from_number(2), HOUR, HOUR);
+        let old = Now {
+            unix: UnixTime::from_millis(now.unix.as_millis() - 3_600_000),
+            ..now
+        };
+        let records = vec![
+            sign_in(&mut cache, old, "carol", "1003"),
+            sign_in(&mut cache, now, "alice", "1001"),
+            sign_in(&mut cache, now, "bob", "1002"),
+            sign_in(&mut cache, now, "alice", "2001"),
+        ];
+        run(open(&path).0, records);
+        let (_, restored) = open(&path);
+        assert_eq!(restored.lost, None);
+        let mut next = Credentials::new(&mut Rng::from_number(3), HOUR, HOUR);
+        for kept in &restored.kept {
+            assert!(next.restore(now, kept));
+        }
+        assert_eq!(next.len(), 2);
+        let alice = next.known(now.instant, "alice", "example.test").unwrap();
+        assert_eq!(alice.lines, ["2001"]);
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_log_starts_and_says_what_is_lost() {
+        let path = folder("damage");
+        let now = Clock::start().now();
+        let mut cache = Credentials::new(&mut Rng::from_number(2), HOUR, HOUR);
+        run(open(&path).0, vec![sign_in(&mut cache, now, "alice", "1")]);
+        let log = std::fs::OpenOptions::new()
+            .append(true)
+            .open(path.join("credentials.log"));
+        log.unwrap().write_all(&[0; 9]).unwrap();
+        let (_, restored) = open(&path);
+        assert_eq!(restored.kept.len(), 1);
+        assert!(restored.lost.unwrap().contains("9 bytes"));
+        assert_eq!(open(&path).1.lost, None, "the damage is mended");
+        std::fs::write(path.join("credentials.log"), b"nonsense").unwrap();
+        let (_, restored) = open(&path);
+        assert!(restored.kept.is_empty() && restored.lost.is_some());
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn a_user_who_signs_in_again_and_again_does_not_grow_the_log() {
+        let path = folder("growth");
+        let now = Clock::start().now();
+        let mut cache = Credentials::new(&mut Rng::from_number(2), HOUR, HOUR);
+        // Four times what a small log holds.
+        let line = "1".repeat(40_000);
+        let records = (0..4 * SMALL / 40_000).map(|_| sign_in(&mut cache, now, "alice", &line));
+        let size = run(open(&path).0, records.collect());
+        assert!(size < SMALL, "{size}");
+        assert_eq!(open(&path).1.kept.len(), 1);
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+}
