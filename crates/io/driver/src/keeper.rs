@@ -55,7 +55,8 @@ impl Keeper {
     /// Opens the log of a data folder, or makes it.
     ///
     /// # Errors
-    /// [`FileFault`] if the file or its key cannot be read or written; damage is no error.
+    /// [`FileFault`] if the file or its key cannot be opened or made; damage is no error, nor is
+    /// a full disk.
     pub(crate) fn open(
         data: &DataFolder,
         rng: &mut Rng,
@@ -77,7 +78,11 @@ impl Keeper {
         let opened = Journal::open(&path, &key, |payload| live.take(payload));
         let (mut journal, found) = opened.map_err(fault)?;
         let kept: Vec<Kept> = live.users.into_values().collect();
-        journal.replace(payloads(&kept)).map_err(fault)?;
+        let mut lost = lost(found, live.unread);
+        // A full disk is no reason not to serve: the log stays as it was.
+        if let Err(error) = journal.replace(payloads(&kept)) {
+            lost.get_or_insert(format!("the log could not be written anew: {error}"));
+        }
         let keeper = Keeper {
             rewrite_at: rewrite_at(&journal),
             journal,
@@ -85,7 +90,6 @@ impl Keeper {
             cleanup,
             failing: false,
         };
-        let lost = lost(found, live.unread);
         Ok((keeper, Restored { kept, lost }))
     }
 
@@ -205,7 +209,8 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn folder(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("causeway-keep-{name}-{}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("causeway-keep-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         path
     }

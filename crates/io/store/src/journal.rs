@@ -325,10 +325,7 @@ fn file_id(file: &File) -> io::Result<Option<[u8; 16]>> {
 }
 
 /// The next record of a file with `left` bytes, or `None` if that is none.
-fn next_record(
-    input: &mut impl Read,
-    left: u64,
-) -> io::Result<Option<([u8; NONCE_LEN], Vec<u8>)>> {
+fn next_record(input: &mut impl Read, left: u64) -> io::Result<Option<([u8; NONCE_LEN], Vec<u8>)>> {
     let (mut length, mut nonce) = ([0; 4], [0; NONCE_LEN]);
     if left < RECORD_HEAD as u64 {
         return Ok(None);

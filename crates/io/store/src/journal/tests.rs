@@ -1,3 +1,5 @@
+//! What a disk and a crash can do to a journal.
+
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -77,7 +79,10 @@ fn what_was_appended_is_there_after_a_kill_and_nobody_else_can_read_it() {
     journal.sync().unwrap();
     assert_eq!(folder.open().2, ["alice", "bob", "", "carol"]);
     assert!(!bytes.windows(5).any(|w| w == b"alice"));
-    let mode = std::fs::metadata(folder.file()).unwrap().permissions().mode();
+    let mode = std::fs::metadata(folder.file())
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
@@ -87,7 +92,11 @@ fn a_file_cut_anywhere_gives_the_records_before_and_goes_on_from_there() {
     let ends = ends(&THREE);
     for cut in 0..bytes.len() {
         folder.put(&bytes[..cut]);
-        let whole = ends.iter().filter(|end| **end <= cut).count().saturating_sub(1);
+        let whole = ends
+            .iter()
+            .filter(|end| **end <= cut)
+            .count()
+            .saturating_sub(1);
         let (mut journal, found, all) = folder.open();
         assert_eq!(all, THREE[..whole], "{cut}");
         let rest = if cut < HEAD { cut } else { cut - ends[whole] };
@@ -186,5 +195,8 @@ fn a_payload_beyond_the_bound_is_refused_and_the_journal_goes_on() {
     journal.append(&long[1..]).unwrap();
     assert!(matches!(journal.replace([&long]), Err(Error::TooLong(_))));
     journal.append(b"bob").unwrap();
-    assert_eq!(folder.open().2, [String::from_utf8(long[1..].to_vec()).unwrap(), "bob".into()]);
+    assert_eq!(
+        folder.open().2,
+        [String::from_utf8(long[1..].to_vec()).unwrap(), "bob".into()]
+    );
 }
