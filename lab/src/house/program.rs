@@ -24,9 +24,11 @@ pub async fn find() -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
+    // No `--package`: the default members together, as `cargo lab` was built. Alone, the program
+    // would have its dependencies with other features and compile them again.
     build
         .current_dir(&root)
-        .args(["build", "--package", "causeway", "--bin", "causeway"]);
+        .args(["build", "--bin", "causeway"]);
     build.arg("--message-format=json-render-diagnostics");
     if !cfg!(debug_assertions) {
         build.arg("--release");

@@ -2,6 +2,8 @@
 
 mod core;
 mod edge;
+mod level;
+mod listeners;
 mod reader;
 
 use std::fmt;
@@ -72,12 +74,13 @@ pub fn load(text: &str, path: &Path) -> Result<Checked, Vec<Finding>> {
         Err(e) => {
             let offset = e.span().map_or(0, |s| s.start);
             let place = place::at(text, offset);
+            let key = place::key_at(text, offset).unwrap_or_else(|| "file".into());
             return Err(vec![Finding {
                 severity: Severity::Error,
                 line: place.line,
                 column: place.column,
-                key: "file".into(),
-                cause: e.message().trim().replace('\n', " "),
+                cause: cause(&key, e.message()),
+                key,
                 fix: "correct the line; docs/configuration.md lists every key".into(),
             }]);
         }
@@ -98,6 +101,14 @@ pub fn load(text: &str, path: &Path) -> Result<Checked, Vec<Finding>> {
         }),
         _ => Err(findings),
     }
+}
+
+/// What the parser says, without a secret that was written as another type than text.
+fn cause(key: &str, message: &str) -> String {
+    if key.ends_with("password") && message.starts_with("invalid type") {
+        return "it is no text in quotes".into();
+    }
+    message.trim().replace('\n', " ")
 }
 
 fn build(r: &mut Reader<'_>, file: &File) -> Option<Config> {
@@ -143,7 +154,7 @@ fn build(r: &mut Reader<'_>, file: &File) -> Option<Config> {
             None
         }
     };
-    Some(Config {
+    let config = Config {
         name: name?,
         domain: domain?,
         data: r.path(file.data.as_deref().unwrap_or("data")),
@@ -153,7 +164,9 @@ fn build(r: &mut Reader<'_>, file: &File) -> Option<Config> {
         administration,
         administration_token: file.administration.token_file.as_deref().map(|p| r.path(p)),
         role: role?,
-    })
+    };
+    listeners::check(r, &config);
+    Some(config)
 }
 
 fn certificate(r: &mut Reader<'_>, file: &File) -> Option<Certificate> {
@@ -195,8 +208,16 @@ fn log(r: &mut Reader<'_>, file: &File) -> Option<Log> {
             return None;
         }
     };
+    let level = file.log.level.clone().unwrap_or_else(|| "info".into());
+    if let Some(part) = level::flaw(&level) {
+        let cause = format!("{part:?} is neither a level nor a directive");
+        let fix = "write error, warn, info, debug, trace or off, or with modules of their own: \
+                   \"info,sip=debug\"";
+        r.error("log", 0, "level", &cause, fix);
+        return None;
+    }
     Some(Log {
-        level: file.log.level.clone().unwrap_or_else(|| "info".into()),
+        level,
         format,
         file: file.log.file.as_deref().map(|p| r.path(p)),
     })

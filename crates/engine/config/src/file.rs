@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 macro_rules! section {
     ($name:ident { $($field:ident: $type:ty),* $(,)? }) => {
-        #[derive(Deserialize, Default)]
+        #[derive(Deserialize, Default, PartialEq)]
         #[serde(deny_unknown_fields, default)]
         pub(crate) struct $name { $(pub(crate) $field: $type),* }
     };
@@ -121,3 +121,17 @@ section!(Credentials {
     cleanup_interval_min: Option<u64>,
     file: Option<String>,
 });
+
+impl Limits {
+    /// Whether no key is set.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Limits::default()
+    }
+}
+
+impl Credentials {
+    /// Whether no key is set.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Credentials::default()
+    }
+}

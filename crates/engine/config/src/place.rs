@@ -59,9 +59,53 @@ pub(crate) fn of(text: &str, section: &str, index: usize, key: &str) -> Place {
     found.unwrap_or(Place { line: 1, column: 1 })
 }
 
+/// The section and key around a byte offset; `None` where there is neither.
+pub(crate) fn key_at(text: &str, offset: usize) -> Option<String> {
+    let end = text
+        .get(offset..)
+        .and_then(|rest| rest.find('\n'))
+        .map_or(text.len(), |n| offset + n);
+    let (mut section, mut key) = ("", "");
+    for line in text.get(..end)?.lines().map(str::trim_start) {
+        if let Some(header) = line.strip_prefix('[')
+            && let Some((name, _)) = header.trim_start_matches('[').split_once(']')
+            && is_key(name)
+        {
+            (section, key) = (name.trim(), "");
+        } else if let Some((name, _)) = line.split_once('=')
+            && is_key(name)
+        {
+            key = name.trim();
+        }
+    }
+    match (section, key) {
+        ("", "") => None,
+        ("", name) | (name, "") => Some(name.to_owned()),
+        (section, key) => Some(format!("{section}.{key}")),
+    }
+}
+
+/// Whether it may be a key, dotted or not, rather than a piece of a value.
+fn is_key(text: &str) -> bool {
+    let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    !text.trim().is_empty() && text.trim().chars().all(part)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_key_around_an_offset_is_named() {
+        let text = "a = 1\n[s.t]\nb = [\n  \"x=y\",\n  2,\n]\n[[u]]\nc = 3\n[v]\n";
+        let key = |piece: &str| key_at(text, text.find(piece).unwrap());
+        assert_eq!(key("1").as_deref(), Some("a"));
+        assert_eq!(key("2").as_deref(), Some("s.t.b"));
+        assert_eq!(key("3").as_deref(), Some("u.c"));
+        assert_eq!(key("[v]").as_deref(), Some("v"));
+        assert_eq!(key_at("???", 0), None);
+        assert_eq!(key_at("é", 1), None);
+    }
 
     #[test]
     fn keys_are_found_in_their_section() {

@@ -14,6 +14,7 @@ mod clients;
 mod lanes;
 mod linking;
 mod links;
+mod parking;
 mod quiet;
 mod replies;
 mod settings;
@@ -38,6 +39,7 @@ use crate::io::{ConnId, Facts, Input, Lane, Output, Side};
 use crate::station::{Item, Station};
 use calls::{Addresses, CallId, Calls};
 use links::{Candidate, Link};
+use parking::Parking;
 pub use settings::EdgeIdentity;
 use settings::Settings;
 use status::Ledger;
@@ -75,6 +77,7 @@ pub struct Edge {
     strikes: Strikes,
     /// Connections that have to have said who they are by then.
     strangers: Timers<FlowId>,
+    parking: Parking,
     ledger: Ledger,
 }
 
@@ -84,7 +87,7 @@ impl Edge {
     /// # Panics
     /// If the configuration is a core's: a fault of the caller.
     pub fn new(
-        _now: Now,
+        now: Now,
         mut rng: Rng,
         config: &Arc<config::Config>,
         identity: EdgeIdentity,
@@ -115,6 +118,7 @@ impl Edge {
             rates: HashMap::default(),
             strikes: Strikes::default(),
             strangers: Timers::default(),
+            parking: Parking::new(now),
             ledger: Ledger::new(),
             settings,
             rng,
@@ -160,6 +164,7 @@ impl Edge {
             }
             return;
         }
+        self.parking.flow_down(flow);
         for gone in self.relay.flow_down(now, flow) {
             self.ledger.binding(now, Kind::Unregistered, &gone, why);
         }
@@ -275,9 +280,9 @@ impl Edge {
                 let cause = "sip: a response to no request of ours";
                 self.ledger.caused(now, Kind::Violation, source, cause);
             }
+            Event::Cancelled { key, .. } => self.cancelled(now, key),
             // What has no context here has been answered already, or never came from us.
-            Event::Cancelled { .. }
-            | Event::Response { .. }
+            Event::Response { .. }
             | Event::Failed { .. }
             | Event::Closed { .. }
             | Event::Ended { .. } => {}
@@ -434,6 +439,7 @@ impl Engine for Edge {
             self.end_call(now, id, doom.why());
         }
         self.links_timeout(now);
+        self.parking_timeout(now);
         self.ledger.handle_timeout(now);
         self.pump(now);
     }
@@ -448,6 +454,7 @@ impl Engine for Edge {
             self.relay.poll_timeout(),
             self.calls.poll_timeout(),
             self.ledger.poll_timeout(),
+            self.parking.poll_timeout(),
             self.strangers.next(),
         ]
         .into_iter()

@@ -4,8 +4,8 @@
 //! Before sign-in a client may speak when the server waits for it, and only to sign in: an element
 //! goes in, an answer comes back, whatever the client sends ahead waits. So a stranger's stanza
 //! never reaches the server, and a client that sends its new header early loses nothing. Once a
-//! resource is bound, or an earlier session goes on, [`Relay::into_directions`] gives what is needed
-//! to pass bytes without reading them.
+//! resource is bound, or an earlier session goes on, [`Relay::into_directions`] gives what is
+//! needed to pass bytes without reading them.
 //!
 //! Nothing is added, dropped or changed but features, and these only where asked
 //! ([`Features::Rewrite`]). Bounds: [`Limits::STRANGER`] and [`Limits::SERVER_GREETING`],

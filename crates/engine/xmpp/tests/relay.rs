@@ -230,24 +230,32 @@ fn next<'b>(rest: &mut &'b [u8], cut: usize) -> &'b [u8] {
     chunk
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
+fn config() -> ProptestConfig {
+    ProptestConfig {
         cases: 200,
         failure_persistence: None,
         ..ProptestConfig::default()
-    })]
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
 
     /// The client sends everything ahead, the server answers when it has been asked, both in any
     /// pieces and beyond the end of what is read: the same bytes arrive.
     #[test]
     fn any_pieces_pass_alike(cuts in prop::collection::vec(1..40_usize, 1..50)) {
-        let up = format!("{CLIENT} {AUTH}{CLIENT}{BIND}<presence/> <message>{}</message>", "x".repeat(99));
+        let message = format!("<message>{}</message>", "x".repeat(99));
+        let up = format!("{CLIENT} {AUTH}{CLIENT}{BIND}<presence/> {message}");
         // What the server says, and how many bytes it must have heard before.
         let answers = [
             (CLIENT.len(), format!("{SERVER}{OFFER}")),
             (CLIENT.len() + 1 + AUTH.len(), SUCCESS.to_owned()),
             (2 * CLIENT.len() + 1 + AUTH.len(), format!("{SERVER}{BIND_OFFER}\n")),
-            (2 * CLIENT.len() + 1 + AUTH.len() + BIND.len(), format!("{BOUND}{}", "<message>y</message>\n".repeat(9))),
+            (
+                2 * CLIENT.len() + 1 + AUTH.len() + BIND.len(),
+                format!("{BOUND}{}", "<message>y</message>\n".repeat(9)),
+            ),
         ];
         let mut world = World::new(Features::Pass);
         let (mut client, mut held) = (up.as_bytes(), Vec::new());
@@ -284,7 +292,8 @@ proptest! {
         held.extend_from_slice(client);
         late.extend_from_slice(&server);
         let passed = [(world.to_server, held, up), (world.to_client, late, down)];
-        for (direction, (mut passed, rest, all)) in world.relay.into_directions().into_iter().zip(passed) {
+        let directions = world.relay.into_directions();
+        for (direction, (mut passed, rest, all)) in directions.into_iter().zip(passed) {
             let mut framer = direction.framer;
             prop_assert!(framer.frames(&rest).all(|frame| frame.is_ok()));
             prop_assert!(framer.is_between());
@@ -292,5 +301,65 @@ proptest! {
             passed.extend_from_slice(&rest);
             prop_assert_eq!(String::from_utf8(passed).unwrap(), all);
         }
+    }
+
+    /// Whatever a stranger sends, and however the server refuses: no stanza reaches the server.
+    #[test]
+    fn a_strangers_stanza_never_passes(
+        words in prop::collection::vec(prop::sample::select(&[
+            AUTH, FAILURE, SUCCESS, BIND, CLIENT, "<message/>", "<presence", "/>", "<iq>", "</iq>",
+            "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>", "</auth>", "<a><message/></a>", " ",
+            "<abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>", "</stream:stream>",
+            "<x:iq xmlns:x='u'/>", "<stream:error/>", "<authenticate xmlns='urn:xmpp:sasl:2'>",
+            "<initial-response>x</initial-response>", "</authenticate>", "<!", "&", "\u{e9}",
+        ][..]), 0..30),
+        cut in 1..60_usize,
+    ) {
+        let mut world = World::offered(Features::Rewrite);
+        world.to_server.clear();
+        for chunk in words.concat().as_bytes().chunks(cut) {
+            let mut rest = chunk;
+            while !rest.is_empty() {
+                if !world.relay.client_may_speak() {
+                    world.server(FAILURE);
+                }
+                match world.relay.from_client(rest, &mut world.to_server) {
+                    Ok((taken, _)) => rest = &rest[taken..],
+                    Err(_) => break,
+                }
+            }
+            if !rest.is_empty() {
+                break;
+            }
+        }
+        let mut framer = xmpp::Framer::new(xmpp::Limits::STRANGER);
+        framer.frames(CLIENT.as_bytes()).for_each(drop);
+        for frame in framer.frames(&world.to_server) {
+            let kind = frame.unwrap().kind;
+            prop_assert!(!matches!(kind, Kind::Element(name) if name.is_stanza()), "{kind:?}");
+        }
+        prop_assert!(!world.relay.is_signed_in());
+    }
+
+    #[test]
+    fn any_bytes_are_survived(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+        cut in 1..50_usize,
+    ) {
+        let mut world = World::new(Features::Rewrite);
+        let mut responder = xmpp::starttls::Responder::default();
+        let mut initiator = xmpp::starttls::Initiator::new(xmpp::starttls::Wish::IfOffered);
+        for chunk in bytes.chunks(cut) {
+            let heard = (
+                responder.hear(chunk).is_ok(),
+                initiator.hear(chunk).is_ok(),
+                world.relay.from_client(chunk, &mut world.to_server).is_ok(),
+                world.relay.from_server(chunk, &mut world.to_client).is_ok(),
+            );
+            if heard != (true, true, true, true) {
+                break;
+            }
+        }
+        prop_assert!(!world.relay.is_signed_in());
     }
 }

@@ -227,6 +227,7 @@ impl XmppCore {
             InsideTls::Required => Wish::Always,
         });
         write(&mut stream, &asked.hello).await?;
+        net::socket::prompt(&stream);
         match listen_to(asked, &mut stream, &mut initiator).await? {
             Next::Handshake => {}
             _ => return Ok((Box::new(stream), initiator.into_heard())),
@@ -243,6 +244,7 @@ impl XmppCore {
         let mut stream = secured.map_err(|e| e.to_string())?;
         initiator.secured();
         write(&mut stream, &asked.hello).await?;
+        net::socket::prompt(stream.get_ref().0);
         listen_to(asked, &mut stream, &mut initiator).await?;
         Ok((Box::new(stream), initiator.into_heard()))
     }

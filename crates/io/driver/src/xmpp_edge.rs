@@ -1,8 +1,8 @@
 //! Port 5222 on the edge: clients' XMPP streams, secured here and passed to a core.
 //!
 //! A stream begins without TLS and must ask for it, or begins with TLS at once (XEP-0368); a TLS
-//! handshake's first byte tells which. The domain is judged against the gate's snapshot, with and
-//! again without the veil of TLS. Then one byte pipe in the XMPP lane leads to a core that serves
+//! handshake's first byte tells which. The domain is judged against the gate's snapshot, before
+//! TLS and again after it. Then one byte pipe in the XMPP lane leads to a core that serves
 //! the domain, which judges everything again; a core that fails is followed by the next. What
 //! passes is framed both ways.
 //!

@@ -1,6 +1,7 @@
 //! The core's settings.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Reader;
@@ -15,61 +16,8 @@ use crate::model::{
 const PEERS_MAX: usize = 6;
 
 pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
-    let service = &file.service;
-    for (section, absent) in [
-        ("service.https", service.https.is_none()),
-        ("service.xmpp", service.xmpp.is_none()),
-        ("traversal.zone", file.traversal.zone.is_empty()),
-    ] {
-        if !absent {
-            let fix = "move it to the edge's file: the core listens to nobody outside";
-            r.error(section, 0, "", "it belongs to the edge", fix);
-        }
-    }
-    let (sip, sip_tls) = match &service.sip {
-        Some(s) => (
-            r.addresses("service.sip", "listen", &s.listen, 5060),
-            r.addresses("service.sip", "listen_tls", &s.listen_tls, 5061),
-        ),
-        None => (Vec::new(), Vec::new()),
-    };
-    if sip.is_empty() && sip_tls.is_empty() {
-        let fix = "set [service.sip] listen = [\"ADDRESS:5060\"]";
-        r.error(
-            "service.sip",
-            0,
-            "listen",
-            "call control cannot reach the core",
-            fix,
-        );
-    }
-    for address in sip.iter().chain(&sip_tls) {
-        if address.ip().is_unspecified() {
-            let fix = "name the address that call control reaches";
-            r.error(
-                "service.sip",
-                0,
-                "listen",
-                "the unspecified address cannot be a Contact",
-                fix,
-            );
-        }
-    }
-    for (key, absent) in [
-        (
-            "advertise",
-            service.sip.as_ref().is_none_or(|s| s.advertise.is_none()),
-        ),
-        (
-            "realm",
-            service.sip.as_ref().is_none_or(|s| s.realm.is_none()),
-        ),
-    ] {
-        if !absent {
-            let fix = "move it to the edge's file";
-            r.error("service.sip", 0, key, "it belongs to the edge", fix);
-        }
-    }
+    foreign(r, file);
+    let (sip, sip_tls) = sip(r, file);
     let media = media(r, file, "36000-59999");
     let peers = peers(r, file);
     let domains = domains(r, file);
@@ -105,6 +53,95 @@ pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
     })
 }
 
+/// What belongs to the edge's file.
+fn foreign(r: &mut Reader<'_>, file: &File) {
+    let service = &file.service;
+    for (section, absent) in [
+        ("service.https", service.https.is_none()),
+        ("service.xmpp", service.xmpp.is_none()),
+        ("traversal.zone", file.traversal.zone.is_empty()),
+        ("limits", file.limits.is_empty()),
+    ] {
+        if !absent {
+            let fix = "move it to the edge's file: the core listens to nobody outside";
+            r.error(section, 0, "", "it belongs to the edge", fix);
+        }
+    }
+    let t = &file.traversal;
+    for (key, absent) in [
+        ("listen_sip", t.listen_sip.is_none()),
+        ("listen_ssh", t.listen_ssh.is_none()),
+        ("listen_xmpp", t.listen_xmpp.is_none()),
+        ("listen_media", t.listen_media.is_none()),
+        ("advertise_media", t.advertise_media.is_none()),
+        ("media_ports", t.media_ports.is_none()),
+    ] {
+        if !absent {
+            let fix = "move it to the edge's file: the core dials, as [[traversal.peer]] says";
+            r.error("traversal", 0, key, "it belongs to the edge", fix);
+        }
+    }
+    for (key, absent) in [
+        (
+            "advertise",
+            service.sip.as_ref().is_none_or(|s| s.advertise.is_none()),
+        ),
+        (
+            "realm",
+            service.sip.as_ref().is_none_or(|s| s.realm.is_none()),
+        ),
+        (
+            "digest_algorithms",
+            service
+                .sip
+                .as_ref()
+                .is_none_or(|s| s.digest_algorithms.is_none()),
+        ),
+    ] {
+        if !absent {
+            let fix = "move it to the edge's file";
+            r.error("service.sip", 0, key, "it belongs to the edge", fix);
+        }
+    }
+}
+
+/// Where call control reaches the core: TCP and TLS.
+fn sip(r: &mut Reader<'_>, file: &File) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+    let service = &file.service;
+    let (sip, sip_tls) = match &service.sip {
+        Some(s) => (
+            r.addresses("service.sip", "listen", &s.listen, 5060),
+            r.addresses("service.sip", "listen_tls", &s.listen_tls, 5061),
+        ),
+        None => (Vec::new(), Vec::new()),
+    };
+    let written = |s: &crate::file::Service| !s.listen.is_empty() || !s.listen_tls.is_empty();
+    if !service.sip.as_ref().is_some_and(written) {
+        let fix = "set [service.sip] listen = [\"ADDRESS:5060\"]";
+        r.error(
+            "service.sip",
+            0,
+            "listen",
+            "call control cannot reach the core",
+            fix,
+        );
+    }
+    let keyed = sip.iter().map(|a| ("listen", a));
+    for (key, address) in keyed.chain(sip_tls.iter().map(|a| ("listen_tls", a))) {
+        if address.ip().is_unspecified() {
+            let fix = "name the address that call control reaches";
+            r.error(
+                "service.sip",
+                0,
+                key,
+                "the unspecified address cannot be a Contact",
+                fix,
+            );
+        }
+    }
+    (sip, sip_tls)
+}
+
 fn peers(r: &mut Reader<'_>, file: &File) -> Option<Vec<Peer>> {
     const SECTION: &str = "traversal.peer";
     let written = &file.traversal.peer;
@@ -129,14 +166,22 @@ fn peers(r: &mut Reader<'_>, file: &File) -> Option<Vec<Peer>> {
         let verify_name = r.host(SECTION, i, "verify_name", &p.verify_name);
         let user = r.given(SECTION, i, "user", &p.user);
         let password = r.password(SECTION, i, p.password.as_ref(), p.password_file.as_ref());
+        r.short_password(SECTION, i, password.as_ref());
         let media_ports = r.pair(SECTION, i, "media_ports", p.media_ports.as_deref());
+        for (key, port) in [
+            ("sip_port", p.sip_port),
+            ("ssh_port", p.ssh_port),
+            ("xmpp_port", p.xmpp_port),
+        ] {
+            r.port(SECTION, i, key, port);
+        }
         let (Some(name), Some(dial), Some(verify_name)) = (name, dial, verify_name) else {
             continue;
         };
         let (Some(user), Some(password), Some(media_ports)) = (user, password, media_ports) else {
             continue;
         };
-        out.push(Peer {
+        let peer = Peer {
             name,
             dial,
             verify_name,
@@ -146,9 +191,39 @@ fn peers(r: &mut Reader<'_>, file: &File) -> Option<Vec<Peer>> {
             ssh_port: p.ssh_port.unwrap_or(2222),
             xmpp_port: p.xmpp_port.unwrap_or(7400),
             media_ports,
-        });
+        };
+        twice(r, i, &out, &peer);
+        out.push(peer);
     }
     Some(out)
+}
+
+/// One edge that is dialled as if it were two would carry every registration twice.
+fn twice(r: &mut Reader<'_>, i: usize, before: &[Peer], peer: &Peer) {
+    const SECTION: &str = "traversal.peer";
+    let fix = "keep one [[traversal.peer]] for each edge";
+    for other in before {
+        let ports = [
+            (peer.sip_port, other.sip_port),
+            (peer.ssh_port, other.ssh_port),
+            (peer.xmpp_port, other.xmpp_port),
+        ];
+        if peer.verify_name.eq_ignore_ascii_case(&other.verify_name) {
+            let cause = format!(
+                "{} is the name of peer {} too",
+                peer.verify_name, other.name
+            );
+            r.error(SECTION, i, "verify_name", &cause, fix);
+        } else if peer.dial.eq_ignore_ascii_case(&other.dial)
+            && let Some((port, _)) = ports.iter().find(|(mine, theirs)| mine == theirs)
+        {
+            let cause = format!(
+                "{}:{port} is dialled for peer {} too",
+                peer.dial, other.name
+            );
+            r.error(SECTION, i, "dial", &cause, fix);
+        }
+    }
 }
 
 fn domains(r: &mut Reader<'_>, file: &File) -> Vec<Domain> {
@@ -181,12 +256,18 @@ fn publishers(r: &mut Reader<'_>, section: &str, written: &[Written], port: u16)
         let (key, value) = match (&p.publisher, &p.address) {
             (Some(v), None) => ("publisher", v),
             (None, Some(v)) => ("address", v),
-            _ => {
+            (Some(_), Some(_)) => {
+                let cause = "both publisher and address are given, and they mean the same";
+                r.error(section, i, "publisher", cause, "keep one of them");
+                continue;
+            }
+            (None, None) => {
                 r.error(section, i, "publisher", "it is missing", "name the server");
                 continue;
             }
         };
         let address = r.host(section, i, key, value);
+        r.port(section, i, "port", p.port);
         let user = r.given(section, i, "user", &p.user);
         let password = r.password(section, i, p.password.as_ref(), p.password_file.as_ref());
         let tls_verify = p.tls_verify.unwrap_or(true);
@@ -316,6 +397,7 @@ fn allow_list(r: &mut Reader<'_>, file: &File) -> Vec<AllowRule> {
         let Some(host) = r.host(SECTION, i, "host", &a.host) else {
             continue;
         };
+        r.port(SECTION, i, "port", a.port);
         let default = if scheme == "http" { 80 } else { 443 };
         let methods = a
             .methods

@@ -1,6 +1,6 @@
 //! The edge's settings.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::Reader;
@@ -17,6 +17,7 @@ pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> 
         ("xmpp_server", file.xmpp_server.is_empty()),
         ("allow_list", file.allow_list.is_empty()),
         ("traversal.peer", file.traversal.peer.is_empty()),
+        ("credentials", file.credentials.is_empty()),
     ];
     for (section, absent) in only_core {
         if !absent {
@@ -43,7 +44,7 @@ pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> 
         connections_per_source_max: file.limits.connections_per_source_max.unwrap_or(100),
         connections_max: file.limits.connections_max.unwrap_or(20_000),
     };
-    overlaps(r, &edge);
+    media_overlaps(r, &edge);
     Some(edge)
 }
 
@@ -78,6 +79,9 @@ fn service(
         r.error(section, 0, key, "it belongs to service.sip", "move it");
     }
     let listen = r.addresses(section, "listen", &written.listen, port);
+    if listen.len() < written.listen.len() {
+        return None;
+    }
     let Some(first) = listen.first() else {
         let fix = format!("set listen = [\"ADDRESS:{port}\"]");
         r.error(
@@ -185,7 +189,7 @@ fn zones(r: &mut Reader<'_>, file: &File) -> Option<Vec<Zone>> {
         r.error("traversal", 0, "zone", "no core may dial this edge", fix);
         return None;
     }
-    let mut names = BTreeSet::new();
+    let mut names = BTreeMap::new();
     let mut out = Vec::new();
     for (i, zone) in file.traversal.zone.iter().enumerate() {
         if zone.verify_name.is_empty() {
@@ -198,20 +202,18 @@ fn zones(r: &mut Reader<'_>, file: &File) -> Option<Vec<Zone>> {
             .filter_map(|n| r.host(SECTION, i, "verify_name", n))
             .collect();
         for name in &verify {
-            if !names.insert(name.clone()) {
-                let cause = format!("{name} stands in two zones");
-                r.error(
-                    SECTION,
-                    i,
-                    "verify_name",
-                    &cause,
-                    "name each core in one zone only",
-                );
-            }
+            let cause = match names.insert(name.to_ascii_lowercase(), i) {
+                None => continue,
+                Some(before) if before == i => format!("{name} stands here twice"),
+                Some(_) => format!("{name} stands in two zones"),
+            };
+            let fix = "name each core once, in one zone only";
+            r.error(SECTION, i, "verify_name", &cause, fix);
         }
         let user = r.given(SECTION, i, "user", &zone.user);
         let (given, file) = (zone.password.as_ref(), zone.password_file.as_ref());
         let password = r.password(SECTION, i, given, file);
+        r.short_password(SECTION, i, password.as_ref());
         let name = r.given(SECTION, i, "name", &zone.name);
         if let (Some(name), Some(user), Some(password)) = (name, user, password) {
             out.push(Zone {
@@ -225,39 +227,8 @@ fn zones(r: &mut Reader<'_>, file: &File) -> Option<Vec<Zone>> {
     Some(out)
 }
 
-/// Two services on one address, or media ports over a service of the link.
-fn overlaps(r: &mut Reader<'_>, edge: &Edge) {
-    let listeners = [
-        ("service.https", &edge.https.listen[..]),
-        ("service.sip", &edge.sip.listen[..]),
-        ("service.xmpp", &edge.xmpp.listen[..]),
-        (
-            "traversal",
-            &[edge.traversal.sip, edge.traversal.ssh, edge.traversal.xmpp][..],
-        ),
-    ];
-    let mut seen: Vec<(SocketAddr, &str)> = Vec::new();
-    for (section, addresses) in listeners {
-        for address in addresses {
-            let clash = seen.iter().find(|(other, _)| {
-                other.port() == address.port()
-                    && (other.ip() == address.ip()
-                        || other.ip().is_unspecified()
-                        || address.ip().is_unspecified())
-            });
-            if let Some((_, other)) = clash {
-                let cause = format!("{address} is taken by {other}");
-                r.error(
-                    section,
-                    0,
-                    "listen",
-                    &cause,
-                    "give each service an address of its own",
-                );
-            }
-            seen.push((*address, section));
-        }
-    }
+/// Media ports over a service of the link.
+fn media_overlaps(r: &mut Reader<'_>, edge: &Edge) {
     let (rtp, rtcp) = edge.traversal.media_ports;
     if edge.media.listen == edge.traversal.media
         && (edge.media.ports.contains(&rtp) || edge.media.ports.contains(&rtcp))

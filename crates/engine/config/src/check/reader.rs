@@ -11,6 +11,12 @@ use super::{Finding, Severity};
 use crate::model::Password;
 use crate::place;
 
+/// Of a key without a value: an absent key and an empty text are the same.
+const MISSING: &str = "it is missing or empty";
+
+/// A password between edge and core shorter than this is worth a word.
+const PASSWORD_CHARACTERS_MIN: usize = 8;
+
 /// Reads values and collects what is wrong with them.
 pub(super) struct Reader<'a> {
     pub(super) text: &'a str,
@@ -37,10 +43,10 @@ impl Reader<'_> {
         fix: &str,
     ) {
         let place = place::of(self.text, section, index, key);
-        let name = if section.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{section}.{key}")
+        let name = match (section, key) {
+            ("", key) => key.to_owned(),
+            (section, "") => section.to_owned(),
+            (section, key) => format!("{section}.{key}"),
         };
         self.findings.push(Finding {
             severity,
@@ -65,7 +71,11 @@ impl Reader<'_> {
             NameError::Empty => "give the name",
             _ => "correct the name",
         };
-        self.error(section, index, key, &error.to_string(), fix);
+        let cause = match error {
+            NameError::Empty => MISSING.to_owned(),
+            other => other.to_string(),
+        };
+        self.error(section, index, key, &cause, fix);
     }
 
     pub(super) fn host_name(&mut self, section: &str, key: &str, value: &str) -> Option<HostName> {
@@ -116,6 +126,7 @@ impl Reader<'_> {
         port: u16,
     ) -> Option<(String, u16)> {
         if let Ok(a) = value.parse::<SocketAddr>() {
+            self.port(section, index, key, Some(a.port()))?;
             return Some((a.ip().to_string(), a.port()));
         }
         let (host, port) = match value.rsplit_once(':') {
@@ -134,7 +145,44 @@ impl Reader<'_> {
             },
             _ => (value.trim_matches(['[', ']']), port),
         };
+        self.port(section, index, key, Some(port))?;
         Some((self.host(section, index, key, host)?, port))
+    }
+
+    /// A port, if one is given, must not be 0: nobody can be told or can dial it.
+    pub(super) fn port(
+        &mut self,
+        section: &str,
+        index: usize,
+        key: &str,
+        port: Option<u16>,
+    ) -> Option<()> {
+        if port != Some(0) {
+            return Some(());
+        }
+        let fix = "write a port from 1 to 65535";
+        self.error(section, index, key, "port 0 is no port", fix);
+        None
+    }
+
+    /// Warns of a password between edge and core that can be guessed.
+    pub(super) fn short_password(
+        &mut self,
+        section: &str,
+        index: usize,
+        password: Option<&Password>,
+    ) {
+        if let Some(Password::Given(given)) = password
+            && given.expose().chars().count() < PASSWORD_CHARACTERS_MIN
+        {
+            self.warn(
+                section,
+                index,
+                "password",
+                "it has fewer than eight characters: it can be guessed",
+                "make a long random one, the same on both sides",
+            );
+        }
     }
 
     pub(super) fn address(
@@ -144,7 +192,8 @@ impl Reader<'_> {
         value: &str,
         port: u16,
     ) -> Option<SocketAddr> {
-        if let Ok(address) = value.parse() {
+        if let Ok(address) = value.parse::<SocketAddr>() {
+            self.port(section, 0, key, Some(address.port()))?;
             return Some(address);
         }
         if let Ok(ip) = value.trim_matches(['[', ']']).parse() {
@@ -294,7 +343,7 @@ impl Reader<'_> {
         value: &str,
     ) -> Option<String> {
         if value.is_empty() {
-            self.error(section, index, key, "it is missing", "set it");
+            self.error(section, index, key, MISSING, "set it");
             return None;
         }
         Some(value.to_owned())

@@ -30,7 +30,7 @@ listen_xmpp = "192.0.2.11:7400"
 name = "core"
 verify_name = ["core1.example.test"]
 user = "traversal"
-password = "pw"
+password = "long and random"
 "#;
 
 const CORE: &str = r#"
@@ -150,7 +150,7 @@ fn each_mistake_is_named_with_line_cause_and_fix() {
             "key = \"server.key\"",
             "keyy = \"x\"",
             7,
-            "file",
+            "certificate.keyy",
             "keyy",
         ),
         (
@@ -181,9 +181,9 @@ fn each_mistake_is_named_with_line_cause_and_fix() {
             EDGE,
             "192.0.2.11:7400",
             "192.0.2.11:7001",
-            19,
-            "traversal.listen",
-            "taken",
+            22,
+            "traversal.listen_xmpp",
+            "taken by traversal.listen_sip",
         ),
         (
             EDGE,
@@ -195,7 +195,7 @@ fn each_mistake_is_named_with_line_cause_and_fix() {
         ),
         (
             EDGE,
-            "password = \"pw\"",
+            "password = \"long and random\"",
             "",
             23,
             "traversal.zone.password",
@@ -222,7 +222,7 @@ fn each_mistake_is_named_with_line_cause_and_fix() {
             "[[traversal.peer]]",
             "[[traversal.zone]]",
             15,
-            "file",
+            "traversal.zone.dial",
             "dial",
         ),
         (
@@ -289,6 +289,154 @@ fn each_mistake_is_named_with_line_cause_and_fix() {
         };
         assert_eq!(found.line, line, "{from} -> {to}: {found}");
         assert!(!found.fix.is_empty());
+    }
+}
+
+/// What is added to a good file, and the key that is then refused.
+#[test]
+fn each_addition_that_cannot_work_is_refused_at_its_key() {
+    let peer = "[[traversal.peer]]\nname = \"two\"\nuser = \"traversal\"\n\
+                password_file = \"p\"\n";
+    let same_name = format!("{peer}dial = \"192.0.2.12\"\nverify_name = \"EDGE1.example.test\"\n");
+    let same_dial = format!("{peer}dial = \"192.0.2.11\"\nverify_name = \"e2.example.test\"\n");
+    let zone = "[[traversal.zone]]\nname = \"b\"\nverify_name = [\"core1.example.test\"]\n\
+                user = \"u\"\npassword_file = \"p\"\n";
+    let both = "[[unified_cm]]\npublisher = \"a\"\naddress = \"b\"\nuser = \"u\"\n\
+                password = \"p\"\n";
+    let administration = |at: &str| format!("[administration]\nlisten = [{at:?}]\n");
+    let table: Vec<(&str, String, &str, &str)> = vec![
+        (
+            EDGE,
+            administration("0.0.0.0:7001"),
+            "administration.listen",
+            "traversal.listen_sip",
+        ),
+        (
+            EDGE,
+            administration("192.0.2.10:8443"),
+            "administration.listen",
+            "service.https.listen",
+        ),
+        (
+            EDGE,
+            administration("[::]:5222"),
+            "administration.listen",
+            "service.xmpp.listen",
+        ),
+        (
+            CORE,
+            administration("10.0.0.20:5060"),
+            "administration.listen",
+            "service.sip.listen",
+        ),
+        (
+            CORE,
+            administration("10.0.0.20:0"),
+            "administration.listen",
+            "port 0",
+        ),
+        (CORE, same_name, "traversal.peer.verify_name", "peer edge1"),
+        (CORE, same_dial, "traversal.peer.dial", "192.0.2.11:7001"),
+        (EDGE, zone.into(), "traversal.zone.verify_name", "two zones"),
+        (
+            EDGE,
+            "[log]\nlevel = \"verbose\"\n".into(),
+            "log.level",
+            "\"verbose\"",
+        ),
+        (
+            EDGE,
+            "[log]\nlevel = 5\n".into(),
+            "log.level",
+            "invalid type",
+        ),
+        (
+            CORE,
+            "[limits]\nconnections_max = 5\n".into(),
+            "limits",
+            "edge",
+        ),
+        (
+            CORE,
+            "[traversal]\nlisten_ssh = \"1.2.3.4\"\n".into(),
+            "traversal.listen_ssh",
+            "edge",
+        ),
+        (
+            CORE,
+            "[traversal]\nmedia_ports = [1, 2]\n".into(),
+            "traversal.media_ports",
+            "edge",
+        ),
+        (
+            EDGE,
+            "[credentials]\nfile = \"users\"\n".into(),
+            "credentials",
+            "core",
+        ),
+        (EDGE, both.into(), "unified_cm", "core"),
+        (CORE, both.into(), "unified_cm.publisher", "both"),
+    ];
+    for (good, more, key, cause) in table {
+        let findings = check(&format!("{good}{more}")).expect_err(&more);
+        let found = findings
+            .iter()
+            .any(|f| f.severity == Severity::Error && f.key == key && f.cause.contains(cause));
+        assert!(found, "{more}: {findings:#?}");
+    }
+}
+
+#[test]
+fn addresses_that_do_not_meet_are_accepted() {
+    for at in ["192.0.2.10:443", "192.0.2.12:8443", "[2001:db8::1]:8443"] {
+        let more = format!("[administration]\nlisten = [{at:?}]\ntoken_file = \"token\"\n");
+        assert!(
+            check(&format!("{EDGE}{more}")).unwrap().warnings.is_empty(),
+            "{at}"
+        );
+    }
+}
+
+#[test]
+fn one_bad_address_is_one_finding() {
+    for (good, from) in [(EDGE, "192.0.2.10:8443"), (CORE, "10.0.0.20:5060")] {
+        for to in ["nowhere", "192.0.2.10:0"] {
+            let findings = check(&good.replacen(from, to, 1)).unwrap_err();
+            assert_eq!(findings.len(), 1, "{findings:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_password_of_another_type_is_not_told() {
+    let text = EDGE.replace("\"long and random\"", "31415926");
+    let findings = check(&text).unwrap_err();
+    assert_eq!(findings[0].key, "traversal.zone.password");
+    assert!(!findings[0].cause.contains("31415926"));
+}
+
+#[test]
+fn what_can_be_guessed_or_reached_by_nobody_is_warned_of() {
+    for (text, key) in [
+        (
+            EDGE.replace("long and random", "1234567"),
+            "traversal.zone.password",
+        ),
+        (
+            CORE.replace(
+                "password_file = \"zone.password\"",
+                "password = \"1234567\"",
+            ),
+            "traversal.peer.password",
+        ),
+        (
+            format!("{CORE}[administration]\nlisten = [\"10.0.0.20:443\"]\n"),
+            "administration.listen",
+        ),
+    ] {
+        let warnings = check(&text).unwrap().warnings;
+        let keys: Vec<&str> = warnings.iter().map(|w| w.key.as_str()).collect();
+        assert_eq!(keys, [key]);
     }
 }
 

@@ -43,10 +43,21 @@ impl Edge {
         if let Err((status, reason)) = sip::validate::request(message) {
             return self.station.answer(now, key, message, status, reason);
         }
-        let inside = in_dialog(message);
         if self.is_flooding(now, flow) {
             return self.busy(now, key, message);
         }
+        self.client_passed(now, key, flow, message);
+    }
+
+    /// A request that is well formed and came in time.
+    pub(super) fn client_passed(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        flow: FlowId,
+        message: &Message,
+    ) {
+        let inside = in_dialog(message);
         match message.method() {
             Method::Register => self.client_register(now, key, flow, message),
             _ => match self.admit(flow, message, inside) {
@@ -84,15 +95,15 @@ impl Edge {
         if let Some(rest) = banned.filter(|_| !self.relay.is_known(flow)) {
             return self.later(now, key, message, rest.as_secs() + 1);
         }
+        let Some((index, lane)) = self.route(flow, message) else {
+            return self.wait_for_core(now, key, flow, message);
+        };
         let token = self.tokens.seal(flow);
         let request = self.station.with_source(flow, message);
         let request = match self.relay.request(flow, &token, &request) {
             Ok(request) => request,
             Err((503, _)) => return self.busy(now, key, message),
             Err((status, reason)) => return self.station.answer(now, key, message, status, reason),
-        };
-        let Some((index, lane)) = self.route(flow, message) else {
-            return self.no_core(now, key, message);
         };
         self.routes.insert(flow, index);
         self.send_on(now, key, lane, Side::Lane { peer: index }, request);
@@ -158,7 +169,7 @@ impl Edge {
                 }
                 Err(refusal) => self.refuse(now, key, message, refusal),
             },
-            None => self.no_core(now, key, message),
+            None => self.wait_for_core(now, key, flow, message),
         }
         if let Some(id) = call.filter(|_| message.method() == Method::Bye) {
             self.end_call(now, id, "the client hung up");
@@ -348,7 +359,7 @@ impl Edge {
             .find_map(|i| Some((i, self.links.get(i)?.lane(flow)?)))
     }
 
-    fn no_core(&mut self, now: Now, key: ServerKey, message: &Message) {
+    pub(super) fn no_core(&mut self, now: Now, key: ServerKey, message: &Message) {
         let cause = "a client's request could not be passed on";
         self.ledger.caused(now, Kind::NoCore, None, cause);
         self.busy(now, key, message);

@@ -159,6 +159,7 @@ impl Edge {
             self.ledger.lane(now, link, "SIP", lanes, None);
         }
         self.station.answer(now, key, message, 200, "OK");
+        self.core_came(now);
     }
 }
 

@@ -246,19 +246,64 @@ fn several_lines_on_a_flow_are_asserted_each_by_its_own_from() {
 }
 
 #[test]
-fn no_core_is_503_with_a_time_to_come_back() {
+fn no_core_for_five_seconds_is_503_with_a_time_to_come_back() {
     let mut bench = Bench::registered();
     bench.disconnect(LANE);
     bench.events.clear();
     for _ in 0..3 {
         let request = bench.register_request(ConnId(1), "1001", PHONE);
         bench.frame(ConnId(1), request);
+        assert!(bench.sent.is_empty());
+        bench.wait(5);
         let answer = bench.take(ConnId(1));
         assert_eq!(answer.status(), 503);
         let wait = String::from_utf8_lossy(answer.header(Name::RetryAfter).unwrap()).into_owned();
         assert!((5..15).contains(&wait.parse::<u32>().unwrap()), "{wait}");
     }
     assert_eq!(bench.kinds(), [Kind::NoCore]);
+}
+
+#[test]
+fn what_comes_while_a_core_is_on_its_way_waits_for_it() {
+    let mut bench = Bench::registered();
+    bench.disconnect(LANE);
+    let register = bench.register_request(ConnId(1), "1001", PHONE);
+    bench.frame(ConnId(1), register);
+    let message = bench.request("MESSAGE", "sip:1002@example.test", "1001", "1002", "");
+    bench.frame(ConnId(1), message);
+    let invite = bench.request("INVITE", "sip:1002@example.test", "1001", "1002", "");
+    bench.frame(ConnId(1), invite.clone());
+    bench.wait(2);
+    let cancel = cancel_of(&invite);
+    bench.frame(ConnId(1), cancel);
+    bench.sent.clear();
+    bench.lane(ConnId(1001), 0);
+    assert_eq!(bench.take(ConnId(1001)).method(), Method::Register);
+    assert_eq!(bench.take(ConnId(1001)).method(), Method::Message);
+    assert!(
+        bench.sent.iter().all(|(c, _)| *c != ConnId(1001)),
+        "{:?}",
+        bench.story()
+    );
+    assert!(bench.events.iter().all(|e| e.kind != Kind::NoCore));
+}
+
+#[test]
+fn an_invite_that_waits_for_a_core_can_be_taken_back() {
+    let mut bench = Bench::registered();
+    bench.disconnect(LANE);
+    let invite = bench.request("INVITE", "sip:1002@example.test", "1001", "1002", "");
+    bench.frame(ConnId(1), invite.clone());
+    bench.sent.clear();
+    bench.frame(ConnId(1), cancel_of(&invite));
+    let mut answers = [bench.take(ConnId(1)), bench.take(ConnId(1))].map(|m| m.status());
+    answers.sort_unstable();
+    assert_eq!(answers, [200, 487]);
+}
+
+fn cancel_of(invite: &Message) -> Message {
+    let text = String::from_utf8_lossy(invite.bytes()).replace("INVITE", "CANCEL");
+    Message::parse(text.into_bytes().into(), &sip::Limits::outside()).unwrap()
 }
 
 #[test]

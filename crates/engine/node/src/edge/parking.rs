@@ -1,0 +1,117 @@
+//! Clients' requests that come while a core is on its way.
+//!
+//! A core that was restarted, or whose connection broke, is back within a second or two; so is a
+//! freshly started edge's first core. What clients send meanwhile waits for it, and only after
+//! [`PATIENCE`] is told 503. Bound: [`PARKED_MAX`] requests; one more is told at once.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use base::{Instant, Now};
+use sip::transaction::ServerKey;
+use sip::{FlowId, Message};
+
+use super::Edge;
+
+/// How long a request waits: less than a person does, and far less than its own timer (32 s).
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Requests that wait at a time.
+const PARKED_MAX: usize = 1024;
+
+/// How long a new edge takes its first core to be on its way.
+const START: Duration = Duration::from_secs(15);
+
+struct Parked {
+    until: Instant,
+    key: ServerKey,
+    flow: FlowId,
+    message: Message,
+}
+
+/// Requests that wait, oldest first.
+pub(super) struct Parking {
+    began: Instant,
+    rows: VecDeque<Parked>,
+}
+
+impl Parking {
+    pub(super) fn new(now: Now) -> Self {
+        Parking {
+            began: now.instant,
+            rows: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.rows.front().map(|p| p.until)
+    }
+
+    /// Takes a request out that waits no more, if it waited.
+    fn take(&mut self, key: ServerKey) -> Option<Message> {
+        let at = self.rows.iter().position(|p| p.key == key)?;
+        self.rows.remove(at).map(|p| p.message)
+    }
+
+    pub(super) fn flow_down(&mut self, flow: FlowId) {
+        self.rows.retain(|p| p.flow != flow);
+    }
+}
+
+impl Edge {
+    /// Has a request wait for a core, or tells its client that there is none.
+    pub(super) fn wait_for_core(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        flow: FlowId,
+        message: &Message,
+    ) {
+        let starting = now.instant.since(self.parking.began) < START;
+        let coming = starting || self.links.iter().any(|l| l.is_up() || l.give_up.is_some());
+        if !coming || self.parking.rows.len() >= PARKED_MAX {
+            return self.no_core(now, key, message);
+        }
+        self.parking.rows.push_back(Parked {
+            until: now.instant + PATIENCE,
+            key,
+            flow,
+            message: message.clone(),
+        });
+    }
+
+    /// A core's lane has signed in: what waited goes on.
+    pub(super) fn core_came(&mut self, now: Now) {
+        for parked in std::mem::take(&mut self.parking.rows) {
+            let before = self.parking.rows.len();
+            self.client_passed(now, parked.key, parked.flow, &parked.message);
+            // This core was not the one it needs: it goes on waiting as long as it would have.
+            if self.parking.rows.len() > before
+                && let Some(again) = self.parking.rows.back_mut()
+            {
+                again.until = parked.until;
+            }
+        }
+    }
+
+    /// Tells those that have waited long enough.
+    pub(super) fn parking_timeout(&mut self, now: Now) {
+        while self
+            .parking
+            .poll_timeout()
+            .is_some_and(|at| at <= now.instant)
+        {
+            if let Some(parked) = self.parking.rows.pop_front() {
+                self.no_core(now, parked.key, &parked.message);
+            }
+        }
+    }
+
+    /// A client took its request back while it waited (RFC 3261 §9.2).
+    pub(super) fn cancelled(&mut self, now: Now, key: ServerKey) {
+        if let Some(message) = self.parking.take(key) {
+            self.station
+                .answer(now, key, &message, 487, "Request Terminated");
+        }
+    }
+}
