@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::UnixTime;
 use config::{Config, Finding, Password, Role, Severity};
-use net::tls::{Identity, Trust};
+use net::tls::{Identity, PeerCertificate, Trust};
 
 use crate::files;
 
@@ -58,33 +58,48 @@ impl Look<'_> {
 
     fn certificate(&mut self, config: &Config, now: UnixTime) {
         let c = &config.certificate;
-        match Identity::load(&c.chain, &c.key) {
+        let identity = Identity::load(&c.chain, &c.key);
+        match &identity {
             Err(e) => {
                 let at = if e.to_string().starts_with("key") {
                     "key"
                 } else {
                     "chain"
                 };
-                self.broken(("certificate", 0, at), &e);
+                self.broken(("certificate", 0, at), e);
             }
             Ok(identity) => {
                 if let Some(certificate) = identity.certificate() {
-                    self.names_and_dates(config, &certificate, now);
+                    self.names(config, &certificate);
+                    self.uses(config, &certificate);
+                    self.dates(&certificate, now);
                 }
             }
         }
-        if let Err(e) = Trust::load(&c.trusted) {
-            self.broken(("certificate", 0, "trusted"), &e);
+        match Trust::load(&c.trusted) {
+            Err(e) => self.broken(("certificate", 0, "trusted"), &e),
+            Ok(trust) => {
+                if let Ok(identity) = &identity {
+                    self.signed(&trust, identity, now);
+                }
+            }
         }
         self.exposed(("certificate", 0, "key"), &c.key);
     }
 
-    fn names_and_dates(
-        &mut self,
-        config: &Config,
-        certificate: &net::tls::PeerCertificate,
-        now: UnixTime,
-    ) {
+    fn names(&mut self, config: &Config, certificate: &PeerCertificate) {
+        if certificate.dns_names.is_empty() && certificate.common_name.is_some() {
+            self.say(
+                Severity::Warning,
+                ("certificate", 0, "chain"),
+                "the certificate has a common name and no subjectAltName: standard clients \
+                 refuse it",
+                format!(
+                    "have a certificate issued whose subjectAltName holds DNS:{}",
+                    config.fqdn()
+                ),
+            );
+        }
         let mut wanted = vec![config.fqdn()];
         if let Role::Edge(edge) = &config.role {
             let told = [&edge.https, &edge.sip, &edge.xmpp].map(|s| s.advertise_host.clone());
@@ -102,6 +117,61 @@ impl Look<'_> {
                     certificate.shown()
                 ),
                 format!("have a certificate issued whose subjectAltName holds DNS:{name}"),
+            );
+        }
+    }
+
+    /// Both nodes listen and dial: an edge above all listens, a core above all dials.
+    fn uses(&mut self, config: &Config, certificate: &PeerCertificate) {
+        let (as_server, as_client) = match config.role {
+            Role::Edge(_) => (Severity::Error, Severity::Warning),
+            Role::Core(_) => (Severity::Warning, Severity::Error),
+        };
+        for (good, severity, what, usage) in [
+            (certificate.for_server, as_server, "server", "serverAuth"),
+            (certificate.for_client, as_client, "client", "clientAuth"),
+        ] {
+            if !good {
+                self.say(
+                    severity,
+                    ("certificate", 0, "chain"),
+                    format!(
+                        "the certificate is not good as {what}: its extendedKeyUsage lacks \
+                         {usage}, so whoever checks it will refuse it"
+                    ),
+                    "have it issued with extendedKeyUsage serverAuth, clientAuth",
+                );
+            }
+        }
+    }
+
+    /// Out of its dates it is refused anyhow, which is said elsewhere.
+    fn signed(&mut self, trust: &Trust, identity: &Identity, now: UnixTime) {
+        let shown = identity.certificate();
+        if !shown.is_some_and(|c| c.not_before <= now && now <= c.not_after) {
+            return;
+        }
+        if let Some(why) = trust.refusal(identity, now) {
+            self.say(
+                Severity::Warning,
+                ("certificate", 0, "chain"),
+                format!("peers that trust the same authorities will refuse the certificate: {why}"),
+                "have it issued by an authority in certificate.trusted, and put the \
+                 intermediates after it in chain",
+            );
+        }
+    }
+
+    fn dates(&mut self, certificate: &PeerCertificate, now: UnixTime) {
+        if now < certificate.not_before {
+            self.say(
+                Severity::Error,
+                ("certificate", 0, "chain"),
+                format!(
+                    "the certificate is valid from {} on",
+                    certificate.not_before
+                ),
+                "correct this machine's clock, or have the certificate issued again",
             );
         }
         if certificate.not_after < now {
@@ -193,7 +263,14 @@ impl Look<'_> {
 
     fn secret(&mut self, at: (&str, usize, &str), what: &'static str, path: &Path) {
         match files::first_line(what, path) {
-            Ok(_) => self.exposed(at, path),
+            Ok(line) => {
+                self.exposed(at, path);
+                if at.0.starts_with("traversal.") && line.expose().chars().count() < 8 {
+                    let cause = format!("{} has fewer than eight characters", path.display());
+                    let fix = "make a long random one, the same on both sides";
+                    self.say(Severity::Warning, at, cause, fix);
+                }
+            }
             Err(e) => {
                 let cause = format!("{}: {}", e.path.display(), e.cause);
                 self.say(Severity::Error, at, cause, e.fix);
@@ -297,6 +374,11 @@ fn reserved(list: &str, first: u16, last: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, DnType,
+        ExtendedKeyUsagePurpose as Usage, IsCa, KeyPair, date_time_ymd,
+    };
+
     use super::*;
 
     #[test]
@@ -342,5 +424,142 @@ address = "127.0.0.1:5060"
             .map(|f| f.line)
             .collect();
         assert_eq!(lines, [5, 7, 9, 17], "{found:#?}");
+    }
+
+    /// What is said of a certificate whose request `change` changed, signed by an authority that
+    /// is trusted or by another.
+    fn said(
+        name: &str,
+        role: &str,
+        trusted: bool,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Vec<(Severity, String)> {
+        let authority = || {
+            let mut params = CertificateParams::default();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+        };
+        let (ours, other) = (authority(), authority());
+        let mut params = CertificateParams::new(vec!["node.example.test".to_owned()]).unwrap();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let issuer = if trusted { &ours } else { &other };
+        let certificate = params.signed_by(&key, issuer).unwrap();
+        let dir = std::env::temp_dir().join(format!("causeway-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        for (file, text) in [
+            ("chain.pem", certificate.pem()),
+            ("key.pem", key.serialize_pem()),
+            ("ca.pem", ours.pem()),
+            ("zone", "a long password\n".to_owned()),
+        ] {
+            std::fs::write(dir.join(file), text).unwrap();
+        }
+        let rest = if role == "edge" { EDGE } else { CORE };
+        let text = format!(
+            "role = \"{role}\"\nname = \"node\"\ndomain = \"example.test\"\n[certificate]\n\
+             chain = \"chain.pem\"\nkey = \"key.pem\"\ntrusted = \"ca.pem\"\n{rest}"
+        );
+        let checked = config::load(&text, &dir.join("causeway.toml")).unwrap();
+        let found = check(&checked.config, &text, UnixTime::from_millis(NOW));
+        std::fs::remove_dir_all(&dir).unwrap();
+        found
+            .into_iter()
+            .filter(|f| f.key == "certificate.chain")
+            .map(|f| (f.severity, f.cause))
+            .collect()
+    }
+
+    /// A moment in 2026, in milliseconds.
+    const NOW: u64 = 1_790_000_000_000;
+
+    const EDGE: &str = r#"[service.https]
+listen = ["127.0.0.1:8443"]
+[service.sip]
+listen = ["127.0.0.1:5061"]
+[service.xmpp]
+listen = ["127.0.0.1:5222"]
+[service.media]
+listen = "127.0.0.1"
+[traversal]
+listen_sip = "127.0.0.1:7001"
+listen_ssh = "127.0.0.1:2222"
+listen_xmpp = "127.0.0.1:7400"
+[[traversal.zone]]
+name = "core"
+verify_name = ["core1.example.test"]
+user = "traversal"
+password_file = "zone"
+"#;
+
+    const CORE: &str = r#"[service.sip]
+listen = ["127.0.0.1:5060"]
+[service.media]
+listen = "127.0.0.1"
+[[traversal.peer]]
+name = "edge1"
+dial = "192.0.2.11"
+verify_name = "edge1.example.test"
+user = "traversal"
+password_file = "zone"
+[[domains]]
+name = "example.test"
+[[call_control]]
+name = "pbx"
+address = "127.0.0.1:5060"
+"#;
+
+    #[track_caller]
+    fn one(said: &[(Severity, String)], severity: Severity, cause: &str) {
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert_eq!(said[0].0, severity, "{said:?}");
+        assert!(said[0].1.contains(cause), "{said:?}");
+    }
+
+    #[test]
+    fn certificate_that_is_good_is_not_spoken_of() {
+        assert_eq!(said("plain", "edge", true, |_| ()), []);
+        let both = |p: &mut CertificateParams| {
+            p.extended_key_usages = vec![Usage::ServerAuth, Usage::ClientAuth];
+        };
+        assert_eq!(said("both", "core", true, both), []);
+    }
+
+    #[test]
+    fn certificate_without_a_use_is_refused_where_the_role_needs_it() {
+        let server = |p: &mut CertificateParams| p.extended_key_usages = vec![Usage::ServerAuth];
+        let client = |p: &mut CertificateParams| p.extended_key_usages = vec![Usage::ClientAuth];
+        let (error, warning) = (Severity::Error, Severity::Warning);
+        one(&said("use1", "core", true, server), error, "clientAuth");
+        one(&said("use2", "edge", true, server), warning, "clientAuth");
+        one(&said("use3", "edge", true, client), error, "serverAuth");
+        one(&said("use4", "core", true, client), warning, "serverAuth");
+    }
+
+    #[test]
+    fn certificate_of_the_future_is_refused() {
+        let later = |p: &mut CertificateParams| p.not_before = date_time_ymd(2090, 1, 1);
+        one(
+            &said("later", "edge", true, later),
+            Severity::Error,
+            "valid from",
+        );
+    }
+
+    #[test]
+    fn certificate_of_another_authority_is_warned_of() {
+        let said = said("other", "core", false, |_| ());
+        one(&said, Severity::Warning, "authorities");
+    }
+
+    #[test]
+    fn certificate_with_a_common_name_alone_is_warned_of() {
+        let bare = |p: &mut CertificateParams| {
+            p.subject_alt_names.clear();
+            p.distinguished_name
+                .push(DnType::CommonName, "node.example.test");
+        };
+        let said = said("bare", "edge", true, bare);
+        one(&said, Severity::Warning, "subjectAltName");
     }
 }

@@ -3,23 +3,29 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::RootCertStore;
 use rustls::server::ResolvesServerCert;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 use crate::Error;
-use crate::tls::names::PeerCertificate;
+use crate::tls::names::{PeerCertificate, rsa_bits};
 
 const MAKE_READABLE: &str = "check the path and that the user running causeway may read it";
 const WANT_CHAIN: &str =
     "give a PEM file with the server's certificate first and its intermediates after it";
 const WANT_KEY: &str = "give a PEM file with one unencrypted private key (PKCS#8, PKCS#1 or SEC1)";
 const WANT_TRUST: &str = "give a PEM file with the certificates of the authorities to trust";
+const WANT_LONGER: &str =
+    "make a key of 2048 bits or more, or on P-256, and have the certificate issued for it";
 const WANT_PAIR: &str =
     "give the key the certificate was requested with, or have the certificate issued again";
+
+/// The shortest RSA key that TLS takes here, in bits.
+const RSA_BITS_MIN: usize = 2048;
 
 /// The largest PEM file read, in bytes.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -55,6 +61,10 @@ impl Identity {
             return Err(Flaw::Chain("holds no certificate".into(), WANT_CHAIN));
         };
         PeerCertificate::of(first).map_err(|c| Flaw::Chain(c, WANT_CHAIN))?;
+        if let Some(bits) = rsa_bits(first).filter(|bits| *bits < RSA_BITS_MIN) {
+            let cause = format!("its RSA key has {bits} bits: {RSA_BITS_MIN} are the least");
+            return Err(Flaw::Chain(cause, WANT_LONGER));
+        }
         let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|e| match e {
             pem::Error::NoItemsFound => {
                 let locked = String::from_utf8_lossy(key_pem).contains("ENCRYPTED");
@@ -155,6 +165,34 @@ impl Trust {
         self.roots.len()
     }
 
+    /// Why a peer that trusts the same authorities would refuse an identity at a moment; `None`
+    /// if it would not. Names are not looked at, and of the two uses only one that the certificate
+    /// has: [`PeerCertificate::for_server`] and [`PeerCertificate::for_client`] tell of those.
+    pub fn refusal(&self, identity: &Identity, now: base::UnixTime) -> Option<String> {
+        let (first, rest) = identity.certified.cert.split_first()?;
+        let usage = match identity.certificate()? {
+            shown if !shown.for_server && shown.for_client => webpki::KeyUsage::client_auth(),
+            _ => webpki::KeyUsage::server_auth(),
+        };
+        let now = UnixTime::since_unix_epoch(Duration::from_millis(now.as_millis()));
+        let verified = webpki::EndEntityCert::try_from(first).and_then(|certificate| {
+            let algorithms = webpki::ALL_VERIFICATION_ALGS;
+            certificate
+                .verify_for_usage(algorithms, &self.roots.roots, rest, now, usage, None, None)
+                .map(drop)
+        });
+        match verified {
+            Ok(()) => None,
+            Err(webpki::Error::UnknownIssuer) => {
+                Some("none of the authorities in trusted signed it".into())
+            }
+            Err(webpki::Error::CaUsedAsEndEntity) => {
+                Some("it is an authority's certificate, not a node's".into())
+            }
+            Err(e) => Some(e.to_string()),
+        }
+    }
+
     pub(crate) fn roots(&self) -> Arc<RootCertStore> {
         self.roots.clone()
     }
@@ -208,4 +246,32 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Self-signed, RSA with 1024 bits; its key is kept nowhere.
+    const SHORT: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIICGDCCAYGgAwIBAgIUK83HeqlpziJ8k4/RDfPUpz82YD0wDQYJKoZIhvcNAQEL\n\
+BQAwHTEbMBkGA1UEAwwSc2hvcnQuZXhhbXBsZS50ZXN0MCAXDTI2MTEyNTAxNTIx\n\
+MFoYDzIxMjYxMTAxMDE1MjEwWjAdMRswGQYDVQQDDBJzaG9ydC5leGFtcGxlLnRl\n\
+c3QwgZ8wDQYJKoZIhvcNAQEBBQADgY0AMIGJAoGBANp5gMYphhThdse3Xz6v1/6S\n\
+Bmd3Sp7cQjC8PGmTGtl5ASu50P422vGy3LONK71vapYSH9u0yehZoBLpL7abUxFk\n\
+28JCoTK2E6G6zDGqVmkET9bAnaZsIzEePK31OvYA3tjiAXbUeTJNipg11Y+Gaqef\n\
+9157TBjgH9BucAHCLz/dAgMBAAGjUzBRMB0GA1UdDgQWBBQWCPCA4fUAyhJoet6E\n\
+8VbWRZHzcDAfBgNVHSMEGDAWgBQWCPCA4fUAyhJoet6E8VbWRZHzcDAPBgNVHRMB\n\
+Af8EBTADAQH/MA0GCSqGSIb3DQEBCwUAA4GBAH9OVvtA00N0js3wq1SJM33qq0ej\n\
+HW2PvRsXnRcQX/Fqs8K3toRdok3/WobKq1KMA01iVZmNzpf7MwR7SFUuIlwxHKvN\n\
+6ad4PpL0ORgx8URP2qkpyv/eMUvYK/8U6sRSa3yFi0Qog1WsKI0IRQ1p24jRqb/F\n\
+wxaQycRvREQfhnxW\n\
+-----END CERTIFICATE-----\n";
+
+    #[test]
+    fn identity_with_a_short_rsa_key_is_refused_with_its_length() {
+        let error = Identity::from_texts(SHORT.as_bytes(), b"").unwrap_err();
+        assert!(error.to_string().contains("1024 bits"), "{error}");
+    }
 }

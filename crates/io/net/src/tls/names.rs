@@ -5,6 +5,7 @@ use std::fmt;
 use base::UnixTime;
 use rustls_pki_types::{CertificateDer, ServerName};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::public_key::PublicKey;
 
 /// What a certificate says about its holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +16,15 @@ pub struct PeerCertificate {
     pub common_name: Option<String>,
     /// SHA-256 over the certificate, in lower-case hexadecimal.
     pub fingerprint: String,
+    /// The moment from which it is valid.
+    pub not_before: UnixTime,
     /// The moment it runs out.
     pub not_after: UnixTime,
+    /// Whether it is good for a TLS server: it has no extendedKeyUsage, or one with
+    /// id-kp-serverAuth (RFC 5280 §4.2.1.12).
+    pub for_server: bool,
+    /// Whether it is good for a TLS client: the same of id-kp-clientAuth.
+    pub for_client: bool,
 }
 
 impl PeerCertificate {
@@ -44,13 +52,20 @@ impl PeerCertificate {
             .iter_common_name()
             .next()
             .and_then(|n| n.as_str().ok());
+        let usage = parsed
+            .extended_key_usage()
+            .map_err(|e| format!("holds an extendedKeyUsage that cannot be read ({e})"))?;
+        let moment = |time: x509_parser::time::ASN1Time| {
+            UnixTime::from_millis(u64::try_from(time.timestamp()).unwrap_or(0) * 1000)
+        };
         Ok(PeerCertificate {
+            for_server: usage.as_ref().is_none_or(|u| u.value.server_auth),
+            for_client: usage.as_ref().is_none_or(|u| u.value.client_auth),
             dns_names,
             common_name: common_name.map(str::to_owned),
             fingerprint: fingerprint(der),
-            not_after: UnixTime::from_millis(
-                u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0) * 1000,
-            ),
+            not_before: moment(parsed.validity().not_before),
+            not_after: moment(parsed.validity().not_after),
         })
     }
 
@@ -76,6 +91,15 @@ impl PeerCertificate {
             ([], Some(common_name)) => format!("CN {common_name}"),
             (names, _) => names.join(", "),
         }
+    }
+}
+
+/// The bits of a certificate's RSA key; `None` for a key of another kind.
+pub(crate) fn rsa_bits(der: &CertificateDer<'_>) -> Option<usize> {
+    let (_, parsed) = X509Certificate::from_der(der).ok()?;
+    match parsed.public_key().parsed().ok()? {
+        PublicKey::RSA(key) => Some(key.key_size()),
+        _ => None,
     }
 }
 
