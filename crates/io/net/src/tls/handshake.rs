@@ -142,6 +142,28 @@ pub fn explain(error: &io::Error) -> Error {
     }
 }
 
+/// Why a connection broke, in words for a log; TLS or not.
+pub fn cause(error: &io::Error) -> String {
+    let inner = error
+        .get_ref()
+        .and_then(|e| e.downcast_ref::<rustls::Error>());
+    if let Some(inner) = inner {
+        return match judge(inner) {
+            (Fault::WeAreRefused, _) => {
+                format!("the peer refused this node's certificate ({inner}): its log tells why")
+            }
+            _ => inner.to_string(),
+        };
+    }
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => "closed by the peer without notice".into(),
+        io::ErrorKind::ConnectionReset => "reset by the peer".into(),
+        _ => error.to_string(),
+    }
+}
+
 fn mismatch(error: &rustls::Error) -> Option<&NameMismatch> {
     match error {
         rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
