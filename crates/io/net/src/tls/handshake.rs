@@ -242,3 +242,18 @@ fn judge(error: &rustls::Error) -> (Fault, &'static str) {
         _ => (Fault::Other, "look in the peer's log for the reason"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cause_of_a_broken_connection_is_in_plain_words() {
+        let silent = io::Error::new(io::ErrorKind::UnexpectedEof, "see https://docs.rs/rustls");
+        assert_eq!(cause(&silent), "closed by the peer without notice");
+        let alert = rustls::Error::AlertReceived(AlertDescription::UnknownCA);
+        let refused = cause(&io::Error::new(io::ErrorKind::InvalidData, alert));
+        assert!(refused.starts_with("the peer refused this node's certificate"));
+        assert_eq!(cause(&io::Error::other("odd")), "odd");
+    }
+}
