@@ -16,7 +16,7 @@
 
 mod bucket;
 mod name;
-mod privacy;
+pub mod privacy;
 mod queue;
 mod random;
 mod slab;

@@ -1,6 +1,8 @@
 //! Values that must not reach a log.
 
 use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
@@ -66,18 +68,34 @@ impl<T> Pii<T> {
     }
 }
 
-impl<T: std::hash::Hash> fmt::Debug for Pii<T> {
+/// The process's key for marks; without one, marks are the same in every run.
+static KEY: OnceLock<[u8; 32]> = OnceLock::new();
+
+/// Keys the marks of [`Pii`] for the rest of the process, so that nobody who has a log can try
+/// names against it. The driver does so once at its start, with bytes from the operating system; a
+/// simulation does not, and its log replays from its seed. The first key stays.
+pub fn set_key(key: [u8; 32]) {
+    // A second node in one process shares the first one's marks.
+    let _ = KEY.set(key);
+}
+
+/// 24 bits that stand for `value` under `key`.
+fn mark(key: Option<&[u8; 32]>, value: &impl Hash) -> u64 {
+    let mut hasher = crate::FixedState.build_hasher();
+    if let Some(key) = key {
+        hasher.write(key);
+    }
+    value.hash(&mut hasher);
+    hasher.finish() & 0xff_ffff
+}
+
+impl<T: Hash> fmt::Debug for Pii<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use std::hash::BuildHasher;
-        write!(
-            f,
-            "‹{:06x}›",
-            crate::FixedState.hash_one(&self.0) & 0xff_ffff
-        )
+        write!(f, "‹{:06x}›", mark(KEY.get(), &self.0))
     }
 }
 
-impl<T: std::hash::Hash> fmt::Display for Pii<T> {
+impl<T: Hash> fmt::Display for Pii<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
@@ -92,6 +110,14 @@ impl<T> From<T> for Pii<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mark_of_a_person_differs_from_key_to_key() {
+        let marks = [None, Some(&[1; 32]), Some(&[2; 32])].map(|key| mark(key, &"alice"));
+        assert!(marks[0] != marks[1] && marks[1] != marks[2] && marks[0] != marks[2]);
+        assert_eq!(mark(Some(&[1; 32]), &"alice"), marks[1]);
+        assert_ne!(mark(Some(&[1; 32]), &"bob"), marks[1]);
+    }
 
     #[test]
     fn neither_secrets_nor_persons_are_printed() {

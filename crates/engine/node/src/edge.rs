@@ -35,7 +35,7 @@ use sip::transaction::{Event, ViaOptions};
 use sip::{FlowId, Frame};
 
 use crate::Engine;
-use crate::io::{ConnId, Facts, Input, Lane, Output, Side};
+use crate::io::{ConnId, Facts, Input, Lane, Output, Report, Side};
 use crate::station::{Item, Station};
 use calls::{Addresses, CallId, Calls};
 use links::{Candidate, Link};
@@ -340,7 +340,25 @@ impl Edge {
         }
     }
 
+    /// Somebody heard of a call, or it ends: from here on it is one.
+    fn tell_call(&mut self, now: Now, id: CallId) {
+        if let Some(call) = self.calls.tell(id) {
+            self.ledger.call_began(now, call);
+        }
+    }
+
+    /// An INVITE was asked for credentials: if nobody has heard of the call, there was none, and
+    /// nothing is told of it.
+    fn challenged(&mut self, now: Now, id: CallId, status: u16) {
+        if self.calls.tell(id).is_some() {
+            self.calls.end(now.instant, id);
+        } else {
+            self.end_call(now, id, &format!("answered {status}"));
+        }
+    }
+
     fn end_call(&mut self, now: Now, id: CallId, why: &str) {
+        self.tell_call(now, id);
         if let Some(call) = self.calls.end(now.instant, id) {
             self.ledger.call_ended(now, &call, why);
         }
@@ -383,10 +401,15 @@ impl Edge {
         let Some(link) = self.links.get_mut(peer) else {
             return;
         };
-        match lane {
-            Lane::Http => link.http = connections,
-            Lane::Xmpp => link.xmpp = connections,
+        let slot = match lane {
+            Lane::Http => &mut link.http,
+            Lane::Xmpp => &mut link.xmpp,
+        };
+        let before = std::mem::replace(slot, connections);
+        if before == connections {
+            return;
         }
+        let why = why.or((connections < before).then_some("a connection ended"));
         self.ledger
             .lane(now, link, status::lane_name(lane), connections, why);
     }
@@ -418,7 +441,12 @@ impl Engine for Edge {
                 self.lane(now, peer, lane, connections, why.as_deref());
             }
             Input::Media(event) => self.media(now, event),
-            Input::Report(report) => self.ledger.report(now, report),
+            Input::Report(report) => {
+                if let Report::LinkRefused { cause, .. } = &report {
+                    self.certificate_refused(cause);
+                }
+                self.ledger.report(now, report);
+            }
             // An edge asks nobody, and knows no answer.
             Input::Ask { .. } | Input::Fetched { .. } | Input::Resolved { .. } => {}
         }

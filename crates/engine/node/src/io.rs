@@ -342,6 +342,13 @@ pub enum Report {
         /// What is lost, and why.
         cause: String,
     },
+    /// A node that wanted to link showed a certificate that is not accepted.
+    LinkRefused {
+        /// The node.
+        source: SocketAddr,
+        /// What is wrong with the certificate, and what to do.
+        cause: String,
+    },
     /// A peer broke a protocol and lost its connection.
     Violation {
         /// `sip`, `http`, `xmpp`, `ssh`, `tls`, `link`.

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use base::UnixTime;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How much an event matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Registrations, calls, links.
@@ -49,16 +49,26 @@ macro_rules! kinds {
     };
 }
 
+impl Kind {
+    /// Whether it tells of a link, its lanes or its media: good news counts there, too.
+    pub fn is_of_link(self) -> bool {
+        (1000..2000).contains(&(self as u16)) || self == Kind::MediaLink
+    }
+}
+
 kinds! {
     /// The control lane of a link stands.
     LinkUp = 1001, Info, "link up", "";
     /// It is gone.
     LinkDown = 1002, Warning, "link down",
-        "check that the core runs and reaches the edge on 7001; it dials again by itself";
+        "check that both nodes run and that the core reaches the edge on TCP 7001; the core dials \
+         again by itself";
     /// A peer was refused.
     LinkRefused = 1003, Error, "link refused",
         "set the same user and password in the edge's traversal.zone and the core's \
-         traversal.peer, and run the same release on both";
+         traversal.peer, and run the same release on both; a certificate must be valid, carry \
+         the name that the other node's configuration holds, and come from an authority in the \
+         other's certificate.trusted";
     /// The clocks differ.
     ClockSkew = 1004, Error, "clocks differ",
         "synchronise both nodes by NTP: tokens and nonces carry times, and sign-in fails with \

@@ -7,9 +7,11 @@
 #![forbid(unsafe_code)]
 
 mod event;
+mod recent;
 mod snapshot;
 
 pub use event::{Event, Kind, Severity};
+pub use recent::{EventRow, Recent};
 pub use snapshot::{
     CallRow, Counters, LinkRow, MediaRow, RegistrationRow, Role, SessionRow, Snapshot,
 };

@@ -3,6 +3,8 @@
 use base::{Pii, UnixTime};
 use serde::{Deserialize, Serialize};
 
+use crate::EventRow;
+
 /// Edge or core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -37,6 +39,9 @@ pub struct Snapshot {
     pub sessions: Vec<SessionRow>,
     /// Names of zones towards call control, with their state.
     pub zones: Vec<(String, String)>,
+    /// Warnings, errors and news of links, the latest first, at most [`crate::Recent::MAX`].
+    #[serde(default)]
+    pub events: Vec<EventRow>,
     /// Figures.
     pub counters: Counters,
 }

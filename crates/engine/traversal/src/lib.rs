@@ -78,6 +78,12 @@ pub enum Event {
     Down(Fault),
 }
 
+/// A peer's clock against ours in words: `600.0 s behind`, `7.5 s ahead of`.
+pub fn skew_in_words(skew_ms: i64) -> String {
+    let way = if skew_ms < 0 { "behind" } else { "ahead of" };
+    format!("{:.1} s {way}", skew_ms.unsigned_abs() as f64 / 1000.0)
+}
+
 /// Why a link ended, whose fault first.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {

@@ -3,10 +3,16 @@
 use std::fmt::Write;
 
 use base::UnixTime;
-use status::{CallRow, LinkRow, Role, Snapshot};
+use status::{CallRow, EventRow, LinkRow, Role, Severity, Snapshot};
 
 /// How many rows of the history are shown.
 const HISTORY_ROWS: usize = 10;
+
+/// How many warnings and errors are shown.
+const EVENT_ROWS: usize = 10;
+
+/// A clock difference that is marked, in milliseconds: tokens and nonces carry times.
+const SKEW_MARK_MS: u64 = 2_000;
 
 /// The whole snapshot in sections; what is empty is left out, but for links.
 pub fn snapshot(s: &Snapshot) -> String {
@@ -53,6 +59,11 @@ pub fn snapshot(s: &Snapshot) -> String {
             &calls(s.history.iter().take(HISTORY_ROWS), s.at),
         );
     }
+    let mut events = s.events.iter().filter(|e| e.severity > Severity::Info);
+    let events: Vec<&EventRow> = events.by_ref().take(EVENT_ROWS).collect();
+    if !events.is_empty() {
+        section(&mut out, "Recent events", &recent(&events));
+    }
     section(&mut out, "Counters", &counters(s));
     out
 }
@@ -76,7 +87,7 @@ fn links(s: &Snapshot) -> String {
             if l.media_up { "up" } else { "down" }.into(),
             l.round_trip_us
                 .map_or("–".into(), |us| format!("{:.1} ms", us as f64 / 1000.0)),
-            l.skew_ms.map_or("–".into(), |ms| format!("{ms} ms")),
+            l.skew_ms.map_or("–".into(), skew),
         ]
     });
     let head = [
@@ -98,6 +109,42 @@ fn state(l: &LinkRow, at: UnixTime) -> String {
         (false, _, Some(why)) => format!("down: {why}"),
         (false, _, None) => "down: not seen yet".into(),
     }
+}
+
+/// The peer's clock against ours.
+fn skew(ms: i64) -> String {
+    if ms.unsigned_abs() <= SKEW_MARK_MS {
+        return format!("{ms} ms");
+    }
+    let way = if ms > 0 { "ahead" } else { "behind" };
+    let seconds = ms.unsigned_abs() as f64 / 1000.0;
+    format!("{seconds:.1} s {way}: WRONG, synchronise by NTP")
+}
+
+fn recent(events: &[&EventRow]) -> String {
+    let mut out = String::new();
+    for e in events {
+        let severity = match e.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Info => "info",
+        };
+        let mut line = format!("{} {severity} {} {}", e.at, e.code, e.title);
+        if !e.cause.is_empty() {
+            let _ = write!(line, ": {}", e.cause);
+        }
+        for (name, value) in &e.proof {
+            let _ = write!(line, " {name}={value}");
+        }
+        if e.times > 1 {
+            let _ = write!(line, " ({} times)", e.times);
+        }
+        let _ = writeln!(out, "  {}", clean(&line));
+        if !e.fix.is_empty() {
+            let _ = writeln!(out, "    fix: {}", e.fix);
+        }
+    }
+    out
 }
 
 fn registrations(s: &Snapshot) -> String {
@@ -199,18 +246,20 @@ fn lasted(from: UnixTime, to: UnixTime) -> String {
     }
 }
 
-/// Columns as wide as their widest cell; control characters of peers are not let through to the
-/// terminal.
+/// Control characters of peers are not let through to the terminal.
+fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '·' } else { c })
+        .collect()
+}
+
+/// Columns as wide as their widest cell.
 fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     if rows.is_empty() {
         return "  none\n".into();
     }
-    let clean = |cell: &String| -> String {
-        cell.chars()
-            .map(|c| if c.is_control() { '·' } else { c })
-            .collect()
-    };
-    let rows: Vec<Vec<String>> = rows.iter().map(|r| r.iter().map(clean).collect()).collect();
+    let rows = rows.iter().map(|r| r.iter().map(|c| clean(c)).collect());
+    let rows: Vec<Vec<String>> = rows.collect();
     let width = |i: usize| {
         let cells = rows
             .iter()
@@ -274,5 +323,25 @@ mod tests {
             shown.contains("ringing") && !shown.contains('\u{1b}'),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn a_snapshot_shows_recent_warnings_with_cause_and_fix_and_marks_a_wrong_clock() {
+        let mut recent = status::Recent::default();
+        let at = UnixTime::from_millis(1000);
+        let refused = status::Event::new(status::Kind::LinkRefused, at, "wrong\u{1b}[2J password");
+        recent.note(&refused.with("core", "core1"));
+        recent.note(&status::Event::new(status::Kind::LinkUp, at, "fine"));
+        let shown = snapshot(&Snapshot {
+            events: recent.rows(),
+            links: vec![LinkRow {
+                skew_ms: Some(-600_001),
+                ..LinkRow::default()
+            }],
+            ..Snapshot::default()
+        });
+        assert!(shown.contains("600.0 s behind: WRONG"), "{shown}");
+        let line = "error 1003 link refused: wrong·[2J password core=core1\n    fix: set the same";
+        assert!(shown.contains(line) && !shown.contains("fine"), "{shown}");
     }
 }

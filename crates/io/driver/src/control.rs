@@ -51,7 +51,7 @@ async fn read<R: AsyncRead>(handle: &Handle, conn: ConnId, reader: R) -> Result<
     loop {
         let read = match tokio::time::timeout(IDLE_MAX, reader.read(&mut buffer)).await {
             Err(_) => return Ok("nothing was heard for 60 s".into()),
-            Ok(Err(e)) => return Ok(e.to_string()),
+            Ok(Err(e)) => return Ok(net::tls::cause(&e)),
             Ok(Ok(0)) => return Ok("closed by the peer".into()),
             Ok(Ok(n)) => n,
         };
@@ -75,7 +75,7 @@ async fn write<W: AsyncWrite>(writer: W, mut outgoing: mpsc::Receiver<Message>) 
         };
         match tokio::time::timeout(Duration::from_secs(20), work).await {
             Err(_) => return "the peer did not read for 20 s".into(),
-            Ok(Err(e)) => return e.to_string(),
+            Ok(Err(e)) => return net::tls::cause(&e),
             Ok(Ok(())) => {}
         }
     }

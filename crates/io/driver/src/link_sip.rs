@@ -60,11 +60,7 @@ impl Acceptor {
         let stream = match tls::accept(self.config.get(), stream, HANDSHAKE_MAX).await {
             Ok(stream) => stream,
             Err(e) => {
-                let report = Report::Violation {
-                    protocol: "tls",
-                    source: remote,
-                    cause: e.to_string(),
-                };
+                let report = refusal(remote, &e);
                 return self.handle.input(Input::Report(report)).await;
             }
         };
@@ -88,6 +84,20 @@ impl Acceptor {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// What a failed handshake on a link's port is: a core whose certificate must be seen to, or
+/// anybody's nonsense.
+pub(crate) fn refusal(source: SocketAddr, error: &net::Error) -> Report {
+    let cause = error.to_string();
+    if error.is_refused_certificate() {
+        return Report::LinkRefused { source, cause };
+    }
+    Report::Violation {
+        protocol: "tls",
+        source,
+        cause,
     }
 }
 

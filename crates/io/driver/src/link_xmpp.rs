@@ -4,22 +4,26 @@
 //! Bounds: [`CONNECTIONS`] connections a peer with 512 streams each, 64 connections on the edge's
 //! port.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use net::lane::{self, Body, EdgeLane, Windows};
 use net::tls;
-use node::io::{Input, Lane, Report};
+use node::io::{Input, Lane};
 use rustls::{ClientConfig, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::link_sip::{HANDSHAKE_MAX, Pause};
+use crate::link_sip::{HANDSHAKE_MAX, Pause, refusal};
 use crate::link_ssh::Counted;
 use crate::listen::{self, Caps, Sources};
 use crate::signal::{Handle, Stopping};
@@ -67,12 +71,7 @@ impl Acceptor {
         let stream = match tls::accept(self.config.get(), stream, HANDSHAKE_MAX).await {
             Ok(stream) => stream,
             Err(e) => {
-                let cause = e.to_string();
-                let report = Report::Violation {
-                    protocol: "tls",
-                    source: remote,
-                    cause,
-                };
+                let report = refusal(remote, &e);
                 return self.handle.input(Input::Report(report)).await;
             }
         };
@@ -88,15 +87,20 @@ impl Acceptor {
         };
         let mut changes = lane.changes();
         let mut attached = std::pin::pin!(lane.attach(stream));
+        let mut before = *changes.borrow();
         let why = loop {
             let connections = *changes.borrow_and_update();
-            let input = Input::Lane {
-                peer,
-                lane: Lane::Xmpp,
-                connections,
-                why: None,
-            };
-            self.handle.input(input).await?;
+            // A connection that goes tells of it itself, with the reason.
+            if connections > before {
+                let input = Input::Lane {
+                    peer,
+                    lane: Lane::Xmpp,
+                    connections,
+                    why: None,
+                };
+                self.handle.input(input).await?;
+            }
+            before = connections;
             tokio::select! {
                 // The lane's sender lives in `lane`.
                 _ = changes.changed() => {}
@@ -188,32 +192,91 @@ where
             Ok(stream) => stream,
             Err(e) => return Ok(e.to_string()),
         };
-        let _counted = Counted::new(up);
-        let connections = up.load(Ordering::Relaxed);
-        let input = Input::Lane {
-            peer: self.peer,
-            lane: Lane::Xmpp,
-            connections,
-            why: None,
-        };
-        self.handle.input(input).await?;
+        // With TLS 1.3 this side's handshake is over before the edge has seen our certificate: the
+        // lane is up once the edge speaks.
+        let (stream, heard) = Heard::new(stream);
         let (service, peer, mut stop) = (self.service.clone(), self.peer, stop.clone());
         let stopped = async {
             // The sender being gone means that the program stops, too.
             let _ = stop.wait_for(|stop| *stop).await;
         };
         let answer = move |request| service(peer, request);
-        Ok(
-            match lane::serve(stream, Windows::XMPP, stopped, answer).await {
-                Ok(()) => "closed by the peer".into(),
-                Err(e) => e.to_string(),
-            },
-        )
+        let mut served = std::pin::pin!(lane::serve(stream, Windows::XMPP, stopped, answer));
+        let mut counted = None;
+        let ended = tokio::select! {
+            ended = served.as_mut() => ended,
+            Ok(()) = heard => {
+                counted = Some(Counted::new(up));
+                let input = Input::Lane {
+                    peer: self.peer,
+                    lane: Lane::Xmpp,
+                    connections: up.load(Ordering::Relaxed),
+                    why: None,
+                };
+                self.handle.input(input).await?;
+                served.await
+            }
+        };
+        drop(counted);
+        Ok(match ended {
+            Ok(()) => "closed by the peer".into(),
+            Err(e) => e.to_string(),
+        })
     }
 
     async fn dial(&self) -> Result<tls::Stream<TcpStream>, net::Error> {
         let stream =
             crate::dial::tcp(&self.resolver, &self.host, self.port, self.from, DIAL_MAX).await?;
         tls::connect(self.config.get(), &self.verify_name, stream, HANDSHAKE_MAX).await
+    }
+}
+
+/// A stream that tells when its first byte has come in.
+struct Heard<S> {
+    stream: S,
+    tell: Option<oneshot::Sender<()>>,
+}
+
+impl<S> Heard<S> {
+    fn new(stream: S) -> (Self, oneshot::Receiver<()>) {
+        let (tell, heard) = oneshot::channel();
+        let tell = Some(tell);
+        (Heard { stream, tell }, heard)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before
+            && let Some(tell) = self.tell.take()
+        {
+            // Who waited may have gone.
+            let _ = tell.send(());
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -116,6 +116,7 @@ pub async fn start(config: Config) -> Result<Running, StartFault> {
     let config = crate::files::with_passwords(config)?;
     let seed = net::random_seed()?;
     let mut rng = Rng::from_seed(seed);
+    base::privacy::set_key(rng.array());
     let parts = Parts {
         identity: Identity::load(&config.certificate.chain, &config.certificate.key)?,
         trust: Trust::load(&config.certificate.trusted)?,

@@ -77,7 +77,7 @@ async fn read<R: AsyncRead>(
         let read = match tokio::time::timeout_at(until, reader.read(&mut buffer)).await {
             Err(_) if begun.is_some() => return Ok("a message was not finished in 15 s".into()),
             Err(_) => return Ok("nothing was heard for 400 s".into()),
-            Ok(Err(e)) => return Ok(e.to_string()),
+            Ok(Err(e)) => return Ok(net::tls::cause(&e)),
             Ok(Ok(0)) => return Ok("closed by the peer".into()),
             Ok(Ok(n)) => n,
         };
@@ -120,7 +120,7 @@ async fn write<W: AsyncWrite>(writer: W, mut outgoing: mpsc::Receiver<Bytes>) ->
         };
         match tokio::time::timeout(WRITE_TIME_MAX, work).await {
             Err(_) => return "the peer did not read for 20 s".into(),
-            Ok(Err(e)) => return e.to_string(),
+            Ok(Err(e)) => return net::tls::cause(&e),
             Ok(Ok(())) => {}
         }
     }

@@ -106,8 +106,24 @@ pub enum Error {
         seconds: u64,
     },
     /// Any other socket error.
-    #[error("{0}")]
+    #[error("{}", crate::tls::cause(.0))]
     Io(#[from] std::io::Error),
+}
+
+impl Error {
+    /// Whether a TLS peer's certificate was not accepted: name, authority, dates or purpose.
+    pub fn is_refused_certificate(&self) -> bool {
+        matches!(
+            self,
+            Error::Handshake {
+                fault: Fault::NameMismatch
+                    | Fault::Untrusted
+                    | Fault::Dates
+                    | Fault::BadCertificate,
+                ..
+            }
+        )
+    }
 }
 
 /// Why a TLS handshake failed, whose fault first.

@@ -49,6 +49,8 @@ pub(super) struct Link {
     pub(super) since: Option<Now>,
     pub(super) why: Option<String>,
     skewed: bool,
+    /// Why is known from the edge or by ourselves: how its connection then ended says less.
+    concluded: bool,
     give_up: Option<Instant>,
 }
 
@@ -73,6 +75,7 @@ impl Link {
             since: None,
             why: Some("not connected yet".into()),
             skewed: false,
+            concluded: false,
             give_up: None,
         }
     }
@@ -141,6 +144,7 @@ impl Core {
         };
         let password = link.peer.password.clone();
         let dialer = Dialer::new(now, &mut self.rng, hello, password, *exported.expose());
+        link.concluded = false;
         let old = link.control.replace(Control {
             conn,
             dialer,
@@ -189,16 +193,28 @@ impl Core {
 
     pub(super) fn control_down(&mut self, now: Now, conn: ConnId, why: &str) {
         if let Some(index) = self.link_of(conn) {
+            let up = self.links.get(index).is_some_and(Link::is_up);
             if let Some(link) = self.links.get_mut(index) {
                 link.control = None;
             }
-            return self.link_down(now, index, why);
+            if up {
+                return self.link_down(now, index, why);
+            }
+            return self.attempt_failed(now, index, why);
         }
         // An attempt that failed carries the peer in its number.
         let index = usize::try_from(u64::MAX - conn.0).unwrap_or(usize::MAX);
+        self.attempt_failed(now, index, why);
+    }
+
+    /// The edge could not be linked with; told once for each reason.
+    fn attempt_failed(&mut self, now: Now, index: usize, why: &str) {
         let Some(link) = self.links.get_mut(index).filter(|l| !l.is_up()) else {
             return;
         };
+        if std::mem::take(&mut link.concluded) {
+            return;
+        }
         if link.why.replace(why.to_owned()).as_deref() != Some(why) {
             let proof = [("edge", link.peer.verify_name.clone())];
             self.board
@@ -240,6 +256,7 @@ impl Core {
                     self.station.out.push_back(Output::CloseControl { conn });
                     if let Some(link) = self.links.get_mut(index) {
                         link.control = None;
+                        link.concluded = true;
                     }
                     self.fault(now, index, &fault);
                     self.link_down(now, index, &fault.to_string());
@@ -279,7 +296,8 @@ impl Core {
         link.skewed = skewed;
         if raised {
             let proof = [("edge", link.peer.verify_name.clone())];
-            let cause = format!("the edge's clock differs by {skew_ms} ms");
+            let words = traversal::skew_in_words(skew_ms);
+            let cause = format!("the edge's clock is {words} this node's");
             self.board
                 .event(&mut self.station.out, Kind::ClockSkew, now, &cause, &proof);
         }

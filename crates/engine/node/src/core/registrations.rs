@@ -313,7 +313,7 @@ impl Core {
                 let proof = [
                     ("user", Pii::new(&draft.user).to_string()),
                     ("aor", Pii::new(&draft.aor).to_string()),
-                    ("device", draft.device.clone()),
+                    ("device", Pii::new(&draft.device).to_string()),
                     ("zone", draft.zone.clone()),
                 ];
                 self.board.event(out, Kind::Registered, now, "", &proof);

@@ -6,7 +6,8 @@ use base::{Map, Now, Pii, TokenBucket};
 use call::b2bua::{CallId, Cause, EndedBy, MediaError, MediaFigures, Record};
 use call::registration::core::Binding;
 use status::{
-    CallRow, Counters, Event, Kind, LinkRow, MediaRow, RegistrationRow, Role, SessionRow, Snapshot,
+    CallRow, Counters, Event, Kind, LinkRow, MediaRow, Recent, RegistrationRow, Role, SessionRow,
+    Snapshot,
 };
 
 use super::Core;
@@ -28,6 +29,7 @@ pub(super) struct Board {
     calls: Map<CallId, CallRow>,
     history: VecDeque<CallRow>,
     sessions: VecDeque<SessionRow>,
+    recent: Recent,
     /// Events that a stranger, or a careless client, can cause.
     strangers: TokenBucket,
 }
@@ -39,6 +41,7 @@ impl Board {
             calls: Map::new(),
             history: VecDeque::new(),
             sessions: VecDeque::new(),
+            recent: Recent::default(),
             strangers: TokenBucket::new(5, 50),
         }
     }
@@ -56,6 +59,7 @@ impl Board {
         for (name, value) in proof {
             event = event.with(name, value);
         }
+        self.recent.note(&event);
         out.push_back(Output::Event(event));
     }
 
@@ -238,6 +242,10 @@ impl Core {
                 *open = open.saturating_sub(1);
                 board.event(out, Kind::XmppDown, now, &why, &[]);
             }
+            Report::LinkRefused { source, cause } => {
+                let proof = [("source", Pii::new(source).to_string())];
+                board.stranger(out, Kind::LinkRefused, now, &cause, &proof);
+            }
             Report::Violation {
                 protocol,
                 source,
@@ -277,6 +285,7 @@ impl Core {
             history: self.board.history.iter().cloned().collect(),
             sessions: self.board.sessions.iter().cloned().collect(),
             zones: self.zone_rows(),
+            events: self.board.recent.rows(),
             counters,
         }
     }

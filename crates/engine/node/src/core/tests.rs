@@ -194,6 +194,11 @@ impl World {
 
     /// An edge's control connection comes up.
     fn link(&mut self, instance: &str) {
+        self.link_under("zone", instance);
+    }
+
+    /// The edge knows this password of the zone.
+    fn link_under(&mut self, password: &str, instance: &str) {
         let service = |port| ServiceAddress {
             host: "edge1.example.test".into(),
             port,
@@ -202,7 +207,7 @@ impl World {
             node: "edge1.example.test".into(),
             instance: instance.into(),
             user: "traversal".into(),
-            password: Secret::new("zone".into()),
+            password: Secret::new(password.into()),
             ssh_host_key: "ssh-ed25519 EDGE".into(),
             services: EdgeServices {
                 https: service(8443),

@@ -84,6 +84,8 @@ pub(crate) struct Call {
     timer: Option<TimerId>,
     /// It was told that the client sends nothing, and nothing has come since.
     silent: bool,
+    /// Its beginning was told: an INVITE that is only asked for credentials is no call.
+    told: bool,
 }
 
 impl Call {
@@ -243,6 +245,7 @@ impl Calls {
             idle: IDLE_MAX,
             timer: None,
             silent: false,
+            told: false,
         };
         let id = self.rows.insert(call).map_err(|_| Refusal::Exhausted)?;
         self.index.entry(key).or_default().push(id);
@@ -280,6 +283,13 @@ impl Calls {
         let ids = CallKey::of(answer, true).and_then(|key| self.index.get(&key));
         let waits = |id: &&CallId| self.get(**id).is_some_and(|c| c.answered.is_none());
         ids.into_iter().flatten().filter(waits).copied().collect()
+    }
+
+    /// A call's beginning is to be told now; gives the call the first time.
+    pub(crate) fn tell(&mut self, id: CallId) -> Option<&Call> {
+        let call = self.rows.get_mut(id).filter(|c| !c.told)?;
+        call.told = true;
+        Some(call)
     }
 
     /// A call was answered; a session interval that was agreed on bounds its silence.

@@ -298,11 +298,7 @@ impl Edge {
             }
             return Ok(found);
         }
-        let id = self.calls.begin(now, beginning)?;
-        if let Some(call) = self.calls.get(id) {
-            self.ledger.call_began(now, call);
-        }
-        Ok(Some(id))
+        Ok(Some(self.calls.begin(now, beginning)?))
     }
 
     /// The session description of a message to or from a client, where it stands in the body and

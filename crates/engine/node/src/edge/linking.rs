@@ -116,8 +116,20 @@ impl Edge {
 
     fn refuse_link(&mut self, now: Now, index: usize, conn: ConnId, why: &str) {
         self.station.out.push_back(Output::CloseControl { conn });
-        if let Some(link) = self.links.get(index) {
-            self.ledger.link_refused(now, link, why);
+        let Some(link) = self.links.get_mut(index) else {
+            return;
+        };
+        if !link.is_up() {
+            link.why = Some(format!("refused: {why}"));
+        }
+        self.ledger.link_refused(now, link, why);
+    }
+
+    /// Somebody's certificate was refused. Nobody knows whose it was, so every core that is
+    /// missed shows why it may be.
+    pub(super) fn certificate_refused(&mut self, cause: &str) {
+        for link in self.links.iter_mut().filter(|l| !l.is_up()) {
+            link.why = Some(format!("refused: {cause}"));
         }
     }
 

@@ -50,6 +50,10 @@ impl Edge {
     fn reply_to_nobody(&mut self, now: Now, message: &Message) {
         if message.method() == Method::Invite && message.status() >= 300 {
             for id in self.calls.unanswered(message) {
+                if matches!(message.status(), 401 | 407) {
+                    self.challenged(now, id, message.status());
+                    continue;
+                }
                 self.end_call(now, id, "who called was gone");
             }
         }
@@ -185,21 +189,29 @@ impl Edge {
         }
     }
 
-    /// What a final answer means for the call it belongs to.
+    /// What an answer means for the call it belongs to.
     fn settle(&mut self, now: Now, client: FlowId, request: &Message, message: &Message) {
         let status = message.status();
-        if status < 200 {
+        if status <= 100 {
             return;
         }
         let Some(id) = self.calls.of(message, client) else {
             return;
         };
+        let begins = request.method() == Method::Invite && !in_dialog(request);
+        if begins && matches!(status, 401 | 407) {
+            return self.challenged(now, id, status);
+        }
+        if begins {
+            self.tell_call(now, id);
+        }
         match request.method() {
+            _ if status < 200 => {}
             Method::Invite if status < 300 => {
                 self.calls.answered(now, id);
                 self.calls.alive(now.instant, id, interval(message));
             }
-            Method::Invite if !in_dialog(request) => {
+            Method::Invite if begins => {
                 self.end_call(now, id, &format!("answered {status}"));
             }
             Method::Update if status < 300 => {

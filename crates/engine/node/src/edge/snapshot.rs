@@ -31,6 +31,7 @@ impl Edge {
             history: self.ledger.history().cloned().collect(),
             sessions: Vec::new(),
             zones: Vec::new(),
+            events: self.ledger.recent(),
             counters: Counters {
                 sip_connections: self.station.flows.len() as u64,
                 sip_transactions: (counts.clients + counts.servers) as u64,

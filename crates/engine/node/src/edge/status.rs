@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use base::{HashSet, Instant, Now, Pii, UnixTime};
 use call::registration::edge::Binding;
 use media::{Counters as Carried, LegId};
-use status::{CallRow, Counters, Event, Kind, MediaRow};
+use status::{CallRow, Counters, Event, EventRow, Kind, MediaRow, Recent};
 
 use super::calls::Call;
 use super::links::Link;
@@ -21,6 +21,7 @@ const XMPP_MAX: usize = 200_000;
 
 pub(super) struct Ledger {
     events: VecDeque<Event>,
+    recent: Recent,
     quiet: Quiet,
     pub(super) counters: Counters,
     history: VecDeque<(CallRow, Vec<LegId>)>,
@@ -31,6 +32,7 @@ impl Ledger {
     pub(super) fn new() -> Self {
         Ledger {
             events: VecDeque::new(),
+            recent: Recent::default(),
             quiet: Quiet::new(),
             counters: Counters::default(),
             history: VecDeque::new(),
@@ -40,7 +42,14 @@ impl Ledger {
 
     /// The next event to hand out.
     pub(super) fn pop(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front()?;
+        self.recent.note(&event);
+        Some(event)
+    }
+
+    /// What was handed out lately, the latest first.
+    pub(super) fn recent(&self) -> Vec<EventRow> {
+        self.recent.rows()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Now) {
@@ -110,6 +119,9 @@ impl Ledger {
             }
             // An edge keeps none.
             Report::CredentialsLost { .. } => {}
+            Report::LinkRefused { source, cause } => {
+                self.caused(now, Kind::LinkRefused, Some(source.ip()), &cause);
+            }
             Report::Violation {
                 protocol,
                 source,
@@ -156,7 +168,8 @@ impl Ledger {
 
     pub(super) fn skew(&mut self, now: Now, link: &Link) {
         let ms = link.skew_ms.unwrap_or_default();
-        let cause = format!("the core's clock is {ms} ms ahead of this node's");
+        let words = traversal::skew_in_words(ms);
+        let cause = format!("the core's clock is {words} this node's");
         self.tell_of(Kind::ClockSkew, now, link, &cause);
     }
 
@@ -201,7 +214,7 @@ impl Ledger {
         let event = Event::new(kind, now.unix, cause)
             .with("user", &binding.user)
             .with("aor", &binding.aor)
-            .with("device", &binding.device)
+            .with("device", Pii::new(&binding.device))
             .with("client", Pii::new(binding.remote.ip().to_string()));
         self.events.push_back(event);
     }

@@ -109,7 +109,7 @@ impl Half {
                     }
                     return Poll::Pending;
                 }
-                Poll::Ready(Err(e)) => return Poll::Ready(Ended::ReadLost(e.to_string())),
+                Poll::Ready(Err(e)) => return Poll::Ready(Ended::ReadLost(net::tls::cause(&e))),
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
                     return Poll::Ready(Ended::ReadLost("closed".into()));
                 }
@@ -172,7 +172,7 @@ impl Half {
                 self.unflushed = true;
                 written
             }
-            Poll::Ready(Err(e)) => return Err(Ended::WriteLost(e.to_string())),
+            Poll::Ready(Err(e)) => return Err(Ended::WriteLost(net::tls::cause(&e))),
             Poll::Pending => 0,
         };
         self.waiting
@@ -195,7 +195,9 @@ impl Half {
                     self.unflushed = true;
                     self.stalled = None;
                 }
-                Poll::Ready(Err(e)) => return Poll::Ready(Err(Ended::WriteLost(e.to_string()))),
+                Poll::Ready(Err(e)) => {
+                    return Poll::Ready(Err(Ended::WriteLost(net::tls::cause(&e))));
+                }
                 Poll::Pending => return self.poll_stall(cx),
             }
         }
@@ -219,7 +221,7 @@ impl Half {
                 self.stalled = None;
                 Poll::Ready(Ok(()))
             }
-            Poll::Ready(Err(e)) => Poll::Ready(Err(Ended::WriteLost(e.to_string()))),
+            Poll::Ready(Err(e)) => Poll::Ready(Err(Ended::WriteLost(net::tls::cause(&e)))),
             Poll::Pending => self.poll_stall(cx),
         }
     }

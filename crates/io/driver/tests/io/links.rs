@@ -188,15 +188,16 @@ async fn the_xmpp_lane_comes_up_with_proven_names_and_carries_pipes() {
     let (handle, mut stranger_posts) = Handle::new();
     tokio::spawn(dialer("core7.example.test", handle).run(stopping));
     let cause = next(&mut posts, |input| match input {
-        Input::Report(node::io::Report::Violation {
-            protocol: "tls",
-            cause,
-            ..
-        }) => Some(cause),
+        Input::Report(node::io::Report::LinkRefused { cause, .. }) => Some(cause),
         _ => None,
     })
     .await;
     assert!(cause.contains("core7.example.test"), "{cause}");
-    lane_count(&mut stranger_posts, Lane::Xmpp, 0).await;
+    // The refused one never said that its lane was up.
+    let connections = next(&mut stranger_posts, |input| match input {
+        Input::Lane { connections, .. } => Some(connections),
+        _ => None,
+    });
+    assert_eq!(connections.await, 0);
     stop.send(true).unwrap();
 }

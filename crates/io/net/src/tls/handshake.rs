@@ -142,6 +142,28 @@ pub fn explain(error: &io::Error) -> Error {
     }
 }
 
+/// Why a connection broke, in words for a log; TLS or not.
+pub fn cause(error: &io::Error) -> String {
+    let inner = error
+        .get_ref()
+        .and_then(|e| e.downcast_ref::<rustls::Error>());
+    if let Some(inner) = inner {
+        return match judge(inner) {
+            (Fault::WeAreRefused, _) => {
+                format!("the peer refused this node's certificate ({inner}): its log tells why")
+            }
+            _ => inner.to_string(),
+        };
+    }
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => "closed by the peer without notice".into(),
+        io::ErrorKind::ConnectionReset => "reset by the peer".into(),
+        _ => error.to_string(),
+    }
+}
+
 fn mismatch(error: &rustls::Error) -> Option<&NameMismatch> {
     match error {
         rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
@@ -218,5 +240,20 @@ fn judge(error: &rustls::Error) -> (Fault, &'static str) {
         ),
         E::InvalidMessage(_) => (Fault::NotTls, "let the peer speak TLS on this port"),
         _ => (Fault::Other, "look in the peer's log for the reason"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cause_of_a_broken_connection_is_in_plain_words() {
+        let silent = io::Error::new(io::ErrorKind::UnexpectedEof, "see https://docs.rs/rustls");
+        assert_eq!(cause(&silent), "closed by the peer without notice");
+        let alert = rustls::Error::AlertReceived(AlertDescription::UnknownCA);
+        let refused = cause(&io::Error::new(io::ErrorKind::InvalidData, alert));
+        assert!(refused.starts_with("the peer refused this node's certificate"));
+        assert_eq!(cause(&io::Error::other("odd")), "odd");
     }
 }

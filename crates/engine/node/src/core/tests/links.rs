@@ -178,3 +178,51 @@ fn a_registrar_without_a_port_is_found_by_its_srv_records() {
     world.wait(Duration::from_secs(1));
     assert_eq!((world.connects.len(), world.core.next_ask), (1, 0));
 }
+
+#[test]
+fn a_refusal_outlasts_the_end_of_the_connection_it_came_on() {
+    let mut world = World::unlinked(REGISTRAR, no_inside);
+    world.link("i1");
+    world.give(Input::ControlDown {
+        conn: CONTROL,
+        why: "reset".into(),
+    });
+    world.events.clear();
+    world.link_under("another", "i1");
+    let down = |conn| Input::ControlDown {
+        conn,
+        why: "closed by the peer".into(),
+    };
+    world.give(down(CONTROL));
+    world.give(down(ConnId(u64::MAX)));
+    assert_eq!(world.kinds(), [Kind::LinkRefused]);
+    let picture = world.core.snapshot(world.now);
+    let why = picture.links[0].why.as_deref();
+    assert!(why.is_some_and(|w| w.contains("password")), "{why:?}");
+    assert_eq!(picture.events[0].code, Kind::LinkRefused as u16);
+    // The next attempt's end is news again.
+    world.give(down(ConnId(u64::MAX)));
+    let why = world.core.snapshot(world.now).links[0].why.clone();
+    assert_eq!(why.as_deref(), Some("closed by the peer"));
+}
+
+#[test]
+fn an_edge_that_ends_a_connection_before_its_hello_is_told_once() {
+    let mut world = World::unlinked(REGISTRAR, no_inside);
+    for n in 0..3 {
+        let conn = ConnId(700 + n);
+        world.give(Input::ControlUp {
+            conn,
+            peer: 0,
+            peer_name: "edge1.example.test".into(),
+            remote: "192.0.2.11:7001".parse().unwrap(),
+            exported: Secret::new([9; 32]),
+            media_secret: Secret::new([8; 64]),
+        });
+        for conn in [conn, ConnId(u64::MAX)] {
+            let why = "the peer refused this node's certificate".into();
+            world.give(Input::ControlDown { conn, why });
+        }
+    }
+    assert_eq!(world.kinds(), [Kind::LinkDown]);
+}

@@ -518,3 +518,29 @@ fn a_client_that_sends_no_media_is_told_of_once_until_it_has_sent_some() {
     assert_eq!(bench.kinds(), [Kind::NoMedia, Kind::NoMedia]);
     assert!(bench.events.iter().all(hidden), "{:?}", bench.events);
 }
+
+#[test]
+fn an_invite_that_is_asked_for_credentials_is_no_call() {
+    for status in [401, 407] {
+        let mut bench = Bench::registered();
+        let inside = bench.invite_from_client(ConnId(1), OFFER);
+        assert!(!bench.kinds().contains(&Kind::CallBegan));
+        bench.reply(LANE, &inside, status, "core", &[]);
+        assert_eq!(bench.ports_in_use(), 0);
+        assert!(bench.history().is_empty());
+        let calls = [Kind::CallBegan, Kind::CallEnded];
+        assert!(!bench.kinds().iter().any(|k| calls.contains(k)));
+    }
+}
+
+#[test]
+fn a_call_is_told_of_once_it_rings() {
+    let mut bench = Bench::registered();
+    bench.events.clear();
+    let inside = bench.invite_from_client(ConnId(1), OFFER);
+    bench.reply(LANE, &inside, 180, "core", &[]);
+    bench.reply(LANE, &inside, 183, "core", &[]);
+    assert_eq!(bench.kinds(), [Kind::CallBegan]);
+    bench.reply(LANE, &inside, 486, "core", &[]);
+    assert_eq!(bench.kinds(), [Kind::CallBegan, Kind::CallEnded]);
+}

@@ -41,7 +41,9 @@ fn a_core_without_the_password_is_refused_and_a_living_one_stays() {
     bench.try_link(ConnId(2001), 0, hello(0, "i2"), "guess");
     assert_eq!(bench.control_closed, [ConnId(2001)]);
     assert_eq!(bench.kinds(), [Kind::LinkRefused]);
-    assert!(bench.edge.snapshot(bench.now).links[0].up);
+    let picture = bench.edge.snapshot(bench.now);
+    assert!(picture.links[0].up && picture.links[0].why.is_none());
+    assert_eq!(picture.events[0].code, Kind::LinkRefused as u16);
     // Nor does one that says nothing push it out, or stay.
     bench.dialer = None;
     bench.input(Input::ControlUp {
@@ -224,6 +226,8 @@ fn lanes_of_http_and_xmpp_are_counted_and_their_loss_is_told() {
         connections,
         why: why.map(str::to_owned),
     };
+    bench.input(lane(0, None));
+    bench.input(lane(1, None));
     bench.input(lane(1, None));
     assert_eq!(bench.edge.snapshot(bench.now).links[0].xmpp_lanes, 1);
     bench.input(lane(0, Some("reset")));
@@ -231,4 +235,25 @@ fn lanes_of_http_and_xmpp_are_counted_and_their_loss_is_told() {
     bench.disconnect(LANE);
     assert_eq!(bench.edge.snapshot(bench.now).links[0].sip_lanes, 0);
     assert_eq!(bench.kinds().last(), Some(&Kind::LaneDown));
+}
+
+#[test]
+fn a_link_that_is_down_shows_the_refusal() {
+    let mut bench = Bench::alone();
+    bench.try_link(ConnId(2001), 0, hello(0, "i1"), "guess");
+    let why = bench.edge.snapshot(bench.now).links[0].why.clone();
+    assert!(why.is_some_and(|w| w.starts_with("refused: ") && w.contains("password")));
+    bench.events.clear();
+    for _ in 0..3 {
+        bench.input(Input::Report(crate::io::Report::LinkRefused {
+            source: "192.0.2.20:41000".parse().unwrap(),
+            cause: "the certificate carries another name".into(),
+        }));
+    }
+    assert_eq!(bench.kinds(), [Kind::LinkRefused], "told once a minute");
+    let why = bench.edge.snapshot(bench.now).links[0].why.clone();
+    let wanted = "refused: the certificate carries another name";
+    assert_eq!(why.as_deref(), Some(wanted));
+    bench.link(CONTROL, 0, "i1");
+    assert_eq!(bench.edge.snapshot(bench.now).links[0].why, None);
 }
