@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use base::Secret;
 use call::registration::core::Address;
-use policy::credentials::Kept;
 use config::{CallControl, Config, Password, Publisher, Role};
+use policy::credentials::Kept;
 use sip::transaction::ViaOptions;
 use traversal::DomainOffer;
 

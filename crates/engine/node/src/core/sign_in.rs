@@ -3,11 +3,11 @@
 
 use std::net::IpAddr;
 
-use base::{HashMap, Now, Pii};
+use base::{HashMap, Now, Pii, Rng};
 use policy::credentials::SignedIn;
 use policy::token::LIFE;
 use provisioning::edge_config::{EdgeConfig, services_asked};
-use provisioning::sign_in::{Answer as Got, Ask, Granted, Node, Outcome};
+use provisioning::sign_in::{Answer as Got, Ask, Granted, Node, Outcome, SignIns, USER_MAX};
 use status::{Kind, SessionRow};
 use traversal::EdgeServices;
 
@@ -39,12 +39,22 @@ pub(super) struct Profile {
 type Services = Vec<(String, Option<Vec<(u16, u16, u16, String)>>)>;
 
 /// All that is kept of sign-ins.
-#[derive(Default)]
 pub(super) struct Desk {
-    pub(super) engine: provisioning::sign_in::SignIns,
+    pub(super) engine: SignIns,
     pending: HashMap<u64, Pending>,
     profiles: HashMap<(String, String), Profile>,
     next: u64,
+}
+
+impl Desk {
+    pub(super) fn new(rng: &mut Rng) -> Self {
+        Desk {
+            engine: SignIns::new(rng),
+            pending: HashMap::default(),
+            profiles: HashMap::default(),
+            next: 0,
+        }
+    }
 }
 
 impl Core {
@@ -217,10 +227,10 @@ impl Core {
         cause: &str,
         server: Option<String>,
     ) {
-        let mut proof = vec![
-            ("user", Pii::new(&pending.user).to_string()),
-            ("domain", pending.domain.clone()),
-        ];
+        let mut proof = vec![("domain", pending.domain.clone())];
+        if pending.user.len() <= USER_MAX {
+            proof.push(("user", Pii::new(&pending.user).to_string()));
+        }
         if let Some(client) = pending.client {
             proof.push(("client", Pii::new(client).to_string()));
         }
