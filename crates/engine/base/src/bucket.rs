@@ -38,6 +38,12 @@ impl TokenBucket {
         Ok(())
     }
 
+    /// Gives back a token that was taken and turned out to cost nothing.
+    pub fn give_back(&mut self) {
+        let before = self.full_at.since(Instant::ZERO);
+        self.full_at = Instant::ZERO + before.saturating_sub(self.per_token);
+    }
+
     /// Whether the bucket is full again, so that a keyed table may forget it.
     pub fn is_idle(&self, now: Instant) -> bool {
         self.full_at <= now
@@ -57,5 +63,7 @@ mod tests {
         assert!(b.take(at(100)).is_ok());
         assert!(b.take(at(100)).is_err());
         assert!(!b.is_idle(at(350)) && b.is_idle(at(400)));
+        b.give_back();
+        assert!(b.take(at(100)).is_ok() && b.take(at(100)).is_err());
     }
 }

@@ -125,7 +125,7 @@ impl Core {
             tokens: token_key(&identity, &mut rng),
             credentials: Credentials::new(&mut rng, settings.refresh, settings.cleanup),
             admission: Admission::new(now),
-            desk: sign_in::Desk::default(),
+            desk: sign_in::Desk::new(&mut rng),
             registrar: Registrar::new(&identity.token_seed, &mut rng),
             under_way: HashMap::default(),
             parked: Map::new(),

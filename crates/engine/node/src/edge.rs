@@ -15,12 +15,10 @@ mod lanes;
 mod linking;
 mod links;
 mod parking;
-mod quiet;
 mod replies;
 mod settings;
 mod snapshot;
 mod status;
-mod strikes;
 mod stun;
 
 use std::sync::Arc;
@@ -37,13 +35,13 @@ use sip::{FlowId, Frame};
 use crate::Engine;
 use crate::io::{ConnId, Facts, Input, Lane, Output, Report, Side};
 use crate::station::{Item, Station};
+use crate::strikes::Strikes;
 use calls::{Addresses, CallId, Calls};
 use links::{Candidate, Link};
 use parking::Parking;
 pub use settings::EdgeIdentity;
 use settings::Settings;
 use status::Ledger;
-use strikes::Strikes;
 
 /// SIP connections at once, of all kinds.
 const FLOWS_MAX: usize = 100_000;

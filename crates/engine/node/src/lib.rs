@@ -11,7 +11,9 @@ mod edge;
 mod flows;
 pub mod gate;
 pub mod io;
+mod quiet;
 mod station;
+mod strikes;
 
 pub use self::core::{Core, CoreIdentity};
 pub use self::edge::{Edge, EdgeIdentity};

@@ -6,11 +6,15 @@
 //! user's own password ──▶ gather ── servers, user, inside SRV records, side by side ──▶ granted
 //! ```
 //! A server that cannot be reached is never an answer of "wrong password": the outcome says which
-//! server and why. Bounds: [`SESSIONS_MAX`] at once, [`USERS_MAX`] users' rates.
+//! server and why. Bounds: [`SESSIONS_MAX`] at once, names of [`USER_MAX`] bytes, and the rates of
+//! [`rates`].
+
+mod rates;
 
 use std::time::Duration;
 
-use base::{HashMap, Instant, Pii, Secret, TokenBucket};
+use base::{HashMap, Instant, Pii, Rng, Secret};
+use rates::Rates;
 
 use crate::edge_config::Server;
 use crate::uds::{self, percent_encode};
@@ -18,11 +22,8 @@ use crate::uds::{self, percent_encode};
 /// Sign-ins under way at once.
 pub const SESSIONS_MAX: usize = 2_000;
 
-/// Users whose rate is watched.
-pub const USERS_MAX: usize = 20_000;
-
-/// Sign-ins a user may try in a row, and how many more a minute.
-const TRIES: u32 = 20;
+/// Bytes of a user name; Unified CM itself allows 128 characters.
+pub const USER_MAX: usize = 256;
 
 /// A node of Unified CM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,17 +144,28 @@ enum Waiting {
 }
 
 /// All sign-ins of a core.
-#[derive(Default)]
 pub struct SignIns {
     sessions: HashMap<u64, Session>,
     asks: HashMap<u64, (u64, Waiting)>,
-    rates: HashMap<String, TokenBucket>,
+    rates: Rates,
     next_ask: u64,
     out: Vec<Ask>,
     done: Vec<(u64, Outcome)>,
 }
 
 impl SignIns {
+    /// None yet; `rng` keys the table of rates.
+    pub fn new(rng: &mut Rng) -> Self {
+        SignIns {
+            sessions: HashMap::default(),
+            asks: HashMap::default(),
+            rates: Rates::new(rng),
+            next_ask: 0,
+            out: Vec::new(),
+            done: Vec::new(),
+        }
+    }
+
     /// Begins; `id` comes back with the outcome.
     #[expect(
         clippy::too_many_arguments,
@@ -169,11 +181,15 @@ impl SignIns {
         services: Vec<String>,
         nodes: Vec<Node>,
     ) {
-        if let Err(wait) = self.admit(now, user) {
-            return self.done.push((id, Outcome::Limited { wait }));
+        if user.len() > USER_MAX {
+            let why = "a user name that is too long";
+            return self.done.push((id, Outcome::Unauthorized { why }));
         }
         if self.sessions.len() >= SESSIONS_MAX {
             let wait = Duration::from_secs(5);
+            return self.done.push((id, Outcome::Limited { wait }));
+        }
+        if let Err(wait) = self.rates.take(now, user) {
             return self.done.push((id, Outcome::Limited { wait }));
         }
         let session = Session {
@@ -191,20 +207,6 @@ impl SignIns {
         };
         self.sessions.insert(id, session);
         self.locate(id);
-    }
-
-    fn admit(&mut self, now: Instant, user: &str) -> Result<(), Duration> {
-        if self.rates.len() >= USERS_MAX {
-            self.rates.retain(|_, rate| !rate.is_idle(now));
-        }
-        let key = user.to_ascii_lowercase();
-        if self.rates.len() >= USERS_MAX && !self.rates.contains_key(&key) {
-            return Err(Duration::from_secs(30));
-        }
-        self.rates
-            .entry(key)
-            .or_insert_with(|| TokenBucket::new(1, TRIES))
-            .take(now)
     }
 
     /// Questions to put, and sign-ins that have ended.
@@ -274,7 +276,11 @@ impl SignIns {
     }
 
     fn end(&mut self, id: u64, outcome: Outcome) {
-        self.sessions.remove(&id);
+        if let Some(session) = self.sessions.remove(&id)
+            && !matches!(outcome, Outcome::Unauthorized { .. })
+        {
+            self.rates.give_back(&session.user);
+        }
         self.done.push((id, outcome));
     }
 
@@ -436,6 +442,7 @@ impl SignIns {
         let Step::Gather { home, devices, .. } = session.step else {
             return;
         };
+        self.rates.give_back(&session.user);
         let mut nodes = vec![home.clone()];
         let others = session
             .servers
@@ -475,8 +482,12 @@ mod tests {
         }
     }
 
+    fn none() -> SignIns {
+        SignIns::new(&mut Rng::from_number(1))
+    }
+
     fn begin(nodes: &[&str]) -> SignIns {
-        let mut s = SignIns::default();
+        let mut s = none();
         let nodes = nodes.iter().map(|n| node(n)).collect();
         let services = vec!["_cisco-uds".to_owned()];
         let password = Secret::new("pw".to_owned());
@@ -594,22 +605,55 @@ mod tests {
         ));
     }
 
+    /// Begins one more sign-in, and answers whether it may go on.
+    fn tries(s: &mut SignIns, id: u64, user: &str) -> bool {
+        let password = Secret::new(String::new());
+        let nodes = vec![node("b")];
+        s.begin(Instant::ZERO, id, "d", user, password, vec![], nodes);
+        !s.done
+            .pop()
+            .is_some_and(|(_, o)| matches!(o, Outcome::Limited { .. }))
+    }
+
     #[test]
-    fn a_user_who_tries_too_often_waits() {
-        let mut s = SignIns::default();
-        for id in 0..=u64::from(TRIES) {
-            let password = Secret::new(String::new());
-            s.begin(
-                Instant::ZERO,
-                id,
-                "d",
-                "alice",
-                password,
-                vec![],
-                vec![node("b")],
-            );
+    fn a_user_whose_password_is_wrong_too_often_waits_and_nobody_else_does() {
+        let mut s = none();
+        let most = u64::from(rates::WRONG_MAX);
+        assert!((0..most).all(|id| tries(&mut s, id, "alice")));
+        assert!(!tries(&mut s, most, "ALICE"));
+        assert!(tries(&mut s, most + 1, "bob"));
+    }
+
+    #[test]
+    fn sign_ins_that_were_not_wrong_count_for_nothing() {
+        let mut s = none();
+        for id in 0..10 * u64::from(rates::WRONG_MAX) {
+            assert!(tries(&mut s, id, "alice"));
+            for ask in s.take().0 {
+                let Ask::Get { id, .. } = ask else { panic!() };
+                s.answer(id, Answer::Got(Err("connection refused".into())));
+            }
         }
-        let (_, done) = s.take();
-        assert!(matches!(done[..], [(20, Outcome::Limited { .. })]));
+    }
+
+    #[test]
+    fn a_user_name_that_is_too_long_is_refused_and_not_kept() {
+        let mut s = none();
+        let password = Secret::new(String::new());
+        let user = "a".repeat(USER_MAX + 1);
+        s.begin(
+            Instant::ZERO,
+            1,
+            "d",
+            &user,
+            password,
+            vec![],
+            vec![node("b")],
+        );
+        assert!(matches!(
+            s.take().1[..],
+            [(1, Outcome::Unauthorized { .. })]
+        ));
+        assert!(s.is_empty() && s.rates.is_empty());
     }
 }

@@ -1,13 +1,20 @@
 //! Sign-ins: `get_edge_config` with a user's password, checked by the home cluster, answered with
 //! a session token and the way to everything (`protocol.md` 2.2–2.4).
+//!
+//! Who guesses is held back by source: ten wrong passwords within five minutes, and nobody signs
+//! in from there for five more. The source is what the edge reports, and an edge that was taken
+//! over could lie about it, so a wide limit by user stays behind this one; it is not for those
+//! whose password need not be asked about. [`GUESSES_MAX`] sign-ins of a source are under way at
+//! once, so that it cannot guess much faster than it is answered.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use base::{HashMap, Now, Pii};
+use base::{HashMap, Instant, Now, Pii, Rng};
 use policy::credentials::SignedIn;
 use policy::token::LIFE;
 use provisioning::edge_config::{EdgeConfig, services_asked};
-use provisioning::sign_in::{Answer as Got, Ask, Granted, Node, Outcome};
+use provisioning::sign_in::{Answer as Got, Ask, Granted, Node, Outcome, SignIns, USER_MAX};
 use status::{Kind, SessionRow};
 use traversal::EdgeServices;
 
@@ -15,9 +22,13 @@ use super::{Asked, Core};
 use crate::io::{
     Answer, AskId, DnsError, Fetch, FetchError, Fetched, Output, Reply, Resolve, Resolved, SignIn,
 };
+use crate::strikes::{Strikes, whole};
 
 /// Sign-ins whose documents are kept for the next time.
 const PROFILES_MAX: usize = 20_000;
+
+/// Sign-ins under way from one source.
+const GUESSES_MAX: usize = 100;
 
 /// A sign-in under way.
 pub(super) struct Pending {
@@ -39,12 +50,36 @@ pub(super) struct Profile {
 type Services = Vec<(String, Option<Vec<(u16, u16, u16, String)>>)>;
 
 /// All that is kept of sign-ins.
-#[derive(Default)]
 pub(super) struct Desk {
-    pub(super) engine: provisioning::sign_in::SignIns,
+    pub(super) engine: SignIns,
     pending: HashMap<u64, Pending>,
     profiles: HashMap<(String, String), Profile>,
+    strikes: Strikes,
     next: u64,
+}
+
+impl Desk {
+    pub(super) fn new(rng: &mut Rng) -> Self {
+        Desk {
+            engine: SignIns::new(rng),
+            pending: HashMap::default(),
+            profiles: HashMap::default(),
+            strikes: Strikes::default(),
+            next: 0,
+        }
+    }
+
+    /// How long a source has to wait, and why.
+    fn refused(&self, now: Instant, source: IpAddr) -> Option<(Duration, &'static str)> {
+        if let Some(rest) = self.strikes.banned(now, source) {
+            return Some((rest, "too many wrong passwords from this source"));
+        }
+        let source = whole(source);
+        let of_source = |p: &&Pending| p.client.is_some_and(|ip| whole(ip) == source);
+        let under_way = self.pending.values().filter(of_source).count();
+        let cause = "too many sign-ins from this source at once";
+        (under_way >= GUESSES_MAX).then_some((Duration::from_secs(5), cause))
+    }
 }
 
 impl Core {
@@ -75,6 +110,12 @@ impl Core {
             user: user.clone(),
             user_agent: asked.user_agent,
         };
+        let refused = pending
+            .client
+            .and_then(|ip| self.desk.refused(now.instant, ip));
+        if let Some((wait, cause)) = refused {
+            return self.limited(now, &pending, wait, cause);
+        }
         if self
             .credentials
             .recognises(now.instant, &user, asked.password.expose())
@@ -179,6 +220,12 @@ impl Core {
                 self.board.counters.sign_ins_refused += 1;
                 self.board.counters.wrong_credentials += 1;
                 self.tell(now, Kind::SignInRefused, pending, why, None);
+                if let Some(ip) = pending.client
+                    && self.desk.strikes.strike(now.instant, ip)
+                {
+                    let cause = "ten wrong passwords within five minutes";
+                    self.tell(now, Kind::Banned, pending, cause, None);
+                }
                 let realm = ("WWW-Authenticate", "Basic realm=\"Cisco-Edge\"".into());
                 self.answer(
                     pending.id,
@@ -193,20 +240,22 @@ impl Core {
                 self.answer(pending.id, plain(502));
             }
             Outcome::Limited { wait } => {
-                self.board.counters.sign_ins_refused += 1;
-                let seconds = wait.as_secs().max(1);
-                let cause = "too many sign-ins of this user";
-                self.tell(now, Kind::SignInLimited, pending, cause, None);
-                let later = ("Retry-After", seconds.to_string());
-                self.answer(
-                    pending.id,
-                    Reply {
-                        headers: vec![later],
-                        ..plain(429)
-                    },
-                );
+                self.limited(now, pending, wait, "too many sign-ins of this user");
             }
         }
+    }
+
+    fn limited(&mut self, now: Now, pending: &Pending, wait: Duration, cause: &str) {
+        self.board.counters.sign_ins_refused += 1;
+        // Rounded up: who comes back too early is refused again.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        self.tell(now, Kind::SignInLimited, pending, cause, None);
+        let later = ("Retry-After", seconds.max(1).to_string());
+        let reply = Reply {
+            headers: vec![later],
+            ..plain(429)
+        };
+        self.answer(pending.id, reply);
     }
 
     fn tell(
@@ -217,10 +266,10 @@ impl Core {
         cause: &str,
         server: Option<String>,
     ) {
-        let mut proof = vec![
-            ("user", Pii::new(&pending.user).to_string()),
-            ("domain", pending.domain.clone()),
-        ];
+        let mut proof = vec![("domain", pending.domain.clone())];
+        if pending.user.len() <= USER_MAX {
+            proof.push(("user", Pii::new(&pending.user).to_string()));
+        }
         if let Some(client) = pending.client {
             proof.push(("client", Pii::new(client).to_string()));
         }

@@ -10,8 +10,8 @@ use status::{CallRow, Counters, Event, EventRow, Kind, MediaRow, Recent};
 
 use super::calls::Call;
 use super::links::Link;
-use super::quiet::Quiet;
 use crate::io::{Lane, Report};
+use crate::quiet::Quiet;
 
 /// Calls kept after their end (F314).
 const HISTORY_MAX: usize = 500;

@@ -1,5 +1,7 @@
 //! Sign-in, discovery and what HTTP and XMPP tasks may let through.
 
+use std::net::IpAddr;
+
 use policy::allow_list::{Access, Verdict};
 
 use super::*;
@@ -52,11 +54,29 @@ fn cluster(fetch: &Fetch) -> Result<(u16, String), String> {
 }
 
 fn sign_in(world: &mut World, domain: &str, user: &str, password: &str, target: &str) {
+    sign_in_from(world, None, domain, user, password, target);
+}
+
+/// The status of an attempt of a user from an address.
+fn attempt(world: &mut World, from: &str, user: &str, password: &str) -> u16 {
+    let from = Some(from.parse().unwrap());
+    sign_in_from(world, from, "example.test", user, password, TARGET);
+    world.answers.pop().unwrap().status
+}
+
+fn sign_in_from(
+    world: &mut World,
+    client: Option<IpAddr>,
+    domain: &str,
+    user: &str,
+    password: &str,
+    target: &str,
+) {
     world.give(Input::Ask {
         id: AskId(77),
         question: Question::SignIn(SignIn {
             peer: 0,
-            client: None,
+            client,
             domain: domain.into(),
             user: Pii::new(user.into()),
             password: Secret::new(password.into()),
@@ -255,7 +275,7 @@ fn each_refusal_has_its_status() {
         status("example.test", "secret", "get_edge_config/").status,
         200
     );
-    let many = (0..30)
+    let many = (0..10)
         .map(|_| status("example.test", "wrong", TARGET))
         .last()
         .unwrap();
@@ -364,4 +384,48 @@ scheme = "http"
             ("chat.test", "imp1.example.test")
         ]
     );
+}
+
+#[test]
+fn a_source_that_guesses_signs_in_nobody_for_a_while_and_its_victim_is_served_elsewhere() {
+    let mut world = World::new(UNIFIED_CM, cluster);
+    // A good password is no guess.
+    for _ in 0..20 {
+        assert_eq!(attempt(&mut world, "198.51.100.1", "Alice", "secret"), 200);
+    }
+    for n in 0..10 {
+        let user = if n % 2 == 0 { "Alice" } else { "bob" };
+        assert_eq!(attempt(&mut world, "198.51.100.1", user, "wrong"), 401);
+    }
+    assert!(world.events.iter().any(|e| e.kind == Kind::Banned));
+    let fetched = world.fetched.len();
+    for user in ["Alice", "bob", "carol"] {
+        assert_eq!(attempt(&mut world, "198.51.100.1", user, "secret"), 429);
+    }
+    assert_eq!(world.fetched.len(), fetched);
+    assert_eq!(attempt(&mut world, "198.51.100.2", "Alice", "secret"), 200);
+    world.wait(Duration::from_secs(301));
+    assert_eq!(attempt(&mut world, "198.51.100.1", "Alice", "secret"), 200);
+}
+
+#[test]
+fn guesses_from_everywhere_slow_a_user_down_who_is_not_known_and_no_other() {
+    let mut world = World::new(UNIFIED_CM, cluster);
+    assert_eq!(attempt(&mut world, "192.0.2.1", "Alice", "secret"), 200);
+    for n in 0..60 {
+        let from = format!("198.51.100.{n}");
+        assert_eq!(attempt(&mut world, &from, "Alice", "wrong"), 401);
+    }
+    assert_eq!(attempt(&mut world, "203.0.113.1", "Alice", "wrong"), 429);
+    assert_eq!(attempt(&mut world, "192.0.2.1", "Alice", "secret"), 200);
+    assert_eq!(attempt(&mut world, "203.0.113.1", "bob", "wrong"), 401);
+}
+
+#[test]
+fn a_user_name_that_is_too_long_is_refused_without_asking_anybody() {
+    let mut world = World::new(UNIFIED_CM, cluster);
+    let fetched = world.fetched.len();
+    let long = "a".repeat(20_000);
+    assert_eq!(attempt(&mut world, "198.51.100.1", &long, "secret"), 401);
+    assert_eq!(world.fetched.len(), fetched);
 }

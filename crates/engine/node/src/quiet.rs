@@ -29,14 +29,14 @@ struct Row {
     cause: String,
 }
 
-pub(super) struct Quiet {
+pub(crate) struct Quiet {
     rows: HashMap<Key, Row>,
     ends: VecDeque<(Instant, Key)>,
     rate: TokenBucket,
 }
 
 impl Quiet {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let rate = TokenBucket::new(RATE.0, RATE.1);
         Quiet {
             rows: HashMap::default(),
@@ -46,7 +46,7 @@ impl Quiet {
     }
 
     /// The event to tell now, if any.
-    pub(super) fn tell(
+    pub(crate) fn tell(
         &mut self,
         now: Now,
         kind: Kind,
@@ -86,7 +86,7 @@ impl Quiet {
     }
 
     /// What the windows that are over have gathered.
-    pub(super) fn handle_timeout(&mut self, now: Now) -> Vec<Event> {
+    pub(crate) fn handle_timeout(&mut self, now: Now) -> Vec<Event> {
         let mut events = Vec::new();
         while let Some((_, key)) = self
             .ends
@@ -108,7 +108,7 @@ impl Quiet {
         events
     }
 
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.ends.front().map(|(at, _)| *at)
     }
 }

@@ -1,18 +1,16 @@
 //! Sources that guess passwords.
 //!
-//! Ten wrong digests from an address within five minutes, and new REGISTERs from there are told to
-//! come back later for as long, without the core being asked. Devices that are registered keep
-//! what they have, so an office behind one address does not lose its telephones to one of them
-//! that holds an old password. What a core says that has just begun does not count: it knows no
-//! credentials yet. Bounds: [`SOURCES_MAX`] addresses, the oldest forgotten first.
+//! Ten wrong ones from an address within five minutes, and it is told to come back later for as
+//! long, without anybody being asked. An address is one of IPv4 or a /64 of IPv6. Bounds:
+//! [`SOURCES_MAX`] sources, the oldest forgotten first.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use base::{HashMap, Instant};
 
-/// Wrong digests that a source has.
+/// Wrong passwords that a source has.
 const STRIKES_MAX: u32 = 10;
 
 /// How long they count, and how long a source that has used them up is not heard.
@@ -26,15 +24,16 @@ struct Row {
 }
 
 #[derive(Default)]
-pub(super) struct Strikes {
+pub(crate) struct Strikes {
     rows: HashMap<IpAddr, Row>,
     /// Each row once, by when its window began.
     order: VecDeque<(Instant, IpAddr)>,
 }
 
 impl Strikes {
-    /// A wrong digest from a source; true if it was the one too many.
-    pub(super) fn strike(&mut self, now: Instant, source: IpAddr) -> bool {
+    /// A wrong password from a source; true if it was the one too many.
+    pub(crate) fn strike(&mut self, now: Instant, source: IpAddr) -> bool {
+        let source = whole(source);
         self.forget(now);
         if let Some(row) = self.rows.get_mut(&source) {
             row.strikes += 1;
@@ -64,10 +63,10 @@ impl Strikes {
     }
 
     /// How long a source is still not heard.
-    pub(super) fn banned(&self, now: Instant, source: IpAddr) -> Option<Duration> {
+    pub(crate) fn banned(&self, now: Instant, source: IpAddr) -> Option<Duration> {
         let row = self
             .rows
-            .get(&source)
+            .get(&whole(source))
             .filter(|r| r.strikes >= STRIKES_MAX)?;
         let over = row.since + WINDOW;
         (over > now).then(|| over.since(now))
@@ -81,6 +80,14 @@ impl Strikes {
             self.order.pop_front();
             self.rows.remove(&source);
         }
+    }
+}
+
+/// The source that an address belongs to: who has one address of IPv6 has its /64.
+pub(crate) fn whole(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & (u128::MAX << 64)).into(),
+        v4 => v4,
     }
 }
 
@@ -112,6 +119,22 @@ mod tests {
         assert_eq!(strikes.banned(at(100), source(2)), None);
         assert_eq!(strikes.banned(at(390), source(1)), None);
         assert!(!strikes.strike(at(400), source(1)));
+    }
+
+    #[test]
+    fn addresses_of_one_64_are_one_source() {
+        let mut strikes = Strikes::default();
+        let ip = |s: &str| s.parse::<IpAddr>().unwrap();
+        for n in 0..10 {
+            strikes.strike(at(0), ip(&format!("2001:db8::{n}")));
+        }
+        assert!(strikes.banned(at(1), ip("2001:db8::ffff:1")).is_some());
+        assert_eq!(strikes.banned(at(1), ip("2001:db8:0:1::1")), None);
+        for _ in 0..10 {
+            strikes.strike(at(0), ip("::ffff:192.0.2.1"));
+        }
+        assert!(strikes.banned(at(1), ip("192.0.2.1")).is_some());
+        assert_eq!(strikes.banned(at(1), ip("192.0.2.2")), None);
     }
 
     #[test]
