@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use base::Secret;
 use call::registration::core::Address;
-use policy::credentials::Kept;
 use config::{CallControl, Config, Password, Publisher, Role};
+use policy::credentials::Kept;
 use sip::transaction::ViaOptions;
 use traversal::DomainOffer;
 
@@ -157,6 +157,12 @@ impl Settings {
         let ip = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
         let mut ours = self.sip.iter().chain(&self.sip_tls);
         host.eq_ignore_ascii_case(&self.fqdn) || ours.any(|a| Some(a.ip()) == ip)
+    }
+
+    /// Whether this node listens for SIP on a port of a host that is its own.
+    pub(super) fn listens(&self, host: &str, port: u16) -> bool {
+        let mut ours = self.sip.iter().chain(&self.sip_tls);
+        self.is_us(host) && ours.any(|a| a.port() == port)
     }
 
     /// Whether the SIP of a domain is served.

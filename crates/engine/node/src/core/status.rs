@@ -222,7 +222,8 @@ impl Core {
                 board.stranger(out, Kind::HttpUnreachable, now, &why, &[("server", server)]);
             }
             Report::CredentialsLost { cause } => {
-                self.board.event(out, Kind::CredentialsLost, now, &cause, &[]);
+                self.board
+                    .event(out, Kind::CredentialsLost, now, &cause, &[]);
             }
             Report::XmppUp { jid, client, .. } => {
                 board.counters.xmpp_sessions += 1;
