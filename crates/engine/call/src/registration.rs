@@ -61,8 +61,13 @@ const PRIVILEGED: [&[u8]; 20] = [
 
 /// Whether a header field may be written by a trusted node only, by its name as it came (RFC 3325
 /// §8, RFC 3455, RFC 5806, RFC 7044). None of them has a compact form but Identity's `y`.
+///
+/// `_` counts as `-`: some servers read `P_Asserted_Identity` as the field it resembles.
 pub fn is_privileged(name: &[u8]) -> bool {
-    let name = name.trim_ascii().to_ascii_lowercase();
+    let mut name = name.trim_ascii().to_ascii_lowercase();
+    for byte in name.iter_mut().filter(|b| **b == b'_') {
+        *byte = b'-';
+    }
     name == b"y"
         || PRIVILEGED.iter().any(|p| match p.strip_suffix(b"*") {
             Some(stem) => name.starts_with(stem),
@@ -203,6 +208,9 @@ mod tests {
             "p-charging-vector",
             "Path",
             "y",
+            "P_Asserted_Identity",
+            "Remote_Party-ID",
+            "x_causeway_anything",
         ] {
             assert!(is_privileged(name.as_bytes()), "{name}");
         }

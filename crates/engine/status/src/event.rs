@@ -94,6 +94,14 @@ kinds! {
     RegistrationMoved = 2004, Info, "registration moved to a new connection", "";
     /// A request of somebody who is not registered, or that belongs to somebody else.
     RequestRefused = 2005, Info, "SIP request refused", "";
+    /// A registered client names a sender that is not registered on its connection.
+    FromRefused = 2006, Warning, "request under another's name refused",
+        "set the client's From to the address of record that it registers; a user who did not \
+         change it may be trying to pass for another";
+    /// A client asks for a destination that would lead call control elsewhere.
+    TargetRefused = 2007, Warning, "SIP destination refused",
+        "dial a number or a user at a domain, without address, port or maddr; a server inside \
+         is reached by its name in unified_cm or call_control";
     /// A call began.
     CallBegan = 2010, Info, "call began", "";
     /// It ended.

@@ -231,8 +231,14 @@ fn a_registered_client_cannot_speak_for_another_or_reach_beyond_call_control() {
             w.transmit(pipe, 0, &text.to_bytes());
             w.run(SECOND / 2);
         }
-        // An INVITE of bob's in alice's name is bob's.
-        let own = request("INVITE", "sip:1102@cucm1.example.test", ALICE, PHONE, 99)
+        // An INVITE of bob's in alice's name goes nowhere; asserting her name makes it no other's.
+        let desk = "sip:1102@cucm1.example.test";
+        let stolen = request("INVITE", desk, ALICE, PHONE, 98).with_body("application/sdp", OFFER);
+        w.transmit(pipe, 0, &stolen.to_bytes());
+        w.run(5 * SECOND);
+        assert_eq!(w.pbx.asserted, [("1001".into(), "1001".into())]);
+        let bob_uri = "sip:1002@cucm1.example.test";
+        let own = request("INVITE", desk, bob_uri, PHONE, 99)
             .with("P-Asserted-Identity", format!("<{ALICE}>"))
             .with("Remote-Party-ID", format!("<{ALICE}>;party=calling"))
             .with_body("application/sdp", OFFER);

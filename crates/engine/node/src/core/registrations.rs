@@ -66,6 +66,7 @@ impl Core {
                     ("user", Pii::new(&admitted.user).to_string()),
                     ("to", Pii::new(uri_of(message)).to_string()),
                     ("domain", host_of(message.request_uri()).unwrap_or_default()),
+                    ("to_domain", to_host(message)),
                 ];
                 self.board
                     .stranger(&mut self.station.out, kind, now, cause, &proof);
@@ -113,6 +114,10 @@ impl Core {
         const BAD: (u16, &str) = (400, "Bad Request");
         let to = message.to().map_err(|_| BAD)?;
         let (user_part, aor) = aor_of(to.uri).ok_or(BAD)?;
+        let at_home = |uri: &[u8]| host_of(uri).is_some_and(|host| self.is_home(&host));
+        if !at_home(to.uri) || !at_home(message.request_uri()) {
+            return Err((404, "Not Found"));
+        }
         let zones = self.registrars(message, to.uri);
         let zone = zones
             .first()
@@ -361,6 +366,11 @@ fn instance(instance: &[u8], reg_id: Option<&[u8]>) -> Vec<u8> {
 /// The host of a URI in lower case.
 pub(super) fn host_of(uri: &[u8]) -> Option<String> {
     Some(Uri::parse(uri).ok()?.host.to_string().to_ascii_lowercase())
+}
+
+fn to_host(message: &Message) -> String {
+    let to = message.to().ok().and_then(|to| host_of(to.uri));
+    to.unwrap_or_default()
 }
 
 fn uri_of(message: &Message) -> String {

@@ -1,5 +1,6 @@
 //! Where requests go: from edges to the zone of who sends them, from inside to the edge of whom
-//! they are for. An edge is believed nothing that the core has not registered itself.
+//! they are for. An edge is believed nothing that the core has not registered itself, and a
+//! client names nobody but itself as the sender and no destination that is call control's alone.
 
 use base::{Now, Pii};
 use call::b2bua::Side as Leg;
@@ -45,6 +46,9 @@ pub(super) struct Parked {
 }
 
 type Refused = (u16, &'static str);
+
+/// The sender who wants to be unknown (RFC 3323 §4.1.1.3).
+const ANONYMOUS: &str = "anonymous@anonymous.invalid";
 
 impl Core {
     // ---- towards call control ----
@@ -164,10 +168,13 @@ impl Core {
         if let Err((status, reason)) = sip::validate::request(&message) {
             return self.station.answer(now, key, &message, status, reason);
         }
-        if message.method() == Method::Register {
-            return self.register(now, key, peer, &message);
-        }
         let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
+        if message.method() == Method::Register {
+            return match self.may_go_to(now, &message) {
+                Ok(()) => self.register(now, key, peer, &message),
+                Err((status, reason)) => self.station.answer(now, key, &message, status, reason),
+            };
+        }
         if in_dialog {
             let own = self.b2bua.owns(side, &message).then_some(side);
             let call = own.or_else(|| self.moved(peer, &message));
@@ -181,7 +188,10 @@ impl Core {
         if message.method() == Method::Options && self.is_for_us(&message) {
             return self.station.answer(now, key, &message, 200, "OK");
         }
-        match self.identify(now, peer, &message) {
+        let admitted = self
+            .identify(now, peer, &message)
+            .and_then(|row| self.may_go_to(now, &message).map(|()| row));
+        match admitted {
             Ok(row) => {
                 let message = unprivileged(&message);
                 self.lane_new(now, key, flow, peer, row, &message);
@@ -314,17 +324,83 @@ impl Core {
         if rows.is_empty() {
             return self.prove(now, peer, &token, message);
         }
+        let all = rows.clone();
         rows.retain(|(_, aor)| asserted.iter().all(|uri| same_aor(uri, aor)));
-        let own = rows.iter().find(|(_, aor)| same_aor(from, aor));
-        if let Some((id, _)) = own.or(rows.first()) {
+        let Some((first, _)) = rows.first() else {
+            let proof = [("from", Pii::new(String::from_utf8_lossy(from)).to_string())];
+            let cause = "an edge asserts an identity that is not registered behind it";
+            self.board.counters.violations += 1;
+            self.board
+                .stranger(&mut self.station.out, Kind::Violation, now, cause, &proof);
+            return Err((403, "Forbidden"));
+        };
+        if same_aor(from, ANONYMOUS) {
+            return Ok(*first);
+        }
+        let exact = all.iter().find(|(_, aor)| same_aor(from, aor));
+        let own = exact.or_else(|| all.iter().find(|(_, aor)| self.is_other_host(from, aor)));
+        if let Some((id, _)) = own {
             return Ok(*id);
         }
-        let proof = [("from", Pii::new(String::from_utf8_lossy(from)).to_string())];
-        let cause = "an edge asserts an identity that is not registered behind it";
-        self.board.counters.violations += 1;
+        let registered: Vec<&str> = all.iter().map(|(_, aor)| *aor).collect();
+        let proof = [
+            ("from", Pii::new(String::from_utf8_lossy(from)).to_string()),
+            ("registered", Pii::new(registered.join(" ")).to_string()),
+        ];
+        let cause = "From is no address of record that is registered on the client's connection";
         self.board
-            .stranger(&mut self.station.out, Kind::Violation, now, cause, &proof);
-        Err((403, "Forbidden"))
+            .stranger(&mut self.station.out, Kind::FromRefused, now, cause, &proof);
+        Err((403, "From Is Not Yours"))
+    }
+
+    /// Whether a URI is of an address of record's user, at another of our homes: a phone of a node
+    /// may write its domain. User parts differ by case (RFC 3261 §19.1.4).
+    fn is_other_host(&self, uri: &[u8], aor: &str) -> bool {
+        let Some((_, found)) = aor_of(uri) else {
+            return false;
+        };
+        let (Some((user, host)), Some((own, _))) = (found.rsplit_once('@'), aor.rsplit_once('@'))
+        else {
+            return false;
+        };
+        user == own && self.is_home(host)
+    }
+
+    /// Whether call control may be asked for a request's destination: a domain name of anybody,
+    /// but an address or port only where a zone or this node is.
+    fn may_go_to(&mut self, now: Now, message: &Message) -> Result<(), Refused> {
+        let Ok(uri) = Uri::parse(message.request_uri()) else {
+            // `tel:` and the like name no server; a broken SIP URI goes nowhere.
+            let scheme = message.request_uri().split(|b| *b == b':').next();
+            let scheme = scheme.unwrap_or_default().to_ascii_lowercase();
+            let is_sip = matches!(scheme.as_slice(), b"sip" | b"sips");
+            return if is_sip {
+                Err((400, "Bad Request"))
+            } else {
+                Ok(())
+            };
+        };
+        let host = uri.host.to_string();
+        let cause = if uri.params.get(b"maddr").is_some() {
+            "the destination has a maddr"
+        } else if is_address(&uri.host) && !self.is_zone_host(&host) && !self.settings.is_us(&host)
+        {
+            "the destination is an address that is no call control's"
+        } else if uri.port.is_some_and(|port| !self.is_zone_port(&host, port)) {
+            "the destination has a port that is no call control's"
+        } else {
+            return Ok(());
+        };
+        let target = String::from_utf8_lossy(message.request_uri());
+        let proof = [("target", Pii::new(target).to_string())];
+        self.board.stranger(
+            &mut self.station.out,
+            Kind::TargetRefused,
+            now,
+            cause,
+            &proof,
+        );
+        Err((403, "Destination Not Allowed"))
     }
 
     /// Asks for a digest, or takes it.
@@ -504,6 +580,17 @@ impl Core {
         let welcome = self.links.get(peer).and_then(|l| l.welcome());
         welcome.map_or("", |w| w.services.sip_realm.as_str())
     }
+}
+
+/// Whether a host is an address, also one in a spelling that resolvers know: `127.1`, `0x7f000001`.
+/// A domain name's last label begins with a letter (RFC 3261 §25.1).
+fn is_address(host: &sip::Host<'_>) -> bool {
+    let sip::Host::Name(name) = host else {
+        return true;
+    };
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let last = name.rsplit('.').next().unwrap_or_default();
+    !last.starts_with(|c: char| c.is_ascii_alphabetic())
 }
 
 /// A message of an edge without what only a trusted node may say: an edge is not one. What it may

@@ -159,6 +159,12 @@ impl Settings {
         host.eq_ignore_ascii_case(&self.fqdn) || ours.any(|a| Some(a.ip()) == ip)
     }
 
+    /// Whether this node listens for SIP on a port of a host that is its own.
+    pub(super) fn listens(&self, host: &str, port: u16) -> bool {
+        let mut ours = self.sip.iter().chain(&self.sip_tls);
+        self.is_us(host) && ours.any(|a| a.port() == port)
+    }
+
     /// Whether the SIP of a domain is served.
     pub(super) fn serves_sip(&self, domain: &str) -> bool {
         self.domain(domain).is_some_and(|d| d.sip)

@@ -215,6 +215,29 @@ impl Core {
         found.into_iter().map(|z| z.name.clone()).collect()
     }
 
+    /// Whether a host is a zone's: the name that requests use, or the server dialled.
+    pub(super) fn is_zone_host(&self, host: &str) -> bool {
+        let is = |name: &str| same_host(name, host);
+        self.zones.iter().any(|z| is(&z.host) || is(&z.target.host))
+    }
+
+    /// Whether addresses of record may be at a host: a domain that is served, or a zone's host.
+    pub(super) fn is_home(&self, host: &str) -> bool {
+        self.settings.serves_sip(host) || self.is_zone_host(host)
+    }
+
+    /// Whether call control may be sent to this port of this host, of ours or a zone's.
+    pub(super) fn is_zone_port(&self, host: &str, port: u16) -> bool {
+        let usual = matches!(port, 5060 | 5061);
+        let zones = || {
+            self.zones.iter().any(|z| {
+                (same_host(&z.host, host) || same_host(&z.target.host, host))
+                    && (usual || z.target.port == port)
+            })
+        };
+        (usual && self.settings.serves_sip(host)) || self.settings.listens(host, port) || zones()
+    }
+
     pub(super) fn zone_rows(&self) -> Vec<(String, String)> {
         self.zones
             .iter()
@@ -253,4 +276,10 @@ impl Core {
         }
         self.dial_zones(now);
     }
+}
+
+/// Whether two hosts are one: names in any case, IPv6 with brackets or without.
+fn same_host(one: &str, other: &str) -> bool {
+    let plain = |host: &str| host.trim_matches(['[', ']']).to_ascii_lowercase();
+    plain(one) == plain(other)
 }

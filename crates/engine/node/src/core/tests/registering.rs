@@ -262,6 +262,119 @@ fn a_hostile_edge_speaks_for_nobody_who_is_not_behind_it() {
 }
 
 #[test]
+fn a_client_sends_under_the_names_registered_on_its_own_flow_only() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    world.registered("1002", "t2");
+    let inside = world.dialled("10.0.0.5");
+    let methods = [
+        "MESSAGE",
+        "SUBSCRIBE",
+        "REFER",
+        "PUBLISH",
+        "OPTIONS",
+        "INVITE",
+    ];
+    for method in methods {
+        world.ask(LANE, &request(method, "1002", "t1", ""));
+        let reply = world.one(LANE);
+        assert_eq!(
+            (reply.status(), reply.reason()),
+            (403, &b"From Is Not Yours"[..])
+        );
+    }
+    let from = |from: &str| {
+        request("MESSAGE", "1001", "t1", "").replace(
+            "From: <sip:1001@example.test>",
+            &format!("From: \"Boss\" <{from}>"),
+        )
+    };
+    for foreign in [
+        "sip:1001@other.test",
+        "sip:1001@chat.test",
+        "tel:1001",
+        "sip:example.test",
+    ] {
+        world.ask(LANE, &from(foreign));
+        assert_eq!(world.one(LANE).status(), 403, "{foreign}");
+    }
+    assert!(world.out(inside).is_empty());
+    let refused = world.events.iter().filter(|e| e.kind == Kind::FromRefused);
+    assert!(refused.clone().count() > 0 && refused.clone().all(|e| !e.kind.fix().is_empty()));
+    for own in [
+        "sip:%31001@EXAMPLE.test",
+        "sips:1001@10.0.0.6",
+        "sip:anonymous@anonymous.invalid",
+    ] {
+        world.ask(LANE, &from(own));
+        let sent = world.one(inside);
+        assert_eq!(
+            text(sent.header(Name::PAssertedIdentity)),
+            "<sip:1001@example.test>",
+            "{own}"
+        );
+    }
+}
+
+#[test]
+fn a_client_sends_call_control_to_no_address_or_port_of_its_choice() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    let inside = world.dialled("10.0.0.5");
+    let to = |target: &str| {
+        request("MESSAGE", "1001", "t1", "").replacen("sip:1100@example.test", target, 1)
+    };
+    for target in [
+        "sip:1100@example.test;maddr=10.0.0.9",
+        "sip:1100@10.0.0.9",
+        "sip:1100@[::1]",
+        "sip:1100@127.1",
+        "sip:1100@0x7f000001",
+        "sip:1100@10.0.0.5:22",
+        "sip:1100@example.test:22",
+        "sip:1100@far.example:5060",
+    ] {
+        world.ask(LANE, &to(target));
+        assert_eq!(world.one(LANE).status(), 403, "{target}");
+    }
+    assert!(world.out(inside).is_empty() && world.kinds().contains(&Kind::TargetRefused));
+    for target in [
+        "sip:bob@far.example",
+        "sip:1100@10.0.0.5:5060",
+        "sip:1100@10.0.0.20:5060",
+        "sip:1100@example.test:5061",
+        "tel:+49305551100",
+    ] {
+        world.ask(LANE, &to(target));
+        assert_eq!(world.one(inside).request_uri(), target.as_bytes());
+    }
+}
+
+#[test]
+fn an_address_of_record_is_at_home_on_both_lines_of_a_register() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let mut asked = |uri: &str, to: &str| {
+        let authorization = world.answer_of(Name::Authorization, "1001", "pw", "REGISTER");
+        world.ask(
+            LANE,
+            &format!(
+                "REGISTER {uri} SIP/2.0\r\nPath: <sip:t1@edge1;lr>\r\n\
+                 From: <{to}>;tag=a\r\nTo: <{to}>\r\nCall-ID: r\r\n\
+                 CSeq: 1 REGISTER\r\n{authorization}{CONTACT}Content-Length: 0\r\n\r\n"
+            ),
+        );
+        world.out(LANE).last().map(Message::status)
+    };
+    let (here, there) = ("sip:1001@example.test", "sip:1001@other.test");
+    assert_eq!(asked("sip:example.test", there), Some(404));
+    assert_eq!(asked("sip:other.test", here), Some(404));
+    assert_eq!(asked("sip:10.0.0.9", here), Some(403));
+    assert_eq!(asked("sip:example.test;maddr=10.0.0.9", here), Some(403));
+    assert_eq!(asked("sip:10.0.0.5", here), None, "call control has it");
+    assert!(world.kinds().contains(&Kind::NoRoute));
+}
+
+#[test]
 fn a_core_that_was_restarted_asks_for_a_password_and_goes_on() {
     let mut world = World::new(REGISTRAR, no_inside);
     let answer = world.answer_of(Name::ProxyAuthorization, "1001", "pw", "MESSAGE");
