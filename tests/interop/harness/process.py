@@ -29,10 +29,11 @@ class Process:
         self.log = run.path("log", f"{name}.log")
         self.argv = (host.enter() if host else []) + list(argv)
         self.output = open(self.log, "ab")
-        self.popen = subprocess.Popen(
-            self.argv, cwd=cwd, env=dict(os.environ, **(env or {})),
+        self.spawn = lambda: subprocess.Popen(
+            self.argv, cwd=cwd, env=dict(os.environ, **(env or {})), start_new_session=True,
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=self.output, stderr=subprocess.STDOUT)
+        self.popen = self.spawn()
 
     @property
     def pid(self):
@@ -67,9 +68,16 @@ class Process:
         self.output.close()
 
     def kill(self):
-        """SIGKILL, as a crash would be."""
-        self.popen.kill()
+        """SIGKILL, as a crash would be, to it and to the processes it made."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # It ended by itself.
         self.popen.wait()
+
+    def start_again(self):
+        """The same program with the same arguments after it ended; its output goes on in the log."""
+        self.popen = self.spawn()
 
     def show_end(self, lines):
         end = self.text().splitlines()[-lines:]

@@ -7,6 +7,7 @@ AXL references. It is a thread of the scenario; `requests` holds (method, path, 
 import base64
 import http.server
 import re
+import socket
 import ssl
 import threading
 
@@ -22,11 +23,24 @@ class UnifiedCm:
     def __init__(self, host, address, name, chain, key, users, axl=("axl", "axl-password")):
         self.name, self.users, self.axl = name, users, axl
         self.requests = []
-        self.stopped = []
+        self.servers = []
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(chain, key)
-        self.serve(host, address, 8443, tls)
-        self.serve(host, address, 6970, None)
+        self.places = ((host, address, 8443, tls), (host, address, 6970, None))
+        self.start()
+
+    def start(self):
+        """Listens, at first and after `kill`."""
+        for place in self.places:
+            self.serve(*place)
+
+    def kill(self):
+        """Stops listening and ends every connection, as the kernel does for a killed program."""
+        for server in self.servers:
+            server.shutdown()
+            server.server_close()
+            server.end_all()
+        self.servers = []
 
     def serve(self, host, address, port, tls):
         class Handler(Answers):
@@ -35,7 +49,7 @@ class UnifiedCm:
             server = Server((address, port), Handler)
         server.tls = tls
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        self.stopped.append(server.shutdown)
+        self.servers.append(server)
 
     def uri(self, path):
         return f"https://{self.name}:8443/cucm-uds/{path}"
@@ -49,13 +63,29 @@ class Server(http.server.ThreadingHTTPServer):
     """Does the TLS handshake in the connection's own thread."""
 
     daemon_threads = True
+    block_on_close = False
     tls = None
+
+    def __init__(self, *arguments):
+        self.open = set()
+        super().__init__(*arguments)
+
+    def end_all(self):
+        for request in list(self.open):
+            try:
+                request.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # It ended before.
 
     def finish_request(self, request, client_address):
         if self.tls:
             request.settimeout(10)
             request = self.tls.wrap_socket(request, server_side=True)
-        self.RequestHandlerClass(request, client_address, self)
+        self.open.add(request)
+        try:
+            self.RequestHandlerClass(request, client_address, self)
+        finally:
+            self.open.discard(request)
 
     def handle_error(self, request, client_address):
         pass  # A peer that broke the handshake or left; the scenario sees it by its effect.

@@ -49,6 +49,11 @@ class Client:
         except subprocess.TimeoutExpired:
             self.popen.kill()
 
+    def end(self):
+        """Ends the client's process, whatever it does."""
+        self.popen.kill()
+        self.popen.wait()
+
     def story(self):
         """What it told, for a failed check."""
         self.poll()
