@@ -275,7 +275,7 @@ fn each_refusal_has_its_status() {
         status("example.test", "secret", "get_edge_config/").status,
         200
     );
-    let many = (0..10)
+    let many = (0..70)
         .map(|_| status("example.test", "wrong", TARGET))
         .last()
         .unwrap();
