@@ -375,6 +375,7 @@ impl Engine for Core {
         self.dial_zones(now);
         self.discovery_timeout(now);
         self.services_timeout(now);
+        self.board.handle_timeout(&mut self.station.out, now);
         if self.clean_up <= now.instant {
             self.clean_up = now.instant + CLEAN_UP;
             self.forget_users(now);
@@ -395,6 +396,7 @@ impl Engine for Core {
             self.links_poll_timeout(),
             self.zones_poll_timeout(),
             self.discovery_poll_timeout(),
+            self.board.poll_timeout(),
             Some(self.clean_up),
         ]
         .into_iter()

@@ -9,13 +9,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderName, HeaderValue, RETRY_AFTER, SERVER, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode, Uri};
+use http_body_util::BodyExt;
 use net::http::front::{self, Ended, Limits};
-use net::http::{Body, empty, strip_hop_by_hop};
+use net::http::{Body, BodyFault, empty, strip_hop_by_hop};
 use net::lane::EdgeLane;
 use net::tls;
 use node::gate::{EdgeGate, EdgeGateCore};
@@ -223,7 +224,15 @@ impl HttpEdge {
                 "no HTTP lane to a core is up",
             ));
         };
-        let request = self.dress(remote, trace, request, &admitted)?;
+        let fault = Arc::new(AtomicU16::new(0));
+        let noted = fault.clone();
+        let request = self.dress(remote, trace, request, &admitted)?.map(|body| {
+            let note = move |e: Box<dyn std::error::Error + Send + Sync>| {
+                noted.store(status_of(e.as_ref()).as_u16(), Ordering::Relaxed);
+                e
+            };
+            body.map_err(note).boxed_unsync()
+        });
         wire::line("http", "out", "lane", request.method().as_str(), trace);
         let sent = tokio::time::timeout(ANSWER_MAX, lane.send_request(request)).await;
         let mut response = match sent {
@@ -238,6 +247,11 @@ impl HttpEdge {
                     StatusCode::SERVICE_UNAVAILABLE,
                     "the HTTP lane is full",
                 ));
+            }
+            Ok(Err(_)) if fault.load(Ordering::Relaxed) != 0 => {
+                let status = StatusCode::from_u16(fault.load(Ordering::Relaxed));
+                let status = status.unwrap_or(StatusCode::BAD_REQUEST);
+                return Err(Refusal::new(status, "the client's body broke off"));
             }
             Ok(Err(e)) => {
                 tracing::debug!(error = %e, "a request was lost on the HTTP lane");
@@ -348,6 +362,15 @@ impl Refusal {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+}
+
+/// What a client is told whose own body was at fault.
+fn status_of(fault: &(dyn std::error::Error + Send + Sync + 'static)) -> StatusCode {
+    match fault.downcast_ref::<BodyFault>() {
+        Some(BodyFault::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+        Some(BodyFault::TooSlow) => StatusCode::REQUEST_TIMEOUT,
+        None => StatusCode::BAD_REQUEST,
     }
 }
 

@@ -292,6 +292,14 @@ impl EdgeRelay {
         self.flows.contains_key(&flow)
     }
 
+    /// Whether a user is registered on a flow.
+    pub fn is_users(&self, flow: FlowId, user: &[u8]) -> bool {
+        let bindings = self.flows.get(&flow).into_iter().flatten();
+        bindings
+            .into_iter()
+            .any(|b| b.user.expose().as_bytes() == user)
+    }
+
     /// Who speaks on a flow: the binding whose address of record From names, else the first.
     pub fn identity(&self, flow: FlowId, message: &Message) -> Option<&Binding> {
         let bindings = self.flows.get(&flow)?;

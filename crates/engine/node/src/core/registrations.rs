@@ -101,7 +101,7 @@ impl Core {
         let proof = [("to", Pii::new(uri_of(message)).to_string())];
         let (out, cause) = (&mut self.station.out, denied.to_string());
         self.board
-            .stranger(out, Kind::WrongCredentials, now, &cause, &proof);
+            .caused(out, Kind::WrongCredentials, now, None, &cause, &proof);
     }
 
     /// What to do about a REGISTER, and the zones to try.

@@ -270,6 +270,10 @@ impl Core {
         if pending.user.len() <= USER_MAX {
             proof.push(("user", Pii::new(&pending.user).to_string()));
         }
+        if matches!(kind, Kind::SignInRefused | Kind::SignInLimited) {
+            let (out, source) = (&mut self.station.out, pending.client);
+            return self.board.caused(out, kind, now, source, cause, &proof);
+        }
         if let Some(client) = pending.client {
             proof.push(("client", Pii::new(client).to_string()));
         }

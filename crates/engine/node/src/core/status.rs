@@ -1,8 +1,9 @@
 //! What the core tells of itself: events, counters, calls and their history, sessions.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
-use base::{Map, Now, Pii, TokenBucket};
+use base::{Instant, Map, Now, Pii, TokenBucket};
 use call::b2bua::{CallId, Cause, EndedBy, MediaError, MediaFigures, Record};
 use call::registration::core::Binding;
 use status::{
@@ -13,6 +14,8 @@ use status::{
 use super::Core;
 use super::links::Link;
 use crate::io::{Lane, Output, Report};
+use crate::quiet::Quiet;
+use crate::strikes::whole;
 
 /// Calls that ended and are remembered (F314).
 const HISTORY_MAX: usize = 500;
@@ -32,6 +35,8 @@ pub(super) struct Board {
     recent: Recent,
     /// Events that a stranger, or a careless client, can cause.
     strangers: TokenBucket,
+    /// Of those, what can be repeated at will: gathered by source and minute.
+    quiet: Quiet,
 }
 
 impl Board {
@@ -43,6 +48,7 @@ impl Board {
             sessions: VecDeque::new(),
             recent: Recent::default(),
             strangers: TokenBucket::new(5, 50),
+            quiet: Quiet::new(),
         }
     }
 
@@ -61,6 +67,36 @@ impl Board {
         }
         self.recent.note(&event);
         out.push_back(Output::Event(event));
+    }
+
+    /// As [`Board::event`], for what a source can repeat at will: what follows within a minute is
+    /// gathered in one event.
+    pub(super) fn caused(
+        &mut self,
+        out: &mut VecDeque<Output>,
+        kind: Kind,
+        now: Now,
+        source: Option<IpAddr>,
+        cause: &str,
+        proof: &[(&'static str, String)],
+    ) {
+        let Some(mut event) = self.quiet.tell(now, kind, source.map(whole), cause) else {
+            return;
+        };
+        for (name, value) in proof {
+            event = event.with(name, value);
+        }
+        out.push_back(Output::Event(event));
+    }
+
+    /// Tells what was gathered.
+    pub(super) fn handle_timeout(&mut self, out: &mut VecDeque<Output>, now: Now) {
+        let gathered = self.quiet.handle_timeout(now);
+        out.extend(gathered.into_iter().map(Output::Event));
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.quiet.poll_timeout()
     }
 
     /// As [`Board::event`], for what others can cause at will: bounded in time.
@@ -216,11 +252,8 @@ impl Core {
                 cause,
             } => {
                 board.counters.http_refused += 1;
-                let proof = [
-                    ("client", Pii::new(client).to_string()),
-                    ("status", status.to_string()),
-                ];
-                board.stranger(out, Kind::HttpRefused, now, &cause, &proof);
+                let proof = [("status", status.to_string())];
+                board.caused(out, Kind::HttpRefused, now, Some(client), &cause, &proof);
             }
             Report::InsideUnreachable { server, why } => {
                 board.stranger(out, Kind::HttpUnreachable, now, &why, &[("server", server)]);
@@ -252,11 +285,8 @@ impl Core {
                 cause,
             } => {
                 board.counters.violations += 1;
-                let proof = [
-                    ("protocol", protocol.to_owned()),
-                    ("source", Pii::new(source).to_string()),
-                ];
-                board.stranger(out, Kind::Violation, now, &cause, &proof);
+                let proof = [("protocol", protocol.to_owned())];
+                board.caused(out, Kind::Violation, now, Some(source.ip()), &cause, &proof);
             }
         }
     }

@@ -92,7 +92,10 @@ impl Edge {
         }
         let source = self.station.remote(flow).map(|a| a.ip());
         let banned = source.and_then(|ip| self.strikes.banned(now.instant, ip));
-        if let Some(rest) = banned.filter(|_| !self.relay.is_known(flow)) {
+        // A device keeps what it has; whom else it names is a guess like any other.
+        let refresh = credentials(message, Name::Authorization, &self.settings.realm)
+            .is_some_and(|(_, found)| self.relay.is_users(flow, found.username));
+        if let Some(rest) = banned.filter(|_| !refresh) {
             return self.later(now, key, message, rest.as_secs() + 1);
         }
         let Some((index, lane)) = self.route(flow, message) else {

@@ -15,7 +15,8 @@ use super::lanes::is_our_own;
 use super::links::Link;
 use super::{Edge, Side};
 
-/// How long after the start of a core no wrong digest is held against anybody.
+/// How long after the start of a core its 407 is held against nobody: it knows no flows, and asks
+/// devices for credentials that never had to show any. A wrong digest in a REGISTER always counts.
 const SETTLING: Duration = Duration::from_secs(300);
 
 impl Edge {
@@ -73,7 +74,7 @@ impl Edge {
             // A core that was restarted knows no flows, and wants to see credentials.
             let verdict = self.verdict_for(now, flow, request, Name::ProxyAuthorization);
             if verdict == Verdict::Fresh {
-                self.wrong_credentials(now, flow);
+                self.wrong_credentials(now, flow, self.is_settled(now, flow));
             }
             return self.with_challenge(now, &message, verdict == Verdict::Stale);
         }
@@ -99,14 +100,16 @@ impl Edge {
         self.links.get(*self.routes.get(&flow)?)
     }
 
-    fn wrong_credentials(&mut self, now: Now, flow: FlowId) {
+    fn is_settled(&self, now: Now, flow: FlowId) -> bool {
+        let link = self.link_of(flow);
+        link.is_some_and(|l| now.instant.since(l.began.instant) >= SETTLING)
+    }
+
+    fn wrong_credentials(&mut self, now: Now, flow: FlowId, counts: bool) {
         let source = self.station.remote(flow).map(|a| a.ip());
         let cause = "sip: the core does not accept the digest";
         self.ledger
             .caused(now, Kind::WrongCredentials, source, cause);
-        // A core that has just begun may know nobody: then good passwords are wrong as well.
-        let link = self.link_of(flow);
-        let counts = link.is_some_and(|l| now.instant.since(l.began.instant) >= SETTLING);
         if source.is_some_and(|ip| counts && self.strikes.strike(now.instant, ip)) {
             let cause = "ten wrong digests within five minutes";
             self.ledger.caused(now, Kind::Banned, source, cause);
@@ -134,7 +137,7 @@ impl Edge {
                 let verdict = self.verdict_for(now, flow, request, Name::Authorization);
                 let stale = verdict == Verdict::Stale;
                 if !stale {
-                    self.wrong_credentials(now, flow);
+                    self.wrong_credentials(now, flow, true);
                 }
                 return self.with_challenge(now, &self.relay.answer(message), stale);
             }

@@ -468,3 +468,17 @@ async fn without_a_core_the_answer_is_502_and_never_401() {
     .await;
     assert!(cause.contains("no core"), "{cause}");
 }
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_the_clients_fault_and_answered_once() {
+    let world = world().await;
+    let (segment, token) = (world.segment(), &world.token);
+    let request = format!(
+        "POST /{segment}/public HTTP/1.1\r\nHost: h\r\nCookie: X-Auth={token}\r\n\
+         Transfer-Encoding: chunked\r\n\r\n\
+         3\r\nabc\r\nzz\r\n"
+    );
+    let answer = world.say(&request).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+}

@@ -3,7 +3,8 @@
 //! The protocol is what ALPN agreed on; nothing is sniffed. A client that breaks HTTP/1 gets the
 //! status of its [`Violation`] and loses its connection. Bounds: [`Limits`]; HTTP/2: 100 streams,
 //! 32 KiB of header fields, 256 KiB unread a stream and 1 MiB a connection, PING after 20 s of
-//! silence.
+//! silence, the first request within [`Times::head`] of the connection's start, and after GOAWAY
+//! [`PARTING`] to go.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -32,6 +33,9 @@ pub use super::guard::Times;
 
 /// ALPN of HTTP/2 and HTTP/1.1, in order of preference.
 pub const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// How long an HTTP/2 client that owes nothing and is owed nothing may stay after GOAWAY.
+const PARTING: Duration = Duration::from_secs(5);
 
 /// Limits on a client's connection.
 #[derive(Clone, Copy, Debug, Default)]
@@ -189,10 +193,35 @@ where
     tokio::select! {
         ended = connection.as_mut() => return finished_h2(ended),
         () = stop => {}
+        () = silent(&served, limits.times.head) => return Ok(Ended::Quietly),
         () = idle(&watch, &served, limits.times.idle) => {}
     }
     connection.as_mut().graceful_shutdown();
-    finished_h2(connection.await)
+    tokio::select! {
+        ended = connection.as_mut() => finished_h2(ended),
+        // The client does not read, or does not answer: dropping the connection closes it.
+        () = parting(&watch, limits.times.stall) => Ok(Ended::Quietly),
+    }
+}
+
+/// Completes after `limit` if no request has come by then.
+async fn silent(served: &AtomicUsize, limit: Duration) {
+    tokio::time::sleep(limit).await;
+    if served.load(Ordering::Relaxed) > 0 {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Completes [`PARTING`] after the last request's end, or after as long as a response may stand.
+async fn parting(watch: &Watch, stall: Duration) {
+    let last = tokio::time::Instant::now() + stall;
+    loop {
+        let was_busy = watch.is_busy();
+        tokio::time::sleep(PARTING).await;
+        if !was_busy && !watch.is_busy() || tokio::time::Instant::now() >= last {
+            return;
+        }
+    }
 }
 
 fn finished_h2(ended: Result<(), hyper::Error>) -> Result<Ended, Error> {

@@ -72,6 +72,17 @@ impl Watch {
         }
     }
 
+    /// The request that broke the rules in its body has a response by now: one is enough.
+    fn answered(&self) {
+        let mut place = self
+            .violation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, answerable)) = place.as_mut() {
+            *answerable = false;
+        }
+    }
+
     fn wake_at_end(&self, cx: &Context<'_>) {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         *reader = Some(cx.waker().clone());
@@ -260,6 +271,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.written_since_head = true;
+        if !self.framing.in_head() {
+            self.watch.answered();
+        }
         let done = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.stalled(cx, done)
     }

@@ -211,6 +211,70 @@ async fn http_2_clients_are_served_and_judged_alike() {
     assert_eq!(sender.send_request(trace).await.unwrap().status(), 405);
 }
 
+/// The client's preface, an empty SETTINGS frame, and the acknowledgement of ours.
+const PREFACE: &[u8] =
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0";
+
+#[tokio::test(start_paused = true)]
+async fn http_2_clients_that_ask_for_nothing_lose_their_connection() {
+    // GET https://h/ in HPACK: the static table, and `:authority: h`.
+    let get = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x87\x84\x41\x01h";
+    let asked = [PREFACE, get].concat();
+    for (said, seconds) in [
+        (&b""[..], 11),
+        (&PREFACE[..9], 11),
+        (PREFACE, 11),
+        (&asked, 70),
+    ] {
+        let begun = tokio::time::Instant::now();
+        let (mut client, task) = start(true, Limits::default());
+        client.write_all(said).await.unwrap();
+        // It takes what comes and answers nothing, no PING either.
+        let mut taken = Vec::new();
+        let _ = client.read_to_end(&mut taken).await;
+        let ended = task.await.unwrap();
+        let took = begun.elapsed();
+        assert!(
+            took <= Duration::from_secs(seconds),
+            "{said:?}: {took:?} {ended:?}"
+        );
+        let answered = taken.windows(5).any(|w| w == b"GET /");
+        assert_eq!(answered, said.len() > PREFACE.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http_2_client_that_idles_is_sent_away_and_cut_off_if_it_stays() {
+    use hyper::client::conn::http2;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let begun = tokio::time::Instant::now();
+    let (client, task) = start(true, Limits::default());
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(client))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = Request::post("https://h/a").body(full("hello")).unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(
+        answer.into_body().collect().await.unwrap().to_bytes(),
+        "POST /a 5"
+    );
+    let _ = task.await.unwrap();
+    assert!(
+        begun.elapsed() <= Duration::from_secs(70),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_the_framing_is_answered_once() {
+    let chunked = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let (answer, ended) = say(&format!("{chunked}3\r\nabc\r\nzz\r\n")).await;
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    assert!(matches!(ended, Ok(Ended::Violation(v)) if v.status == 400));
+}
+
 #[tokio::test]
 async fn a_stop_answers_what_is_under_way_and_closes() {
     let (mut client, server) = duplex(64 * 1024);

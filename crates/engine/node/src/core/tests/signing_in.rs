@@ -275,7 +275,7 @@ fn each_refusal_has_its_status() {
         status("example.test", "secret", "get_edge_config/").status,
         200
     );
-    let many = (0..10)
+    let many = (0..70)
         .map(|_| status("example.test", "wrong", TARGET))
         .last()
         .unwrap();
@@ -428,4 +428,25 @@ fn a_user_name_that_is_too_long_is_refused_without_asking_anybody() {
     let long = "a".repeat(20_000);
     assert_eq!(attempt(&mut world, "198.51.100.1", &long, "secret"), 401);
     assert_eq!(world.fetched.len(), fetched);
+}
+
+#[test]
+fn wrong_passwords_of_one_source_fill_no_log() {
+    let mut world = World::new(UNIFIED_CM, cluster);
+    for n in 0..200 {
+        let user = format!("stranger{n}");
+        attempt(&mut world, "198.51.100.1", &user, "wrong");
+    }
+    world.wait(Duration::from_secs(61));
+    let told: Vec<_> = world
+        .events
+        .iter()
+        .filter(|e| matches!(e.kind, Kind::SignInRefused | Kind::SignInLimited))
+        .collect();
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert!(told[2].cause.ends_with("; 9 more within 60 s"), "{told:?}");
+    assert!(
+        told[3].cause.ends_with("; 189 more within 60 s"),
+        "{told:?}"
+    );
 }
