@@ -205,7 +205,8 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn folder(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("causeway-keep-{name}-{}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("causeway-keep-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         path
     }
@@ -217,6 +218,7 @@ mod tests {
             password: &Secret::new("pw".into()),
             realms: &["example.test".into()],
             lines: vec![line.into()],
+            devices: Vec::new(),
         };
         cache.keep(now, found).unwrap()
     }

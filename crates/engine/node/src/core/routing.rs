@@ -441,7 +441,7 @@ impl Core {
         let (user_part, aor) = aor_of(from)?;
         let zone = self.zones_for(&host_of(from)?).into_iter().next()?;
         let decides = self.zone(&zone)?.unified_cm;
-        if !may_register(&admitted.user, &admitted.lines, user_part, b"", decides) {
+        if may_register(admitted, user_part, b"", decides).is_err() {
             return None;
         }
         let recorded = message.values(Name::RecordRoute).next()?;
