@@ -34,6 +34,9 @@ use sip::{Contact, HeaderError, Message, Name};
 /// Contacts in one REGISTER; more are refused with 403.
 pub const CONTACTS_MAX: usize = 10;
 
+/// The Contact parameter that names a device of Unified CM (`protocol.md` 5.3).
+const DEVICE: &[u8] = b"+u.sip!devicename.ccm.cisco.com";
+
 /// Header fields that only a trusted node may write, in lower case; a final `*` stands for any
 /// rest.
 const PRIVILEGED: [&[u8]; 20] = [
@@ -128,7 +131,8 @@ impl AskedContact<'_> {
 ///
 /// # Errors
 /// Status and reason of the answer: 400 for what cannot be read or `*` beside something else
-/// (RFC 3261 §10.3 step 6), 403 for more than [`CONTACTS_MAX`] contacts.
+/// (RFC 3261 §10.3 step 6) or for two device names on one contact, 403 for more than
+/// [`CONTACTS_MAX`] contacts.
 pub fn asked(message: &Message) -> Result<Asked<'_>, (u16, &'static str)> {
     let bad = |_: HeaderError| (400, "Bad Contact");
     let expires = message.expires().map_err(|_| (400, "Bad Expires"))?;
@@ -137,7 +141,15 @@ pub fn asked(message: &Message) -> Result<Asked<'_>, (u16, &'static str)> {
     for contact in message.contacts() {
         match contact.map_err(bad)? {
             Contact::Star => star = true,
-            Contact::Address(address) => found.push(contact_of(&address, expires)),
+            Contact::Address(address) => {
+                // Which of two names counts is anybody's guess (RFC 3261 §7.3.1 allows one).
+                let names = address.params.iter();
+                let devices = names.filter(|(name, _)| name.eq_ignore_ascii_case(DEVICE));
+                if devices.count() > 1 {
+                    return Err((400, "Bad Contact"));
+                }
+                found.push(contact_of(&address, expires));
+            }
         }
         if found.len() > CONTACTS_MAX {
             return Err((403, "Too Many Contacts"));
@@ -159,7 +171,7 @@ fn contact_of<'m>(address: &sip::NameAddr<'m>, expires: Option<u32>) -> AskedCon
         reg_id: address
             .param(b"reg-id")
             .or_else(|| address.param(b"x-cisco-reg-id")),
-        device: unquoted(address.param(b"+u.sip!devicename.ccm.cisco.com")),
+        device: unquoted(address.param(DEVICE)),
         expires_s: own.or(expires),
         keep_alive: address.param(b"cisco-keep-alive").is_some(),
     }

@@ -51,6 +51,8 @@ pub struct SignedIn<'a> {
     pub realms: &'a [String],
     /// The user parts this user may register.
     pub lines: Vec<String>,
+    /// The names of this user's devices.
+    pub devices: Vec<String>,
 }
 
 struct User {
@@ -59,6 +61,7 @@ struct User {
     verifier: Option<Vec<u8>>,
     realms: HashMap<String, Ha1>,
     lines: Vec<String>,
+    devices: Vec<String>,
     /// Until when the password need not be asked about.
     fresh_until: Instant,
     /// When this user is forgotten.
@@ -77,8 +80,10 @@ struct Local {
 pub struct Known {
     /// H(A1).
     pub ha1: Ha1,
-    /// The user parts this user may register; empty if call control decides.
+    /// The user parts this user may register; empty if none are known.
     pub lines: Vec<String>,
+    /// The names of this user's devices; empty if none are known.
+    pub devices: Vec<String>,
 }
 
 /// The cache, with the local file's users beside it.
@@ -162,6 +167,7 @@ impl Credentials {
             account: Pii::new(found.account.to_owned()),
             since: now.unix,
             lines: found.lines,
+            devices: found.devices,
             realms: realms
                 .map(|realm| (realm.clone(), ha1(user, realm, password)))
                 .collect(),
@@ -215,7 +221,12 @@ impl Credentials {
         let of_file = local.and_then(|l| l.realms.get(realm));
         let ha1 = of_file.or_else(|| row?.realms.get(realm))?.clone();
         let lines = local.map(|l| &l.lines).or(row.map(|r| &r.lines))?.clone();
-        Some(Known { ha1, lines })
+        let devices = row.map(|r| r.devices.clone()).unwrap_or_default();
+        Some(Known {
+            ha1,
+            lines,
+            devices,
+        })
     }
 
     /// Forgets who has not signed in for the clean-up interval.
@@ -253,6 +264,7 @@ impl User {
             verifier: None,
             realms: kept.realms.iter().cloned().collect(),
             lines: kept.lines.clone(),
+            devices: kept.devices.clone(),
             fresh_until: Instant::ZERO,
             until,
         }
@@ -298,6 +310,7 @@ mod tests {
             password: &Secret::new("pw".into()),
             realms: &["r".into()],
             lines: vec!["1001".into()],
+            devices: vec!["CSFALICE".into()],
         };
         c.keep(now, found).unwrap()
     }
@@ -311,6 +324,7 @@ mod tests {
         let known = c.known(at(719), "alice", "r").unwrap();
         assert_eq!(known.ha1, ha1("alice", "r", "pw"));
         assert_eq!(known.lines, ["1001"]);
+        assert_eq!(known.devices, ["CSFALICE"]);
         assert!(
             c.known(at(0), "alice", "other").is_none() && c.known(at(720), "alice", "r").is_none()
         );

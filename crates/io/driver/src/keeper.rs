@@ -222,6 +222,7 @@ mod tests {
             password: &Secret::new("pw".into()),
             realms: &["example.test".into()],
             lines: vec![line.into()],
+            devices: Vec::new(),
         };
         cache.keep(now, found).unwrap()
     }

@@ -2,7 +2,7 @@
 
 use base::{HashMap, Now, Pii};
 use call::registration::core::{
-    Change, Denied, Draft, Place, RegistrationId, alias_of, aor_of, may_register,
+    Change, Denied, Draft, Place, RegistrationId, Unfit, alias_of, aor_of, may_register,
 };
 use call::registration::{Asked, asked};
 use sip::transaction::ServerKey;
@@ -137,12 +137,13 @@ impl Core {
             Asked::Contacts(list) => list.iter().map(|c| c.device).collect(),
             Asked::Query | Asked::RemoveAll => vec![b""],
         };
-        let may = |device: &&[u8]| {
-            let (user, lines) = (&admitted.user, &admitted.lines);
-            may_register(user, lines, user_part, device, zone.unified_cm)
-        };
-        if !devices.iter().all(may) {
-            return Err((403, "Forbidden"));
+        for device in devices {
+            may_register(admitted, user_part, device, zone.unified_cm).map_err(
+                |unfit| match unfit {
+                    Unfit::Line => (403, "Address of Record Is Not Yours"),
+                    Unfit::Device => (403, "Device Is Not Yours"),
+                },
+            )?;
         }
         // Unified CM knows its users in one spelling only.
         let user = self.credentials.account(&admitted.user).to_owned();

@@ -45,7 +45,7 @@ pub(super) struct Parked {
     purpose: Purpose,
 }
 
-type Refused = (u16, &'static str);
+pub(super) type Refused = (u16, &'static str);
 
 /// The sender who wants to be unknown (RFC 3323 §4.1.1.3).
 const ANONYMOUS: &str = "anonymous@anonymous.invalid";
@@ -366,43 +366,6 @@ impl Core {
         user == own && self.is_home(host)
     }
 
-    /// Whether call control may be asked for a request's destination: a domain name of anybody,
-    /// but an address or port only where a zone or this node is.
-    fn may_go_to(&mut self, now: Now, message: &Message) -> Result<(), Refused> {
-        let Ok(uri) = Uri::parse(message.request_uri()) else {
-            // `tel:` and the like name no server; a broken SIP URI goes nowhere.
-            let scheme = message.request_uri().split(|b| *b == b':').next();
-            let scheme = scheme.unwrap_or_default().to_ascii_lowercase();
-            let is_sip = matches!(scheme.as_slice(), b"sip" | b"sips");
-            return if is_sip {
-                Err((400, "Bad Request"))
-            } else {
-                Ok(())
-            };
-        };
-        let host = uri.host.to_string();
-        let cause = if uri.params.get(b"maddr").is_some() {
-            "the destination has a maddr"
-        } else if is_address(&uri.host) && !self.is_zone_host(&host) && !self.settings.is_us(&host)
-        {
-            "the destination is an address that is no call control's"
-        } else if uri.port.is_some_and(|port| !self.is_zone_port(&host, port)) {
-            "the destination has a port that is no call control's"
-        } else {
-            return Ok(());
-        };
-        let target = String::from_utf8_lossy(message.request_uri());
-        let proof = [("target", Pii::new(target).to_string())];
-        self.board.stranger(
-            &mut self.station.out,
-            Kind::TargetRefused,
-            now,
-            cause,
-            &proof,
-        );
-        Err((403, "Destination Not Allowed"))
-    }
-
     /// Asks for a digest, or takes it.
     fn prove(
         &mut self,
@@ -441,7 +404,7 @@ impl Core {
         let (user_part, aor) = aor_of(from)?;
         let zone = self.zones_for(&host_of(from)?).into_iter().next()?;
         let decides = self.zone(&zone)?.unified_cm;
-        if !may_register(&admitted.user, &admitted.lines, user_part, b"", decides) {
+        if may_register(admitted, user_part, b"", decides).is_err() {
             return None;
         }
         let recorded = message.values(Name::RecordRoute).next()?;
@@ -580,17 +543,6 @@ impl Core {
         let welcome = self.links.get(peer).and_then(|l| l.welcome());
         welcome.map_or("", |w| w.services.sip_realm.as_str())
     }
-}
-
-/// Whether a host is an address, also one in a spelling that resolvers know: `127.1`, `0x7f000001`.
-/// A domain name's last label begins with a letter (RFC 3261 §25.1).
-fn is_address(host: &sip::Host<'_>) -> bool {
-    let sip::Host::Name(name) = host else {
-        return true;
-    };
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let last = name.rsplit('.').next().unwrap_or_default();
-    !last.starts_with(|c: char| c.is_ascii_alphabetic())
 }
 
 /// A message of an edge without what only a trusted node may say: an edge is not one. What it may

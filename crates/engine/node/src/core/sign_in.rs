@@ -294,8 +294,6 @@ impl Core {
             .collect();
         realms.sort();
         realms.dedup();
-        let mut lines = granted.lines.clone();
-        lines.extend(granted.devices.iter().cloned());
         // Digests are over the name as the client types it; Unified CM keeps it in its own case.
         let typed = [pending.user.as_str(), granted.user.as_str()];
         let names = if typed[0] == typed[1] {
@@ -309,7 +307,8 @@ impl Core {
                 account: &granted.user,
                 password: &granted.password,
                 realms: &realms,
-                lines: lines.clone(),
+                lines: granted.lines.clone(),
+                devices: granted.devices.clone(),
             };
             if let Some(kept) = self.credentials.keep(now, signed_in) {
                 self.station.out.push_back(Output::Keep(Box::new(kept)));

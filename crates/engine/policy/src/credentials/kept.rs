@@ -13,7 +13,7 @@ use super::Ha1;
 const AHEAD_MAX: Duration = Duration::from_secs(300);
 
 /// The version of the bytes.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What is kept of a sign-in over a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Kept {
     pub since: UnixTime,
     /// The user parts this user may register.
     pub lines: Vec<String>,
+    /// The names of this user's devices.
+    pub devices: Vec<String>,
     /// H(A1) by realm.
     pub realms: Vec<(String, Ha1)>,
 }
@@ -49,8 +51,10 @@ impl Kept {
         bytes.extend_from_slice(&self.since.as_millis().to_be_bytes());
         put(&mut bytes, self.user.expose());
         put(&mut bytes, self.account.expose());
-        bytes.extend_from_slice(&(self.lines.len() as u32).to_be_bytes());
-        self.lines.iter().for_each(|line| put(&mut bytes, line));
+        for texts in [&self.lines, &self.devices] {
+            bytes.extend_from_slice(&(texts.len() as u32).to_be_bytes());
+            texts.iter().for_each(|text| put(&mut bytes, text));
+        }
         bytes.extend_from_slice(&(self.realms.len() as u32).to_be_bytes());
         for (realm, ha1) in &self.realms {
             put(&mut bytes, realm);
@@ -61,12 +65,13 @@ impl Kept {
     }
 
     fn length(&self) -> usize {
-        let lines = self.lines.iter().map(|l| 4 + l.len()).sum::<usize>();
+        let texts = self.lines.iter().chain(&self.devices);
+        let lines = texts.map(|l| 4 + l.len()).sum::<usize>();
         let realms = self.realms.iter().map(|(realm, ha1)| {
             12 + realm.len() + ha1.md5.expose().len() + ha1.sha256.expose().len()
         });
         let names = self.user.expose().len() + self.account.expose().len();
-        25 + names + lines + realms.sum::<usize>()
+        29 + names + lines + realms.sum::<usize>()
     }
 
     /// Of its bytes; `None` if they are not those of this version.
@@ -78,7 +83,7 @@ impl Kept {
         let rest = &mut rest;
         let since = UnixTime::from_millis(u64::from_be_bytes(take(rest)?));
         let (user, account) = (Pii::new(text(rest)?), Pii::new(text(rest)?));
-        let lines = list(rest, text)?;
+        let (lines, devices) = (list(rest, text)?, list(rest, text)?);
         let realms = list(rest, |rest| {
             let realm = text(rest)?;
             let (md5, sha256) = (Secret::new(text(rest)?), Secret::new(text(rest)?));
@@ -89,6 +94,7 @@ impl Kept {
             account,
             since,
             lines,
+            devices,
             realms,
         })
     }
@@ -131,7 +137,8 @@ mod tests {
             user: Pii::new("Älice:x\n".into()),
             account: Pii::new("alice".into()),
             since: UnixTime::from_millis(1_790_000_000_123),
-            lines: vec!["1001".into(), "CSFALICE".into()],
+            lines: vec!["1001".into(), "1002".into()],
+            devices: vec!["CSFALICE".into()],
             realms: vec![("r".into(), ha1("a")), ("s".into(), ha1("b"))],
         }
     }

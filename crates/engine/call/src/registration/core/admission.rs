@@ -20,8 +20,10 @@ const AHEAD_MAX: Duration = Duration::from_secs(30);
 pub struct Admitted {
     /// The user name of the digest.
     pub user: String,
-    /// User parts he may register; empty if call control decides.
+    /// User parts he may register; empty if none are known.
     pub lines: Vec<String>,
+    /// Names of his devices; empty if none are known.
+    pub devices: Vec<String>,
     /// The number of the header field that proved it, which is not for call control.
     pub field: usize,
 }
@@ -115,6 +117,7 @@ impl Admission {
         Ok(Admitted {
             user,
             lines: known.lines,
+            devices: known.devices,
             field,
         })
     }
@@ -144,33 +147,51 @@ impl Admission {
     }
 }
 
-/// Whether a user may register an address of record with this user part on this device.
+/// Why a user may not register what he asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// The address of record is neither his name nor one of his lines.
+    #[error("the address of record is neither the user's name nor one of the user's lines")]
+    Line,
+    /// The device is not one of his.
+    #[error("the device is not one of the user's")]
+    Device,
+}
+
+/// Whether a user may register an address of record with this user part on this device (empty
+/// where the contact names none).
 ///
-/// A user is himself and his `lines`: numbers, and names of his devices. Where call control
-/// `decides` which line a device has (Unified CM), his own device is enough, and so are unknown
-/// lines; elsewhere it is not.
+/// A user is himself and his lines. Where call control `decides` which line a device has (Unified
+/// CM), a device must be his, for whoever registers it gets its lines; and where none of his lines
+/// is known, his own device is enough. A user of the credentials file has his devices among his
+/// lines.
+///
+/// # Errors
+/// [`Unfit`].
 pub fn may_register(
-    user: &str,
-    lines: &[String],
+    who: &Admitted,
     aor_user: &[u8],
     device: &[u8],
     decides: bool,
-) -> bool {
+) -> Result<(), Unfit> {
+    let mut devices = who.devices.iter().chain(&who.lines);
+    let own_device = devices.any(|name| name.as_bytes().eq_ignore_ascii_case(device));
+    let unknown = who.devices.is_empty() && !decides;
+    if !device.is_empty() && !own_device && !unknown {
+        return Err(Unfit::Device);
+    }
     let wanted = sip::unescape(aor_user);
     let is = |name: &str| name.as_bytes().eq_ignore_ascii_case(&wanted);
     // `alice@example.test` signs in, `sip:alice@…` registers.
-    let local = user.split('@').next().unwrap_or(user);
+    let local = who.user.split('@').next().unwrap_or(&who.user);
     let own = |line: &String| is(line) || is_extension(&wanted, line);
-    let device_is_own = || {
-        !device.is_empty()
-            && lines
-                .iter()
-                .any(|l| l.as_bytes().eq_ignore_ascii_case(device))
-    };
-    is(user)
-        || is(local)
-        || lines.iter().any(own)
-        || (decides && (lines.is_empty() || device_is_own()))
+    let named = is(&who.user) || is(local) || who.lines.iter().any(own);
+    let by_device = decides && who.lines.is_empty() && !device.is_empty();
+    if named || by_device {
+        Ok(())
+    } else {
+        Err(Unfit::Line)
+    }
 }
 
 /// Whether digits are the end of a number: directories keep 1001 as `+49 30 555-1001`.
@@ -207,6 +228,7 @@ mod tests {
             password: &Secret::new("pw".into()),
             realms: &[REALM.into()],
             lines: vec!["1001".into()],
+            devices: vec!["CSFALICE".into()],
         };
         kept.keep(now(), signed_in).unwrap();
         kept
@@ -309,28 +331,53 @@ mod tests {
         assert_eq!(check(0, &older), Err(Denied::Stale));
     }
 
+    fn admitted(user: &str, lines: &[&str], devices: &[&str]) -> Admitted {
+        let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+        Admitted {
+            user: user.into(),
+            lines: owned(lines),
+            devices: owned(devices),
+            field: 0,
+        }
+    }
+
     #[test]
-    fn a_user_registers_himself_his_lines_and_his_devices() {
-        let lines = [
-            "1001".to_owned(),
-            "+49 30 555-2002".into(),
-            "CSFALICE".into(),
-        ];
-        let may = |aor: &[u8], device: &[u8], decides| {
-            may_register("alice", &lines, aor, device, decides)
-        };
-        assert!(may(b"1001", b"", false) && may(b"%61lice", b"", false));
-        assert!(may(b"2002", b"", false) && !may(b"02", b"", false) && !may(b"001", b"", true));
-        assert!(may(b"3003", b"csfalice", true) && !may(b"3003", b"CSFALICE", false));
-        assert!(!may(b"3003", b"CSFBOB", true) && !may(b"3003", b"", true));
-        assert!(may_register(
-            "alice@example.test",
-            &[],
-            b"alice",
-            b"",
-            false
-        ));
-        assert!(!may_register("alice", &[], b"1002", b"", false));
-        assert!(may_register("alice", &[], b"1002", b"", true));
+    fn a_user_registers_himself_and_his_lines() {
+        let alice = admitted("alice", &["1001", "+49 30 555-2002"], &["CSFALICE"]);
+        for decides in [false, true] {
+            let may = |aor: &[u8]| may_register(&alice, aor, b"csfalice", decides).is_ok();
+            assert!(may(b"1001") && may(b"%61lice") && may(b"2002"));
+            assert!(!may(b"02") && !may(b"001") && !may(b"3003") && !may(b"CSFALICE"));
+        }
+        let elsewhere = admitted("alice@example.test", &[], &[]);
+        assert!(may_register(&elsewhere, b"alice", b"", false).is_ok());
+    }
+
+    #[test]
+    fn a_user_registers_his_own_devices_only() {
+        let alice = admitted("alice", &["1001"], &["CSFALICE"]);
+        for decides in [false, true] {
+            let may = |device: &[u8]| may_register(&alice, b"1001", device, decides);
+            assert_eq!((may(b"csfalice"), may(b"")), (Ok(()), Ok(())));
+            assert_eq!(may(b"CSFBOB"), Err(Unfit::Device));
+        }
+        let unknown = admitted("alice", &["1001"], &[]);
+        let may = |decides| may_register(&unknown, b"1001", b"CSFBOB", decides);
+        assert_eq!((may(false), may(true)), (Ok(()), Err(Unfit::Device)));
+        let of_file = admitted("alice", &["1001", "SEPA11CE"], &[]);
+        assert_eq!(may_register(&of_file, b"1001", b"SEPA11CE", true), Ok(()));
+    }
+
+    #[test]
+    fn unknown_lines_mean_the_users_name_and_what_his_device_has_at_unified_cm() {
+        let alice = admitted("alice", &[], &["CSFALICE"]);
+        let may = |aor: &[u8], device: &[u8], decides| may_register(&alice, aor, device, decides);
+        assert_eq!(may(b"1002", b"CSFALICE", true), Ok(()));
+        assert_eq!(may(b"1002", b"CSFALICE", false), Err(Unfit::Line));
+        assert_eq!(may(b"1002", b"", true), Err(Unfit::Line));
+        assert_eq!(may(b"1002", b"CSFBOB", true), Err(Unfit::Device));
+        assert_eq!(may(b"alice", b"", true), Ok(()));
+        let nobody = admitted("alice", &[], &[]);
+        assert_eq!(may_register(&nobody, b"1002", b"", true), Err(Unfit::Line));
     }
 }

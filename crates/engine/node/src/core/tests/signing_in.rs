@@ -41,7 +41,9 @@ fn cluster(fetch: &Fetch) -> Result<(u16, String), String> {
             "<clusterUser><result found=\"true\"/><homeCluster>cucm1.example.test</homeCluster>\
              </clusterUser>",
         ),
-        (_, "/cucm-uds/user/Alice/devices", Some(("Alice", "secret"))) => ok("<devices/>"),
+        (_, "/cucm-uds/user/Alice/devices", Some(("Alice", "secret"))) => {
+            ok("<devices><device><name>CSFALICE</name></device></devices>")
+        }
         (_, "/cucm-uds/user/Alice", Some(_)) => {
             ok("<user><userName>alice</userName><phoneNumber>1001</phoneNumber></user>")
         }
@@ -226,6 +228,42 @@ fn a_user_who_signed_in_registers_with_the_core_that_took_the_place_of_a_killed_
     // When he signs in, he is asked about: his password is known to no one here.
     sign_in(&mut world, "example.test", "Alice", "wrong", TARGET);
     assert_eq!(world.answers.pop().unwrap().status, 401);
+}
+
+#[test]
+fn a_user_registers_no_device_and_no_line_of_anothers_with_unified_cm() {
+    let mut world = World::new(UNIFIED_CM, cluster);
+    sign_in(&mut world, "example.test", "Alice", "secret", TARGET);
+    let phone = |device: &str| {
+        format!(
+            "<sip:uuid@172.16.0.9:5555;transport=tls>;\
+             +u.sip!devicename.ccm.cisco.com=\"{device}\""
+        )
+    };
+    let (own, bobs) = (phone("CSFALICE"), phone("CSFBOB"));
+    let twice = format!("{own};+u.sip!devicename.ccm.cisco.com=\"CSFBOB\"");
+    for (aor, contacts, status) in [
+        ("1001", bobs.clone(), 403),
+        ("1001", format!("{own}, {bobs}"), 403),
+        ("1001", twice, 400),
+        ("1002", own, 403),
+    ] {
+        let authorization = alices_answer(&world);
+        let register = format!(
+            "REGISTER sip:cucm2.example.test SIP/2.0\r\nPath: <sip:t1@edge1;lr>\r\n\
+             From: <sip:{aor}@cucm2.example.test>;tag=a\r\n\
+             To: <sip:{aor}@cucm2.example.test>\r\nCall-ID: r\r\nCSeq: 1 REGISTER\r\n\
+             {authorization}Contact: {contacts}\r\nExpires: 3600\r\nContent-Length: 0\r\n\r\n"
+        );
+        world.ask(LANE, &register);
+        assert_eq!(world.one(LANE).status(), status, "{aor} {contacts}");
+    }
+    assert!(world.sent.is_empty() && world.core.registrar.is_empty());
+    let refused = world
+        .events
+        .iter()
+        .filter(|e| e.kind == Kind::RegistrationRefused);
+    assert!(refused.count() > 0 && Kind::RegistrationRefused.fix().contains("device"));
 }
 
 #[test]
