@@ -167,7 +167,7 @@ impl Lab {
         match self.act().await {
             Ok(code) => code,
             Err(e) => {
-                eprintln!("error: {e:#}");
+                crate::terminal::remark(&format!("error: {e:#}"));
                 ExitCode::FAILURE
             }
         }

@@ -5,10 +5,15 @@
 //! sees) or `dns_inside` (what the inside sees).
 
 use std::fs;
+use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 /// The version of this file's shape.
@@ -58,7 +63,7 @@ pub struct Edge {
     pub sip: SocketAddr,
     /// Clients' XMPP.
     pub xmpp: SocketAddr,
-    /// XMPP federation.
+    /// XMPP federation. The place is kept for it; nothing listens there.
     pub federation: SocketAddr,
     /// Administration over HTTPS.
     pub admin: SocketAddr,
@@ -221,7 +226,7 @@ impl LabFile {
     /// Reads the file of the lab that runs in `dir`.
     ///
     /// # Errors
-    /// Without the file, or if it is of another version.
+    /// Without the file, if it is of another version, or if its lab runs no more.
     pub fn read(dir: &Path) -> Result<LabFile> {
         let path = Self::path(dir);
         let text = fs::read(&path).with_context(|| {
@@ -234,10 +239,18 @@ impl LabFile {
             let (found, shown) = (file.version, path.display());
             bail!("{shown} has version {found}, this program reads version {VERSION}");
         }
+        if !alive(file.pid) {
+            let (pid, shown) = (file.pid, path.display());
+            bail!(
+                "{shown} is left from a lab that was killed (process {pid} is gone): start another \
+                 with `cargo lab serve --dir {}`",
+                dir.display()
+            );
+        }
         Ok(file)
     }
 
-    /// Writes the file whole, by rename.
+    /// Writes the file whole, by rename, for its owner alone: it holds passwords.
     ///
     /// # Errors
     /// The disk's.
@@ -245,7 +258,7 @@ impl LabFile {
         let (path, new) = (Self::path(dir), dir.join("lab.json.new"));
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
-        fs::write(&new, text).with_context(|| format!("cannot write {}", new.display()))?;
+        write_private(&new, &text).with_context(|| format!("cannot write {}", new.display()))?;
         fs::rename(&new, &path).with_context(|| format!("cannot write {}", path.display()))
     }
 
@@ -264,3 +277,34 @@ impl LabFile {
         })
     }
 }
+
+/// Writes a file that nobody but its owner may read.
+fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
+    // One that a killed lab left may be open to others.
+    match fs::remove_file(path) {
+        Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
+        _ => (),
+    }
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(path)?.write_all(text)
+}
+
+/// Whether that process runs. One that has ended and only waits for its parent does not.
+fn alive(pid: u32) -> bool {
+    let Ok(number) = i32::try_from(pid) else {
+        return false;
+    };
+    if number == 0 || kill(Pid::from_raw(number), None) == Err(Errno::ESRCH) {
+        return false;
+    }
+    // proc(5): the state follows the name, which stands in parentheses and may hold some itself.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    !matches!(state, Some('Z' | 'X'))
+}
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ use crate::world::{DNS, DNS_INSIDE, DOMAIN, World};
 
 /// Says what is being done, on standard error.
 pub fn say(text: &str) {
-    eprintln!("  {text}");
+    crate::terminal::remark(&format!("  {text}"));
 }
 
 /// A lab that runs.
@@ -43,12 +43,19 @@ pub struct House {
 }
 
 impl House {
-    /// Starts everything and waits until it answers.
+    /// The product's binary for [`House::start`], built first if need be.
+    ///
+    /// # Errors
+    /// If it does not build, or `CAUSEWAY` names no file.
+    pub async fn program() -> Result<PathBuf> {
+        program::find().await
+    }
+
+    /// Starts everything, with that binary for edges and cores, and waits until it answers.
     ///
     /// # Errors
     /// What is missing or in the way, with what to do about it; nothing is left running.
-    pub async fn start(options: &command::House) -> Result<House> {
-        let program = program::find().await?;
+    pub async fn start(program: PathBuf, options: &command::House) -> Result<House> {
         let mut world = World::new(&options.size());
         world.line_side = options.call_control.is_none();
         let world = Arc::new(world);
@@ -101,8 +108,7 @@ impl House {
     }
 
     async fn start_nodes(&mut self, options: &command::House) -> Result<()> {
-        let (edges, cores) = (self.file.edges.len(), self.file.cores.len());
-        say(&format!("starting {edges} edge(s) and {cores} core(s)"));
+        say(&format!("starting {}", options.size().nodes()));
         for edge in &mut self.file.edges {
             let node = Node::start(&edge.name, &edge.start, &edge.config, &edge.log)?;
             edge.pid = node.pid;

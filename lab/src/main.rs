@@ -24,6 +24,7 @@ mod pages;
 mod serve;
 mod sip;
 mod soap;
+mod terminal;
 mod tour;
 mod unified_cm;
 mod unity;

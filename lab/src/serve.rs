@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::command::Serve;
 use crate::file::LabFile;
 use crate::house::House;
+use crate::terminal;
 
 /// Starts everything, writes `lab.json`, and waits for SIGINT or SIGTERM. A node that ends is
 /// reported and not started again: outside programs do that with its `start`.
@@ -19,25 +20,28 @@ pub async fn serve(options: &Serve) -> Result<ExitCode> {
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
+    let started = async { House::start(House::program().await?, &options.house).await };
     let mut house = tokio::select! {
-        started = House::start(&options.house) => started?,
+        started = started => started?,
         _ = terminate.recv() => return Ok(ExitCode::FAILURE),
         _ = interrupt.recv() => return Ok(ExitCode::FAILURE),
     };
     house.file.write(&house.dir)?;
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&house.file)?);
+        terminal::line(&serde_json::to_string_pretty(&house.file)?);
     } else {
-        print!("{}", welcome(&house));
+        terminal::text(&welcome(&house));
     }
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            ended = house.ended() => eprintln!("{ended}; its `start` in lab.json starts it again"),
+            ended = house.ended() => terminal::remark(
+                &format!("{ended}; its `start` in lab.json starts it again")
+            ),
         }
     }
-    eprintln!("stopping");
+    terminal::remark("stopping");
     house.stop().await;
     Ok(ExitCode::SUCCESS)
 }

@@ -25,6 +25,7 @@ use crate::command;
 use crate::file::User;
 use crate::house::House;
 use crate::ladder::{Ladder, Recorder};
+use crate::terminal;
 
 pub(crate) use report::{Paint, Report, Span};
 
@@ -56,18 +57,22 @@ impl Stage {
 /// # Errors
 /// The terminal's, or the operating system's about signals.
 pub(crate) async fn run(options: &command::Tour) -> Result<ExitCode> {
+    // Before any clock runs: a build may take minutes, and is no part of the day.
+    let program = tokio::select! {
+        program = House::program() => program,
+        () = told_to_stop() => return Ok(ExitCode::FAILURE),
+    };
     let mut report = Report::new(options.json);
     report.title("causeway: a day of a remote client, through a real edge and a real core");
     report.part('0', "Start the house");
     let began = Instant::now();
+    let started = async { House::start(program?, &options.house).await };
     let house = tokio::select! {
-        house = House::start(&options.house) => house,
+        house = started => house,
         () = told_to_stop() => return Ok(ExitCode::FAILURE),
     };
-    let house = house.map(|house| {
-        let (edges, cores) = (house.file.edges.len(), house.file.cores.len());
-        (house, format!("{edges} edge, {cores} core, every link up"))
-    });
+    let nodes = options.house.size().nodes();
+    let house = house.map(|house| (house, format!("{nodes}, every link up")));
     let Some(house) = report.record("edge, core and the servers inside answer", began, house)
     else {
         finish(&report, None, options.json)?;
@@ -147,13 +152,13 @@ fn finish(report: &Report, ladder: Option<&Ladder>, as_json: bool) -> Result<()>
     if as_json {
         let mut object = report.json();
         object["ladder"] = json!(ladder.map(Ladder::rungs).unwrap_or_default());
-        println!("{}", serde_json::to_string_pretty(&object)?);
+        terminal::line(&serde_json::to_string_pretty(&object)?);
         return Ok(());
     }
     if let Some(ladder) = ladder {
-        print!("{}", ladder.drawn(report.paint()));
+        terminal::text(&ladder.drawn(report.paint()));
     }
-    print!("{}", report.tables());
+    terminal::text(&report.tables());
     report.last_line();
     Ok(())
 }

@@ -18,6 +18,7 @@ pub(crate) use signin::signin;
 use crate::client::Remote;
 use crate::file::LabFile;
 use crate::ladder::Recorder;
+use crate::terminal;
 use crate::tour::Paint;
 
 /// What a command says, as it happens or in the end.
@@ -40,7 +41,7 @@ impl Teller {
     fn tell(&mut self, key: &str, value: impl Into<Value>, text: &str) {
         self.facts.insert(key.to_owned(), value.into());
         if !self.as_json {
-            println!("{} {text}", self.paint.green("✓"));
+            terminal::line(&format!("{} {text}", self.paint.green("✓")));
         }
     }
 
@@ -52,9 +53,9 @@ impl Teller {
             if let Some(reason) = &reason {
                 self.facts.insert("error".into(), json!(reason));
             }
-            println!("{:#}", Value::Object(self.facts));
+            terminal::line(&format!("{:#}", Value::Object(self.facts)));
         } else if let Some(reason) = &reason {
-            println!("{} {reason}", self.paint.red("✗"));
+            terminal::line(&format!("{} {reason}", self.paint.red("✗")));
         }
         if reason.is_none() {
             ExitCode::SUCCESS
@@ -84,7 +85,8 @@ async fn sign_in(lab: &LabFile, who: &str, password: Option<&str>) -> Result<Rem
         .context("signing in")?;
     if reply.status != 200 {
         let text: String = reply.text().chars().take(200).collect();
-        bail!("{} is refused with {} {text}", user.name, reply.status);
+        let answer = format!("{} {}", reply.status, text.trim());
+        bail!("{} is refused with {}", user.name, answer.trim_end());
     }
     Ok(remote)
 }

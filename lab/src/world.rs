@@ -48,6 +48,21 @@ pub struct Size {
     pub users: usize,
 }
 
+impl Size {
+    /// How many edges and cores, in words.
+    pub fn nodes(&self) -> String {
+        let count = |number: usize, noun: &str| {
+            let plural = if number == 1 { "" } else { "s" };
+            format!("{number} {noun}{plural}")
+        };
+        format!(
+            "{} and {}",
+            count(self.edges, "edge"),
+            count(self.cores, "core")
+        )
+    }
+}
+
 /// A machine of the lab.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -250,5 +265,17 @@ mod tests {
         numbers.dedup();
         assert_eq!((names.len(), numbers.len()), (250, 250));
         assert!(!numbers.contains(&PHONE_EXTENSION.to_owned()));
+    }
+
+    #[test]
+    fn nodes_are_counted_in_words() {
+        let size = |edges, cores| Size {
+            edges,
+            cores,
+            users: USERS_MIN,
+        };
+        assert_eq!(size(1, 1).nodes(), "1 edge and 1 core");
+        assert_eq!(size(2, 1).nodes(), "2 edges and 1 core");
+        assert_eq!(size(1, 3).nodes(), "1 edge and 3 cores");
     }
 }

@@ -1,7 +1,7 @@
 //! What the tour says: steps as they end, tables when all is done, one JSON object for programs.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, bail};
@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::audio::Talk;
+use crate::terminal;
 
 /// The longest that one step may take.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -193,9 +194,9 @@ impl Report {
     /// A remark.
     pub(crate) fn note(&self, text: &str) {
         if self.quiet {
-            eprintln!("{text}");
+            terminal::remark(text);
         } else {
-            println!("\n{text}");
+            terminal::line(&format!("\n{text}"));
         }
     }
 
@@ -234,7 +235,8 @@ impl Report {
     pub(crate) fn last_line(&self) {
         if !self.quiet {
             let failed = self.failed();
-            println!("{} passed, {failed} failed", self.steps.len() - failed);
+            let passed = self.steps.len() - failed;
+            terminal::line(&format!("{passed} passed, {failed} failed"));
         }
     }
 
@@ -337,8 +339,7 @@ impl Report {
 
     fn say(&self, text: &str) {
         if !self.quiet {
-            println!("{text}");
-            let _ = std::io::stdout().flush();
+            terminal::line(text);
         }
     }
 }

@@ -31,14 +31,17 @@ pub(crate) async fn call(options: &command::Call) -> Result<ExitCode> {
 }
 
 async fn run(options: &command::Call, lab: &LabFile, teller: &mut Teller) -> Result<()> {
-    let caller = register(lab, &options.from, CALLER_HZ, teller).await?;
-    let called = match lab.user(&options.to) {
-        Ok(user) if user.name == caller.user => bail!("{} cannot call itself", user.name),
-        Ok(user) => Some((
+    let (from, to) = (lab.user(&options.from)?, lab.user(&options.to).ok());
+    if to.is_some_and(|to| to.name == from.name) {
+        bail!("{} cannot call itself", from.name);
+    }
+    let caller = register(lab, &from.name, CALLER_HZ, teller).await?;
+    let called = match to {
+        Some(user) => Some((
             register(lab, &user.name, CALLED_HZ, teller).await?,
             &user.extension,
         )),
-        Err(_) => None,
+        None => None,
     };
     let number = called
         .as_ref()

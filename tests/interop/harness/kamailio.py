@@ -32,6 +32,7 @@ loadmodule "registrar.so"
 modparam("usrloc", "db_mode", 0)
 modparam("registrar", "use_path", 1)
 modparam("registrar", "path_mode", 0)
+modparam("registrar", "min_expires", 10)
 modparam("registrar", "max_expires", 3600)
 modparam("registrar", "gruu_enabled", {gruu})
 modparam("rr", "enable_full_lr", 1)

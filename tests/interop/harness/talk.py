@@ -5,23 +5,23 @@ from . import baresip, capture, house, process, tone
 REMOTE_HZ, INSIDE_HZ = 440, 880
 
 
-def inside_phone(run, host, address=house.PHONE, number="1002"):
+def inside_phone(run, host, address=house.PHONE, number="1002", refresh_s=600):
     """The inside telephone, registered at Kamailio over TCP, with RTP."""
     server = f"sip:{house.SERVERS}:5060;transport=tcp"
     return baresip.Baresip(
         run, "phone", host, address,
         f'<sip:{number}@{house.DOMAIN};transport=tcp>;outbound="{server}";auth_pass=none'
-        ";regint=600;answermode=auto", INSIDE_HZ)
+        f";regint={refresh_s};answermode=auto", INSIDE_HZ)
 
 
 def remote_phone(run, host, user, password, trusted, address=house.REMOTE,
-                 nameserver=house.REMOTE, name="alice", number="1001"):
+                 nameserver=house.REMOTE, name="alice", number="1001", refresh_s=600):
     """The remote telephone: TLS with the edge's name checked, and SRTP or nothing."""
     edge = f"sip:edge1.{house.DOMAIN}:5061;transport=tls"
     return baresip.Baresip(
         run, name, host, address,
         f'<sip:{number}@{house.DOMAIN};transport=tls>;outbound="{edge}";auth_user={user}'
-        f";auth_pass={password};regint=600;answermode=auto;mediaenc=srtp-mand", REMOTE_HZ,
+        f";auth_pass={password};regint={refresh_s};answermode=auto;mediaenc=srtp-mand", REMOTE_HZ,
         nameserver=f"{nameserver}:53", trusted=trusted, encrypted=True)
 
 
