@@ -1,4 +1,5 @@
-//! How often a user's password may be wrong, from wherever: [`WRONG_MAX`] at once, then one a second.
+//! How often a user's password may be wrong, from wherever: [`WRONG_MAX`] at once, then one a
+//! second.
 //!
 //! Wide on purpose: who guesses is held back by address first, and a stranger must not be able to
 //! lock a user out. A name is kept as a keyed hash, so it costs the same whatever its length, and
