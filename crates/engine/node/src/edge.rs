@@ -375,7 +375,19 @@ impl Edge {
                     self.ledger.no_media(now, call, since.as_secs());
                 }
             }
-            media::Event::Counters { leg, counters, .. } => {
+            media::Event::Counters {
+                leg,
+                counters,
+                last,
+            } => {
+                if last && counters.strangers > 0 {
+                    let cause = "packets from addresses that are not the client's";
+                    self.ledger.caused(now, Kind::MediaDropped, None, cause);
+                }
+                if last && counters.malformed > 0 {
+                    let cause = "packets that are neither RTP nor RTCP";
+                    self.ledger.caused(now, Kind::MediaDropped, None, cause);
+                }
                 if !self.calls.count(leg, counters) {
                     self.ledger.count_ended(leg, counters);
                 }

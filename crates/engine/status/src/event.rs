@@ -166,6 +166,8 @@ kinds! {
     /// An offer or answer without a key we can use.
     NoCrypto = 5004, Warning, "no usable media key",
         "switch the client to SRTP with SDES (RFC 4568); media outside is never unencrypted";
+    /// Packets that were not what a call's media must be; none of them went on.
+    MediaDropped = 5005, Info, "foreign media dropped", "";
     /// The link's media.
     MediaLink = 5010, Info, "media link", "";
     /// The link's media does not flow.

@@ -86,6 +86,7 @@ impl HttpEdge {
             Err(e) => {
                 // Scanners and clients that dislike our certificate: worth a count, not a line.
                 tracing::debug!(error = %e, "a client's TLS handshake failed");
+                crate::sip_listen::not_tls(&self.handle, remote, &e);
                 return Ok(());
             }
         };

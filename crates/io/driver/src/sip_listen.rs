@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use net::tls;
-use node::io::{Facts, Side, Transport};
+use node::io::{Facts, Input, Report, Side, Transport};
 use rustls::ServerConfig;
 use sip::Limits;
 use tokio::net::{TcpListener, TcpStream};
@@ -72,8 +72,27 @@ impl SipListener {
             Err(e) => {
                 // Scanners and clients that dislike our certificate: worth a count, not a line.
                 tracing::debug!(error = %e, "a TLS handshake failed");
+                not_tls(&self.handle, remote, &e);
                 Ok(())
             }
         }
+    }
+}
+
+/// Tells the node of a client that did not speak TLS at all.
+pub(crate) fn not_tls(handle: &Handle, source: SocketAddr, error: &net::Error) {
+    if let net::Error::Handshake {
+        fault: net::Fault::NotTls,
+        cause,
+        ..
+    } = error
+    {
+        let cause = cause.clone();
+        // A node that is swamped has better things to count.
+        let _ = handle.try_input(Input::Report(Report::Violation {
+            protocol: "tls",
+            source,
+            cause,
+        }));
     }
 }

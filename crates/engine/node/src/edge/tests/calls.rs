@@ -544,3 +544,20 @@ fn a_call_is_told_of_once_it_rings() {
     bench.reply(LANE, &inside, 486, "core", &[]);
     assert_eq!(bench.kinds(), [Kind::CallBegan, Kind::CallEnded]);
 }
+
+#[test]
+fn foreign_media_is_told_once_however_much_it_was() {
+    let mut bench = Bench::registered();
+    bench.events.clear();
+    for leg in 0..3 {
+        bench.input(Input::Media(media::Event::Counters {
+            leg: media::LegId(base::Id::new(leg, 0)),
+            counters: media::Counters {
+                strangers: 40_000,
+                ..media::Counters::default()
+            },
+            last: true,
+        }));
+    }
+    assert_eq!(bench.kinds(), [Kind::MediaDropped]);
+}
