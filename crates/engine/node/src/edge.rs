@@ -73,6 +73,8 @@ pub struct Edge {
     routes: HashMap<FlowId, usize>,
     rates: HashMap<FlowId, TokenBucket>,
     strikes: Strikes,
+    /// Digests in a row that a connection had wrong, and when the last one was.
+    wrong: HashMap<FlowId, (u32, Instant)>,
     /// Connections that have to have said who they are by then.
     strangers: Timers<FlowId>,
     parking: Parking,
@@ -115,6 +117,7 @@ impl Edge {
             routes: HashMap::default(),
             rates: HashMap::default(),
             strikes: Strikes::default(),
+            wrong: HashMap::default(),
             strangers: Timers::default(),
             parking: Parking::new(now),
             ledger: Ledger::new(),
@@ -152,6 +155,7 @@ impl Edge {
         };
         self.routes.remove(&flow);
         self.rates.remove(&flow);
+        self.wrong.remove(&flow);
         if let Some(Side::Lane { peer }) = side {
             let Some(link) = self.links.get_mut(peer) else {
                 return;

@@ -7,7 +7,7 @@
 //! ```
 //! A server that cannot be reached is never an answer of "wrong password": the outcome says which
 //! server and why. Bounds: [`SESSIONS_MAX`] at once, names of [`USER_MAX`] bytes, and the rates of
-//! [`rates`].
+//! `rates`.
 
 mod rates;
 

@@ -98,6 +98,11 @@ impl Edge {
         if let Some(rest) = banned.filter(|_| !refresh) {
             return self.later(now, key, message, rest.as_secs() + 1);
         }
+        if self.has_failed(now, flow) && !refresh {
+            return self
+                .station
+                .answer(now, key, message, 403, "Wrong Credentials");
+        }
         let Some((index, lane)) = self.route(flow, message) else {
             return self.wait_for_core(now, key, flow, message);
         };

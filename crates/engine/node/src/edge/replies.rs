@@ -19,6 +19,14 @@ use super::{Edge, Side};
 /// devices for credentials that never had to show any. A wrong digest in a REGISTER always counts.
 const SETTLING: Duration = Duration::from_secs(300);
 
+/// Wrong digests that a connection has in a row; then it is told 403, and not challenged again: a
+/// client with a wrong password would answer each challenge for ever.
+const WRONG_MAX: u32 = 3;
+
+/// How long they stand. A person who has corrected the password is heard after that, or at once on
+/// a new connection.
+const WRONG_STANDS: Duration = Duration::from_secs(60);
+
 impl Edge {
     pub(super) fn reply(&mut self, now: Now, reply: Reply) {
         let transactions = &self.station.transactions;
@@ -105,13 +113,28 @@ impl Edge {
         link.is_some_and(|l| now.instant.since(l.began.instant) >= SETTLING)
     }
 
+    /// Whether a connection has had its tries.
+    pub(super) fn has_failed(&self, now: Now, flow: FlowId) -> bool {
+        self.wrong.get(&flow).is_some_and(|(count, last)| {
+            *count >= WRONG_MAX && now.instant.since(*last) < WRONG_STANDS
+        })
+    }
+
+    /// One more wrong digest. The first one in a row is held against the source: a telephone that
+    /// tries the same wrong password three times is one guess, and not the end of its neighbours.
     fn wrong_credentials(&mut self, now: Now, flow: FlowId, counts: bool) {
+        let row = self.wrong.entry(flow).or_insert((0, now.instant));
+        if now.instant.since(row.1) >= WRONG_STANDS {
+            row.0 = 0;
+        }
+        *row = (row.0 + 1, now.instant);
+        let counts = counts && row.0 == 1;
         let source = self.station.remote(flow).map(|a| a.ip());
         let cause = "sip: the core does not accept the digest";
         self.ledger
             .caused(now, Kind::WrongCredentials, source, cause);
         if source.is_some_and(|ip| counts && self.strikes.strike(now.instant, ip)) {
-            let cause = "ten wrong digests within five minutes";
+            let cause = "wrong digests on ten connections within five minutes";
             self.ledger.caused(now, Kind::Banned, source, cause);
         }
     }
@@ -127,6 +150,7 @@ impl Edge {
         let source = remote.map(|a| a.ip());
         match message.status() {
             200..=299 => {
+                self.wrong.remove(&flow);
                 if let Some(remote) = remote {
                     let changes = self.relay.settled(now, flow, remote, request, message);
                     self.changed(now, flow, changes);
@@ -138,6 +162,10 @@ impl Edge {
                 let stale = verdict == Verdict::Stale;
                 if !stale {
                     self.wrong_credentials(now, flow, true);
+                }
+                if self.has_failed(now, flow) {
+                    let tag = self.station.rng.hex(8);
+                    return request.reply(403, "Wrong Credentials", &tag).build();
                 }
                 return self.with_challenge(now, &self.relay.answer(message), stale);
             }

@@ -4,7 +4,7 @@
 //! status of its [`Violation`] and loses its connection. Bounds: [`Limits`]; HTTP/2: 100 streams,
 //! 32 KiB of header fields, 256 KiB unread a stream and 1 MiB a connection, PING after 20 s of
 //! silence, the first request within [`Times::head`] of the connection's start, and after GOAWAY
-//! [`PARTING`] to go.
+//! 5 s to go.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -212,7 +212,7 @@ async fn silent(served: &AtomicUsize, limit: Duration) {
     }
 }
 
-/// Completes [`PARTING`] after the last request's end, or after as long as a response may stand.
+/// Completes 5 s after the last request's end, or after as long as a response may stand.
 async fn parting(watch: &Watch, stall: Duration) {
     let last = tokio::time::Instant::now() + stall;
     loop {

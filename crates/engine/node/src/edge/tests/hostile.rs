@@ -149,13 +149,17 @@ fn a_source_that_guesses_is_banned_for_a_while_and_its_registered_neighbour_is_n
     bench.connect(ConnId(1));
     bench.register(ConnId(1), "1001", PHONE);
     bench.events.clear();
-    // A core that is new makes no difference.
-    for _ in 0..10 {
-        let guess = bench.register_request(ConnId(2), "1001", PHONE);
-        bench.frame(ConnId(2), guess);
-        let inside = bench.take(LANE);
-        bench.reply(LANE, &inside, 401, "core", &[]);
-        assert_eq!(bench.take(ConnId(2)).status(), 401);
+    // A core that is new makes no difference, and three on one connection are one guess.
+    for conn in 10..20 {
+        bench.connect(ConnId(conn));
+        let answers = [401, 401, 403].into_iter();
+        for status in answers.take(if conn == 19 { 1 } else { 3 }) {
+            let guess = bench.register_request(ConnId(conn), "1001", PHONE);
+            bench.frame(ConnId(conn), guess);
+            let inside = bench.take(LANE);
+            bench.reply(LANE, &inside, 401, "core", &[]);
+            assert_eq!(bench.take(ConnId(conn)).status(), status);
+        }
     }
     assert_eq!(bench.kinds(), [Kind::WrongCredentials, Kind::Banned]);
     bench.connect(ConnId(3));
@@ -178,6 +182,23 @@ fn a_source_that_guesses_is_banned_for_a_while_and_its_registered_neighbour_is_n
     bench.wait(300);
     bench.connect(ConnId(5));
     bench.register(ConnId(5), "1002", &PHONE.replace("uuid:1", "uuid:2"));
+}
+
+#[test]
+fn a_connection_with_three_wrong_digests_is_not_challenged_again_for_a_minute() {
+    let mut bench = Bench::linked();
+    bench.connect(ConnId(1));
+    for _ in 0..3 {
+        let guess = bench.register_request(ConnId(1), "1001", PHONE);
+        bench.frame(ConnId(1), guess);
+        let inside = bench.take(LANE);
+        bench.reply(LANE, &inside, 401, "core", &[]);
+        bench.take(ConnId(1));
+    }
+    let again = bench.register_request(ConnId(1), "1001", PHONE);
+    assert_eq!(bench.refused(ConnId(1), again), 403);
+    bench.connect(ConnId(2));
+    bench.register(ConnId(2), "1001", PHONE);
 }
 
 #[test]
