@@ -60,9 +60,6 @@ fn administer(config: &Config, running: &Running) -> anyhow::Result<()> {
         .with_context(|| format!("the local socket {} cannot be made", socket.display()))?;
     tokio::spawn(serving);
     let Some(token_file) = &config.administration_token else {
-        if !config.administration.is_empty() {
-            tracing::warn!("administration.listen is ignored: no administration.token_file is set");
-        }
         return Ok(());
     };
     let token = driver::files::first_line("token file", token_file)?;
