@@ -9,7 +9,9 @@
 mod check;
 mod file;
 mod model;
+pub mod pattern;
 mod place;
+pub mod routing;
 
 pub use place::line_of;
 
