@@ -13,9 +13,11 @@ mod lanes;
 mod links;
 mod registrations;
 mod routing;
+mod search;
 mod settings;
 mod sign_in;
 mod status;
+mod trunks;
 mod zones;
 
 use std::sync::Arc;
@@ -30,15 +32,16 @@ use policy::credentials::Credentials;
 use policy::token::TokenKey;
 use provisioning::axl::Duty;
 use sip::proxy::Reply;
-use sip::transaction::{Event, ServerKey};
+use sip::transaction::{ClientKey, Event, ServerKey};
 use sip::{FlowId, Frame, Method};
 
 use crate::Engine;
-use crate::io::{AskId, ConnId, Facts, Input, Output, Question, Side};
+use crate::io::{Answer, AskId, ConnId, Facts, Input, Output, Question, Side};
 use crate::station::{Item, Station};
 use discovery::{Publisher, Service};
 use links::Link;
 use routing::Parked;
+pub use search::dry_run;
 pub use settings::CoreIdentity;
 use settings::Settings;
 use zones::Zone;
@@ -76,6 +79,13 @@ pub struct Core {
     registrar: Registrar,
     under_way: registrations::UnderWay,
     parked: Map<ServerKey, Parked>,
+    /// Transforms and rules, with those that discovery brings.
+    plan: policy::search::Plan,
+    /// Requests between neighbours that may try another zone.
+    trials: Map<ServerKey, trunks::Trial>,
+    trunk_key: sip::token::TokenKey,
+    /// OPTIONS of ours to trunks, with the zone asked.
+    probes: Map<ClientKey, String>,
     /// Connections that call control made, with the zone whose calls are on them.
     inbound: HashMap<FlowId, String>,
     b2bua: B2bua,
@@ -130,6 +140,10 @@ impl Core {
             registrar: Registrar::new(&identity.token_seed, &mut rng),
             under_way: HashMap::default(),
             parked: Map::new(),
+            plan: policy::search::Plan::default(),
+            trials: Map::new(),
+            trunk_key: sip::token::TokenKey::derived(identity.token_seed.expose(), b"trunks"),
+            probes: Map::new(),
             inbound: HashMap::default(),
             b2bua: B2bua::new(rng.fork(), calls),
             ports: Allocator::new(listen, ports, REST, &mut rng),
@@ -274,14 +288,26 @@ impl Core {
                     Some(Side::Client) | None => None,
                 };
                 let Some(from) = from else { return };
+                if from == Leg::Inside && self.trunk_ack(flow, &message) {
+                    return;
+                }
                 let (b2bua, mut cx) = self.calls(now);
                 b2bua.ack(&mut cx, from, &message);
             }
             Event::Cancelled { key, .. } => self.parked_cancelled(now, key),
-            Event::Response { key, message } => self.lane_response(now, key, &message),
-            Event::Failed { key, .. } => self.lane_silent(now, key),
+            Event::Response { key, message } => {
+                if !self.probe_answered(now, key, Some(message.status())) {
+                    self.lane_response(now, key, &message);
+                }
+            }
+            Event::Failed { key, .. } => {
+                if !self.probe_answered(now, key, None) {
+                    self.lane_silent(now, key);
+                }
+            }
             Event::Ended { key, .. } => {
                 self.parked.remove(&key);
+                self.trials.remove(&key);
                 self.register_ended(key);
             }
             Event::Closed { .. } | Event::StrayResponse { .. } => {}
@@ -307,7 +333,12 @@ impl Core {
                 let (status, reason) = (480, "Temporarily Unavailable");
                 return self.station.answer(now, key, &request, status, reason);
             }
-            _ => {}
+            _ => {
+                if let Some(message) = self.next_trial(now, key, message) {
+                    self.station.respond(now, key, message);
+                }
+                return;
+            }
         }
         self.station.respond(now, key, message);
     }
@@ -368,6 +399,13 @@ impl Engine for Core {
                 id,
                 question: Question::SignIn(asked),
             } => self.sign_in(now, id, asked),
+            Input::Ask {
+                id,
+                question: Question::Search(asked),
+            } => {
+                let answer = Answer::Search(Box::new(self.report_search(asked)));
+                self.station.out.push_back(Output::Answer { id, answer });
+            }
             Input::Fetched { id, result } => match self.asked.remove(&id.0) {
                 Some(Asked::Nodes(index)) => self.nodes_answered(now, index, result),
                 Some(Asked::SignIn(number)) => self.sign_in_fetched(number, result),
@@ -390,6 +428,7 @@ impl Engine for Core {
         self.registrations_timeout(now);
         self.links_timeout(now);
         self.dial_zones(now);
+        self.probes_timeout(now);
         self.discovery_timeout(now);
         self.services_timeout(now);
         self.board.handle_timeout(&mut self.station.out, now);

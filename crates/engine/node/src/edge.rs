@@ -33,7 +33,7 @@ use sip::transaction::{Event, ViaOptions};
 use sip::{FlowId, Frame};
 
 use crate::Engine;
-use crate::io::{ConnId, Facts, Input, Lane, Output, Report, Side};
+use crate::io::{Answer, ConnId, Facts, Input, Lane, Output, Question, Report, Side};
 use crate::station::{Item, Station};
 use crate::strikes::Strikes;
 use calls::{Addresses, CallId, Calls};
@@ -55,6 +55,9 @@ const STRANGER_MAX: Duration = Duration::from_secs(60);
 /// Requests from one client connection: a second, and at once. A telephone that starts subscribes
 /// to the state of a hundred others.
 const RATE: (u32, u32) = (20, 200);
+
+/// What an edge says of search rules.
+pub(crate) const NO_RULES: &str = "an edge has no rules: what clients send goes to a linked core";
 
 /// The edge node.
 pub struct Edge {
@@ -462,6 +465,19 @@ impl Engine for Edge {
                 self.ledger.report(now, report);
             }
             // An edge asks nobody, and knows no answer.
+            Input::Ask {
+                id,
+                question: Question::Search(asked),
+            } => {
+                let report = ::status::SearchReport {
+                    note: NO_RULES.into(),
+                    from: asked.from,
+                    to: asked.to,
+                    ..Default::default()
+                };
+                let answer = Answer::Search(Box::new(report));
+                self.station.out.push_back(Output::Answer { id, answer });
+            }
             Input::Ask { .. } | Input::Fetched { .. } | Input::Resolved { .. } => {}
         }
         self.pump(now);

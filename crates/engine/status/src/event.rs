@@ -117,6 +117,15 @@ kinds! {
     /// No rule leads to a destination.
     NoRoute = 2022, Warning, "no route",
         "add the server's domain to unified_cm or call_control";
+    /// Search rules lead a neighbour's request nowhere.
+    SearchRefused = 2023, Warning, "no search rule leads to the destination",
+        "see what each rule makes of it by causeway ctl search, and add or correct a rule in \
+         search_rules; nothing is routed without one";
+    /// A trunk and the phones of a node meet at one port.
+    PortConflict = 2024, Error, "a trunk uses the port that phones register at",
+        "give the SIP trunk's security profile on Unified CM an incoming port of its own, as 5560, \
+         and write it as the zone's port: on a shared port Unified CM takes registrations for the \
+         trunk and refuses them";
     /// A user signed in.
     SignedIn = 3001, Info, "signed in", "";
     /// The password was wrong, or nobody knows the user.

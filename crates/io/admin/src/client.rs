@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::query;
 use http::Request;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
@@ -48,6 +49,19 @@ pub async fn get(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
 /// [`AskFault`].
 pub async fn status(socket: &Path) -> Result<status::Snapshot, AskFault> {
     let body = get(socket, "/api/v1/status").await?;
+    serde_json::from_slice(&body).map_err(|e| AskFault::Answer(e.to_string()))
+}
+
+/// Asks where a request would go.
+///
+/// # Errors
+/// [`AskFault`].
+pub async fn search(
+    socket: &Path,
+    asked: &status::SearchQuestion,
+) -> Result<status::SearchReport, AskFault> {
+    let resource = format!("/api/v1/search?{}", query::of(asked));
+    let body = get(socket, &resource).await?;
     serde_json::from_slice(&body).map_err(|e| AskFault::Answer(e.to_string()))
 }
 

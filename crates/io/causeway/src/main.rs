@@ -1,8 +1,10 @@
-//! The `causeway` program: it plays an edge or a core, checks a configuration, shows a node.
+//! The `causeway` program: it plays an edge or a core, checks a configuration, shows a node, and
+//! says what it would do.
 
 #![forbid(unsafe_code)]
 
 mod check;
+mod ctl;
 mod log;
 mod run;
 mod show;
@@ -43,6 +45,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Ask a node, or a configuration, what it would do.
+    #[command(subcommand)]
+    Ctl(ctl::Ctl),
 }
 
 #[derive(Args)]
@@ -58,6 +63,7 @@ fn main() -> ExitCode {
         Command::Run(file) => run::run(&file.config),
         Command::Check { file, json } => check::check(&file.config, json),
         Command::Status { file, json } => show::status(&file.config, json),
+        Command::Ctl(command) => ctl::run(command),
     };
     match done {
         Ok(code) => code,

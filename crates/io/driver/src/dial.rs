@@ -1,6 +1,7 @@
 //! Connections that the node asks for: the core towards call control.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use net::dns::Resolver;
@@ -71,6 +72,8 @@ pub struct Inside {
     pub resolver: Resolver,
     /// Towards call control over TLS.
     pub tls: tls::Live<ClientConfig>,
+    /// The same where the certificate is not to be checked.
+    pub unchecked: Arc<ClientConfig>,
 }
 
 impl Inside {
@@ -129,7 +132,12 @@ impl Inside {
         let Some(name) = &target.tls else {
             return sip_io::serve(self.handle, conn, facts, Limits::trusted(), stream).await;
         };
-        match tls::connect(self.tls.get(), name, stream, link_sip::HANDSHAKE_MAX).await {
+        let config = if target.tls_verify {
+            self.tls.get()
+        } else {
+            self.unchecked.clone()
+        };
+        match tls::connect(config, name, stream, link_sip::HANDSHAKE_MAX).await {
             Ok(stream) => sip_io::serve(self.handle, conn, facts, Limits::trusted(), stream).await,
             Err(e) => {
                 self.handle

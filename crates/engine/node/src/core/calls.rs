@@ -13,6 +13,7 @@ use sip::{FlowId, Message};
 use status::Kind;
 
 use super::Core;
+use super::routing::limited;
 use super::status::{ended, media_kind};
 use crate::io::Output;
 
@@ -117,6 +118,9 @@ impl Core {
         let Some(binding) = self.registrar.get(row) else {
             return;
         };
+        // The B2BUA takes one off.
+        let hops = self.link_hops(binding.draft.place.peer).saturating_add(1);
+        let message = limited(&message, hops);
         let Some(link) = self.links.get(binding.draft.place.peer) else {
             return;
         };

@@ -245,6 +245,7 @@ impl Core {
                     port,
                     // The certificate shows the name that was asked for (RFC 5922 §7.1).
                     tls: c.tls.then(|| c.host.clone()),
+                    tls_verify: true,
                     from: Some(self.settings.from(c.tls)),
                 };
                 let name = match n {
@@ -252,7 +253,8 @@ impl Core {
                     n => format!("{}-{}", c.name, n + 1),
                 };
                 let rewrites = c.contact == ContactMode::Rewrite;
-                zones.push(Zone::new(name, c.host.clone(), target, false, rewrites));
+                let zone = Zone::new(name, c.host.clone(), target, false, rewrites);
+                zones.push(zone.of(&c.name));
             }
         }
         for node in self
@@ -269,11 +271,14 @@ impl Core {
                     host: host.clone(),
                     port: LINE_PORT,
                     tls: None,
+                    tls_verify: true,
                     from: Some(self.settings.from(false)),
                 };
-                zones.push(Zone::new(name, host.clone(), target, true, true));
+                zones.push(Zone::new(name, host.clone(), target, true, true).discovered());
             }
         }
+        zones.extend(self.trunk_zones());
+        self.make_plan(&zones);
         self.set_zones(now, zones);
         let gate = CoreGate {
             domains: self.settings.domains.clone(),

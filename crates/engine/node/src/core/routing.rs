@@ -7,6 +7,7 @@ use call::b2bua::Side as Leg;
 use call::registration::core::{
     Admitted, Draft, Place, RegistrationId, alias_of, aor_of, may_register, same_aor,
 };
+use config::routing::MediaEncryption;
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Name, NameAddr, Uri};
 use status::Kind;
@@ -35,13 +36,27 @@ pub(super) enum Purpose {
     Other {
         message: Message,
     },
+    /// A request of one neighbour for another, as it came in.
+    Trunk {
+        message: Message,
+        from: String,
+    },
+}
+
+/// One place to try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hop {
+    /// The zone: one server of it.
+    pub(super) zone: String,
+    /// The destination as search rules made it; `None` where none was asked.
+    pub(super) alias: Option<String>,
 }
 
 /// A request that waits for a connection.
 pub(super) struct Parked {
     flow: FlowId,
-    zone: String,
-    rest: Vec<String>,
+    hop: Hop,
+    rest: Vec<Hop>,
     purpose: Purpose,
 }
 
@@ -61,21 +76,27 @@ impl Core {
         zones: Vec<String>,
         purpose: Purpose,
     ) {
-        let mut rest = zones.into_iter();
-        while let Some(name) = rest.next() {
-            if let Some(flow) = self.zone(&name).and_then(|z| z.standing()) {
-                return self.deliver(now, key, &name, flow, purpose);
+        let hops = zones.into_iter().map(|zone| Hop { zone, alias: None });
+        self.route_by(now, key, hops.collect(), purpose);
+    }
+
+    /// The same, each with its own destination.
+    pub(super) fn route_by(&mut self, now: Now, key: ServerKey, hops: Vec<Hop>, purpose: Purpose) {
+        let mut rest = hops.into_iter();
+        while let Some(hop) = rest.next() {
+            if let Some(flow) = self.zone(&hop.zone).and_then(|z| z.standing()) {
+                return self.deliver(now, key, hop, rest.collect(), flow, purpose);
             }
             if self.parked.len() >= PARKED_MAX {
                 break;
             }
-            if let Some(flow) = self.zone_flow(now, &name) {
+            if let Some(flow) = self.zone_flow(now, &hop.zone) {
                 let rest = rest.collect();
                 self.parked.insert(
                     key,
                     Parked {
                         flow,
-                        zone: name,
+                        hop,
                         rest,
                         purpose,
                     },
@@ -90,6 +111,9 @@ impl Core {
         let Some(request) = self.station.transactions.server_request(key).cloned() else {
             return;
         };
+        if let Some(answer) = self.trials.remove(&key).and_then(|t| t.answer) {
+            return self.station.respond(now, key, answer);
+        }
         let wait = 3 + self.station.rng.below(5);
         let tag = self.station.rng.hex(8);
         let reply = request
@@ -98,16 +122,35 @@ impl Core {
         self.station.respond(now, key, reply.build());
     }
 
-    fn deliver(&mut self, now: Now, key: ServerKey, zone: &str, flow: FlowId, purpose: Purpose) {
+    fn deliver(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        hop: Hop,
+        rest: Vec<Hop>,
+        flow: FlowId,
+        purpose: Purpose,
+    ) {
+        let zone = hop.zone.as_str();
         match purpose {
             Purpose::Register(plan) => self.send_register(now, key, zone, flow, *plan),
             Purpose::Invite { row, lane, message } => {
+                let of = self.zone(zone).map(|z| z.of.clone()).unwrap_or_default();
+                // Inside the B2BUA speaks RTP.
+                if self.encryption(&of) == Some(MediaEncryption::Force) {
+                    return self.not_encrypted(now, key, &message, &of);
+                }
+                let message = self.as_searched(&hop, message);
                 self.call_inside(now, key, Way { row, lane, flow }, zone, message);
             }
             Purpose::Other { message } => {
                 let tls = self.zone(zone).is_some_and(|z| z.tls());
                 let via = self.settings.inside_via(tls);
+                let message = self.as_searched(&hop, message);
                 self.station.send_on(now, key, flow, via, message);
+            }
+            Purpose::Trunk { message, from } => {
+                self.send_trunk(now, key, hop, rest, flow, message, from);
             }
         }
     }
@@ -124,7 +167,8 @@ impl Core {
     pub(super) fn release_parked(&mut self, now: Now, flow: FlowId) {
         for key in self.parked_on(flow) {
             if let Some(parked) = self.parked.remove(&key) {
-                self.deliver(now, key, &parked.zone, flow, parked.purpose);
+                let Parked { hop, rest, .. } = parked;
+                self.deliver(now, key, hop, rest, flow, parked.purpose);
             }
         }
     }
@@ -133,7 +177,7 @@ impl Core {
     pub(super) fn move_parked(&mut self, now: Now, flow: FlowId) {
         for key in self.parked_on(flow) {
             if let Some(parked) = self.parked.remove(&key) {
-                self.route_out(now, key, parked.rest, parked.purpose);
+                self.route_by(now, key, parked.rest, parked.purpose);
             }
         }
     }
@@ -249,6 +293,16 @@ impl Core {
             zones.extend(others);
         }
         let identity = format!("<{}>", binding.draft.uri);
+        let mut hops: Vec<Hop> = Vec::new();
+        if matches!(message.method(), Method::Invite | Method::Message) {
+            // What rules take goes by them; the rest is call control's, which has the dial plan.
+            hops = self.client_hops(peer, message);
+        }
+        let searched = !hops.is_empty();
+        if !searched {
+            let home = zones.into_iter().map(|zone| Hop { zone, alias: None });
+            hops.extend(home);
+        }
         let mut edit = message.edit();
         edit.remove(Name::Route);
         edit.set(Name::PAssertedIdentity, identity);
@@ -265,14 +319,16 @@ impl Core {
                 lane: flow,
                 message,
             };
-            return self.route_out(now, key, zones, purpose);
+            return self.route_by(now, key, hops, purpose);
         }
-        let tls = self.zone(&binding.draft.zone).is_some_and(|z| z.tls());
-        edit.push_front(Name::RecordRoute, self.record_route(row, tls));
+        if !searched {
+            let tls = self.zone(&binding.draft.zone).is_some_and(|z| z.tls());
+            edit.push_front(Name::RecordRoute, self.record_route(row, tls));
+        }
         let purpose = Purpose::Other {
             message: edit.finish(),
         };
-        self.route_out(now, key, zones, purpose);
+        self.route_by(now, key, hops, purpose);
     }
 
     /// A request within a dialog that no call is: it carries, as its first Route, the token that
@@ -456,12 +512,13 @@ impl Core {
         let located = self.registrar.locate(&message);
         let located = located.or_else(|| self.recover(now, flow, &message));
         let Some((row, by_route)) = located else {
-            let (status, reason) = match (in_dialog, message.method()) {
-                (false, Method::Options) if self.is_for_us(&message) => (200, "OK"),
-                (true, _) => (481, "Call/Transaction Does Not Exist"),
-                (false, _) => (404, "Not Found"),
+            return match (in_dialog, message.method()) {
+                (false, Method::Options) if self.is_for_us(&message) => {
+                    self.station.answer(now, key, &message, 200, "OK");
+                }
+                (true, _) => self.trunk_dialog(now, key, flow, message),
+                (false, _) => self.search_inside(now, key, flow, message),
             };
-            return self.station.answer(now, key, &message, status, reason);
         };
         let Some(binding) = self.registrar.get(row).cloned() else {
             return;
@@ -478,6 +535,7 @@ impl Core {
         if message.method() == Method::Invite && !in_dialog {
             return self.call_outside(now, key, Way { row, lane, flow }, by_route, message);
         }
+        let message = limited(&message, self.link_hops(binding.draft.place.peer));
         let mut edit = message.edit();
         // Whatever the dialog's route set says, the client is where it registered last.
         edit.remove(Name::Route);
@@ -531,7 +589,7 @@ impl Core {
     }
 
     /// Whether a request is for this node itself.
-    fn is_for_us(&self, message: &Message) -> bool {
+    pub(super) fn is_for_us(&self, message: &Message) -> bool {
         let Ok(uri) = Uri::parse(message.request_uri()) else {
             return false;
         };
@@ -542,6 +600,18 @@ impl Core {
     fn realm(&self, peer: usize) -> &str {
         let welcome = self.links.get(peer).and_then(|l| l.welcome());
         welcome.map_or("", |w| w.services.sip_realm.as_str())
+    }
+}
+
+/// A message with at most this Max-Forwards.
+pub(super) fn limited(message: &Message, hops: u8) -> Message {
+    match message.max_forwards() {
+        Ok(there) if there.is_none_or(|there| there > hops) => {
+            let mut edit = message.edit();
+            edit.set(Name::MaxForwards, hops.to_string());
+            edit.finish()
+        }
+        _ => message.clone(),
     }
 }
 

@@ -19,6 +19,7 @@ mod calls;
 mod links;
 mod registering;
 mod signing_in;
+mod trunks;
 
 const HEAD: &str = r#"
 role = "core"
@@ -91,6 +92,7 @@ struct World {
     media: Vec<::media::Command>,
     events: Vec<::status::Event>,
     answers: Vec<crate::io::Reply>,
+    reports: Vec<::status::SearchReport>,
     pins: Vec<Option<String>>,
     gate: Option<Arc<CoreGate>>,
     kept: Vec<Kept>,
@@ -155,6 +157,7 @@ impl World {
             media: Vec::new(),
             events: Vec::new(),
             answers: Vec::new(),
+            reports: Vec::new(),
             pins: Vec::new(),
             gate: None,
             kept: Vec::new(),
@@ -294,7 +297,10 @@ impl World {
                     self.core
                         .handle(self.now, Input::Disconnected { conn, why });
                 } else if !self.slow.contains(&target.host.as_str()) {
-                    self.connect(conn, Side::Inside, "10.0.0.5:5060");
+                    let named = target.host.parse::<std::net::IpAddr>();
+                    let ip = named.unwrap_or([10, 0, 0, 5].into());
+                    let remote = std::net::SocketAddr::new(ip, target.port);
+                    self.connect(conn, Side::Inside, &remote.to_string());
                 }
             }
             Output::Close { conn } => self.closed.push(conn),
@@ -309,6 +315,10 @@ impl World {
                 answer: Answer::SignIn(reply),
                 ..
             } => self.answers.push(reply),
+            Output::Answer {
+                answer: Answer::Search(report),
+                ..
+            } => self.reports.push(*report),
             Output::Fetch { id, request } => {
                 self.fetched
                     .push(format!("{} {}", request.host, request.path));

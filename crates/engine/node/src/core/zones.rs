@@ -1,5 +1,6 @@
 //! The ways to call control: one connection for each, dialled by us, kept and dialled again.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use base::{Instant, Now};
@@ -18,10 +19,28 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// A connection that lived so long was good: it is dialled again at once when it goes.
 const GOOD: Duration = Duration::from_secs(10);
 
-/// A neighbour zone: a node of Unified CM, or another registrar.
+/// What is settled for a zone that no client registers in.
+#[derive(Clone, Debug)]
+pub(super) struct Trunk {
+    pub(super) hop_count: u8,
+    pub(super) hop_count_in: Option<u8>,
+    /// Whether what it sends counts as authenticated.
+    pub(super) trusted: bool,
+    pub(super) accepts: bool,
+    pub(super) monitor: bool,
+    pub(super) encryption: config::routing::MediaEncryption,
+}
+
+/// A server of a neighbour zone: a node of Unified CM, another registrar, a trunk's peer.
 pub(super) struct Zone {
-    /// `CEtcp-<node>`, or the registrar's name in the configuration.
+    /// `CEtcp-<node>`, or the name in the configuration, numbered where it has several servers.
     pub(super) name: String,
+    /// What search rules call it: the same for all servers of a zone.
+    pub(super) of: String,
+    /// Whether discovery made it (F143).
+    pub(super) generated: bool,
+    /// Set where nobody registers.
+    pub(super) trunk: Option<Trunk>,
     /// The host that requests name.
     pub(super) host: String,
     pub(super) target: Target,
@@ -40,6 +59,12 @@ pub(super) struct Zone {
     last: Option<FlowId>,
     wait: Duration,
     retry: Option<Instant>,
+    /// Where its connection led to, the last time it stood.
+    address: Option<IpAddr>,
+    /// Since when it does not answer OPTIONS.
+    pub(super) deaf: Option<Instant>,
+    /// When it is asked by OPTIONS next.
+    pub(super) probe: Option<Instant>,
 }
 
 impl Zone {
@@ -51,11 +76,17 @@ impl Zone {
         rewrites: bool,
     ) -> Self {
         Zone {
+            of: name.clone(),
             name,
+            generated: false,
+            trunk: None,
             host,
             target,
             unified_cm,
             rewrites,
+            address: None,
+            deaf: None,
+            probe: None,
             flow: None,
             up: false,
             since: Instant::ZERO,
@@ -64,6 +95,24 @@ impl Zone {
             wait: WAIT,
             retry: None,
         }
+    }
+
+    /// One of several servers of a zone.
+    pub(super) fn of(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.of);
+        self
+    }
+
+    /// Made by discovery.
+    pub(super) fn discovered(mut self) -> Self {
+        self.generated = true;
+        self
+    }
+
+    /// Nobody registers in it.
+    pub(super) fn trunk(mut self, trunk: Trunk) -> Self {
+        self.trunk = Some(trunk);
+        self
     }
 
     pub(super) fn tls(&self) -> bool {
@@ -75,8 +124,23 @@ impl Zone {
         self.flow.filter(|_| self.up)
     }
 
-    fn state(&self) -> String {
+    /// The address of its server, as far as it is known.
+    pub(super) fn is_at(&self, ip: IpAddr) -> bool {
+        let written = self.target.host.parse::<IpAddr>().ok();
+        [self.address, written]
+            .into_iter()
+            .flatten()
+            .any(|known| known.to_canonical() == ip.to_canonical())
+    }
+
+    /// Whether the connection is this zone's.
+    pub(super) fn has(&self, flow: FlowId) -> bool {
+        self.flow == Some(flow)
+    }
+
+    pub(super) fn state(&self) -> String {
         match (self.up, &self.why) {
+            (true, _) if self.deaf.is_some() => "does not answer OPTIONS".into(),
             (true, _) => "active".into(),
             (false, Some(why)) => format!("failed: {why}"),
             (false, None) => "connecting".into(),
@@ -136,10 +200,14 @@ impl Core {
         let Some(flow) = self.station.flows.by_conn(conn) else {
             return;
         };
+        let remote = self.station.remote(flow).map(|a| a.ip());
         for zone in self.zones.iter_mut().filter(|z| z.flow == Some(flow)) {
             zone.up = true;
             zone.since = now.instant;
             zone.why = None;
+            zone.address = remote;
+            let monitor = zone.trunk.as_ref().is_some_and(|t| t.monitor);
+            zone.probe = monitor.then_some(now.instant);
         }
         self.release_parked(now, flow);
     }
@@ -149,6 +217,7 @@ impl Core {
         let mut failed = Vec::new();
         for zone in self.zones.iter_mut().filter(|z| z.flow == Some(flow)) {
             zone.flow = None;
+            (zone.deaf, zone.probe) = (None, None);
             let stood = std::mem::take(&mut zone.up);
             if stood && now.instant.since(zone.since) >= GOOD {
                 // It may have been closed for idleness: dial at once, and see.
@@ -194,21 +263,23 @@ impl Core {
             .map(|z| z.name.clone());
         let theirs = || self.inbound.get(&flow).cloned();
         ours.or_else(theirs)
-            .or_else(|| Some(self.zones.first()?.name.clone()))
+            .or_else(|| Some(self.homes().next()?.name.clone()))
+    }
+
+    /// Zones that clients register in.
+    fn homes(&self) -> impl Iterator<Item = &Zone> {
+        self.zones.iter().filter(|z| z.trunk.is_none())
     }
 
     /// Zones that lead to a host, the standing ones first. A node is meant by its name; a domain
     /// that is served means the registrars, or every node where there are none.
     pub(super) fn zones_for(&self, host: &str) -> Vec<String> {
-        let named = self
-            .zones
-            .iter()
-            .filter(|z| z.host.eq_ignore_ascii_case(host));
+        let named = self.homes().filter(|z| z.host.eq_ignore_ascii_case(host));
         let mut found: Vec<&Zone> = named.collect();
         if found.is_empty() && self.settings.serves_sip(host) {
-            found = self.zones.iter().filter(|z| !z.unified_cm).collect();
+            found = self.homes().filter(|z| !z.unified_cm).collect();
             if found.is_empty() {
-                found = self.zones.iter().collect();
+                found = self.homes().collect();
             }
         }
         found.sort_by_key(|z| !z.up);
@@ -218,7 +289,8 @@ impl Core {
     /// Whether a host is a zone's: the name that requests use, or the server dialled.
     pub(super) fn is_zone_host(&self, host: &str) -> bool {
         let is = |name: &str| same_host(name, host);
-        self.zones.iter().any(|z| is(&z.host) || is(&z.target.host))
+        let mut zones = self.homes();
+        zones.any(|z| is(&z.host) || is(&z.target.host))
     }
 
     /// Whether addresses of record may be at a host: a domain that is served, or a zone's host.
@@ -230,7 +302,7 @@ impl Core {
     pub(super) fn is_zone_port(&self, host: &str, port: u16) -> bool {
         let usual = matches!(port, 5060 | 5061);
         let zones = || {
-            self.zones.iter().any(|z| {
+            self.homes().any(|z| {
                 (same_host(&z.host, host) || same_host(&z.target.host, host))
                     && (usual || z.target.port == port)
             })
@@ -250,6 +322,7 @@ impl Core {
             .iter()
             .filter(|z| z.flow.is_none())
             .filter_map(|z| z.retry)
+            .chain(self.zones.iter().filter_map(|z| z.probe))
             .min()
     }
 
@@ -261,6 +334,9 @@ impl Core {
             if let Some(at) = old.iter().position(same) {
                 let before = old.swap_remove(at);
                 zone = Zone {
+                    of: zone.of,
+                    generated: zone.generated,
+                    trunk: zone.trunk,
                     unified_cm: zone.unified_cm,
                     rewrites: zone.rewrites,
                     ..before

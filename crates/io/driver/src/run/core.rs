@@ -83,7 +83,8 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
     let call_control = dial::Inside {
         handle: handle.clone(),
         resolver: parts.resolver.clone(),
-        tls: Live::new(tls::inside_mutual(&parts.identity, &parts.trust)?),
+        tls: Live::new(tls::inside_mutual(&parts.identity, Some(&parts.trust))?),
+        unchecked: tls::inside_mutual(&parts.identity, None)?,
     };
     if let Some(cause) = restored.lost {
         keeper::tell(&handle, cause);
