@@ -26,6 +26,7 @@ mod method;
 mod name;
 pub mod nonce;
 pub mod proxy;
+mod refusal;
 pub mod token;
 pub mod transaction;
 mod uri;
