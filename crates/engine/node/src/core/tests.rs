@@ -323,7 +323,7 @@ impl World {
             }
             Output::Resolve {
                 id,
-                question: Resolve::Service(name) | Resolve::Address(name),
+                question: Resolve::Naptr(name) | Resolve::Service(name) | Resolve::Address(name),
             } => {
                 let known = self.services.iter().find(|(n, _)| *n == name);
                 let result = match known {

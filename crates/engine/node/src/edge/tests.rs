@@ -4,6 +4,7 @@ mod calls;
 mod clients;
 mod hostile;
 mod links;
+mod torture;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
