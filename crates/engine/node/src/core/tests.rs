@@ -19,6 +19,7 @@ mod calls;
 mod links;
 mod registering;
 mod signing_in;
+mod telephones;
 
 const HEAD: &str = r#"
 role = "core"
