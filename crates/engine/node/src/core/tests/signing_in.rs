@@ -182,7 +182,7 @@ fn a_user_signs_in_and_may_register_with_unified_cm() {
 }
 
 /// A REGISTER of alice's phone under an answer to a challenge, as the edge passes it on.
-fn register(world: &mut World, authorization: &str) {
+pub(super) fn register(world: &mut World, authorization: &str) {
     let register = format!(
         "REGISTER sip:cucm2.example.test SIP/2.0\r\n\
          Path: <sip:t1@edge1.example.test:5061;transport=tls;lr>\r\n\
