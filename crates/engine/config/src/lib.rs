@@ -9,8 +9,10 @@
 mod check;
 mod file;
 mod model;
+mod network;
 mod place;
 
+pub use network::{Network, NetworkError};
 pub use place::line_of;
 
 pub use check::{Checked, Finding, Severity, load};

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use base::{DomainName, HostName, Secret};
 
+use crate::network::Network;
+
 /// A node's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -183,6 +185,8 @@ pub struct Core {
     pub sip: Vec<SocketAddr>,
     /// Where call control reaches the core: TLS. Default: nowhere.
     pub sip_tls: Vec<SocketAddr>,
+    /// Who may send there, beside the addresses of call control. Default: nobody.
+    pub sip_from: Vec<Network>,
     /// Media of the inside, and the source of media to edges.
     pub media: MediaService,
     /// What is served.
@@ -253,6 +257,8 @@ pub struct Publisher {
     pub password: Password,
     /// Whether the server's certificate is checked. Default true (F117).
     pub tls_verify: bool,
+    /// What becomes of a client's Contact on its way to a node. Default [`ContactMode::Rewrite`].
+    pub contact: ContactMode,
 }
 
 /// A SIP registrar that is no Unified CM.
