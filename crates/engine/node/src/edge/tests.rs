@@ -1,6 +1,7 @@
 //! An edge between a client and a core that are no more than the bytes they send.
 
 mod calls;
+mod claims;
 mod clients;
 mod hostile;
 mod links;
