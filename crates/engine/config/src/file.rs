@@ -58,6 +58,7 @@ section!(Service {
     advertise: Option<String>,
     realm: Option<String>,
     digest_algorithms: Option<Vec<String>>,
+    accept_from: Vec<String>,
 });
 section!(Media { listen: Option<String>, advertise: Option<String>, ports: Option<String> });
 section!(Traversal {
@@ -146,6 +147,7 @@ section!(Publisher {
     password: Option<String>,
     password_file: Option<String>,
     tls_verify: Option<bool>,
+    contact: Option<String>,
 });
 section!(CallControl {
     name: String,

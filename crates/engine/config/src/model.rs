@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base::{DomainName, HostName, Secret};
 
+use crate::network::Network;
 use crate::routing::Routing;
 
 /// A node's configuration.
@@ -187,6 +188,8 @@ pub struct Core {
     pub sip: Vec<SocketAddr>,
     /// Where call control reaches the core: TLS. Default: nowhere.
     pub sip_tls: Vec<SocketAddr>,
+    /// Who may send there, beside the addresses of call control. Default: nobody.
+    pub sip_from: Vec<Network>,
     /// Media of the inside, and the source of media to edges.
     pub media: MediaService,
     /// What is served.
@@ -261,6 +264,8 @@ pub struct Publisher {
     pub password: Password,
     /// Whether the server's certificate is checked. Default true (F117).
     pub tls_verify: bool,
+    /// What becomes of a client's Contact on its way to a node. Default [`ContactMode::Rewrite`].
+    pub contact: ContactMode,
 }
 
 /// A SIP registrar that is no Unified CM.

@@ -111,6 +111,10 @@ kinds! {
     /// No core can take a client's request.
     NoCore = 2020, Error, "no core is linked",
         "check the links (causeway status); clients get 503 until one is up";
+    /// A host inside that is no call control sends SIP to the core.
+    SenderRefused = 2023, Warning, "SIP from an unknown host inside refused",
+        "if the host is call control, name it in unified_cm or call_control, or let its network \
+         in with service.sip.accept_from; if it is not, nothing is amiss but the host";
     /// Call control cannot be reached.
     CallControlDown = 2021, Error, "call control cannot be reached",
         "check that the server runs, and its address and port in the configuration";
@@ -118,11 +122,11 @@ kinds! {
     NoRoute = 2022, Warning, "no route",
         "add the server's domain to unified_cm or call_control";
     /// Search rules lead a neighbour's request nowhere.
-    SearchRefused = 2023, Warning, "no search rule leads to the destination",
+    SearchRefused = 2024, Warning, "no search rule leads to the destination",
         "see what each rule makes of it by causeway ctl search, and add or correct a rule in \
          search_rules; nothing is routed without one";
     /// A trunk and the phones of a node meet at one port.
-    PortConflict = 2024, Error, "a trunk uses the port that phones register at",
+    PortConflict = 2025, Error, "a trunk uses the port that phones register at",
         "give the SIP trunk's security profile on Unified CM an incoming port of its own, as 5560, \
          and write it as the zone's port: on a shared port Unified CM takes registrations for the \
          trunk and refuses them";

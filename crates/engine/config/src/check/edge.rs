@@ -81,6 +81,10 @@ fn service(
         let key = "digest_algorithms";
         r.error(section, 0, key, "it belongs to service.sip", "move it");
     }
+    if !written.accept_from.is_empty() {
+        let fix = "move it to service.sip of the core's file";
+        r.error(section, 0, "accept_from", "it belongs to the core", fix);
+    }
     let listen = r.addresses(section, "listen", &written.listen, port);
     if listen.len() < written.listen.len() {
         return None;

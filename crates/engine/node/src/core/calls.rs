@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use base::{Now, Pii};
 use call::b2bua::{
-    B2bua, CallId, Caller, Cause, Context, Event, Face, Output as Told, Side as Leg, Target,
+    B2bua, CallId, Caller, Cause, Context, Encryption, Event, Face, Output as Told, Side as Leg,
+    Target,
 };
-use call::registration::core::RegistrationId;
+use call::registration::core::{Draft, RegistrationId};
 use media::LinkId;
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message};
@@ -27,6 +28,21 @@ pub(super) struct Starting {
     to: String,
     /// The client that is called.
     called: Option<RegistrationId>,
+    /// The client that has the call, whoever began it.
+    owner: Option<Owner>,
+}
+
+/// The client that a call belongs to.
+pub(super) struct Owner {
+    user: String,
+    aor: String,
+}
+
+impl Owner {
+    /// Whether a registration is of the same user, or line.
+    pub(super) fn is(&self, draft: &Draft) -> bool {
+        draft.aor == self.aor || !self.user.is_empty() && draft.user == self.user
+    }
 }
 
 /// Whose call it is, and the connections it goes by.
@@ -59,6 +75,7 @@ impl Core {
             reliable: true,
             via: self.settings.edge_via(),
             contact: format!("sip:{token}@{};transport=tls", self.settings.fqdn).into_bytes(),
+            encryption: Encryption::Force,
         }
     }
 
@@ -70,6 +87,7 @@ impl Core {
             reliable: true,
             via: self.settings.inside_via(tls),
             contact: self.registrar.inside_contact(row, &at),
+            encryption: Encryption::Off,
         }
     }
 
@@ -102,7 +120,7 @@ impl Core {
             request_uri: message.request_uri().to_vec(),
             routes: Vec::new(),
         };
-        self.begin(now, key, message, caller, target, None);
+        self.begin(now, key, message, (caller, target), row, false);
     }
 
     /// A client is called.
@@ -151,7 +169,7 @@ impl Core {
         {
             self.inbound.insert(flow, zone);
         }
-        self.begin(now, key, message, caller, target, Some(row));
+        self.begin(now, key, message, (caller, target), row, true);
     }
 
     fn begin(
@@ -159,17 +177,22 @@ impl Core {
         now: Now,
         key: ServerKey,
         message: Message,
-        caller: Caller,
-        target: Target,
-        called: Option<RegistrationId>,
+        (caller, target): (Caller, Target),
+        row: RegistrationId,
+        called: bool,
     ) {
+        let owner = self.registrar.get(row).map(|b| Owner {
+            user: b.draft.user.clone(),
+            aor: b.draft.aor.clone(),
+        });
         let text =
             |uri: Option<&[u8]>| String::from_utf8_lossy(uri.unwrap_or_default()).into_owned();
         self.starting = Some(Starting {
             id: text(Some(message.call_id())),
             from: text(message.from().ok().map(|a| a.uri)),
             to: text(message.to().ok().map(|a| a.uri)),
-            called,
+            called: called.then_some(row),
+            owner,
         });
         let (b2bua, mut cx) = self.calls(now);
         b2bua.invite(&mut cx, key, message, caller, target);
@@ -249,6 +272,9 @@ impl Core {
                 let Some((call, s)) = call.zip(self.starting.take()) else {
                     return;
                 };
+                if let Some(owner) = s.owner {
+                    self.owners.insert(call, owner);
+                }
                 if let Some(b) = s.called.and_then(|row| self.registrar.get(row)) {
                     self.called.insert(call, b.draft.place.clone());
                 }
@@ -280,6 +306,7 @@ impl Core {
                 if let Some(call) = call {
                     self.board.over(call);
                     self.silences.remove(&call);
+                    self.owners.remove(&call);
                     let called = self.called.remove(&call);
                     if let Some(place) = called.filter(|_| cause == Cause::Status(430)) {
                         self.flow_failed(now, &place);

@@ -274,12 +274,14 @@ impl Core {
                     tls_verify: true,
                     from: Some(self.settings.from(false)),
                 };
-                zones.push(Zone::new(name, host.clone(), target, true, true).discovered());
+                let rewrites = node.server.rewrites;
+                zones.push(Zone::new(name, host.clone(), target, true, rewrites).discovered());
             }
         }
         zones.extend(self.trunk_zones());
         self.make_plan(&zones);
         self.set_zones(now, zones);
+        self.set_senders(now);
         let gate = CoreGate {
             domains: self.settings.domains.clone(),
             allow_list: AllowList::new(self.rules()),

@@ -1,9 +1,11 @@
 //! An edge between a client and a core that are no more than the bytes they send.
 
 mod calls;
+mod claims;
 mod clients;
 mod hostile;
 mod links;
+mod torture;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
