@@ -74,8 +74,7 @@ struct Rows<'a> {
 /// A program that does not start, or clients that cannot connect.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let users = options.users.max(options.hold);
-    let (house, pids) =
-        House::start(&options.folder, &options.causeway, &options.kamailio, users)?;
+    let (house, pids) = House::start(&options.folder, &options.causeway, &options.kamailio, users)?;
     let trust = tls::clients(&house.authority())?;
     let edge = |address: &str| -> Result<Edge> {
         Ok(Edge {
@@ -89,7 +88,10 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         sides.push(Side {
             name: "Kamailio 5.6",
             edge: edge(THEIRS)?,
-            watched: vec![watched("edge", pids.theirs), watched("registrar", pids.registrar)],
+            watched: vec![
+                watched("edge", pids.theirs),
+                watched("registrar", pids.registrar),
+            ],
         });
     }
     sides.push(Side {
@@ -204,11 +206,14 @@ impl Rows<'_> {
         }
         for work in works {
             for (index, side) in self.sides.iter().enumerate() {
-                let mine = |(name, side, _): &&(&str, usize, Outcome)| {
-                    *name == work && *side == index
-                };
-                let all: Vec<&Outcome> =
-                    self.outcomes.iter().filter(mine).map(|row| &row.2).collect();
+                let mine =
+                    |(name, side, _): &&(&str, usize, Outcome)| *name == work && *side == index;
+                let all: Vec<&Outcome> = self
+                    .outcomes
+                    .iter()
+                    .filter(mine)
+                    .map(|row| &row.2)
+                    .collect();
                 let mid = |of: &dyn Fn(&Outcome) -> f64| median(all.iter().map(|o| of(o)));
                 let last = side.watched.len() - 1;
                 println!(

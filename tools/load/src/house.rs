@@ -204,7 +204,10 @@ impl House {
     fn kamailio(&mut self, program: &Path, name: &str, text: &str) -> Result<u32> {
         let at = self.folder.to_string_lossy();
         let text = format!("{KAMAILIO}{}", text.replace('@', &format!("{at}/")));
-        let (file, run) = (self.folder.join(format!("{name}.cfg")), self.folder.join(name));
+        let (file, run) = (
+            self.folder.join(format!("{name}.cfg")),
+            self.folder.join(name),
+        );
         fs::write(&file, text)?;
         fs::create_dir_all(&run)?;
         let mut command = Command::new(program);
@@ -252,11 +255,13 @@ impl House {
         for n in 0..users {
             let user = script::user(n);
             let all = format!("{user}:{DOMAIN}:{}", script::password(n));
-            let sha: String = Sha256::digest(all).iter().fold(String::new(), |mut out, b| {
-                // Writing to a string cannot fail.
-                let _ = write!(out, "{b:02x}");
-                out
-            });
+            let sha: String = Sha256::digest(all)
+                .iter()
+                .fold(String::new(), |mut out, b| {
+                    // Writing to a string cannot fail.
+                    let _ = write!(out, "{b:02x}");
+                    out
+                });
             let md5 = script::ha1(n, DOMAIN);
             writeln!(lines, "{user}:{DOMAIN}:{md5}:{sha}")?;
         }
@@ -292,7 +297,10 @@ impl House {
         );
         while TcpStream::connect(address).is_err() {
             if Instant::now() > until {
-                bail!("nothing listens on {address}; see {}", self.folder.display());
+                bail!(
+                    "nothing listens on {address}; see {}",
+                    self.folder.display()
+                );
             }
             std::thread::sleep(Duration::from_millis(100));
         }

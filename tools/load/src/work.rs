@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::conn::{Conn, Edge};
-use crate::script::{self, Pair};
 use crate::proc;
+use crate::script::{self, Pair};
 
 /// Handshakes under way at once while clients connect.
 const HANDSHAKES: usize = 16;
@@ -108,7 +108,8 @@ impl Outcome {
             .iter()
             .enumerate()
             .map(|(i, w)| {
-                json!({ "name": w.name, "seconds": self.cpu.get(i), "per_cpu_s": self.per_cpu(i, 1) })
+                let rate = self.per_cpu(i, 1);
+                json!({ "name": w.name, "seconds": self.cpu.get(i), "per_cpu_s": rate })
             })
             .collect();
         json!({
