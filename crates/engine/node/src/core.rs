@@ -7,10 +7,12 @@
 //! `sign_in` and `registrations` who is who, `routing` and `calls` what goes where.
 
 mod calls;
+mod clusters;
 mod destination;
 mod discovery;
 mod lanes;
 mod links;
+mod outbound;
 mod registrations;
 mod routing;
 mod search;
@@ -31,7 +33,7 @@ use call::b2bua::{self, B2bua, Side as Leg};
 use call::registration::core::{Admission, Place, Registrar};
 use policy::credentials::Credentials;
 use policy::token::TokenKey;
-use provisioning::axl::Duty;
+use provisioning::axl::{Duty, Operation};
 use sip::proxy::Reply;
 use sip::transaction::{ClientKey, Event, ServerKey};
 use sip::{FlowId, Frame, Method};
@@ -41,7 +43,7 @@ use crate::io::{Answer, AskId, ConnId, Facts, Input, Output, Question, Side};
 use crate::station::{Item, Station};
 use discovery::{Publisher, Service};
 use links::Link;
-use routing::Parked;
+use outbound::Parked;
 pub use search::dry_run;
 pub use settings::CoreIdentity;
 use settings::Settings;
@@ -57,6 +59,8 @@ const CLEAN_UP: Duration = Duration::from_secs(60);
 enum Asked {
     /// A publisher's nodes.
     Nodes(usize),
+    /// What else a publisher knows of its cluster.
+    Cluster(usize, Operation),
     /// A registrar's SRV records.
     Service(usize),
     /// The addresses of a host that may send.
@@ -89,6 +93,8 @@ pub struct Core {
     trunk_key: sip::token::TokenKey,
     /// OPTIONS of ours to trunks, with the zone asked.
     probes: Map<ClientKey, String>,
+    /// Trunks whose port is a line's, which have been told of.
+    conflicts: Vec<clusters::Conflict>,
     /// Connections that call control made, with the zone whose calls are on them.
     inbound: HashMap<FlowId, String>,
     senders: senders::Senders,
@@ -150,6 +156,7 @@ impl Core {
             trials: Map::new(),
             trunk_key: sip::token::TokenKey::derived(identity.token_seed.expose(), b"trunks"),
             probes: Map::new(),
+            conflicts: Vec::new(),
             inbound: HashMap::default(),
             senders: senders::Senders::new(settings.sip_from.clone()),
             b2bua: B2bua::new(rng.fork(), calls),
@@ -422,6 +429,9 @@ impl Engine for Core {
             }
             Input::Fetched { id, result } => match self.asked.remove(&id.0) {
                 Some(Asked::Nodes(index)) => self.nodes_answered(now, index, result),
+                Some(Asked::Cluster(index, operation)) => {
+                    self.cluster_answered(now, index, operation, result);
+                }
                 Some(Asked::SignIn(number)) => self.sign_in_fetched(number, result),
                 Some(Asked::Service(_) | Asked::Sender(_)) | None => {}
             },
@@ -429,7 +439,7 @@ impl Engine for Core {
                 Some(Asked::SignIn(number)) => self.sign_in_resolved(number, result),
                 Some(Asked::Service(index)) => self.service_answered(now, index, result),
                 Some(Asked::Sender(host)) => self.sender_resolved(now, &host, result),
-                Some(Asked::Nodes(_)) | None => {}
+                Some(Asked::Nodes(_) | Asked::Cluster(..)) | None => {}
             },
             Input::Report(report) => self.report(now, report),
         }

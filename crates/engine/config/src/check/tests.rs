@@ -408,6 +408,24 @@ fn each_addition_that_cannot_work_is_refused_at_its_key() {
 }
 
 #[test]
+fn a_core_dials_six_edges_and_no_seventh() {
+    let peer = |n: usize| {
+        format!(
+            "[[traversal.peer]]\nname = \"e{n}\"\ndial = \"192.0.2.{n}\"\n\
+             verify_name = \"e{n}.example.test\"\nuser = \"t\"\npassword_file = \"p\"\n"
+        )
+    };
+    let more = |last: usize| (21..=last).map(peer).collect::<String>();
+    assert!(check(&format!("{CORE}{}", more(25))).is_ok());
+    let findings = check(&format!("{CORE}{}", more(26))).unwrap_err();
+    let [finding] = findings.as_slice() else {
+        panic!("{findings:#?}")
+    };
+    assert_eq!(finding.key, "traversal.peer.name");
+    assert!(finding.cause.contains("more than six"), "{finding}");
+}
+
+#[test]
 fn addresses_that_do_not_meet_are_accepted() {
     for at in ["192.0.2.10:443", "192.0.2.12:8443", "[2001:db8::1]:8443"] {
         let more = format!("[administration]\nlisten = [{at:?}]\ntoken_file = \"token\"\n");

@@ -16,6 +16,7 @@ use status::Kind;
 use super::Core;
 use super::routing::limited;
 use super::status::{ended, media_kind};
+use super::zones::Zone;
 use crate::io::Output;
 
 /// How long a call is silent before its ends are asked, and how often.
@@ -80,14 +81,14 @@ impl Core {
     }
 
     /// How we appear to call control.
-    fn inside_face(&self, flow: FlowId, tls: bool, row: RegistrationId) -> Face {
+    fn inside_face(&self, flow: FlowId, tls: bool, row: RegistrationId, zone: &str) -> Face {
         let at = self.settings.inside(tls);
         Face {
             flow,
             reliable: true,
             via: self.settings.inside_via(tls),
             contact: self.registrar.inside_contact(row, &at),
-            encryption: Encryption::Off,
+            encryption: self.zone(zone).map(Zone::encryption).unwrap_or_default(),
         }
     }
 
@@ -116,7 +117,7 @@ impl Core {
         };
         let target = Target {
             side: Leg::Inside,
-            face: self.inside_face(flow, tls, row),
+            face: self.inside_face(flow, tls, row, zone),
             request_uri: message.request_uri().to_vec(),
             routes: Vec::new(),
         };
@@ -155,7 +156,7 @@ impl Core {
             routes: vec![draft.place.path.clone()],
         };
         let zone = draft.zone.clone();
-        let face = self.inside_face(flow, self.is_tls(flow), row);
+        let face = self.inside_face(flow, self.is_tls(flow), row, &zone);
         let caller = Caller {
             side: Leg::Inside,
             face,

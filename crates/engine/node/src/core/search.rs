@@ -11,7 +11,8 @@ use sip::{FlowId, Message, Uri};
 use status::{SearchQuestion, SearchReport, SearchTarget};
 
 use super::Core;
-use super::routing::{Hop, limited};
+use super::outbound::Hop;
+use super::routing::limited;
 use super::zones::Zone;
 
 /// The longest node name that a generated rule compares as it stands; a longer one is an
@@ -102,7 +103,11 @@ impl Core {
             return Some(zone);
         }
         let ip: IpAddr = self.station.remote(flow)?.ip();
-        let mut there: Vec<&Zone> = self.zones.iter().filter(|z| z.is_at(ip)).collect();
+        let mut there: Vec<&Zone> = self
+            .zones
+            .iter()
+            .filter(|z| self.senders.is_at(&z.target.host, ip))
+            .collect();
         there.sort_by_key(|z| z.trunk.is_none());
         there.first().copied()
     }

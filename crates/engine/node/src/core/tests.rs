@@ -16,6 +16,7 @@ use crate::gate::CoreGate;
 use crate::io::{Answer, Fetch, FetchError, Fetched, Resolve, SignIn, Target, Transport};
 
 mod calls;
+mod clusters;
 mod links;
 mod registering;
 mod senders;
@@ -140,8 +141,12 @@ fn no_inside(_: &Fetch) -> Result<(u16, String), String> {
 impl World {
     /// Nothing has connected yet.
     fn unlinked(extra: &str, inside: Inside) -> Self {
-        let text = format!("{HEAD}{extra}");
-        let config = load(&text);
+        World::of(&format!("{HEAD}{extra}"), inside)
+    }
+
+    /// The same with another head.
+    fn of(text: &str, inside: Inside) -> Self {
+        let config = load(text);
         let now = Now {
             unix: UnixTime::from_millis(1_790_000_000_000),
             ..Now::default()

@@ -18,7 +18,8 @@ use sip::{FlowId, Message, Method, Name, RequestBuilder, Uri};
 use status::Kind;
 
 use super::Core;
-use super::routing::{Hop, Purpose, limited, unprivileged};
+use super::outbound::{Hop, Purpose};
+use super::routing::{limited, unprivileged};
 use super::search::alias_of;
 use super::zones::{Trunk, Zone};
 use crate::io::Target;
@@ -379,7 +380,7 @@ impl Core {
         if let Some(to) = to {
             let request = self.unrouted(message);
             let via = self.settings.inside_via(self.is_tls(to));
-            self.station.transactions.send(to, &request, &via);
+            self.station.ack_on(to, &via, &request);
         }
         true
     }
@@ -455,19 +456,13 @@ impl Core {
     }
 
     /// What media towards a zone must be, if it is a trunk.
-    pub(super) fn encryption(&self, of: &str) -> Option<MediaEncryption> {
+    fn encryption(&self, of: &str) -> Option<MediaEncryption> {
         let zone = self.zones.iter().find(|z| z.of == of)?;
         Some(zone.trunk.as_ref()?.encryption)
     }
 
     /// A zone wants encrypted media, and this call cannot give it.
-    pub(super) fn not_encrypted(
-        &mut self,
-        now: Now,
-        key: ServerKey,
-        message: &Message,
-        zone: &str,
-    ) {
+    fn not_encrypted(&mut self, now: Now, key: ServerKey, message: &Message, zone: &str) {
         let proof = [("zone", zone.to_owned())];
         let cause = "the zone wants encrypted media (media_encryption = \"force\"), and the call \
                      has none";

@@ -1,9 +1,10 @@
 //! The ways to call control: one connection for each, dialled by us, kept and dialled again.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use base::{Instant, Now};
+use call::b2bua::Encryption;
+use config::routing::MediaEncryption;
 use sip::FlowId;
 use status::Kind;
 
@@ -19,6 +20,11 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// A connection that lived so long was good: it is dialled again at once when it goes.
 const GOOD: Duration = Duration::from_secs(10);
 
+/// What a failed connection for secure profiles mostly means (F343).
+const SECURE: &str = "; for secure profiles Unified CM must trust the authority of the core's \
+                      certificate, and that must hold the profiles' names, each a fully qualified \
+                      name";
+
 /// What is settled for a zone that no client registers in.
 #[derive(Clone, Debug)]
 pub(super) struct Trunk {
@@ -28,7 +34,7 @@ pub(super) struct Trunk {
     pub(super) trusted: bool,
     pub(super) accepts: bool,
     pub(super) monitor: bool,
-    pub(super) encryption: config::routing::MediaEncryption,
+    pub(super) encryption: MediaEncryption,
 }
 
 /// A server of a neighbour zone: a node of Unified CM, another registrar, a trunk's peer.
@@ -59,8 +65,6 @@ pub(super) struct Zone {
     last: Option<FlowId>,
     wait: Duration,
     retry: Option<Instant>,
-    /// Where its connection led to, the last time it stood.
-    address: Option<IpAddr>,
     /// Since when it does not answer OPTIONS.
     pub(super) deaf: Option<Instant>,
     /// When it is asked by OPTIONS next.
@@ -84,7 +88,6 @@ impl Zone {
             target,
             unified_cm,
             rewrites,
-            address: None,
             deaf: None,
             probe: None,
             flow: None,
@@ -124,13 +127,20 @@ impl Zone {
         self.flow.filter(|_| self.up)
     }
 
-    /// The address of its server, as far as it is known.
-    pub(super) fn is_at(&self, ip: IpAddr) -> bool {
-        let written = self.target.host.parse::<IpAddr>().ok();
-        [self.address, written]
-            .into_iter()
-            .flatten()
-            .any(|known| known.to_canonical() == ip.to_canonical())
+    /// What media towards it is. A node's encrypted line side carries phones of secure profiles,
+    /// whose media Unified CM encrypts where both ends can.
+    pub(super) fn encryption(&self) -> Encryption {
+        match self.trunk.as_ref().map(|t| t.encryption) {
+            Some(MediaEncryption::Force) => Encryption::Force,
+            Some(MediaEncryption::BestEffort) => Encryption::BestEffort,
+            None if self.unified_cm && self.tls() => Encryption::BestEffort,
+            Some(MediaEncryption::Off) | None => Encryption::Off,
+        }
+    }
+
+    /// Whether it is where phones with secure profiles register: `CEtls-<node>` (F145).
+    pub(super) fn is_secure_line(&self) -> bool {
+        self.unified_cm && self.tls()
     }
 
     /// Whether the connection is this zone's.
@@ -200,12 +210,10 @@ impl Core {
         let Some(flow) = self.station.flows.by_conn(conn) else {
             return;
         };
-        let remote = self.station.remote(flow).map(|a| a.ip());
         for zone in self.zones.iter_mut().filter(|z| z.flow == Some(flow)) {
             zone.up = true;
             zone.since = now.instant;
             zone.why = None;
-            zone.address = remote;
             let monitor = zone.trunk.as_ref().is_some_and(|t| t.monitor);
             zone.probe = monitor.then_some(now.instant);
         }
@@ -228,10 +236,11 @@ impl Core {
             zone.retry = Some(now.instant + zone.wait);
             zone.wait = (zone.wait * 2).min(WAIT_MAX);
             if zone.why.replace(why.to_owned()).is_none() {
-                failed.push((zone.name.clone(), zone.target.clone()));
+                let hint = if zone.is_secure_line() { SECURE } else { "" };
+                failed.push((zone.name.clone(), zone.target.clone(), hint));
             }
         }
-        for (name, target) in failed {
+        for (name, target, hint) in failed {
             let proof = [
                 ("zone", name),
                 ("server", format!("{}:{}", target.host, target.port)),
@@ -240,7 +249,7 @@ impl Core {
                 &mut self.station.out,
                 Kind::CallControlDown,
                 now,
-                why,
+                &format!("{why}{hint}"),
                 &proof,
             );
         }
@@ -282,6 +291,8 @@ impl Core {
                 found = self.homes().collect();
             }
         }
+        // Those of secure profiles are for who asks for one.
+        found.retain(|z| !z.is_secure_line());
         found.sort_by_key(|z| !z.up);
         found.into_iter().map(|z| z.name.clone()).collect()
     }

@@ -64,8 +64,14 @@ target = "trunk"
 /// A connection that a host inside has made.
 const CALLER: ConnId = ConnId(70);
 
+/// A core that lets one in who is nobody's neighbour, too.
 fn world() -> World {
-    World::new(ROUTING, no_inside)
+    let listen = "listen = [\"10.0.0.20:5060\"]";
+    let head = HEAD.replace(listen, &format!("{listen}\naccept_from = [\"10.0.0.99\"]"));
+    let mut world = World::of(&format!("{head}{ROUTING}"), no_inside);
+    world.link("i1");
+    world.lane();
+    world
 }
 
 /// A connection from this address.
