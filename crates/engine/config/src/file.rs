@@ -33,6 +33,12 @@ section!(File {
     zones: Vec<RoutingZone>,
     transforms: Vec<Transform>,
     search_rules: Vec<SearchRule>,
+    business: Business,
+});
+section!(Business {
+    accept: Option<bool>,
+    calls_max: Option<usize>,
+    calls_per_minute: Option<u32>,
 });
 section!(Dns { servers: Vec<String> });
 section!(Certificate {
@@ -174,6 +180,13 @@ impl Limits {
     /// Whether no key is set.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Limits::default()
+    }
+}
+
+impl Business {
+    /// Whether no key is set.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Business::default()
     }
 }
 

@@ -127,6 +127,17 @@ pub struct Edge {
     pub connections_per_source_max: usize,
     /// SIP, HTTPS and XMPP connections in all, of each. Default 20,000.
     pub connections_max: usize,
+    /// Calls of foreign domains. Default: none are taken.
+    pub business: Option<Business>,
+}
+
+/// Calls that foreign domains make to served ones, without registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Business {
+    /// Such calls at once. Default 20.
+    pub calls_max: usize,
+    /// Attempts of one source a minute, 1–600. Default 10.
+    pub calls_per_minute: u32,
 }
 
 /// A hash of a digest challenge.

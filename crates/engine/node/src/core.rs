@@ -6,6 +6,7 @@
 //! names. The rooms: `links` and `lanes` know the edges, `zones` and `discovery` the inside,
 //! `sign_in` and `registrations` who is who, `routing` and `calls` what goes where.
 
+mod business;
 mod calls;
 mod clusters;
 mod destination;

@@ -9,6 +9,7 @@
 //! registrations of [`call::registration::edge::Settings`], [`RATE`] requests from a
 //! connection, [`STRANGER_MAX`] for a connection to say who it is.
 
+mod business;
 mod calls;
 mod clients;
 mod lanes;
@@ -81,6 +82,7 @@ pub struct Edge {
     /// Connections that have to have said who they are by then.
     strangers: Timers<FlowId>,
     parking: Parking,
+    attempts: business::Attempts,
     ledger: Ledger,
 }
 
@@ -123,6 +125,7 @@ impl Edge {
             wrong: HashMap::default(),
             strangers: Timers::default(),
             parking: Parking::new(now),
+            attempts: business::Attempts::default(),
             ledger: Ledger::new(),
             settings,
             rng,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{Reader, routing};
 use crate::file::{File, Service as Written};
-use crate::model::{DigestAlgorithm, Edge, MediaService, Service, Traversal, Zone};
+use crate::model::{Business, DigestAlgorithm, Edge, MediaService, Service, Traversal, Zone};
 
 pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> {
     let only_core = [
@@ -34,6 +34,7 @@ pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> 
     let media = media(r, file, "36002-59999");
     let traversal = traversal(r, file);
     let zones = zones(r, file);
+    let business = business(r, file);
     let realm = file.service.sip.as_ref().and_then(|s| s.realm.clone());
     let edge = Edge {
         https: https?,
@@ -46,9 +47,41 @@ pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> 
         zones: zones?,
         connections_per_source_max: file.limits.connections_per_source_max.unwrap_or(100),
         connections_max: file.limits.connections_max.unwrap_or(20_000),
+        business,
     };
     media_overlaps(r, &edge);
     Some(edge)
+}
+
+/// Calls of foreign domains.
+fn business(r: &mut Reader<'_>, file: &File) -> Option<Business> {
+    const SECTION: &str = "business";
+    let written = &file.business;
+    let calls_per_minute = written.calls_per_minute.unwrap_or(10);
+    if !(1..=600).contains(&calls_per_minute) {
+        let fix = "write a number from 1 to 600; the default is 10";
+        r.error(SECTION, 0, "calls_per_minute", "it is out of range", fix);
+    }
+    let calls_max = written.calls_max.unwrap_or(20);
+    if calls_max == 0 {
+        let fix = "write accept = false to take no such calls";
+        r.error(SECTION, 0, "calls_max", "no call could be made", fix);
+    }
+    if written.accept != Some(true) && !written.is_empty() && written.accept.is_none() {
+        let fix = "write accept = true, or remove the section";
+        r.error(
+            SECTION,
+            0,
+            "accept",
+            "it is missing: no such calls are taken",
+            fix,
+        );
+    }
+    let business = Business {
+        calls_max,
+        calls_per_minute,
+    };
+    (written.accept == Some(true)).then_some(business)
 }
 
 /// A service that clients reach.

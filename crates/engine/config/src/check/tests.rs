@@ -408,6 +408,41 @@ fn each_addition_that_cannot_work_is_refused_at_its_key() {
 }
 
 #[test]
+fn foreign_calls_are_taken_only_where_that_is_written_and_bounded() {
+    let edge = |more: &str| check(&format!("{EDGE}[business]\n{more}\n"));
+    let business = |more: &str| match edge(more).unwrap().config.role {
+        Role::Edge(edge) => edge.business.map(|b| (b.calls_max, b.calls_per_minute)),
+        Role::Core(_) => panic!(),
+    };
+    assert_eq!(business("accept = true"), Some((20, 10)));
+    assert_eq!(
+        business("accept = true\ncalls_max = 2\ncalls_per_minute = 600"),
+        Some((2, 600))
+    );
+    assert_eq!(business("accept = false\ncalls_max = 2"), None);
+    for (more, key) in [
+        ("calls_max = 2", "business.accept"),
+        ("accept = true\ncalls_max = 0", "business.calls_max"),
+        (
+            "accept = true\ncalls_per_minute = 0",
+            "business.calls_per_minute",
+        ),
+        (
+            "accept = true\ncalls_per_minute = 601",
+            "business.calls_per_minute",
+        ),
+    ] {
+        let findings = edge(more).expect_err(more);
+        assert_eq!(findings[0].key, key, "{findings:#?}");
+    }
+    let findings = check(&format!("{CORE}[business]\naccept = true\n")).unwrap_err();
+    assert!(
+        findings[0].cause.contains("belongs to the edge"),
+        "{findings:#?}"
+    );
+}
+
+#[test]
 fn a_core_dials_six_edges_and_no_seventh() {
     let peer = |n: usize| {
         format!(

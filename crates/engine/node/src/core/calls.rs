@@ -15,7 +15,7 @@ use status::Kind;
 
 use super::Core;
 use super::routing::limited;
-use super::status::{ended, media_kind};
+use super::status::{REMOTE, RICH, ended, media_kind};
 use super::zones::Zone;
 use crate::io::Output;
 
@@ -31,6 +31,15 @@ pub(super) struct Starting {
     called: Option<RegistrationId>,
     /// The client that has the call, whoever began it.
     owner: Option<Owner>,
+    /// What kind of call it is, by the zones it is between.
+    kind: &'static str,
+}
+
+/// The client a call is of, if it is one's: its registration, and whether it is called.
+pub(super) struct Party {
+    row: Option<RegistrationId>,
+    called: bool,
+    kind: &'static str,
 }
 
 /// The client that a call belongs to.
@@ -121,7 +130,13 @@ impl Core {
             request_uri: message.request_uri().to_vec(),
             routes: Vec::new(),
         };
-        self.begin(now, key, message, (caller, target), row, false);
+        let trunk = self.zone(zone).is_some_and(|z| z.trunk.is_some());
+        let party = Party {
+            row: Some(row),
+            called: false,
+            kind: if trunk { RICH } else { REMOTE },
+        };
+        self.begin(now, key, message, (caller, target), party);
     }
 
     /// A client is called.
@@ -170,7 +185,54 @@ impl Core {
         {
             self.inbound.insert(flow, zone);
         }
-        self.begin(now, key, message, (caller, target), row, true);
+        let party = Party {
+            row: Some(row),
+            called: true,
+            kind: REMOTE,
+        };
+        self.begin(now, key, message, (caller, target), party);
+    }
+
+    /// A foreign domain calls: no client of ours, who has neither registration nor identity.
+    pub(super) fn call_business(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        (link, lane): (LinkId, FlowId),
+        (zone, flow): (&str, FlowId),
+        message: Message,
+    ) {
+        let tls = self.zone(zone).is_some_and(|z| z.tls());
+        let contact = |at: String| format!("sip:business@{at}").into_bytes();
+        let caller = Caller {
+            side: Leg::Edge { link },
+            face: Face {
+                flow: lane,
+                reliable: true,
+                via: self.settings.edge_via(),
+                contact: contact(format!("{};transport=tls", self.settings.fqdn)),
+                encryption: Encryption::Force,
+            },
+        };
+        let at = self.settings.inside(tls);
+        let target = Target {
+            side: Leg::Inside,
+            face: Face {
+                flow,
+                reliable: true,
+                via: self.settings.inside_via(tls),
+                contact: contact(format!("{};transport={}", at.host_port, at.transport)),
+                encryption: self.zone(zone).map(Zone::encryption).unwrap_or_default(),
+            },
+            request_uri: message.request_uri().to_vec(),
+            routes: Vec::new(),
+        };
+        let party = Party {
+            row: None,
+            called: false,
+            kind: RICH,
+        };
+        self.begin(now, key, message, (caller, target), party);
     }
 
     fn begin(
@@ -179,10 +241,10 @@ impl Core {
         key: ServerKey,
         message: Message,
         (caller, target): (Caller, Target),
-        row: RegistrationId,
-        called: bool,
+        party: Party,
     ) {
-        let owner = self.registrar.get(row).map(|b| Owner {
+        let binding = party.row.and_then(|row| self.registrar.get(row));
+        let owner = binding.map(|b| Owner {
             user: b.draft.user.clone(),
             aor: b.draft.aor.clone(),
         });
@@ -192,8 +254,9 @@ impl Core {
             id: text(Some(message.call_id())),
             from: text(message.from().ok().map(|a| a.uri)),
             to: text(message.to().ok().map(|a| a.uri)),
-            called: called.then_some(row),
+            called: party.row.filter(|_| party.called),
             owner,
+            kind: party.kind,
         });
         let (b2bua, mut cx) = self.calls(now);
         b2bua.invite(&mut cx, key, message, caller, target);
@@ -279,7 +342,7 @@ impl Core {
                 if let Some(b) = s.called.and_then(|row| self.registrar.get(row)) {
                     self.called.insert(call, b.draft.place.clone());
                 }
-                self.board.began(now, call, s.id, s.from, s.to);
+                self.board.began(now, call, s.kind, [s.id, s.from, s.to]);
                 (Kind::CallBegan, String::new())
             }
             Event::Answered => {

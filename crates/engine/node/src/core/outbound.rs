@@ -26,6 +26,12 @@ pub(super) enum Purpose {
     Other {
         message: Message,
     },
+    /// A call of a foreign domain.
+    Business {
+        link: media::LinkId,
+        lane: FlowId,
+        message: Message,
+    },
     /// A request of one neighbour for another, as it came in.
     Trunk {
         message: Message,
@@ -126,6 +132,14 @@ impl Core {
                 let via = self.settings.inside_via(tls);
                 let message = self.as_searched(&hop, message);
                 self.station.send_on(now, key, flow, via, message);
+            }
+            Purpose::Business {
+                link,
+                lane,
+                message,
+            } => {
+                let message = self.as_searched(&hop, message);
+                self.call_business(now, key, (link, lane), (zone, flow), message);
             }
             Purpose::Trunk { message, from } => {
                 self.send_trunk(now, key, hop, rest, flow, message, from);

@@ -75,6 +75,9 @@ impl Core {
         if message.method() == Method::Options && self.is_for_us(&message) {
             return self.station.answer(now, key, &message, 200, "OK");
         }
+        if self.is_business(&message) {
+            return self.business(now, key, flow, peer, message);
+        }
         let admitted = self
             .identify(now, peer, &message)
             .and_then(|row| self.may_go_to(now, &message).map(|()| row));

@@ -24,13 +24,18 @@ const HISTORY_MAX: usize = 500;
 const SESSIONS_MAX: usize = 2_000;
 
 /// What kind of call it is (F270).
-const KIND: &str = "Unified CM remote session";
+pub(super) const REMOTE: &str = "Unified CM remote session";
+
+/// Every other call: of a foreign domain, or over a trunk (F271).
+pub(super) const RICH: &str = "Rich media session";
 
 /// The account that the core keeps.
 pub(super) struct Board {
     pub(super) counters: Counters,
     calls: Map<CallId, CallRow>,
     history: VecDeque<CallRow>,
+    /// What kind calls were whose record is still to come, by their Call-ID.
+    kinds: Map<String, String>,
     sessions: VecDeque<SessionRow>,
     recent: Recent,
     /// Events that a stranger, or a careless client, can cause.
@@ -45,6 +50,7 @@ impl Board {
             counters: Counters::default(),
             calls: Map::new(),
             history: VecDeque::new(),
+            kinds: Map::new(),
             sessions: VecDeque::new(),
             recent: Recent::default(),
             strangers: TokenBucket::new(5, 50),
@@ -130,12 +136,13 @@ impl Board {
         }
     }
 
-    pub(super) fn began(&mut self, now: Now, call: CallId, id: String, from: String, to: String) {
+    pub(super) fn began(&mut self, now: Now, call: CallId, kind: &str, parties: [String; 3]) {
+        let [id, from, to] = parties;
         let row = CallRow {
             id,
             from: Pii::new(from),
             to: Pii::new(to),
-            kind: KIND.into(),
+            kind: kind.into(),
             components: components(),
             began: now.unix,
             ..CallRow::default()
@@ -148,16 +155,22 @@ impl Board {
     }
 
     pub(super) fn over(&mut self, call: CallId) -> Option<CallRow> {
-        self.calls.remove(&call)
+        let row = self.calls.remove(&call)?;
+        if row.kind != REMOTE && self.kinds.len() < HISTORY_MAX {
+            self.kinds.insert(row.id.clone(), row.kind.clone());
+        }
+        Some(row)
     }
 
     pub(super) fn record(&mut self, record: &Record) {
         self.history.truncate(HISTORY_MAX - 1);
+        let id = String::from_utf8_lossy(&record.call_id).into_owned();
+        let kind = self.kinds.remove(&id);
         self.history.push_front(CallRow {
-            id: String::from_utf8_lossy(&record.call_id).into_owned(),
+            id,
             from: record.from.clone(),
             to: record.to.clone(),
-            kind: KIND.into(),
+            kind: kind.unwrap_or_else(|| REMOTE.into()),
             components: components(),
             began: record.start,
             answered: record.answer,

@@ -15,6 +15,7 @@ use super::*;
 use crate::gate::CoreGate;
 use crate::io::{Answer, Fetch, FetchError, Fetched, Resolve, SignIn, Target, Transport};
 
+mod business;
 mod calls;
 mod clusters;
 mod links;

@@ -172,7 +172,7 @@ impl Core {
     }
 
     /// No rule takes it. The rules that were tried are told, so that the missing one can be made.
-    fn not_found(
+    pub(super) fn not_found(
         &mut self,
         now: Now,
         key: ServerKey,

@@ -13,6 +13,7 @@ use sip::nonce::Verdict;
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Name};
 
+use super::business::marked;
 use super::calls::{Beginning, CallId, Refusal};
 use super::{Edge, Side};
 
@@ -60,6 +61,9 @@ impl Edge {
         let inside = in_dialog(message);
         match message.method() {
             Method::Register => self.client_register(now, key, flow, message),
+            _ if self.is_business(flow, message, inside) => {
+                self.business(now, key, flow, message);
+            }
             _ => match self.admit(flow, message, inside) {
                 Ok(()) => self.client_other(now, key, flow, message, inside),
                 Err((status, reason, cause)) => {
@@ -153,7 +157,7 @@ impl Edge {
         }
     }
 
-    fn client_other(
+    pub(super) fn client_other(
         &mut self,
         now: Now,
         key: ServerKey,
@@ -272,7 +276,11 @@ impl Edge {
         }
         if !inside {
             // Not only for dialogs: it tells the core on which flow the request came.
-            edit.push_front(Name::RecordRoute, self.record_route(flow));
+            let mut route = self.record_route(flow);
+            if self.is_business(flow, message, inside) {
+                route = marked(&route);
+            }
+            edit.push_front(Name::RecordRoute, route);
         }
         Ok(edit.finish())
     }
@@ -379,7 +387,7 @@ impl Edge {
     }
 
     /// 503 with a time to come back, spread so that not all come at once (RFC 3261 §21.5.4).
-    fn busy(&mut self, now: Now, key: ServerKey, message: &Message) {
+    pub(super) fn busy(&mut self, now: Now, key: ServerKey, message: &Message) {
         let wait = 5 + self.station.rng.below(10);
         self.later(now, key, message, wait);
     }

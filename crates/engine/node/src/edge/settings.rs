@@ -23,6 +23,8 @@ pub(super) struct Settings {
     pub(super) digest: Vec<sip::digest::Algorithm>,
     pub(super) sip: Service,
     pub(super) media: MediaService,
+    /// Calls of foreign domains, if they are taken.
+    pub(super) business: Option<config::Business>,
     /// Every core that may link: the names of all zones, in order. Their positions are the peers
     /// of the driver's inputs.
     pub(super) peers: Vec<Peer>,
@@ -64,6 +66,7 @@ impl Settings {
             digest: edge.sip_digest.iter().map(|a| algorithm(*a)).collect(),
             sip: edge.sip.clone(),
             media: edge.media.clone(),
+            business: edge.business,
             peers: peers.collect(),
             version: identity.version,
             services: EdgeServices {

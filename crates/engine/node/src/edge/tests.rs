@@ -1,5 +1,6 @@
 //! An edge between a client and a core that are no more than the bytes they send.
 
+mod business;
 mod calls;
 mod claims;
 mod clients;
@@ -40,6 +41,11 @@ fn service(address: &str) -> Service {
 
 /// Two zones, one with two names; media on eight port pairs.
 fn config() -> Arc<Config> {
+    config_with(None)
+}
+
+/// The same, with or without calls of foreign domains.
+fn config_with(business: Option<config::Business>) -> Arc<Config> {
     let zone = |name: &str, names: &[&str]| Zone {
         name: name.into(),
         verify_names: names.iter().map(|n| (*n).to_owned()).collect(),
@@ -50,6 +56,7 @@ fn config() -> Arc<Config> {
     let edge = config::Edge {
         https: service("192.0.2.10:8443"),
         sip: service("192.0.2.10:5061"),
+        business,
         sip_realm: REALM.into(),
         sip_digest: vec![
             config::DigestAlgorithm::Sha256,
@@ -114,6 +121,10 @@ struct Bench {
 impl Bench {
     /// An edge that nobody has dialled.
     fn alone() -> Self {
+        Bench::of(&config())
+    }
+
+    fn of(config: &Arc<Config>) -> Self {
         let now = Now {
             instant: Instant::ZERO,
             unix: UnixTime::from_millis(1_700_000_000_000),
@@ -123,7 +134,7 @@ impl Bench {
             version: "0.1.0".into(),
         };
         let mut bench = Bench {
-            edge: Edge::new(now, Rng::from_number(7), &config(), identity),
+            edge: Edge::new(now, Rng::from_number(7), config, identity),
             now,
             sent: VecDeque::new(),
             stun: Vec::new(),
