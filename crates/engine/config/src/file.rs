@@ -37,6 +37,9 @@ section!(File {
 });
 section!(Business {
     accept: Option<bool>,
+    call: Option<bool>,
+    trusted: Option<String>,
+    reach: Vec<String>,
     calls_max: Option<usize>,
     calls_per_minute: Option<u32>,
 });

@@ -42,6 +42,7 @@ use sip::{FlowId, Frame, Method};
 use crate::Engine;
 use crate::io::{Answer, AskId, ConnId, Facts, Input, Output, Question, Side};
 use crate::station::{Item, Station};
+pub(crate) use business::MARK as BUSINESS;
 use discovery::{Publisher, Service};
 use links::Link;
 use outbound::Parked;

@@ -15,6 +15,7 @@ mod clients;
 mod lanes;
 mod linking;
 mod links;
+mod outward;
 mod parking;
 mod replies;
 mod settings;
@@ -83,6 +84,7 @@ pub struct Edge {
     strangers: Timers<FlowId>,
     parking: Parking,
     attempts: business::Attempts,
+    abroad: outward::Abroad,
     ledger: Ledger,
 }
 
@@ -126,6 +128,7 @@ impl Edge {
             strangers: Timers::default(),
             parking: Parking::new(now),
             attempts: business::Attempts::default(),
+            abroad: outward::Abroad::default(),
             ledger: Ledger::new(),
             settings,
             rng,
@@ -137,6 +140,9 @@ impl Edge {
     // ---- SIP connections ----
 
     fn connected(&mut self, now: Now, conn: ConnId, facts: Facts) {
+        if conn.0 >= ConnId::DIALLED {
+            return self.outward_up(now, conn, facts);
+        }
         let known = match facts.side {
             Side::Client => true,
             Side::Lane { peer } => peer < self.links.len(),
@@ -159,6 +165,9 @@ impl Edge {
         let Some((flow, side)) = self.station.gone(now, conn) else {
             return;
         };
+        if conn.0 >= ConnId::DIALLED {
+            self.outward_down(now, flow, why);
+        }
         self.routes.remove(&flow);
         self.rates.remove(&flow);
         self.wrong.remove(&flow);
@@ -288,12 +297,13 @@ impl Edge {
                 let cause = "sip: a response to no request of ours";
                 self.ledger.caused(now, Kind::Violation, source, cause);
             }
-            Event::Cancelled { key, .. } => self.cancelled(now, key),
+            Event::Cancelled { key, .. } => {
+                self.cancelled(now, key);
+                self.outward_cancelled(now, key);
+            }
+            Event::Ended { key, .. } => self.outward_ended(key),
             // What has no context here has been answered already, or never came from us.
-            Event::Response { .. }
-            | Event::Failed { .. }
-            | Event::Closed { .. }
-            | Event::Ended { .. } => {}
+            Event::Response { .. } | Event::Failed { .. } | Event::Closed { .. } => {}
         }
     }
 
@@ -484,7 +494,8 @@ impl Engine for Edge {
                 let answer = Answer::Search(Box::new(report));
                 self.station.out.push_back(Output::Answer { id, answer });
             }
-            Input::Ask { .. } | Input::Fetched { .. } | Input::Resolved { .. } => {}
+            Input::Resolved { id, result } => self.outward_resolved(now, id, result),
+            Input::Ask { .. } | Input::Fetched { .. } => {}
         }
         self.pump(now);
     }

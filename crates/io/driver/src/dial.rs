@@ -63,9 +63,13 @@ async fn one(address: SocketAddr, from: Option<IpAddr>) -> std::io::Result<TcpSt
     Ok(stream)
 }
 
-/// Dials call control and serves the connection until it ends.
+/// Dials call control, or from an edge a foreign domain, and serves the connection until it ends.
 #[derive(Clone)]
 pub struct Inside {
+    /// What such connections are to the node.
+    pub side: Side,
+    /// How strictly what comes in on them is read.
+    pub limits: Limits,
     /// The way to the node.
     pub handle: Handle,
     /// Finds addresses.
@@ -92,7 +96,7 @@ impl Inside {
                             Transport::Tcp
                         };
                         let facts = Facts {
-                            side: Side::Inside,
+                            side: self.side,
                             local,
                             remote,
                             transport,
@@ -130,7 +134,7 @@ impl Inside {
         stream: TcpStream,
     ) -> Result<(), crate::signal::Stopping> {
         let Some(name) = &target.tls else {
-            return sip_io::serve(self.handle, conn, facts, Limits::trusted(), stream).await;
+            return sip_io::serve(self.handle, conn, facts, self.limits, stream).await;
         };
         let config = if target.tls_verify {
             self.tls.get()
@@ -138,7 +142,7 @@ impl Inside {
             self.unchecked.clone()
         };
         match tls::connect(config, name, stream, link_sip::HANDSHAKE_MAX).await {
-            Ok(stream) => sip_io::serve(self.handle, conn, facts, Limits::trusted(), stream).await,
+            Ok(stream) => sip_io::serve(self.handle, conn, facts, self.limits, stream).await,
             Err(e) => {
                 self.handle
                     .input(Input::Disconnected {

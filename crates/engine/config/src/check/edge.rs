@@ -67,21 +67,43 @@ fn business(r: &mut Reader<'_>, file: &File) -> Option<Business> {
         let fix = "write accept = false to take no such calls";
         r.error(SECTION, 0, "calls_max", "no call could be made", fix);
     }
-    if written.accept != Some(true) && !written.is_empty() && written.accept.is_none() {
-        let fix = "write accept = true, or remove the section";
+    let (accept, call) = (written.accept == Some(true), written.call == Some(true));
+    if !written.is_empty() && written.accept.is_none() && written.call.is_none() {
+        let fix = "write accept = true, call = true or both, or remove the section";
         r.error(
             SECTION,
             0,
             "accept",
-            "it is missing: no such calls are taken",
+            "it is missing: there are no such calls",
             fix,
         );
     }
+    if call && written.trusted.is_none() {
+        let cause = "any certificate of a foreign domain would do";
+        let fix =
+            "name the PEM file with the authorities that sign certificates of foreign domains";
+        r.error(SECTION, 0, "trusted", cause, fix);
+    }
+    let mut reach = Vec::new();
+    for text in &written.reach {
+        match text.parse() {
+            Ok(network) => reach.push(network),
+            Err(_) => {
+                let cause = format!("{text:?} is no range of addresses");
+                let fix = "write an address, or a range as \"10.9.0.0/16\"";
+                r.error(SECTION, 0, "reach", &cause, fix);
+            }
+        }
+    }
     let business = Business {
+        accept,
+        call,
+        trusted: written.trusted.as_deref().map(|p| r.path(p)),
+        reach,
         calls_max,
         calls_per_minute,
     };
-    (written.accept == Some(true)).then_some(business)
+    (accept || call).then_some(business)
 }
 
 /// A service that clients reach.

@@ -422,6 +422,8 @@ fn foreign_calls_are_taken_only_where_that_is_written_and_bounded() {
     assert_eq!(business("accept = false\ncalls_max = 2"), None);
     for (more, key) in [
         ("calls_max = 2", "business.accept"),
+        ("call = true", "business.trusted"),
+        ("accept = true\nreach = [\"x\"]", "business.reach"),
         ("accept = true\ncalls_max = 0", "business.calls_max"),
         (
             "accept = true\ncalls_per_minute = 0",

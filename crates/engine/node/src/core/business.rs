@@ -6,6 +6,8 @@
 //! the dialog is the B2BUA's.
 
 use base::{Now, Pii};
+use call::b2bua::{self, Caller, Encryption, Face, Side as Leg};
+use call::registration::is_privileged;
 use config::routing::DEFAULT_ZONE;
 use policy::search::Asker;
 use sip::transaction::ServerKey;
@@ -13,10 +15,12 @@ use sip::{FlowId, Message, Method, Name, NameAddr, Uri};
 use status::Kind;
 
 use super::Core;
-use super::outbound::Purpose;
+use super::calls::Party;
+use super::outbound::{Hop, Purpose};
 use super::registrations::host_of;
-use super::routing::unprivileged;
-use super::search::alias_of;
+use super::routing::{limited, unprivileged};
+use super::search::{alias_of, readdressed};
+use super::zones::Zone;
 
 /// The parameter of an edge's Record-Route that says so.
 pub(crate) const MARK: &[u8] = b"business";
@@ -30,6 +34,75 @@ impl Core {
             .and_then(|address| Uri::parse(address.uri).ok())
             .is_some_and(|uri| uri.params.get(MARK).is_some());
         marked && message.method() == Method::Invite
+    }
+
+    /// A neighbour inside calls a foreign domain, by an edge.
+    pub(super) fn call_abroad(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        hop: &Hop,
+        lane: FlowId,
+        message: Message,
+    ) {
+        let Some(link) = self.links.iter().find(|l| l.peer.name == hop.zone) else {
+            return;
+        };
+        let Some(flow) = self.station.transactions.server_flow(key) else {
+            return;
+        };
+        let (id, edge) = (link.id, link.peer.verify_name.clone());
+        // The B2BUA takes one off.
+        let message = limited(&message, link.peer.hop_count.saturating_add(1));
+        let message = match &hop.alias {
+            Some(alias) => readdressed(message, alias, &edge),
+            None => message,
+        };
+        let mut edit = message.edit();
+        edit.remove_fields(|f| is_privileged(f.name));
+        for name in [Name::Route, Name::Authorization, Name::ProxyAuthorization] {
+            edit.remove(name);
+        }
+        let message = edit.finish();
+        let zone = self
+            .sender(flow)
+            .map(|z| z.name.clone())
+            .unwrap_or_default();
+        let caller = Caller {
+            side: Leg::Inside,
+            face: self.stranger_inside(flow, self.is_tls(flow), &zone),
+        };
+        let mark = String::from_utf8_lossy(MARK).into_owned();
+        let target = b2bua::Target {
+            side: Leg::Edge { link: id },
+            face: self.stranger_outside(lane),
+            request_uri: message.request_uri().to_vec(),
+            routes: vec![format!("<sip:{edge};transport=tls;lr;{mark}>").into_bytes()],
+        };
+        self.begin(now, key, message, (caller, target), Party::nobody());
+    }
+
+    /// How we appear to an edge in a call that is no client's.
+    pub(super) fn stranger_outside(&self, lane: FlowId) -> Face {
+        let at = &self.settings.fqdn;
+        Face {
+            flow: lane,
+            reliable: true,
+            via: self.settings.edge_via(),
+            contact: format!("sip:business@{at};transport=tls").into_bytes(),
+            encryption: Encryption::Force,
+        }
+    }
+
+    /// How we appear inside in such a call.
+    pub(super) fn stranger_inside(&self, flow: FlowId, tls: bool, zone: &str) -> Face {
+        Face {
+            flow,
+            reliable: true,
+            via: self.settings.inside_via(tls),
+            contact: self.settings.inside(tls).uri("business").into_bytes(),
+            encryption: self.zone(zone).map(Zone::encryption).unwrap_or_default(),
+        }
     }
 
     /// A foreign domain calls.

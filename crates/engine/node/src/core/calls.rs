@@ -42,6 +42,17 @@ pub(super) struct Party {
     kind: &'static str,
 }
 
+impl Party {
+    /// No client of ours.
+    pub(super) fn nobody() -> Self {
+        Party {
+            row: None,
+            called: false,
+            kind: RICH,
+        }
+    }
+}
+
 /// The client that a call belongs to.
 pub(super) struct Owner {
     user: String,
@@ -203,39 +214,20 @@ impl Core {
         message: Message,
     ) {
         let tls = self.zone(zone).is_some_and(|z| z.tls());
-        let contact = |at: String| format!("sip:business@{at}").into_bytes();
         let caller = Caller {
             side: Leg::Edge { link },
-            face: Face {
-                flow: lane,
-                reliable: true,
-                via: self.settings.edge_via(),
-                contact: contact(format!("{};transport=tls", self.settings.fqdn)),
-                encryption: Encryption::Force,
-            },
+            face: self.stranger_outside(lane),
         };
-        let at = self.settings.inside(tls);
         let target = Target {
             side: Leg::Inside,
-            face: Face {
-                flow,
-                reliable: true,
-                via: self.settings.inside_via(tls),
-                contact: contact(format!("{};transport={}", at.host_port, at.transport)),
-                encryption: self.zone(zone).map(Zone::encryption).unwrap_or_default(),
-            },
+            face: self.stranger_inside(flow, tls, zone),
             request_uri: message.request_uri().to_vec(),
             routes: Vec::new(),
         };
-        let party = Party {
-            row: None,
-            called: false,
-            kind: RICH,
-        };
-        self.begin(now, key, message, (caller, target), party);
+        self.begin(now, key, message, (caller, target), Party::nobody());
     }
 
-    fn begin(
+    pub(super) fn begin(
         &mut self,
         now: Now,
         key: ServerKey,

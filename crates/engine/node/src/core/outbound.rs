@@ -73,6 +73,13 @@ impl Core {
     pub(super) fn route_by(&mut self, now: Now, key: ServerKey, hops: Vec<Hop>, purpose: Purpose) {
         let mut rest = hops.into_iter();
         while let Some(hop) = rest.next() {
+            if let Some(link) = self.edge_named(&hop.zone) {
+                if let (Purpose::Trunk { message, .. }, Some(lane)) = (&purpose, link.lane()) {
+                    let message = message.clone();
+                    return self.call_abroad(now, key, &hop, lane, message);
+                }
+                continue;
+            }
             if let Some(flow) = self.zone(&hop.zone).and_then(|z| z.standing()) {
                 return self.deliver(now, key, hop, rest.collect(), flow, purpose);
             }

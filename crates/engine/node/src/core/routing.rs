@@ -58,6 +58,10 @@ impl Core {
         }
         if in_dialog {
             let found = match self.b2bua.call_of(side, &message) {
+                Some(call) if self.is_strangers(call) && message.method() == Method::Refer => {
+                    // Nobody outside has call control dial for him.
+                    return self.station.answer(now, key, &message, 403, "Forbidden");
+                }
                 Some(call) if self.may_speak(call, peer, &message) => Some(side),
                 Some(_) => {
                     let gone = (481, "Call/Transaction Does Not Exist");
@@ -105,6 +109,11 @@ impl Core {
             let owner = call.and_then(|call| self.owners.get(&call));
             owner.is_some_and(|owner| self.asserted(peer, message).any(|b| owner.is(b)))
         })
+    }
+
+    /// Whether a call is of or to a foreign domain, and so no client's.
+    fn is_strangers(&self, call: CallId) -> bool {
+        !self.owners.contains_key(&call)
     }
 
     /// Whether a request in a call of a client behind this edge is that client's: another who is

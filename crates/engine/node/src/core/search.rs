@@ -40,6 +40,26 @@ pub(super) fn alias_of(uri: &[u8]) -> Option<String> {
     Some(alias)
 }
 
+/// A request with the destination that rules made of it; a number alone is at `host`.
+pub(super) fn readdressed(message: Message, alias: &str, host: &str) -> Message {
+    if alias_of(message.request_uri()).as_deref() == Some(alias) {
+        return message;
+    }
+    let sips = message
+        .request_uri()
+        .to_ascii_lowercase()
+        .starts_with(b"sips:");
+    let scheme = if sips { "sips" } else { "sip" };
+    let uri = if alias.contains('@') {
+        format!("{scheme}:{alias}")
+    } else {
+        format!("{scheme}:{alias}@{host}")
+    };
+    let mut edit = message.edit();
+    edit.request_uri(uri.as_bytes());
+    edit.finish()
+}
+
 /// A user part without the escapes of characters that need none (RFC 3261 §19.1.4).
 fn plain(user: &[u8]) -> String {
     let mut out = Vec::with_capacity(user.len());
@@ -126,6 +146,27 @@ impl Core {
         hops
     }
 
+    /// The edge that a rule means.
+    pub(super) fn edge_named(&mut self, name: &str) -> Option<&mut super::Link> {
+        self.links.iter_mut().find(|l| l.peer.name == name)
+    }
+
+    /// As [`Core::hops`], with edges that call foreign domains for a neighbour inside.
+    pub(super) fn hops_abroad(&self, hits: &[Hit]) -> Vec<Hop> {
+        let mut hops = Vec::new();
+        for hit in hits {
+            if self.links.iter().any(|l| l.peer.name == hit.zone) {
+                hops.push(Hop {
+                    zone: hit.zone.clone(),
+                    alias: Some(hit.alias.clone()),
+                });
+            } else {
+                hops.extend(self.hops(std::slice::from_ref(hit)));
+            }
+        }
+        hops
+    }
+
     /// Where rules lead what a client sends; nothing for what is call control's.
     pub(super) fn client_hops(&self, peer: usize, message: &Message) -> Vec<Hop> {
         let host = super::registrations::host_of(message.request_uri());
@@ -158,26 +199,10 @@ impl Core {
             Some(trunk) => limited(&message, trunk.hop_count),
             None => message,
         };
-        let Some(alias) = &hop.alias else {
-            return message;
-        };
-        if alias_of(message.request_uri()).as_ref() == Some(alias) {
-            return message;
+        match &hop.alias {
+            Some(alias) => readdressed(message, alias, &zone.host),
+            None => message,
         }
-        let sips = message
-            .request_uri()
-            .to_ascii_lowercase()
-            .starts_with(b"sips:");
-        let scheme = if sips { "sips" } else { "sip" };
-        let uri = if alias.contains('@') {
-            format!("{scheme}:{alias}")
-        } else {
-            // A number alone is the zone's own.
-            format!("{scheme}:{alias}@{}", zone.host)
-        };
-        let mut edit = message.edit();
-        edit.request_uri(uri.as_bytes());
-        edit.finish()
     }
 
     // ---- the dry run ----
@@ -259,6 +284,19 @@ impl Core {
     }
 
     fn target(&self, hit: &Hit) -> SearchTarget {
+        if let Some(link) = self.links.iter().find(|l| l.peer.name == hit.zone) {
+            let edge = &link.peer.verify_name;
+            let state = if link.is_up() { "linked" } else { "not linked" };
+            return SearchTarget {
+                zone: hit.zone.clone(),
+                alias: hit.alias.clone(),
+                rule: hit.rule.clone(),
+                how: vec![format!(
+                    "by the edge {edge} ({state}) to the domain's own servers, by DNS over TLS"
+                )],
+                up: Some(link.is_up()),
+            };
+        }
         let servers: Vec<&Zone> = self.zones.iter().filter(|z| z.of == hit.zone).collect();
         let how = |z: &&Zone| {
             let transport = match (&z.target.tls, z.target.tls_verify) {

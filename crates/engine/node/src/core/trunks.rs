@@ -148,7 +148,12 @@ impl Core {
             local: false,
             authenticated: trunk.as_ref().is_some_and(|t| t.trusted),
         };
-        let hops = self.hops(&self.plan.search(&alias, &asker));
+        let mut hits = self.plan.search(&alias, &asker);
+        if message.method() != Method::Invite {
+            // Foreign domains are called, and nothing else.
+            hits.retain(|hit| self.links.iter().all(|l| l.peer.name != hit.zone));
+        }
+        let hops = self.hops_abroad(&hits);
         if hops.is_empty() {
             return self.not_found(now, key, &message, &alias, &asker, source);
         }

@@ -46,11 +46,8 @@ impl Attempts {
 impl Edge {
     /// Whether a request may be a foreign domain's call.
     pub(super) fn is_business(&self, flow: FlowId, message: &Message, inside: bool) -> bool {
-        if self.settings.business.is_none()
-            || inside
-            || message.method() != Method::Invite
-            || self.relay.is_known(flow)
-        {
+        let accepts = self.settings.business.as_ref().is_some_and(|b| b.accept);
+        if !accepts || inside || message.method() != Method::Invite || self.relay.is_known(flow) {
             return false;
         }
         let host = |uri: &[u8]| Some(Uri::parse(uri).ok()?.host.to_string());
@@ -65,7 +62,7 @@ impl Edge {
 
     /// A foreign domain calls.
     pub(super) fn business(&mut self, now: Now, key: ServerKey, flow: FlowId, message: &Message) {
-        let Some(settings) = self.settings.business else {
+        let Some(settings) = self.settings.business.clone() else {
             return;
         };
         let Some(source) = self.station.remote(flow).map(|a| whole(a.ip())) else {

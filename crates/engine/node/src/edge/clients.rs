@@ -261,7 +261,10 @@ impl Edge {
             // A client's Route is a hint for a proxy that would follow it; this one does not.
             edit.remove(Name::Route);
         }
-        edit.remove(Name::RecordRoute);
+        let business = self.is_business(flow, message, inside);
+        if !business {
+            edit.remove(Name::RecordRoute);
+        }
         let answer = self.fresh_answer(now, message, Name::ProxyAuthorization);
         edit.remove_fields(|f| {
             let credentials = matches!(f.id, Name::Authorization | Name::ProxyAuthorization);
@@ -277,7 +280,8 @@ impl Edge {
         if !inside {
             // Not only for dialogs: it tells the core on which flow the request came.
             let mut route = self.record_route(flow);
-            if self.is_business(flow, message, inside) {
+            if business {
+                // Its own proxies stay in the dialog behind us.
                 route = marked(&route);
             }
             edit.push_front(Name::RecordRoute, route);

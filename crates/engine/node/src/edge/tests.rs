@@ -114,6 +114,8 @@ struct Bench {
     control_closed: Vec<ConnId>,
     pins: Vec<(usize, Option<String>)>,
     gate: Arc<crate::gate::EdgeGate>,
+    resolves: Vec<(crate::io::AskId, crate::io::Resolve)>,
+    dials: Vec<(ConnId, crate::io::Target)>,
     dialer: Option<Dialer>,
     cseq: u32,
 }
@@ -145,6 +147,8 @@ impl Bench {
             control_closed: Vec::new(),
             pins: Vec::new(),
             gate: Arc::default(),
+            resolves: Vec::new(),
+            dials: Vec::new(),
             dialer: None,
             cseq: 1,
         };
@@ -187,6 +191,8 @@ impl Bench {
                 Output::CloseControl { conn } => self.control_closed.push(conn),
                 Output::PinSsh { peer, key } => self.pins.push((peer, key)),
                 Output::EdgeGate(gate) => self.gate = gate,
+                Output::Resolve { id, question } => self.resolves.push((id, question)),
+                Output::Connect { conn, target } => self.dials.push((conn, target)),
                 other => panic!("an edge does not say {other:?}"),
             }
         }

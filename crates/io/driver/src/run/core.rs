@@ -81,6 +81,8 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         lanes.keep(&mut parts, &handle, index, peer)?;
     }
     let call_control = dial::Inside {
+        side: Side::Inside,
+        limits: sip::Limits::trusted(),
         handle: handle.clone(),
         resolver: parts.resolver.clone(),
         tls: Live::new(tls::inside_mutual(&parts.identity, Some(&parts.trust))?),

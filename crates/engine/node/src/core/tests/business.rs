@@ -66,7 +66,14 @@ fn a_foreign_call_goes_where_a_rule_of_the_default_zone_leads_and_hangs_up() {
     );
     world.ask(LANE, &follow("ACK", &asked, &ok, 1));
     assert_eq!(world.one(inside).method(), Method::Ack);
-    world.ask(LANE, &follow("BYE", &asked, &ok, 2));
+    // Call control dials nobody for a stranger.
+    let refer = follow("REFER", &asked, &ok, 2).replace(
+        "Content-Length",
+        "Refer-To: <sip:900@example.test>\r\nContact: <sip:b@9.9.9.9>\r\nContent-Length",
+    );
+    world.ask(LANE, &refer);
+    assert_eq!(world.one(LANE).status(), 403);
+    world.ask(LANE, &follow("BYE", &asked, &ok, 3));
     let bye = world.one(inside);
     world.take(inside, bye.reply(200, "OK", "").build());
     assert_eq!(world.one(LANE).status(), 200);
@@ -110,4 +117,90 @@ fn a_foreign_host_is_nobody_of_the_house_and_dials_no_address() {
     let message = invite(BOB, TO, ";business").replace("INVITE", "MESSAGE");
     world.ask(LANE, &message);
     assert_eq!(world.one(LANE).status(), 407);
+}
+
+// ---- out ----
+
+const OUT: &str = r#"
+[[zones]]
+name = "trunk"
+type = "neighbor"
+peers = ["10.0.0.40"]
+transport = "tcp"
+monitor = false
+[[search_rules]]
+name = "partners"
+source = "named"
+source_name = "trunk"
+pattern_type = "suffix"
+pattern = "@partner.test"
+target = "edge1"
+"#;
+
+#[test]
+fn a_neighbours_call_to_a_foreign_domain_leaves_by_the_edge_without_what_is_the_insides() {
+    let mut world = world(OUT);
+    let trunk = ConnId(70);
+    world.connect(trunk, Side::Inside, "10.0.0.40:40001");
+    let head = "INVITE sip:bob@partner.test SIP/2.0\r\nFrom: <sip:1100@example.test>;tag=p\r\n\
+        To: <sip:bob@partner.test>\r\nCall-ID: out\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\n\
+        P-Asserted-Identity: <sip:1100@cucm1>\r\nAuthorization: Digest username=\"x\"\r\n\
+        Contact: <sip:1100@10.0.0.40:5560>\r\n";
+    let asked = world.ask(trunk, &with_body(head, SDP_INSIDE));
+    let sent = world.one(LANE);
+    assert_eq!(text(Some(sent.request_uri())), BOB);
+    let route = text(sent.header(Name::Route));
+    assert_eq!(route, "<sip:edge1.example.test;transport=tls;lr;business>");
+    assert_eq!(text(sent.header(Name::MaxForwards)), "15");
+    for name in [Name::PAssertedIdentity, Name::Authorization] {
+        assert_eq!(sent.header(name), None, "{name:?}");
+    }
+    let body = text(Some(sent.body()));
+    assert!(
+        body.contains("RTP/SAVP") && body.contains("crypto"),
+        "{body}"
+    );
+    assert_eq!(
+        world.core.snapshot(world.now).calls[0].kind,
+        "Rich media session"
+    );
+    let stream = body.split("x-causeway-stream:").nth(1).unwrap();
+    let stream = stream.split("\r\n").next().unwrap();
+    let ok = answer(&sent, "k", "<sip:bob@9.9.9.9>", &sdp_edge(stream));
+    world.take(LANE, ok);
+    let ok = world.one(trunk);
+    assert_eq!(ok.status(), 200);
+    assert!(text(Some(ok.body())).contains("RTP/AVP"));
+    world.ask(trunk, &follow("ACK", &asked, &ok, 1));
+    assert_eq!(world.one(LANE).method(), Method::Ack);
+    world.ask(trunk, &follow("BYE", &asked, &ok, 2));
+    let bye = world.one(LANE);
+    world.take(LANE, bye.reply(200, "OK", "").build());
+    world.media_ends();
+    world.idle();
+}
+
+#[test]
+fn nothing_but_a_call_leaves_for_a_foreign_domain_and_no_client_by_a_rule() {
+    let mut world = world(
+        &OUT.replace("source_name = \"trunk\"\n", "")
+            .replace("named", "any"),
+    );
+    let trunk = ConnId(70);
+    world.connect(trunk, Side::Inside, "10.0.0.40:40001");
+    let message = "MESSAGE sip:bob@partner.test SIP/2.0\r\nFrom: <sip:1@x>;tag=p\r\n\
+        To: <sip:bob@partner.test>\r\nCall-ID: out\r\nCSeq: 1 MESSAGE\r\nMax-Forwards: 70\r\n\
+        Content-Length: 0\r\n\r\n";
+    world.ask(trunk, message);
+    assert_eq!(world.one(trunk).status(), 404);
+    // A client's call is call control's.
+    world.registered("1001", "t1");
+    let head = "INVITE sip:bob@partner.test SIP/2.0\r\n\
+        Record-Route: <sip:t1@edge1.example.test:5061;transport=tls;lr>\r\n\
+        P-Asserted-Identity: <sip:1001@example.test>\r\nFrom: <sip:1001@example.test>;tag=f\r\n\
+        To: <sip:bob@partner.test>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\n\
+        Contact: <sip:1001@198.51.100.7:5555;transport=tls>\r\n";
+    world.ask(LANE, &with_body(head, &sdp_edge("00000041")));
+    let home = world.dialled("10.0.0.5");
+    assert_eq!(world.one(home).method(), Method::Invite);
 }
