@@ -12,6 +12,7 @@ memdbg=5
 memlog=5
 disable_tcp=no
 tcp_connection_lifetime=3605
+tcp_rd_buf_size=65536
 tcp_accept_aliases=no
 auto_aliases=no
 alias="{domain}"
