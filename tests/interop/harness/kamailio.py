@@ -60,7 +60,7 @@ request_route {{
     t_check_trans();
     if (is_method("REGISTER")) {{
         if (!save("location")) sl_reply_error();
-        xlog("L_NOTICE", "SAVED $tu path $hdr(Path) contact $ct\\n");
+        xlog("L_NOTICE", "SAVED $tu path $hdr(Path) contact $ct expires $hdr(Expires)\\n");
         exit;
     }}
     record_route();
