@@ -194,13 +194,13 @@ impl Edge {
         call::registration::without_links(&message, &mut edit);
         let begins = begins_dialog(request.method()) && !in_dialog(request);
         if begins && (101..300).contains(&message.status()) {
-            // The route set is what was asked for, whatever the client made of it.
+            // The route set is what was asked for, whatever the client made of it. What is pushed
+            // in one place keeps its order.
             edit.remove(Name::RecordRoute);
-            let asked: Vec<&[u8]> = request.values(Name::RecordRoute).collect();
-            for route in asked.iter().rev() {
+            edit.push_front(Name::RecordRoute, self.record_route(client));
+            for route in request.values(Name::RecordRoute) {
                 edit.push_front(Name::RecordRoute, route);
             }
-            edit.push_front(Name::RecordRoute, self.record_route(client));
         }
         edit.finish()
     }
