@@ -122,7 +122,10 @@ impl World {
     /// Everybody ends every call, as people do when they hear nothing any more.
     pub fn everyone_hangs_up(&mut self) {
         for i in 0..self.people.len() {
-            self.with(i, |ua, now| ua.hang_up_all(now));
+            self.with(i, |ua, now| {
+                ua.hang_up_all(now);
+                ua.unsubscribe_all(now);
+            });
         }
     }
 

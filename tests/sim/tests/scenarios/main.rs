@@ -5,6 +5,7 @@
 mod calls;
 mod chaos;
 mod faults;
+mod features;
 mod hostile;
 mod inside;
 mod link;
