@@ -9,7 +9,7 @@ mod messages;
 mod transfer;
 mod within;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use base::Rng;
@@ -23,6 +23,9 @@ pub const GRANTED: u64 = 120;
 
 /// How long a telephone rings before the call is given up.
 const PATIENCE: u64 = 40 * SECOND;
+
+/// How long a request other than INVITE waits for its answer (RFC 3261 §17.1.2.2).
+const TIMER_F: u64 = 32 * SECOND;
 
 /// Which way a message takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +96,8 @@ pub struct Pbx {
     bridges: BTreeMap<u64, Bridge>,
     pending: BTreeMap<String, Pending>,
     transfers: BTreeMap<String, transfer::Step>,
+    /// Requests that were given up: their answers are late.
+    timed_out: BTreeSet<String>,
     subscriptions: BTreeMap<String, messages::Watcher>,
     /// Subscriptions that were ever granted.
     pub watched: u32,
@@ -142,6 +147,7 @@ impl Pbx {
             bridges: BTreeMap::new(),
             pending: BTreeMap::new(),
             transfers: BTreeMap::new(),
+            timed_out: BTreeSet::new(),
             subscriptions: BTreeMap::new(),
             watched: 0,
             transferred: 0,
@@ -192,7 +198,12 @@ impl Pbx {
     pub fn next(&self) -> Option<u64> {
         let due = self.timers.keys().next().map(|(at, _)| *at);
         let news = self.subscriptions.values().map(|s| s.due).min();
-        [due, news].into_iter().flatten().min()
+        let silent = self
+            .pending
+            .values()
+            .filter(|p| p.request.method() != "INVITE");
+        let silent = silent.map(|p| p.at + TIMER_F).min();
+        [due, news, silent].into_iter().flatten().min()
     }
 
     /// Calls that are not over.
@@ -347,6 +358,15 @@ impl Pbx {
 
     /// Does what is due.
     pub fn tick(&mut self, now: u64) {
+        let silent = |p: &Pending| p.request.method() != "INVITE" && p.at + TIMER_F <= now;
+        let silent = self.pending.iter().filter(|(_, p)| silent(p));
+        let silent: Vec<String> = silent.map(|(branch, _)| branch.clone()).collect();
+        for branch in silent {
+            if let Some(pending) = self.pending.remove(&branch) {
+                self.timed_out.insert(branch);
+                self.failed(now, pending, 408, "Request Timeout");
+            }
+        }
         self.tell_watchers(now);
         while let Some((&key, &bridge)) = self.timers.iter().next()
             && key.0 <= now

@@ -9,6 +9,7 @@ mod audio;
 mod call;
 mod early;
 mod messages;
+mod moves;
 mod registration;
 mod requests;
 mod session;
@@ -144,6 +145,10 @@ pub struct Ua {
     timers: BTreeMap<(u64, u64), Tick>,
     next_timer: u64,
     next_port: u16,
+    /// Addresses it had in calls that go on elsewhere.
+    left: Vec<SocketAddr>,
+    /// It has a new address, and its calls do not know yet.
+    moved: bool,
     out: VecDeque<Text>,
     datagrams: VecDeque<(SocketAddr, SocketAddr, Vec<u8>)>,
 }
@@ -169,6 +174,8 @@ impl Ua {
             timers: BTreeMap::new(),
             next_timer: 0,
             next_port: 4000,
+            left: Vec::new(),
+            moved: false,
             out: VecDeque::new(),
             datagrams: VecDeque::new(),
         }
@@ -326,7 +333,12 @@ impl Ua {
                     self.end(i, "timeout");
                 }
             }
-            _ => {}
+            _ => {
+                if let Some(i) = call {
+                    self.calls[i].updates = false;
+                    self.calls[i].change = None;
+                }
+            }
         }
     }
 

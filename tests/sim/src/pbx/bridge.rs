@@ -157,6 +157,9 @@ impl Pbx {
             return;
         }
         let Some(pending) = self.pending.get_mut(&branch) else {
+            if self.timed_out.contains(&branch) {
+                return;
+            }
             return self.find(format!(
                 "an answer {status} to a {} that is not open",
                 text.method()

@@ -153,7 +153,7 @@ impl Ua {
     /// Takes a datagram that came to `to`, an address of this telephone's.
     pub fn datagram(&mut self, now: u64, to: SocketAddr, bytes: &[u8]) {
         let Some(call) = self.calls.iter_mut().find(|c| c.media.local == to) else {
-            if self.setup.media != self.setup.signalled {
+            if self.setup.media != self.setup.signalled || self.left.contains(&to) {
                 return; // NAT has no row for this port.
             }
             return self.find(format!("a packet to {to}, where no call ever was"));
@@ -191,6 +191,6 @@ impl Ua {
 
     /// Whether datagrams to an address reach this telephone, or its NAT.
     pub fn owns(&self, address: SocketAddr) -> bool {
-        address.ip() == self.setup.media
+        address.ip() == self.setup.media || self.left.contains(&address)
     }
 }

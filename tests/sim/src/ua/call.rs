@@ -70,6 +70,8 @@ pub struct Call {
     pub(super) awaits: bool,
     /// Our INVITE under way has no offer: the other side's is answered in the ACK.
     pub(super) late: bool,
+    /// The ACK that was to answer our offer did not.
+    pub(super) unanswered: bool,
     /// An UPDATE of ours is under way.
     pub(super) updates: bool,
     /// When the session was last refreshed, if it has to be.
@@ -302,7 +304,9 @@ impl Ua {
         let Some(call) = self.calls.get_mut(i) else {
             return;
         };
-        if call.phase == Phase::Answered {
+        if call.phase == Phase::Up && std::mem::take(&mut call.unanswered) {
+            self.find("an ACK had no answer to our offer, and no BYE came");
+        } else if call.phase == Phase::Answered {
             self.find("the answer was never acknowledged");
             self.send_bye(now, i, "no ACK");
         } else if call.phase == Phase::Up && call.owed.is_some_and(|at| at + 32 * SECOND <= now) {
@@ -372,6 +376,7 @@ impl Call {
             unacknowledged: false,
             awaits: false,
             late: false,
+            unanswered: false,
             updates: false,
             session: None,
             audio: false,

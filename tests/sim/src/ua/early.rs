@@ -111,13 +111,15 @@ impl Ua {
     pub(super) fn answered_in_ack(&mut self, now: u64, i: usize, text: &Text) {
         let encrypted = self.setup.encrypted;
         let call = &mut self.calls[i];
-        if !std::mem::take(&mut call.awaits) {
+        let answered = call.phase == Phase::Answered || call.owed.is_some();
+        if !answered || !std::mem::take(&mut call.awaits) {
             return;
         }
         let theirs = Audio::read(&text.body).filter(|a| a.key.is_some() == encrypted);
         match theirs {
             Some(theirs) => call.media.theirs(now, &theirs),
-            None => self.find(format!("an ACK without a proper answer: {:?}", text.body)),
+            // Nobody may have been left to answer it; then a BYE follows.
+            None => call.unanswered = true,
         }
     }
 }

@@ -300,3 +300,24 @@ fn subscriptions_bring_news_and_are_renewed_and_ended() {
         w.quiet();
     });
 }
+
+#[test]
+fn a_refusal_of_all_media_shows_a_client_neither_inside_address_nor_plain_profile() {
+    under_seeds(4, plan, |w: &mut World| {
+        w.ready();
+        let (alice, bob, phone) = (w.who("alice"), w.who("bob"), w.who("phone1"));
+        let (i, j) = call(w, alice, phone);
+        w.people[bob].ua.plan = Answering::Answer(6 * SECOND);
+        let to = number(w, bob);
+        // Whoever is to be connected to bob is gone when he answers: his offer is refused whole.
+        assert!(w.with(alice, |ua, now| ua.transfer(now, i, &to)));
+        w.run(4 * SECOND);
+        w.with(phone, |ua, now| ua.hang_up(now, j));
+        let refused = |w: &World| {
+            let last = w.people[bob].ua.calls.last();
+            last.is_some_and(|c| c.was_up && c.phase == Phase::Over)
+        };
+        assert!(w.run_until(40 * SECOND, refused));
+        w.quiet();
+    });
+}

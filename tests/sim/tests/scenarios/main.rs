@@ -10,3 +10,4 @@ mod hostile;
 mod inside;
 mod link;
 mod register;
+mod town;

@@ -237,7 +237,8 @@ impl Bridge {
                 self.close(desk, i);
             }
             let track = self.tracks.get(i).and_then(Option::as_ref);
-            let proto = answered.active.then_some(offered.proto.as_slice());
+            // The answer's profile is the offer's, also where a line is refused (RFC 3264 §6).
+            let proto = Some(offered.proto.as_slice());
             if from == self.edge {
                 line::to_inside(
                     &mut session,

@@ -177,7 +177,12 @@ pub(super) fn to_inside(
             };
             session.set_address(i, ip, track.local.rtp.port());
         }
-        None => session.set_address(i, settings.inside_advertise, 0),
+        None => {
+            if let Some(proto) = proto {
+                session.set_proto(i, proto);
+            }
+            session.set_address(i, settings.inside_advertise, 0);
+        }
     }
 }
 
@@ -212,7 +217,12 @@ pub(super) fn to_edge(
             }
             session.add_attribute(i, STREAM, format!("{:08x}", track.stream.0).as_bytes());
         }
-        None => session.set_address(i, settings.edge_address, 0),
+        None => {
+            if let Some(proto) = proto {
+                session.set_proto(i, proto);
+            }
+            session.set_address(i, settings.edge_address, 0);
+        }
     }
 }
 
