@@ -7,6 +7,7 @@
 //! `sign_in` and `registrations` who is who, `routing` and `calls` what goes where.
 
 mod calls;
+mod census;
 mod destination;
 mod discovery;
 mod lanes;
@@ -440,6 +441,10 @@ impl Engine for Core {
 
     fn snapshot(&self, now: Now) -> Snapshot {
         self.look(now)
+    }
+
+    fn census(&self) -> Vec<(&'static str, usize)> {
+        self.rows()
     }
 }
 

@@ -10,6 +10,7 @@
 //! connection, [`STRANGER_MAX`] for a connection to say who it is.
 
 mod calls;
+mod census;
 mod clients;
 mod lanes;
 mod linking;
@@ -511,6 +512,10 @@ impl Engine for Edge {
 
     fn snapshot(&self, now: Now) -> ::status::Snapshot {
         self.picture(now)
+    }
+
+    fn census(&self) -> Vec<(&'static str, usize)> {
+        self.rows()
     }
 }
 

@@ -5,7 +5,9 @@
 mod calls;
 mod chaos;
 mod faults;
+mod features;
 mod hostile;
 mod inside;
 mod link;
 mod register;
+mod town;
