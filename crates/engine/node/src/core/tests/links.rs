@@ -230,11 +230,11 @@ fn an_edge_that_ends_a_connection_before_its_hello_is_told_once() {
 /// What the edge was told last of dead zones.
 fn told_dead(world: &mut World) -> Vec<String> {
     let acceptor = world.acceptor.as_mut().unwrap();
-    let told = acceptor.take_events().into_iter().filter_map(|e| match e {
+    let mut told = acceptor.take_events().into_iter().filter_map(|e| match e {
         traversal::Event::Zones(dead) => Some(dead),
         _ => None,
     });
-    told.last().unwrap_or_else(|| vec!["nothing new".into()])
+    told.next_back().unwrap_or_else(|| vec!["nothing new".into()])
 }
 
 #[test]
