@@ -234,7 +234,8 @@ fn told_dead(world: &mut World) -> Vec<String> {
         traversal::Event::Zones(dead) => Some(dead),
         _ => None,
     });
-    told.next_back().unwrap_or_else(|| vec!["nothing new".into()])
+    told.next_back()
+        .unwrap_or_else(|| vec!["nothing new".into()])
 }
 
 #[test]
