@@ -8,6 +8,7 @@ use std::time::Duration;
 use base::{DomainName, HostName, Secret};
 
 use crate::network::Network;
+use crate::routing::Routing;
 
 /// A node's configuration.
 #[derive(Clone, Debug)]
@@ -165,6 +166,8 @@ pub struct Zone {
     pub user: String,
     /// The credentials a core must know.
     pub password: Password,
+    /// How many servers a request may pass from the core on, 1–255. Default 15.
+    pub hop_count: u8,
 }
 
 /// Where a password comes from.
@@ -205,6 +208,8 @@ pub struct Core {
     pub allow_list: Vec<AllowRule>,
     /// How long credentials are kept.
     pub credentials: Credentials,
+    /// Where requests may go beside call control.
+    pub routing: Routing,
 }
 
 /// A traversal client: one edge to dial.
@@ -229,6 +234,8 @@ pub struct Peer {
     pub xmpp_port: u16,
     /// Default 36000 and 36001.
     pub media_ports: (u16, u16),
+    /// How many servers a request may pass from the edge on, 1–255. Default 15.
+    pub hop_count: u8,
 }
 
 /// A domain and what of it is served (F101–F107).

@@ -92,6 +92,8 @@ pub struct Core {
     starting: Option<calls::Starting>,
     /// Calls towards clients, with where those were when they were called.
     called: HashMap<b2bua::CallId, Place>,
+    /// Whose calls they are.
+    owners: HashMap<b2bua::CallId, calls::Owner>,
     /// Calls without media, with when their ends were last asked.
     silences: HashMap<b2bua::CallId, Instant>,
     asked: HashMap<u64, Asked>,
@@ -148,6 +150,7 @@ impl Core {
             ports: Allocator::new(listen, ports, REST, &mut rng),
             starting: None,
             called: HashMap::default(),
+            owners: HashMap::default(),
             silences: HashMap::default(),
             asked: HashMap::default(),
             next_ask: 0,

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Reader;
 use super::edge::media;
+use super::{Reader, routing};
 use crate::file::{File, Publisher as Written};
 use crate::model::{
     AllowRule, CallControl, ContactMode, Core, Credentials, Domain, InsideTls, Peer, Publisher,
@@ -38,6 +38,7 @@ pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
     let xmpp = xmpp(r, file);
     let allow_list = allow_list(r, file);
     let credentials = credentials(r, file);
+    let routing = routing::core(r, file, &domains);
     Some(Core {
         peers: peers?,
         sip,
@@ -52,6 +53,7 @@ pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
         xmpp,
         allow_list,
         credentials: credentials?,
+        routing,
     })
 }
 
@@ -187,6 +189,8 @@ fn peers(r: &mut Reader<'_>, file: &File) -> Option<Vec<Peer>> {
         let password = r.password(SECTION, i, p.password.as_ref(), p.password_file.as_ref());
         r.short_password(SECTION, i, password.as_ref());
         let media_ports = r.pair(SECTION, i, "media_ports", p.media_ports.as_deref());
+        routing::no_credential_check(r, SECTION, i, p.authentication_policy.as_deref());
+        let hop_count = routing::hop_count(r, SECTION, i, "hop_count", p.hop_count);
         for (key, port) in [
             ("sip_port", p.sip_port),
             ("ssh_port", p.ssh_port),
@@ -210,6 +214,7 @@ fn peers(r: &mut Reader<'_>, file: &File) -> Option<Vec<Peer>> {
             ssh_port: p.ssh_port.unwrap_or(2222),
             xmpp_port: p.xmpp_port.unwrap_or(7400),
             media_ports,
+            hop_count,
         };
         twice(r, i, &out, &peer);
         out.push(peer);

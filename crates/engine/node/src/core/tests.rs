@@ -349,7 +349,7 @@ impl World {
             }
             Output::Resolve {
                 id,
-                question: Resolve::Service(name),
+                question: Resolve::Naptr(name) | Resolve::Service(name),
             } => {
                 self.services_asked.push(name.clone());
                 let known = self.services.iter().find(|(n, _)| *n == name);
