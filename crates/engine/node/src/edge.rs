@@ -12,6 +12,8 @@
 mod calls;
 mod census;
 mod clients;
+mod failover;
+mod health;
 mod lanes;
 mod linking;
 mod links;
@@ -72,6 +74,8 @@ pub struct Edge {
     candidates: Map<ConnId, (usize, Candidate)>,
     /// Which link a client's registration went by, so that its requests go the same way.
     routes: HashMap<FlowId, usize>,
+    health: health::Health,
+    asking: failover::Asking,
     rates: HashMap<FlowId, TokenBucket>,
     strikes: Strikes,
     /// Digests in a row that a connection had wrong, and when the last one was.
@@ -116,6 +120,8 @@ impl Edge {
             links: links.map(|(index, peer)| Link::new(index, peer)).collect(),
             candidates: Map::new(),
             routes: HashMap::default(),
+            health: health::Health::default(),
+            asking: HashMap::default(),
             rates: HashMap::default(),
             strikes: Strikes::default(),
             wrong: HashMap::default(),
@@ -155,6 +161,8 @@ impl Edge {
             return;
         };
         self.routes.remove(&flow);
+        self.health.forget(flow);
+        self.asker_gone(flow);
         self.rates.remove(&flow);
         self.wrong.remove(&flow);
         if let Some(Side::Lane { peer }) = side {
@@ -239,6 +247,7 @@ impl Edge {
             .get(&flow)
             .and_then(|index| self.links.get(*index));
         let way = link
+            .filter(|l| !self.health.is_in(flow, &l.dead_zones))
             .and_then(|l| l.lane(flow))
             .filter(|_| self.relay.is_known(flow));
         let Some(remote) = self.station.remote(flow).filter(|_| way.is_some()) else {
@@ -284,11 +293,11 @@ impl Edge {
                 self.ledger.caused(now, Kind::Violation, source, cause);
             }
             Event::Cancelled { key, .. } => self.cancelled(now, key),
+            Event::Ended { key, .. } => {
+                self.asking.remove(&key);
+            }
             // What has no context here has been answered already, or never came from us.
-            Event::Response { .. }
-            | Event::Failed { .. }
-            | Event::Closed { .. }
-            | Event::Ended { .. } => {}
+            Event::Response { .. } | Event::Failed { .. } | Event::Closed { .. } => {}
         }
     }
 
@@ -339,6 +348,7 @@ impl Edge {
     /// A flow may have lost its last registration.
     fn unknown(&mut self, now: Now, flow: FlowId) {
         if !self.relay.is_known(flow) {
+            self.health.forget(flow);
             self.strangers.arm(now.instant + STRANGER_MAX, flow);
         }
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use policy::credentials::Kept;
 use sip::digest::{Algorithm, Challenge};
 use sip::nonce::NonceKey;
-use sip::{Limits, Message, Name};
+use sip::{Limits, Message, Method, Name};
 use traversal::{Acceptor, Admission as Zone_, EdgeServices, ServiceAddress};
 
 use super::*;

@@ -33,8 +33,12 @@ impl Edge {
         let request = transactions.server_request(reply.server).cloned();
         let flow = transactions.server_flow(reply.server);
         let (Some(request), Some(flow)) = (request, flow) else {
+            self.asking.remove(&reply.server);
             return self.reply_to_nobody(now, &reply.message);
         };
+        if self.ask_next_core(now, reply.server, flow, &request, &reply.message) {
+            return;
+        }
         let (client, message) = match self.station.side(flow) {
             Some(Side::Client) => (
                 Some(flow),
@@ -94,7 +98,13 @@ impl Edge {
 
     /// What a nonce is worth to the core that a client's requests go to. One that was made before
     /// this core began is stale: the core cannot know whether its answer was given before.
-    fn verdict_for(&self, now: Now, flow: FlowId, request: &Message, name: Name) -> Verdict {
+    pub(super) fn verdict_for(
+        &self,
+        now: Now,
+        flow: FlowId,
+        request: &Message,
+        name: Name,
+    ) -> Verdict {
         let began = self.link_of(flow).map(|link| link.began.unix);
         let made = credentials(request, name, &self.settings.realm)
             .and_then(|(_, found)| sip::nonce::issued(found.nonce));
@@ -151,6 +161,7 @@ impl Edge {
         match message.status() {
             200..=299 => {
                 self.wrong.remove(&flow);
+                self.health.registered(flow, message);
                 if let Some(remote) = remote {
                     let changes = self.relay.settled(now, flow, remote, request, message);
                     self.changed(now, flow, changes);
@@ -177,7 +188,10 @@ impl Edge {
                     .caused(now, Kind::RegistrationRefused, source, &cause);
             }
         }
-        self.relay.answer(message)
+        let answer = self.relay.answer(message);
+        let mut edit = answer.edit();
+        edit.remove_fields(|f| is_our_own(f.name));
+        edit.finish()
     }
 
     fn reply_to_core(
