@@ -404,6 +404,8 @@ impl Engine for Core {
                 Some(Asked::Nodes(_)) | None => {}
             },
             Input::Report(report) => self.report(now, report),
+            // Its clients are edges, who refuse for it.
+            Input::Waited(_) => {}
         }
         self.pump(now);
     }

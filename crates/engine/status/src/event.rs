@@ -187,6 +187,16 @@ kinds! {
     Banned = 6004, Warning, "source banned for a while",
         "nothing, unless it is an office of yours behind one address: then one device there holds \
          an old password";
+    /// A connection was closed that took no refusal for an answer.
+    FloodCut = 6005, Info, "flooding connection closed", "";
+    /// More comes in than the node can handle.
+    Overloaded = 6006, Warning, "overloaded: new work is refused",
+        "see which clients are at it (6003, 6005); give the node more processor, or spread the \
+         clients over more edges";
+    /// That has passed.
+    OverloadOver = 6007, Info, "overload has passed", "";
+    /// A client showed a certificate that is vouched for.
+    CertificateShown = 6008, Info, "client certificate verified", "";
 }
 
 /// Something that happened.

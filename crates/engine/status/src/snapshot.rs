@@ -238,6 +238,8 @@ pub struct Counters {
     pub violations: u64,
     /// Wrong credentials.
     pub wrong_credentials: u64,
+    /// SIP requests refused because there was too much to do.
+    pub shed: u64,
 }
 
 #[cfg(test)]

@@ -257,6 +257,7 @@ fn counters(s: &Snapshot) -> String {
         ("HTTP requests refused", c.http_refused),
         ("protocol violations", c.violations),
         ("wrong credentials", c.wrong_credentials),
+        ("refused in overload", c.shed),
     ];
     rows.iter().fold(String::new(), |mut out, (name, value)| {
         let _ = writeln!(out, "  {name:<26}{value:>10}");

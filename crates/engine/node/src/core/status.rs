@@ -296,6 +296,8 @@ impl Core {
                 let proof = [("source", Pii::new(source).to_string())];
                 board.stranger(out, Kind::LinkRefused, now, &cause, &proof);
             }
+            // An edge's to see.
+            Report::Flooded { .. } => {}
             Report::Violation {
                 protocol,
                 source,

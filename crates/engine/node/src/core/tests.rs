@@ -361,6 +361,7 @@ impl World {
             }
             Output::CoreGate(gate) => self.gate = Some(gate),
             Output::EdgeGate(_) => panic!("a core has no edge's gate"),
+            Output::Pause { .. } => panic!("a core keeps nobody waiting"),
             Output::PinSsh { key, .. } => self.pins.push(key),
             Output::Keep(kept) => self.kept.push(*kept),
             Output::Event(event) => self.events.push(event),
