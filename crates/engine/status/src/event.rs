@@ -117,6 +117,17 @@ kinds! {
     /// No rule leads to a destination.
     NoRoute = 2022, Warning, "no route",
         "add the server's domain to unified_cm or call_control";
+    /// There are as many calls as there may be.
+    CallsFull = 2030, Warning, "call refused: no room for one more",
+        "raise calls.concurrent_max or calls.licences if the machine carries more, or add a core";
+    /// There soon will be.
+    CallsNear = 2031, Warning, "a limit of calls is near",
+        "raise calls.concurrent_max or calls.licences if the machine carries more, or add a core";
+    /// There are as many registrations as there may be.
+    RegistrationsFull = 2032, Warning, "registration refused: no room for one more",
+        "raise calls.registrations_max, or add a core";
+    /// There are fewer calls again.
+    CallsFar = 2033, Info, "a limit of calls is no longer near", "";
     /// A user signed in.
     SignedIn = 3001, Info, "signed in", "";
     /// The password was wrong, or nobody knows the user.

@@ -13,7 +13,7 @@ mod snapshot;
 pub use event::{Event, Kind, Severity};
 pub use recent::{EventRow, Recent};
 pub use snapshot::{
-    CallRow, Counters, LinkRow, MediaRow, RegistrationRow, Role, SessionRow, Snapshot,
+    CallRow, CapacityRow, Counters, LinkRow, MediaRow, RegistrationRow, Role, SessionRow, Snapshot,
 };
 
 pub use base::Pii;

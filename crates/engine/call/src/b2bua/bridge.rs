@@ -120,6 +120,11 @@ impl Bridge {
         self.tracks.iter().flatten().all(Track::is_held)
     }
 
+    /// How many m-lines are carried.
+    pub(super) fn lines(&self) -> usize {
+        self.tracks.iter().flatten().count()
+    }
+
     /// Whether an offer was made and answered.
     pub(super) fn is_settled(&self) -> bool {
         self.offer.as_ref().is_some_and(|offer| !offer.pending)

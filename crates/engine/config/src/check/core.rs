@@ -8,12 +8,15 @@ use super::Reader;
 use super::edge::media;
 use crate::file::{File, Publisher as Written};
 use crate::model::{
-    AllowRule, CallControl, ContactMode, Core, Credentials, Domain, InsideTls, Peer, Publisher,
-    XmppServer,
+    AllowRule, CallControl, Calls, ContactMode, Core, Credentials, Domain, InsideTls, Peer,
+    Publisher, XmppServer,
 };
 
 /// How many edges one core dials.
 const PEERS_MAX: usize = 6;
+
+/// The most calls, and registrations, that can be asked for.
+const CALLS_MAX: usize = 100_000;
 
 pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
     foreign(r, file);
@@ -37,6 +40,7 @@ pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
     let xmpp = xmpp(r, file);
     let allow_list = allow_list(r, file);
     let credentials = credentials(r, file);
+    let calls = calls(r, file);
     Some(Core {
         peers: peers?,
         sip,
@@ -50,6 +54,7 @@ pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
         xmpp,
         allow_list,
         credentials: credentials?,
+        calls,
     })
 }
 
@@ -413,6 +418,24 @@ fn allow_list(r: &mut Reader<'_>, file: &File) -> Vec<AllowRule> {
         });
     }
     out
+}
+
+fn calls(r: &mut Reader<'_>, file: &File) -> Calls {
+    let written = &file.calls;
+    for (key, value) in [
+        ("concurrent_max", written.concurrent_max),
+        ("registrations_max", written.registrations_max),
+    ] {
+        if value.is_some_and(|n| !(1..=CALLS_MAX).contains(&n)) {
+            let fix = "give a number from 1 to 100000";
+            r.error("calls", 0, key, "it is out of range", fix);
+        }
+    }
+    Calls {
+        licences: written.licences,
+        concurrent_max: written.concurrent_max.unwrap_or(2_000),
+        registrations_max: written.registrations_max,
+    }
 }
 
 fn credentials(r: &mut Reader<'_>, file: &File) -> Option<Credentials> {

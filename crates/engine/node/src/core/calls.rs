@@ -7,10 +7,11 @@ use call::b2bua::{
     B2bua, CallId, Caller, Cause, Context, Encryption, Event, Face, Output as Told, Side as Leg,
     Target,
 };
+use call::limits::{CallType, Limit, News, Place};
 use call::registration::core::RegistrationId;
 use media::LinkId;
 use sip::transaction::ServerKey;
-use sip::{FlowId, Message};
+use sip::{FlowId, Message, Name};
 use status::Kind;
 
 use super::Core;
@@ -27,6 +28,7 @@ pub(super) struct Starting {
     to: String,
     /// The client that is called.
     called: Option<RegistrationId>,
+    kind: CallType,
 }
 
 /// Whose call it is, and the connections it goes by.
@@ -104,7 +106,8 @@ impl Core {
             request_uri: message.request_uri().to_vec(),
             routes: Vec::new(),
         };
-        self.begin(now, key, message, caller, target, None);
+        let kind = CallType::between(Place::RemoteClient, Place::CallControl);
+        self.begin(now, key, message, caller, target, (kind, None));
     }
 
     /// A client is called.
@@ -150,7 +153,8 @@ impl Core {
         {
             self.inbound.insert(flow, zone);
         }
-        self.begin(now, key, message, caller, target, Some(row));
+        let kind = CallType::between(Place::CallControl, Place::RemoteClient);
+        self.begin(now, key, message, caller, target, (kind, Some(row)));
     }
 
     fn begin(
@@ -160,8 +164,11 @@ impl Core {
         message: Message,
         caller: Caller,
         target: Target,
-        called: Option<RegistrationId>,
+        (kind, called): (CallType, Option<RegistrationId>),
     ) {
+        if let Err(limit) = self.ledger.admit(kind) {
+            return self.no_room(now, key, &message, kind, limit);
+        }
         let text =
             |uri: Option<&[u8]>| String::from_utf8_lossy(uri.unwrap_or_default()).into_owned();
         self.starting = Some(Starting {
@@ -169,11 +176,78 @@ impl Core {
             from: text(message.from().ok().map(|a| a.uri)),
             to: text(message.to().ok().map(|a| a.uri)),
             called,
+            kind,
         });
         let (b2bua, mut cx) = self.calls(now);
         b2bua.invite(&mut cx, key, message, caller, target);
         self.calls_work(now);
         self.starting = None;
+    }
+
+    /// There are as many calls as there may be: another core may have room (RFC 3261 §21.5.4).
+    fn no_room(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        message: &Message,
+        kind: CallType,
+        limit: Limit,
+    ) {
+        let limits = self.ledger.limits();
+        let (cause, max) = match limit {
+            Limit::Calls => ("calls.concurrent_max is reached", Some(limits.calls_max)),
+            Limit::Licences => ("calls.licences are all in use", limits.licences),
+        };
+        let proof = [
+            ("type", kind.name().to_owned()),
+            ("max", max.unwrap_or_default().to_string()),
+        ];
+        self.board.caused(
+            &mut self.station.out,
+            Kind::CallsFull,
+            now,
+            None,
+            cause,
+            &proof,
+        );
+        let wait = 5 + self.station.rng.below(10);
+        let tag = self.station.rng.hex(8);
+        let reply = message
+            .reply(503, "Service Unavailable", &tag)
+            .header(Name::RetryAfter, wait.to_string());
+        self.station.respond(now, key, reply.build());
+    }
+
+    /// A limit of calls is near, or no longer.
+    fn limit_news(&mut self, now: Now, news: Option<News>) {
+        let Some(news) = news else { return };
+        let cause = match news.limit {
+            Limit::Calls => "calls.concurrent_max",
+            Limit::Licences => "calls.licences",
+        };
+        let proof = [
+            ("used", news.used.to_string()),
+            ("max", news.max.to_string()),
+        ];
+        let kind = if news.near {
+            Kind::CallsNear
+        } else {
+            Kind::CallsFar
+        };
+        let out = &mut self.station.out;
+        self.board.event(out, kind, now, cause, &proof);
+    }
+
+    /// A call has agreed on media: what it counts as may have changed.
+    fn media_agreed(&mut self, now: Now, call: CallId) {
+        let Some(lines) = self.b2bua.lines(call) else {
+            return;
+        };
+        let news = self.ledger.agreed(&call, lines);
+        if let (Some(row), Some((_, content))) = (self.board.call(call), self.ledger.get(&call)) {
+            row.content = content.name().to_owned();
+        }
+        self.limit_news(now, news);
     }
 
     pub(super) fn end_calls_over(&mut self, now: Now, link: LinkId) {
@@ -251,16 +325,27 @@ impl Core {
                 if let Some(b) = s.called.and_then(|row| self.registrar.get(row)) {
                     self.called.insert(call, b.draft.place.clone());
                 }
-                self.board.began(now, call, s.id, s.from, s.to);
+                self.board.began(now, call, s.kind, (s.id, s.from, s.to));
+                let news = self.ledger.began(call, s.kind);
+                self.limit_news(now, news);
                 (Kind::CallBegan, String::new())
             }
             Event::Answered => {
                 if let Some(row) = row {
                     row.answered = Some(now.unix);
                 }
+                if let Some(call) = call {
+                    self.media_agreed(now, call);
+                }
                 return;
             }
-            Event::Ringing | Event::MediaChanged => return,
+            Event::MediaChanged => {
+                if let Some(call) = call {
+                    self.media_agreed(now, call);
+                }
+                return;
+            }
+            Event::Ringing => return,
             Event::Refused { status, cause } => {
                 let why = ended(call::b2bua::EndedBy::Us, &cause);
                 (Kind::CallFailed, format!("answered {status}: {why}"))
@@ -278,6 +363,8 @@ impl Core {
                 let answered = row.is_some_and(|r| r.answered.is_some());
                 if let Some(call) = call {
                     self.board.over(call);
+                    let news = self.ledger.ended(&call);
+                    self.limit_news(now, news);
                     self.silences.remove(&call);
                     let called = self.called.remove(&call);
                     if let Some(place) = called.filter(|_| cause == Cause::Status(430)) {
