@@ -14,8 +14,8 @@ pub(super) fn sdp_edge(stream: &str) -> String {
     )
 }
 
-pub(super) const SDP_INSIDE: &str = "v=0\r\no=- 1 1 IN IP4 10.0.0.31\r\ns=-\r\nc=IN IP4 10.0.0.31\r\n\
-     t=0 0\r\nm=audio 4000 RTP/AVP 8\r\n";
+pub(super) const SDP_INSIDE: &str = "v=0\r\no=- 1 1 IN IP4 10.0.0.31\r\ns=-\r\n\
+    c=IN IP4 10.0.0.31\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n";
 
 pub(super) fn with_body(head: &str, body: &str) -> String {
     format!(
