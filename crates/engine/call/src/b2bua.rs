@@ -285,6 +285,11 @@ impl B2bua {
         self.find(from, message).is_some()
     }
 
+    /// The call that a message within a dialog belongs to.
+    pub fn call_of(&self, from: Side, message: &Message) -> Option<CallId> {
+        self.find(from, message).map(|(id, ..)| CallId(id))
+    }
+
     /// Takes a request within a dialog, an INVITE included. One that fits no call is answered
     /// 481.
     pub fn request(&mut self, cx: &mut Context<'_>, from: Side, key: ServerKey, message: Message) {

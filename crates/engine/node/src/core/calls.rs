@@ -8,7 +8,7 @@ use call::b2bua::{
     Target,
 };
 use call::limits::{CallType, Limit, News, Place};
-use call::registration::core::RegistrationId;
+use call::registration::core::{Draft, RegistrationId};
 use media::LinkId;
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Name};
@@ -29,6 +29,21 @@ pub(super) struct Starting {
     /// The client that is called.
     called: Option<RegistrationId>,
     kind: CallType,
+    /// The client that has the call, whoever began it.
+    owner: Option<Owner>,
+}
+
+/// The client that a call belongs to.
+pub(super) struct Owner {
+    user: String,
+    aor: String,
+}
+
+impl Owner {
+    /// Whether a registration is of the same user, or line.
+    pub(super) fn is(&self, draft: &Draft) -> bool {
+        draft.aor == self.aor || !self.user.is_empty() && draft.user == self.user
+    }
 }
 
 /// Whose call it is, and the connections it goes by.
@@ -107,7 +122,7 @@ impl Core {
             routes: Vec::new(),
         };
         let kind = CallType::between(Place::RemoteClient, Place::CallControl);
-        self.begin(now, key, message, caller, target, (kind, None));
+        self.begin(now, key, message, (caller, target), (row, false), kind);
     }
 
     /// A client is called.
@@ -154,7 +169,7 @@ impl Core {
             self.inbound.insert(flow, zone);
         }
         let kind = CallType::between(Place::CallControl, Place::RemoteClient);
-        self.begin(now, key, message, caller, target, (kind, Some(row)));
+        self.begin(now, key, message, (caller, target), (row, true), kind);
     }
 
     fn begin(
@@ -162,20 +177,25 @@ impl Core {
         now: Now,
         key: ServerKey,
         message: Message,
-        caller: Caller,
-        target: Target,
-        (kind, called): (CallType, Option<RegistrationId>),
+        (caller, target): (Caller, Target),
+        (row, called): (RegistrationId, bool),
+        kind: CallType,
     ) {
         if let Err(limit) = self.ledger.admit(kind) {
             return self.no_room(now, key, &message, kind, limit);
         }
+        let owner = self.registrar.get(row).map(|b| Owner {
+            user: b.draft.user.clone(),
+            aor: b.draft.aor.clone(),
+        });
         let text =
             |uri: Option<&[u8]>| String::from_utf8_lossy(uri.unwrap_or_default()).into_owned();
         self.starting = Some(Starting {
             id: text(Some(message.call_id())),
             from: text(message.from().ok().map(|a| a.uri)),
             to: text(message.to().ok().map(|a| a.uri)),
-            called,
+            called: called.then_some(row),
+            owner,
             kind,
         });
         let (b2bua, mut cx) = self.calls(now);
@@ -322,6 +342,9 @@ impl Core {
                 let Some((call, s)) = call.zip(self.starting.take()) else {
                     return;
                 };
+                if let Some(owner) = s.owner {
+                    self.owners.insert(call, owner);
+                }
                 if let Some(b) = s.called.and_then(|row| self.registrar.get(row)) {
                     self.called.insert(call, b.draft.place.clone());
                 }
@@ -366,6 +389,7 @@ impl Core {
                     let news = self.ledger.ended(&call);
                     self.limit_news(now, news);
                     self.silences.remove(&call);
+                    self.owners.remove(&call);
                     let called = self.called.remove(&call);
                     if let Some(place) = called.filter(|_| cause == Cause::Status(430)) {
                         self.flow_failed(now, &place);
