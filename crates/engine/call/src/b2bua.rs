@@ -333,7 +333,6 @@ impl B2bua {
             Method::Invite => self.reinvite(cx, id, end, fork, key, message),
             Method::Update => self.update(cx, id, end, fork, key, message),
             Method::Prack => self.prack(cx, id, end, fork, key, message),
-            Method::Refer => self.refer(cx, id, end, fork, key, message),
             _ => self.relay(cx, id, end, fork, key, message),
         }
     }
