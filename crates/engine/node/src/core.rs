@@ -27,6 +27,7 @@ use ::media::ports::{Allocator, REST};
 use ::status::{Kind, Snapshot};
 use base::{HashMap, Instant, Map, Now, Rng, Timers};
 use call::b2bua::{self, B2bua, Side as Leg};
+use call::limits::{Ledger, Limits};
 use call::registration::core::{Admission, Place, Registrar};
 use policy::credentials::Credentials;
 use policy::token::TokenKey;
@@ -89,6 +90,7 @@ pub struct Core {
     /// Zones that edges were told are dead.
     zones_dead: Vec<String>,
     b2bua: B2bua,
+    ledger: Ledger<b2bua::CallId>,
     ports: Allocator,
     starting: Option<calls::Starting>,
     /// Calls towards clients, with where those were when they were called.
@@ -115,6 +117,12 @@ impl Core {
         let settings = Settings::of(config, &identity);
         let mut calls = b2bua::Settings::new(settings.media.advertise, settings.media.advertise);
         calls.edge_port = 36_000;
+        let limits = Limits {
+            licences: settings.limits.licences,
+            calls_max: settings.limits.concurrent_max,
+        };
+        // A call that is over keeps its row until what is under way has run out.
+        calls.calls_max = limits.calls_max.saturating_mul(2);
         let (listen, ports) = (settings.media.listen, settings.media.ports.clone());
         let links = settings.peers.iter().cloned().enumerate();
         let ask = |list: &[settings::Server], duty| -> Vec<Publisher> {
@@ -148,6 +156,7 @@ impl Core {
             zones_changed: false,
             zones_dead: Vec::new(),
             b2bua: B2bua::new(rng.fork(), calls),
+            ledger: Ledger::new(limits),
             ports: Allocator::new(listen, ports, REST, &mut rng),
             starting: None,
             called: HashMap::default(),

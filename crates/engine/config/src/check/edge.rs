@@ -20,6 +20,7 @@ pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> 
         ("allow_list", file.allow_list.is_empty()),
         ("traversal.peer", file.traversal.peer.is_empty()),
         ("credentials", file.credentials.is_empty()),
+        ("calls", file.calls.is_empty()),
         ("zones", file.zones.is_empty()),
         ("transforms", file.transforms.is_empty()),
         ("search_rules", file.search_rules.is_empty()),

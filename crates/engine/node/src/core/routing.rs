@@ -202,7 +202,11 @@ impl Core {
             .and_then(|row| self.may_go_to(now, &message).map(|()| row));
         match admitted {
             Ok(row) => {
-                let message = unprivileged(&message);
+                let mut message = unprivileged(&message);
+                if message.method() != Method::Invite {
+                    // The B2BUA does it for calls.
+                    message = self.b2bua.map_references(side, &message);
+                }
                 self.lane_new(now, key, flow, peer, row, &message);
             }
             Err((status, reason)) => {
@@ -513,6 +517,7 @@ impl Core {
         if message.method() == Method::Invite && !in_dialog {
             return self.call_outside(now, key, Way { row, lane, flow }, by_route, message);
         }
+        let message = self.b2bua.map_references(Leg::Inside, &message);
         let mut edit = message.edit();
         // Whatever the dialog's route set says, the client is where it registered last.
         edit.remove(Name::Route);

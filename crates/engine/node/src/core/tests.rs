@@ -16,7 +16,9 @@ use crate::gate::CoreGate;
 use crate::io::{Answer, Fetch, FetchError, Fetched, Resolve, SignIn, Target, Transport};
 
 mod calls;
+mod limits;
 mod links;
+mod naming;
 mod registering;
 mod senders;
 mod signing_in;

@@ -334,11 +334,15 @@ impl Edge {
         let range = body::description(message).ok_or(Refusal::NotAcceptable)?;
         let text = message.body().get(range.clone()).unwrap_or_default();
         let id = call.ok_or(Refusal::Unknown)?;
+        // What one early dialog refuses, another may accept.
+        let early = !message.is_request() && message.status() < 200;
         let new = if from_client {
             let source = self.station.remote(flow).ok_or(Refusal::Unknown)?.ip();
-            self.calls.describe_to_core(now.instant, id, source, text)?
+            self.calls
+                .describe_to_core(now.instant, id, source, text, early)?
         } else {
-            self.calls.describe_to_client(now.instant, id, text)?
+            self.calls
+                .describe_to_client(now.instant, id, text, early)?
         };
         Ok(Some((range, new)))
     }
