@@ -16,5 +16,7 @@ pub mod search;
 pub mod serve;
 pub mod show;
 
+pub use status::Page;
+
 /// The local socket's name in the data folder.
 pub const SOCKET: &str = "causeway.sock";

@@ -74,7 +74,9 @@ impl Core {
         let mut rest = hops.into_iter();
         while let Some(hop) = rest.next() {
             if let Some(link) = self.edge_named(&hop.zone) {
-                if let (Purpose::Trunk { message, .. }, Some(lane)) = (&purpose, link.lane()) {
+                if let Purpose::Trunk { message, .. } = &purpose
+                    && let Some(lane) = link.lane(message.call_id())
+                {
                     let message = message.clone();
                     return self.call_abroad(now, key, &hop, lane, message);
                 }

@@ -147,8 +147,8 @@ impl Core {
     }
 
     /// The edge that a rule means.
-    pub(super) fn edge_named(&mut self, name: &str) -> Option<&mut super::Link> {
-        self.links.iter_mut().find(|l| l.peer.name == name)
+    pub(super) fn edge_named(&self, name: &str) -> Option<&super::Link> {
+        self.links.iter().find(|l| l.peer.name == name)
     }
 
     /// As [`Core::hops`], with edges that call foreign domains for a neighbour inside.

@@ -72,6 +72,7 @@ pub(super) struct Settings {
     pub(super) refresh: Duration,
     pub(super) cleanup: Duration,
     pub(super) routing: Routing,
+    pub(super) limits: config::Calls,
 }
 
 impl Settings {
@@ -89,6 +90,11 @@ impl Settings {
             listen: nowhere,
             advertise: nowhere,
             ports: 36_000..=59_999,
+        };
+        let no_calls = config::Calls {
+            licences: None,
+            concurrent_max: 1,
+            registrations_max: None,
         };
         let hours = |n: u64| Duration::from_secs(n * 3600);
         Settings {
@@ -110,6 +116,7 @@ impl Settings {
             refresh: core.map_or(hours(8), |c| c.credentials.refresh),
             cleanup: core.map_or(hours(12), |c| c.credentials.cleanup),
             routing: core.map(|c| c.routing.clone()).unwrap_or_default(),
+            limits: core.map_or(no_calls, |c| c.calls),
         }
     }
 

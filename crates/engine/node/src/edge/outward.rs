@@ -14,7 +14,7 @@
 use std::net::IpAddr;
 
 use ::status::Kind;
-use base::{HashMap, Map, Now, TokenBucket};
+use base::{HashMap, Map, Now};
 use sip::locate::{LocateError, Place, Places, Question, Search, Transport};
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Uri};
@@ -260,8 +260,7 @@ impl Edge {
         let Some(flow) = self.station.flows.by_conn(conn) else {
             return;
         };
-        let (rate, burst) = super::RATE;
-        self.rates.insert(flow, TokenBucket::new(rate, burst));
+        self.guests.came(flow);
         self.strangers.arm(now.instant + super::STRANGER_MAX, flow);
         for key in self.waiting_for(flow) {
             self.outward_send(now, key, flow);

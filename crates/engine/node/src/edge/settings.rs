@@ -29,6 +29,7 @@ pub(super) struct Settings {
     pub(super) business: Option<config::Business>,
     /// Addresses of this node, which it does not dial.
     pub(super) own: Vec<IpAddr>,
+    pub(super) rates: config::Rates,
     /// Every core that may link: the names of all zones, in order. Their positions are the peers
     /// of the driver's inputs.
     pub(super) peers: Vec<Peer>,
@@ -72,6 +73,7 @@ impl Settings {
             media: edge.media.clone(),
             business: edge.business.clone(),
             own: own_addresses(edge),
+            rates: edge.rates,
             peers: peers.collect(),
             version: identity.version,
             services: EdgeServices {

@@ -15,7 +15,7 @@ pub(super) fn sdp_edge(stream: &str) -> String {
 }
 
 pub(super) const SDP_INSIDE: &str = "v=0\r\no=- 1 1 IN IP4 10.0.0.31\r\ns=-\r\n\
-                                     c=IN IP4 10.0.0.31\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n";
+    c=IN IP4 10.0.0.31\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n";
 
 pub(super) fn with_body(head: &str, body: &str) -> String {
     format!(
@@ -24,7 +24,7 @@ pub(super) fn with_body(head: &str, body: &str) -> String {
     )
 }
 
-fn invite_from_client(token: &str) -> String {
+pub(super) fn invite_from_client(token: &str) -> String {
     let head = format!(
         "INVITE sip:1100@example.test SIP/2.0\r\n\
          Record-Route: <sip:{token}@edge1.example.test:5061;transport=tls;lr>\r\n\
@@ -36,7 +36,7 @@ fn invite_from_client(token: &str) -> String {
     with_body(&head, &sdp_edge("00000011"))
 }
 
-fn invite_from_phone(path: &str) -> String {
+pub(super) fn invite_from_phone(path: &str) -> String {
     let head = format!(
         "INVITE sip:1001@198.51.100.7:5555;transport=tls SIP/2.0\r\nRoute: {path}\r\n\
          From: <sip:1100@example.test>;tag=p\r\nTo: <sip:1001@example.test>\r\nCall-ID: call2\r\n\
