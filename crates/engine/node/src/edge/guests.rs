@@ -97,6 +97,16 @@ impl Guests {
         self.rows.remove(&flow);
     }
 
+    /// Connections.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// New registrations that no core has answered yet.
+    pub(super) fn registering(&self) -> usize {
+        self.unanswered.len()
+    }
+
     /// Whether a connection has been cut off: what still comes of it is not heard.
     pub(super) fn is_cut(&self, flow: FlowId) -> bool {
         self.rows.get(&flow).is_some_and(|g| g.cut)
