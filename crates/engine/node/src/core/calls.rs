@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use base::{Now, Pii};
 use call::b2bua::{
-    B2bua, CallId, Caller, Cause, Context, Event, Face, Output as Told, Side as Leg, Target,
+    B2bua, CallId, Caller, Cause, Context, Encryption, Event, Face, Output as Told, Side as Leg,
+    Target,
 };
 use call::registration::core::{Draft, RegistrationId};
 use media::LinkId;
@@ -73,6 +74,7 @@ impl Core {
             reliable: true,
             via: self.settings.edge_via(),
             contact: format!("sip:{token}@{};transport=tls", self.settings.fqdn).into_bytes(),
+            encryption: Encryption::Force,
         }
     }
 
@@ -84,6 +86,7 @@ impl Core {
             reliable: true,
             via: self.settings.inside_via(tls),
             contact: self.registrar.inside_contact(row, &at),
+            encryption: Encryption::Off,
         }
     }
 

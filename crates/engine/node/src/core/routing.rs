@@ -271,7 +271,7 @@ impl Core {
             let others: Vec<String> = others.collect();
             zones.extend(others);
         }
-        let identity = format!("<{}>", binding.draft.uri);
+        let identity = self.identity(row, message).unwrap_or_default();
         let mut edit = message.edit();
         edit.remove(Name::Route);
         edit.set(Name::PAssertedIdentity, identity);
@@ -302,9 +302,8 @@ impl Core {
     /// we recorded when the dialog began.
     fn lane_dialog(&mut self, now: Now, key: ServerKey, peer: usize, message: &Message) {
         let gone = (481, "Call/Transaction Does Not Exist");
-        let found = self
-            .own_route(message)
-            .and_then(|id| self.registrar.get(id));
+        let row = self.own_route(message);
+        let found = row.and_then(|id| self.registrar.get(id));
         let Some(binding) = found.filter(|b| b.draft.place.peer == peer) else {
             return self.station.answer(now, key, message, gone.0, gone.1);
         };
@@ -312,7 +311,8 @@ impl Core {
         let mut edit = message.edit();
         edit.remove_first_value(Name::Route);
         if !binding.draft.user.is_empty() {
-            edit.set(Name::PAssertedIdentity, format!("<{}>", binding.draft.uri));
+            let identity = row.and_then(|row| self.identity(row, message));
+            edit.set(Name::PAssertedIdentity, identity.unwrap_or_default());
         }
         let purpose = Purpose::Other {
             message: edit.finish(),
@@ -361,7 +361,9 @@ impl Core {
             return Ok(*first);
         }
         let exact = all.iter().find(|(_, aor)| same_aor(from, aor));
-        let own = exact.or_else(|| all.iter().find(|(_, aor)| self.is_other_host(from, aor)));
+        let own = exact
+            .or_else(|| all.iter().find(|(_, aor)| self.is_other_host(from, aor)))
+            .or_else(|| all.iter().find(|(id, _)| self.line_of(*id, from).is_some()));
         if let Some((id, _)) = own {
             return Ok(*id);
         }
@@ -448,7 +450,10 @@ impl Core {
             alias: alias_of(&contact),
             contact,
             instance: Vec::new(),
+            reg_id: String::new(),
             device: String::new(),
+            one_device: false,
+            lines: Box::default(),
             zone,
             rewritten: false,
             registered: false,

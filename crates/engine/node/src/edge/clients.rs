@@ -202,7 +202,7 @@ impl Edge {
         };
         if let Ok(request) = self.for_core(now, flow, index, message, true) {
             let via = self.via(Side::Lane { peer: index });
-            self.station.transactions.send(lane, &request, &via);
+            self.station.ack_on(lane, &via, &request);
         }
     }
 

@@ -6,6 +6,7 @@ mod clients;
 mod hostile;
 mod links;
 mod load;
+mod torture;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -45,6 +46,7 @@ fn config() -> Arc<Config> {
         verify_names: names.iter().map(|n| (*n).to_owned()).collect(),
         user: "traversal".into(),
         password: Password::Given(Secret::new(PASSWORD.into())),
+        hop_count: 15,
     };
     let edge = config::Edge {
         https: service("192.0.2.10:8443"),
