@@ -338,7 +338,12 @@ impl Ua {
             return false;
         };
         let method = request.method().to_owned();
-        let cseq = dialog::cseq(&request) + 1;
+        // Another REGISTER may have left since.
+        let last = match method.as_str() {
+            "REGISTER" => self.registration.cseq,
+            _ => dialog::cseq(&request),
+        };
+        let cseq = last + 1;
         request.fields.retain(|(n, _)| n != "Via" && n != name);
         for (n, v) in &mut request.fields {
             if n == "CSeq" {
