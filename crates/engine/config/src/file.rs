@@ -30,6 +30,7 @@ section!(File {
     xmpp_server: Vec<XmppServer>,
     allow_list: Vec<AllowRule>,
     credentials: Credentials,
+    calls: Calls,
     zones: Vec<RoutingZone>,
     transforms: Vec<Transform>,
     search_rules: Vec<SearchRule>,
@@ -176,6 +177,19 @@ section!(Credentials {
     cleanup_interval_min: Option<u64>,
     file: Option<String>,
 });
+
+section!(Calls {
+    licences: Option<usize>,
+    concurrent_max: Option<usize>,
+    registrations_max: Option<usize>,
+});
+
+impl Calls {
+    /// Whether no key is set.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Calls::default()
+    }
+}
 
 impl Limits {
     /// Whether no key is set.

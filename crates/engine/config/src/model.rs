@@ -254,8 +254,23 @@ pub struct Core {
     pub allow_list: Vec<AllowRule>,
     /// How long credentials are kept.
     pub credentials: Credentials,
+    /// How many calls and registrations there may be.
+    pub calls: Calls,
     /// Where requests may go beside call control.
     pub routing: Routing,
+}
+
+/// How many calls and registrations there may be (F272–F278).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calls {
+    /// Licences for rich media sessions: one for a video call, or for two audio-only ones.
+    /// Default: as many as there are calls.
+    pub licences: Option<usize>,
+    /// Calls at once, of all types. Default 2,000: what one processor core was measured to
+    /// carry as audio.
+    pub concurrent_max: usize,
+    /// Registrations at once. Default: as many as there is room for.
+    pub registrations_max: Option<usize>,
 }
 
 /// A traversal client: one edge to dial.

@@ -11,8 +11,11 @@
 //! ([`config::Rates`]), [`STRANGER_MAX`] for a connection to say who it is.
 
 mod calls;
+mod census;
 mod clients;
+mod failover;
 mod guests;
+mod health;
 mod lanes;
 mod linking;
 mod links;
@@ -70,6 +73,8 @@ pub struct Edge {
     candidates: Map<ConnId, (usize, Candidate)>,
     /// Which link a client's registration went by, so that its requests go the same way.
     routes: HashMap<FlowId, usize>,
+    health: health::Health,
+    asking: failover::Asking,
     guests: Guests,
     strikes: Strikes,
     /// Digests in a row that a connection had wrong, and when the last one was.
@@ -114,6 +119,8 @@ impl Edge {
             links: links.map(|(index, peer)| Link::new(index, peer)).collect(),
             candidates: Map::new(),
             routes: HashMap::default(),
+            health: health::Health::default(),
+            asking: HashMap::default(),
             guests: Guests::new(&settings.rates),
             strikes: Strikes::default(),
             wrong: HashMap::default(),
@@ -157,6 +164,8 @@ impl Edge {
             return;
         };
         self.routes.remove(&flow);
+        self.health.forget(flow);
+        self.asker_gone(flow);
         self.guests.went(flow);
         self.wrong.remove(&flow);
         if let Some(Side::Lane { peer }) = side {
@@ -245,6 +254,7 @@ impl Edge {
             .get(&flow)
             .and_then(|index| self.links.get(*index));
         let way = link
+            .filter(|l| !self.health.is_in(flow, &l.dead_zones))
             .and_then(|l| l.lane(flow))
             .filter(|_| self.relay.is_known(flow));
         let Some(remote) = self.station.remote(flow).filter(|_| way.is_some()) else {
@@ -290,11 +300,11 @@ impl Edge {
                 self.ledger.caused(now, Kind::Violation, source, cause);
             }
             Event::Cancelled { key, .. } => self.cancelled(now, key),
+            Event::Ended { key, .. } => {
+                self.asking.remove(&key);
+            }
             // What has no context here has been answered already, or never came from us.
-            Event::Response { .. }
-            | Event::Failed { .. }
-            | Event::Closed { .. }
-            | Event::Ended { .. } => {}
+            Event::Response { .. } | Event::Failed { .. } | Event::Closed { .. } => {}
         }
     }
 
@@ -345,6 +355,7 @@ impl Edge {
     /// A flow may have lost its last registration.
     fn unknown(&mut self, now: Now, flow: FlowId) {
         if !self.relay.is_known(flow) {
+            self.health.forget(flow);
             self.strangers.arm(now.instant + STRANGER_MAX, flow);
         }
     }
@@ -521,6 +532,10 @@ impl Engine for Edge {
 
     fn snapshot(&self, now: Now) -> ::status::Snapshot {
         self.picture(now)
+    }
+
+    fn census(&self) -> Vec<(&'static str, usize)> {
+        self.rows()
     }
 }
 

@@ -157,6 +157,19 @@ pub struct EdgeRelay {
 }
 
 impl EdgeRelay {
+    /// Rows of each table, by name.
+    pub fn census(&self) -> [(&'static str, usize); 7] {
+        [
+            ("registered flows", self.flows.len()),
+            ("bindings", self.count),
+            ("devices", self.devices.len()),
+            ("departed flows", self.departed.len()),
+            ("former flows", self.former.len()),
+            ("departures", self.departures.len()),
+            ("binding timers", self.timers.len()),
+        ]
+    }
+
     /// Nobody is registered.
     pub fn new(settings: Settings) -> Self {
         EdgeRelay {

@@ -20,6 +20,7 @@ pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> 
         ("allow_list", file.allow_list.is_empty()),
         ("traversal.peer", file.traversal.peer.is_empty()),
         ("credentials", file.credentials.is_empty()),
+        ("calls", file.calls.is_empty()),
         ("zones", file.zones.is_empty()),
         ("transforms", file.transforms.is_empty()),
         ("search_rules", file.search_rules.is_empty()),
@@ -85,6 +86,10 @@ fn service(
         let key = "digest_algorithms";
         r.error(section, 0, key, "it belongs to service.sip", "move it");
     }
+    if !written.accept_from.is_empty() {
+        let fix = "move it to service.sip of the core's file";
+        r.error(section, 0, "accept_from", "it belongs to the core", fix);
+    }
     let certificates = [
         ("client_certificates", &written.client_certificates),
         ("client_authorities", &written.client_authorities),
@@ -93,10 +98,6 @@ fn service(
         if value.is_some() && section != "service.sip" {
             r.error(section, 0, key, "it belongs to service.sip", "move it");
         }
-    }
-    if !written.accept_from.is_empty() {
-        let fix = "move it to service.sip of the core's file";
-        r.error(section, 0, "accept_from", "it belongs to the core", fix);
     }
     let listen = r.addresses(section, "listen", &written.listen, port);
     if listen.len() < written.listen.len() {

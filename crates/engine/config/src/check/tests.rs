@@ -109,6 +109,14 @@ fn a_core_is_read_with_the_guides_defaults() {
 fn each_mistake_is_named_with_line_cause_and_fix() {
     let table: [(&str, &str, &str, usize, &str, &str); 26] = [
         (
+            CORE,
+            "listen = [\"10.0.0.20:5060\"]",
+            "listen = [\"10.0.0.20:5060\"]\naccept_from = [\"10.0.0.0/33\"]",
+            11,
+            "service.sip.accept_from",
+            "no range",
+        ),
+        (
             EDGE,
             "[service.sip]",
             "[service.sip]\nclient_certificates = \"request\"",
@@ -139,14 +147,6 @@ fn each_mistake_is_named_with_line_cause_and_fix() {
             10,
             "service.sip.client_certificates",
             "edge",
-        ),
-        (
-            CORE,
-            "listen = [\"10.0.0.20:5060\"]",
-            "listen = [\"10.0.0.20:5060\"]\naccept_from = [\"10.0.0.0/33\"]",
-            11,
-            "service.sip.accept_from",
-            "no range",
         ),
         (
             EDGE,

@@ -334,11 +334,15 @@ impl Edge {
         let range = body::description(message).ok_or(Refusal::NotAcceptable)?;
         let text = message.body().get(range.clone()).unwrap_or_default();
         let id = call.ok_or(Refusal::Unknown)?;
+        // What one early dialog refuses, another may accept.
+        let early = !message.is_request() && message.status() < 200;
         let new = if from_client {
             let source = self.station.remote(flow).ok_or(Refusal::Unknown)?.ip();
-            self.calls.describe_to_core(now.instant, id, source, text)?
+            self.calls
+                .describe_to_core(now.instant, id, source, text, early)?
         } else {
-            self.calls.describe_to_client(now.instant, id, text)?
+            self.calls
+                .describe_to_client(now.instant, id, text, early)?
         };
         Ok(Some((range, new)))
     }
@@ -346,6 +350,11 @@ impl Edge {
     /// Which core a flow's requests go to: the one its registration went to while it is up,
     /// else any that serves the domain, else any that is up.
     fn route(&self, flow: FlowId, message: &Message) -> Option<(usize, FlowId)> {
+        self.cores_for(flow, message).into_iter().next()
+    }
+
+    /// The cores that a flow's requests may go to, each once, in that order.
+    pub(super) fn cores_for(&self, flow: FlowId, message: &Message) -> Vec<(usize, FlowId)> {
         let kept = self.routes.get(&flow).copied();
         let domain = message
             .to()
@@ -358,14 +367,15 @@ impl Edge {
             };
             link.serves_sip(domain)
         });
-        let order: Vec<usize> = kept
-            .into_iter()
-            .chain(serving)
-            .chain(0..self.links.len())
-            .collect();
-        order
-            .into_iter()
-            .find_map(|i| Some((i, self.links.get(i)?.lane(flow)?)))
+        let order = kept.into_iter().chain(serving).chain(0..self.links.len());
+        let mut found: Vec<(usize, FlowId)> = Vec::new();
+        for index in order {
+            let lane = self.links.get(index).and_then(|l| l.lane(flow));
+            if let Some(lane) = lane.filter(|_| found.iter().all(|(i, _)| *i != index)) {
+                found.push((index, lane));
+            }
+        }
+        found
     }
 
     pub(super) fn no_core(&mut self, now: Now, key: ServerKey, message: &Message) {

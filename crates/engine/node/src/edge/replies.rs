@@ -41,8 +41,12 @@ impl Edge {
         let request = transactions.server_request(reply.server).cloned();
         let flow = transactions.server_flow(reply.server);
         let (Some(request), Some(flow)) = (request, flow) else {
+            self.asking.remove(&reply.server);
             return self.reply_to_nobody(now, &reply.message);
         };
+        if self.ask_next_core(now, reply.server, flow, &request, &reply.message) {
+            return;
+        }
         let (client, message) = match self.station.side(flow) {
             Some(Side::Client) => (
                 Some(flow),
@@ -102,7 +106,13 @@ impl Edge {
 
     /// What a nonce is worth to the core that a client's requests go to. One that was made before
     /// this core began is stale: the core cannot know whether its answer was given before.
-    fn verdict_for(&self, now: Now, flow: FlowId, request: &Message, name: Name) -> Verdict {
+    pub(super) fn verdict_for(
+        &self,
+        now: Now,
+        flow: FlowId,
+        request: &Message,
+        name: Name,
+    ) -> Verdict {
         let began = self.link_of(flow).map(|link| link.began.unix);
         let made = credentials(request, name, &self.settings.realm)
             .and_then(|(_, found)| sip::nonce::issued(found.nonce));
@@ -156,9 +166,11 @@ impl Edge {
     ) -> Message {
         let remote = self.station.remote(flow);
         let source = remote.map(|a| a.ip());
+        let mut spread = 0;
         match message.status() {
             200..=299 => {
                 self.wrong.remove(&flow);
+                self.health.registered(flow, message);
                 self.guests.achieved(flow);
                 if let Some(remote) = remote {
                     let changes = self.relay.settled(now, flow, remote, request, message);
@@ -166,8 +178,7 @@ impl Edge {
                     let new = changes.iter().any(new);
                     self.changed(now, flow, changes);
                     if new {
-                        let spread = self.station.rng.below(SPREAD + 1) as u32;
-                        return self.relay.answer(message, spread);
+                        spread = self.station.rng.below(SPREAD + 1) as u32;
                     }
                 }
             }
@@ -192,7 +203,10 @@ impl Edge {
                     .caused(now, Kind::RegistrationRefused, source, &cause);
             }
         }
-        self.relay.answer(message, 0)
+        let answer = self.relay.answer(message, spread);
+        let mut edit = answer.edit();
+        edit.remove_fields(|f| is_our_own(f.name));
+        edit.finish()
     }
 
     fn reply_to_core(
@@ -209,13 +223,13 @@ impl Edge {
         call::registration::without_links(&message, &mut edit);
         let begins = begins_dialog(request.method()) && !in_dialog(request);
         if begins && (101..300).contains(&message.status()) {
-            // The route set is what was asked for, whatever the client made of it.
+            // The route set is what was asked for, whatever the client made of it. What is pushed
+            // in one place keeps its order.
             edit.remove(Name::RecordRoute);
-            let asked: Vec<&[u8]> = request.values(Name::RecordRoute).collect();
-            for route in asked.iter().rev() {
+            edit.push_front(Name::RecordRoute, self.record_route(client));
+            for route in request.values(Name::RecordRoute) {
                 edit.push_front(Name::RecordRoute, route);
             }
-            edit.push_front(Name::RecordRoute, self.record_route(client));
         }
         edit.finish()
     }

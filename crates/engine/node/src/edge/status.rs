@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use base::{HashSet, Instant, Now, Pii, UnixTime};
+use call::limits::CallType;
 use call::registration::edge::Binding;
 use media::{Counters as Carried, LegId};
 use status::{CallRow, Counters, Event, EventRow, Kind, MediaRow, Recent};
@@ -319,8 +320,10 @@ pub(super) fn call_row(call: &Call) -> CallRow {
         id: format!("{};{}", call.call_id(), call.tag()),
         from: call.from.clone(),
         to: call.to.clone(),
-        kind: "Unified CM remote session".to_owned(),
-        components: vec!["proxy".to_owned(), "media relay".to_owned()],
+        kind: CallType::RemoteSession.name().to_owned(),
+        content: call.content().name().to_owned(),
+        // An edge is one (F263): it relays media, and terminates nothing.
+        components: vec!["proxy".to_owned()],
         began: call.began.unix,
         answered: call.answered,
         ended: None::<UnixTime>,
