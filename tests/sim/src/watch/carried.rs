@@ -80,10 +80,19 @@ fn lines(old: &Seen, new: &Seen, core: bool) -> Option<String> {
             return Some(format!("Expires was {was:?} and is {is:?}"));
         }
     }
-    let (was, mut is) = (old.raw.without(&names), new.raw.without(&names));
+    let (mut was, mut is) = (old.raw.without(&names), new.raw.without(&names));
     if new.text.method() == "REGISTER" {
         // The core says that it will be in Path (RFC 3327 §5.1).
         is.retain(|f| *f != b"Supported: path" || was.contains(f));
+    }
+    // What the nodes tell one another begins with the core's answer and ends at the edge.
+    let ours = |f: &&[u8]| {
+        let name = f.get(..11);
+        name.is_some_and(|n| n.eq_ignore_ascii_case(b"X-Causeway-"))
+    };
+    match core {
+        true => is.retain(|f| !ours(f) || was.contains(f)),
+        false => was.retain(|f| !ours(f) || is.contains(f)),
     }
     if was == is {
         return None;
