@@ -6,11 +6,13 @@
 
 #![forbid(unsafe_code)]
 
+mod buckets;
 mod core;
 mod edge;
 mod flows;
 pub mod gate;
 pub mod io;
+mod overload;
 mod quiet;
 mod station;
 mod strikes;

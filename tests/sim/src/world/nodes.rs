@@ -150,7 +150,8 @@ impl World {
                 );
             }
             Output::EdgeGate(gate) => self.gateways[g].gate = Some(gate),
-            Output::CoreGate(_) | Output::PinSsh { .. } => {}
+            // Nobody's socket is ever behind: no node says so.
+            Output::CoreGate(_) | Output::PinSsh { .. } | Output::Pause { .. } => {}
             Output::Keep(kept) => {
                 let user = kept.user.expose().clone();
                 self.gateways[g].kept.insert(user, *kept);

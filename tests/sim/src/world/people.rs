@@ -26,6 +26,8 @@ pub struct Person {
     pub signing: Option<usize>,
     /// How often in a row it was found refused.
     pub refused: u32,
+    /// STUN keep-alives that were answered.
+    pub stun_answers: u32,
     buffer: Vec<u8>,
     armed: Option<u64>,
 }
@@ -112,6 +114,7 @@ impl World {
             stays: false,
             signing: None,
             refused: 0,
+            stun_answers: 0,
             buffer: Vec::new(),
             armed: None,
         };
@@ -215,11 +218,37 @@ impl World {
 
     pub(super) fn person_bytes(&mut self, i: usize, bytes: &[u8]) {
         self.people[i].buffer.extend_from_slice(bytes);
+        // A Binding response stands between messages (RFC 5626 §3.5.2).
+        let person = &mut self.people[i];
+        while person.buffer.starts_with(&[1, 1]) && person.buffer.len() >= 20 {
+            let length = u16::from_be_bytes([person.buffer[2], person.buffer[3]]);
+            let length = 20 + usize::from(length);
+            if person.buffer.len() < length {
+                return;
+            }
+            person.buffer.drain(..length);
+            person.stun_answers += 1;
+        }
+        if person.buffer.first() == Some(&1) {
+            return;
+        }
         while let Some(text) = Text::take(&mut self.people[i].buffer) {
             let now = self.now;
             self.people[i].ua.receive(now, &text);
             self.person_flush(i);
         }
+    }
+
+    /// A telephone asks whether its way stands; gives whether it hears that it does, in time for
+    /// a foul network.
+    pub fn asks_by_stun(&mut self, i: usize) -> bool {
+        let Some(pipe) = self.people[i].pipe else {
+            return false;
+        };
+        let request = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[i as u8; 12]].concat();
+        let before = self.people[i].stun_answers;
+        self.transmit(pipe, 0, &request);
+        self.run_until(12 * SECOND, |w| w.people[i].stun_answers > before)
     }
 
     pub(super) fn person_due(&mut self, i: usize) {

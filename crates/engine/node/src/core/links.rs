@@ -262,7 +262,7 @@ impl Core {
                     self.fault(now, index, &fault);
                     self.link_down(now, index, &fault.to_string());
                 }
-                Event::CoreUp(_) | Event::Domains(_) => {}
+                Event::CoreUp(_) | Event::Domains(_) | Event::Zones(_) => {}
             }
         }
     }
@@ -336,7 +336,20 @@ impl Core {
         let proof = [("edge", welcome.node.clone())];
         self.board
             .event(&mut self.station.out, Kind::LinkUp, now, &cause, &proof);
+        self.tell_zones_to(index);
         self.ask_lanes(now, index);
+    }
+
+    /// Tells an edge which zones are dead.
+    pub(super) fn tell_zones_to(&mut self, index: usize) {
+        let Some(control) = self.links.get_mut(index).and_then(|l| l.control.as_mut()) else {
+            return;
+        };
+        control.dialer.zones(&self.zones_dead);
+        let conn = control.conn;
+        let messages = control.dialer.take_messages().into_iter();
+        let outputs = messages.map(|message| Output::Control { conn, message });
+        self.station.out.extend(outputs);
     }
 
     /// Opens the media of a link, under the keys of its control connection.
