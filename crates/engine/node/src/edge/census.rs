@@ -14,6 +14,7 @@ impl Edge {
             ("strangers", self.strangers.len()),
             ("parked requests", self.parking.len()),
         ];
+        rows.extend(self.guests.census());
         rows.extend(self.station.proxy.census());
         rows.extend(self.relay.census());
         rows.extend(self.calls.census());
