@@ -11,7 +11,7 @@ use crate::FileArg;
 #[derive(Subcommand)]
 pub(crate) enum Ctl {
     /// Say what every transform and search rule makes of a destination, and where a request would
-    /// go. Nothing is sent. Exit status 1 if it would go nowhere.
+    /// go. Nothing is sent. Exit status 1 if it would go nowhere, 2 if that cannot be told.
     Search(Search),
 }
 
@@ -39,11 +39,15 @@ pub(crate) struct Search {
     json: bool,
 }
 
-/// Carries out a command.
-pub(crate) fn run(command: Ctl) -> anyhow::Result<ExitCode> {
-    match command {
+/// Carries out a command. What could not be asked is told apart from what leads nowhere.
+pub(crate) fn run(command: Ctl) -> ExitCode {
+    let done = match command {
         Ctl::Search(search) => self::search(search),
-    }
+    };
+    done.unwrap_or_else(|e| {
+        eprintln!("causeway: {e:#}");
+        ExitCode::from(2)
+    })
 }
 
 fn search(search: Search) -> anyhow::Result<ExitCode> {

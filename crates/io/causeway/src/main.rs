@@ -85,7 +85,7 @@ fn main() -> ExitCode {
             let page = admin::Page { from, limit, find };
             show::status(&file.config, json, &page)
         }
-        Command::Ctl(command) => ctl::run(command),
+        Command::Ctl(command) => Ok(ctl::run(command)),
     };
     match done {
         Ok(code) => code,

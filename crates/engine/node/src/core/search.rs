@@ -276,7 +276,12 @@ impl Core {
                 asker_name(&report)
             );
             report.targets.clear();
-        } else if report.targets.is_empty() && local {
+        } else if local {
+            // Only neighbours inside call foreign domains by an edge.
+            let edge = |t: &SearchTarget| self.edge_named(&t.zone).is_some();
+            report.targets.retain(|t| !edge(t));
+        }
+        if report.targets.is_empty() && local && report.note.is_empty() {
             report.note =
                 "no rule takes it: call control, where the client is registered, does".into();
         }
@@ -357,8 +362,8 @@ pub fn dry_run(
     for target in &mut report.targets {
         target.up = None;
         for line in &mut target.how {
-            let bare = line.trim_end_matches(": connecting").to_owned();
-            *line = bare;
+            let bare = line.trim_end_matches(": connecting");
+            *line = bare.replace(" (not linked)", "");
         }
     }
     report

@@ -203,4 +203,15 @@ fn nothing_but_a_call_leaves_for_a_foreign_domain_and_no_client_by_a_rule() {
     world.ask(LANE, &with_body(head, &sdp_edge("00000041")));
     let home = world.dialled("10.0.0.5");
     assert_eq!(world.one(home).method(), Method::Invite);
+    // The dry run says the same of both.
+    for (zone, found) in [("", 0), ("trunk", 1)] {
+        let asked = ::status::SearchQuestion {
+            to: BOB.into(),
+            zone: zone.into(),
+            ..Default::default()
+        };
+        let report = world.core.report_search(asked);
+        assert_eq!(report.targets.len(), found, "{report:?}");
+        assert!(!report.note.is_empty() || found == 1);
+    }
 }
