@@ -18,9 +18,10 @@ use super::Core;
 use super::calls::Party;
 use super::outbound::{Hop, Purpose};
 use super::registrations::host_of;
-use super::routing::{limited, unprivileged};
+use super::routing::unprivileged;
 use super::search::{alias_of, readdressed};
 use super::zones::Zone;
+use crate::station::limited;
 
 /// The parameter of an edge's Record-Route that says so.
 pub(crate) const MARK: &[u8] = b"business";

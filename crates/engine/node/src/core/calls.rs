@@ -15,10 +15,10 @@ use sip::{FlowId, Message, Name};
 use status::Kind;
 
 use super::Core;
-use super::routing::limited;
 use super::status::{ended, media_kind};
 use super::zones::Zone;
 use crate::io::Output;
+use crate::station::limited;
 
 /// How long a call is silent before its ends are asked, and how often.
 const PROBE: Duration = Duration::from_secs(60);

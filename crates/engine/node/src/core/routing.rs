@@ -16,6 +16,7 @@ use super::calls::Way;
 use super::outbound::{Hop, Purpose};
 use super::registrations::host_of;
 use crate::io::Transport;
+use crate::station::limited;
 
 /// How long an identity counts that a digest proved outside of a registration.
 const PROVEN_S: u32 = 600;
@@ -486,18 +487,6 @@ impl Core {
     fn realm(&self, peer: usize) -> &str {
         let welcome = self.links.get(peer).and_then(|l| l.welcome());
         welcome.map_or("", |w| w.services.sip_realm.as_str())
-    }
-}
-
-/// A message with at most this Max-Forwards.
-pub(super) fn limited(message: &Message, hops: u8) -> Message {
-    match message.max_forwards() {
-        Ok(there) if there.is_none_or(|there| there > hops) => {
-            let mut edit = message.edit();
-            edit.set(Name::MaxForwards, hops.to_string());
-            edit.finish()
-        }
-        _ => message.clone(),
     }
 }
 

@@ -12,8 +12,8 @@ use status::{SearchQuestion, SearchReport, SearchTarget};
 
 use super::Core;
 use super::outbound::Hop;
-use super::routing::limited;
 use super::zones::Zone;
+use crate::station::limited;
 
 /// The longest node name that a generated rule compares as it stands; a longer one is an
 /// expression (F150).

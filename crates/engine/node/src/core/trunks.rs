@@ -19,10 +19,11 @@ use status::Kind;
 
 use super::Core;
 use super::outbound::{Hop, Purpose};
-use super::routing::{limited, unprivileged};
+use super::routing::unprivileged;
 use super::search::alias_of;
 use super::zones::{Trunk, Zone};
 use crate::io::Target;
+use crate::station::limited;
 
 /// How often a trunk's server is asked whether it lives.
 const PROBE: Duration = Duration::from_secs(60);

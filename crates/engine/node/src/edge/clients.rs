@@ -16,6 +16,7 @@ use sip::{FlowId, Message, Method, Name};
 use super::business::marked;
 use super::calls::{Beginning, CallId, Refusal};
 use super::{Edge, Side};
+use crate::station::limited;
 
 /// Where a description stands in a body, and what it becomes.
 pub(super) type Description = (std::ops::Range<usize>, Vec<u8>);
@@ -431,6 +432,14 @@ impl Edge {
         request: Message,
     ) {
         let via = self.via(side);
+        let link = match side {
+            Side::Lane { peer } => self.links.get(peer),
+            _ => None,
+        };
+        let request = match link {
+            Some(link) => limited(&request, link.peer.hop_count),
+            None => request,
+        };
         self.station.send_on(now, key, flow, via, request);
     }
 

@@ -61,6 +61,7 @@ impl Settings {
             zone.verify_names.iter().map(move |name| Peer {
                 zone: zone.name.clone(),
                 name: name.clone(),
+                hop_count: zone.hop_count,
                 user: zone.user.clone(),
                 password: Secret::new(password.clone()),
             })

@@ -400,3 +400,16 @@ fn the_dry_run_tells_every_verdict_and_where_the_request_would_go() {
     assert_eq!(report.targets[0].up, None);
     assert_eq!(report.targets[0].how[0], "10.0.0.50:5060 over TCP");
 }
+
+#[test]
+fn what_a_zone_sends_may_be_limited_too() {
+    let limited = ROUTING.replace("hop_count = 9", "hop_count = 9\nhop_count_in = 4");
+    let mut world = World::new(&limited, no_inside);
+    from(&mut world, "10.0.0.40:40001");
+    let pbx = world.dialled("10.0.0.50");
+    world.ask(CALLER, &request("OPTIONS", "sip:8001@meet.test", ""));
+    assert_eq!(text(world.one(pbx).header(Name::MaxForwards)), "4");
+    let none = request("OPTIONS", "sip:8001@meet.test", "").replace(": 70", ": 0");
+    world.ask(CALLER, &none);
+    assert_eq!(world.one(CALLER).status(), 483);
+}
