@@ -47,6 +47,7 @@ impl Message {
     ///
     /// # Errors
     /// [`ParseError`], whose [`ParseError::status`] is the answer.
+    #[inline]
     pub fn parse(bytes: Bytes, limits: &Limits) -> Result<Message, ParseError> {
         let mut message = Message::head(&bytes, limits)?;
         message.bytes = bytes;
@@ -67,7 +68,7 @@ impl Message {
     }
 
     /// Finds the parts of the head without judging them; the message has no bytes yet.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn head(bytes: &[u8], limits: &Limits) -> Result<Message, ParseError> {
         let mut message = Message {
             bytes: Bytes::new(),

@@ -185,6 +185,7 @@ impl Name {
     }
 
     /// Finds a name as it came, long or compact.
+    #[inline]
     pub(crate) fn find(bytes: &[u8]) -> u8 {
         if let [one] = bytes {
             let lower = one.to_ascii_lowercase();
@@ -197,15 +198,19 @@ impl Name {
             return UNKNOWN;
         };
         match TABLE.get(usize::from(index)) {
-            // As a rule names come as RFCs write them.
-            Some((_, name, _)) if name.as_bytes() == bytes => index,
-            Some((_, name, _)) if name.as_bytes().eq_ignore_ascii_case(bytes) => index,
+            Some((_, name, _)) if same(name.as_bytes(), bytes) => index,
             _ => UNKNOWN,
         }
     }
 }
 
 pub(crate) const UNKNOWN: u8 = 255;
+
+/// Whether two names are the same. As a rule they come as RFCs write them.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && (a.iter().zip(b).all(|(a, b)| a == b) || a.eq_ignore_ascii_case(b))
+}
 
 /// Where a name is looked for: length, first, last and middle letter tell all known ones apart.
 const fn bucket(name: &[u8]) -> usize {

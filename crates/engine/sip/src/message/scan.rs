@@ -225,19 +225,31 @@ fn line_end(bytes: &[u8], at: usize, pairs: bool) -> Result<Option<usize>, Parse
 /// The first byte below 14: CR, LF and NUL are, and little else that comes. Eight at a time: most
 /// lines are too short for a search that has to be called.
 fn control(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGHS: u64 = ONES << 7;
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (i, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        // The lowest high bit left is the first such byte's; those above it may be borrowed.
-        let low = word.wrapping_sub(ONES * 14) & !word & HIGHS;
-        if low != 0 {
-            return Some(i * 8 + low.trailing_zeros() as usize / 8);
+    let (blocks, _) = bytes.as_chunks::<32>();
+    let mut at = 0;
+    for block in blocks {
+        let (words, _) = block.as_chunks::<8>();
+        if words.iter().fold(0, |any, word| any | low(*word)) != 0 {
+            break;
         }
+        at += 32;
     }
-    let found = rest.iter().position(|b| *b < 14)?;
-    Some(words.len() * 8 + found)
+    let (words, rest) = bytes.get(at..)?.as_chunks::<8>();
+    for word in words {
+        let low = low(*word);
+        if low != 0 {
+            return Some(at + low.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    Some(at + rest.iter().position(|b| *b < 14)?)
+}
+
+/// The high bits of bytes below 14. The lowest one is right; those above it may be borrowed.
+fn low(word: [u8; 8]) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let word = u64::from_le_bytes(word);
+    word.wrapping_sub(ONES * 14) & !word & (ONES << 7)
 }
 
 fn start_line(line: &[u8], limits: &Limits) -> Result<Start, ParseError> {
