@@ -16,9 +16,10 @@ def inside_phone(run, host, address=house.PHONE, number="1002", refresh_s=600, n
 
 
 def remote_phone(run, host, user, password, trusted, address=house.REMOTE,
-                 nameserver=house.REMOTE, name="alice", number="1001", refresh_s=600):
+                 nameserver=house.REMOTE, name="alice", number="1001", refresh_s=600,
+                 edge=None):
     """The remote telephone: TLS with the edge's name checked, and SRTP or nothing."""
-    edge = f"sip:edge1.{house.DOMAIN}:5061;transport=tls"
+    edge = f"sip:{edge or f'edge1.{house.DOMAIN}:5061'};transport=tls"
     return baresip.Baresip(
         run, name, host, address,
         f'<sip:{number}@{house.DOMAIN};transport=tls>;outbound="{edge}";auth_user={user}'
