@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 
-from . import process, tone
+from . import net, process, tone
 
 MODULES = "/usr/lib/baresip/modules"
 APPLICATIONS = ("account", "menu", "ctrl_tcp", "contact", "presence")
@@ -32,7 +32,7 @@ class Baresip:
         lines += [f"module_app {m}.so" if m in APPLICATIONS else f"module {m}.so"
                   for m in modules]
         lines += [
-            f"sip_listen {address}:{sip_port}", "call_max_calls 4", f"call_local_timeout {ring_s}",
+            f"sip_listen {net.host_part(address)}:{sip_port}", "call_max_calls 4", f"call_local_timeout {ring_s}",
             "ctrl_tcp_listen 127.0.0.1:%d" % self.CONTROL_PORT,
             f"audio_source aufile,{source}", "audio_player aubridge,nowhere",
             "audio_alert aufile,/dev/null", "audio_srate 8000-8000", "audio_channels 1-1",

@@ -16,6 +16,7 @@ EDGE_OUTSIDE, EDGE_DMZ = "203.0.113.10", "192.0.2.10"
 REMOTE, CORE_DMZ, CORE = "203.0.113.20", "192.0.2.20", "10.0.0.20"
 SERVERS, PHONE = "10.0.0.5", "10.0.0.31"
 EDGE2_OUTSIDE, EDGE2_DMZ, MOBILE = "203.0.113.11", "192.0.2.11", "203.0.113.30"
+EDGE_IPV6, REMOTE_IPV6 = "2001:db8::10", "2001:db8::20"
 LINK_PORTS = (7001, 2222, 7400)
 
 NODE = """data = "data"
@@ -41,13 +42,13 @@ name = "{name}"
 domain = "{domain}"
 """ + NODE + """
 [service.https]
-listen = ["{services}:8443"]
+listen = ["{at}:8443"]
 
 [service.sip]
-listen = ["{services}:5061"]
+listen = ["{at}:5061"]
 
 [service.xmpp]
-listen = ["{services}:5222"]
+listen = ["{at}:5222"]
 
 [service.media]
 listen = "{services}"
@@ -111,17 +112,25 @@ class House:
         self.authority = certs.Authority(os.path.dirname(run.path("ca", "x")))
         self.trusted = self.authority.certificate
         self.edge_services, self.edge_traversal = EDGE_OUTSIDE, EDGE_DMZ
-        self.dial = EDGE_DMZ
+        self.dial, self.advertised = EDGE_DMZ, EDGE_OUTSIDE
         self.edge_nameserver = self.public_nameserver = REMOTE
         self.pair = {}
         self.edge2 = None
+
+    def over_ipv6(self):
+        """The same with IPv6 alone between the client and the edge; call it before all else."""
+        self.edge_services = self.advertised = EDGE_IPV6
+        self.edge_nameserver = self.public_nameserver = REMOTE_IPV6
+        return self
 
     def flat(self):
         """The three networks of the drawing above."""
         self.remote, self.edge, self.core = (net.Host(n) for n in ("remote", "edge", "core"))
         self.servers, self.phone = net.Host("servers"), net.Host("phone")
         self.public = self.remote
-        self.remote_port, _ = net.wire(self.remote, f"{REMOTE}/24", self.edge, f"{EDGE_OUTSIDE}/24")
+        bits = 64 if ":" in self.advertised else 24
+        self.remote_port, _ = net.wire(self.remote, f"{self.public_nameserver}/{bits}",
+                                       self.edge, f"{self.advertised}/{bits}")
         self.link_port, _ = net.wire(self.core, f"{CORE_DMZ}/24", self.edge, f"{EDGE_DMZ}/24")
         # The core's media leaves from its one inside address; the edge must find the way back.
         self.edge.route(CORE, CORE_DMZ)
@@ -151,7 +160,7 @@ class House:
     def names(self, inside=(), public=()):
         """Name servers: one outside with what the public sees, one inside with what the core asks."""
         dns.start(self.run, self.public, self.public_nameserver, [
-            f"edge1.{DOMAIN} A {EDGE_OUTSIDE}",
+            f"edge1.{DOMAIN} {'AAAA' if ':' in self.advertised else 'A'} {self.advertised}",
             f"_collab-edge._tls.{DOMAIN} SRV 10 10 8443 edge1.{DOMAIN}", *public])
         dns.start(self.run, self.servers, SERVERS, list(inside) or [f"ns.{DOMAIN} A {SERVERS}"])
         return self
@@ -175,7 +184,7 @@ class House:
         token = run.write("secret/token", "administration-token-of-the-interop-run\n", 0o600)
         shared = dict(domain=DOMAIN, trusted=self.trusted, password=password, token=token)
         self.edge_config = self.write_edge("edge1", "edge", self.edge_services, self.edge_traversal,
-                                           EDGE_OUTSIDE, ssh_port, shared)
+                                           self.advertised, ssh_port, shared)
         if self.edge2:
             self.edge2_config = self.write_edge("edge2", "edge2", EDGE2_OUTSIDE, EDGE2_DMZ,
                                                 EDGE2_OUTSIDE, ssh_port, shared)
@@ -193,7 +202,8 @@ class House:
         """Writes an edge's certificate and configuration; where it is."""
         chain, key = self.authority.issue(f"{name}.{DOMAIN}", [DOMAIN, f"sip.{DOMAIN}"])
         return self.run.write(f"{folder}/causeway.toml", EDGE.format(
-            name=name, chain=chain, key=key, nameserver=self.edge_nameserver, services=services,
+            name=name, chain=chain, key=key, nameserver=net.host_part(self.edge_nameserver),
+            at=net.host_part(services), services=services,
             traversal=traversal, advertise=advertise, ssh_port=ssh_port, **shared))
 
     def start_edge(self):

@@ -1,6 +1,6 @@
 """A call between two baresips, checked by what each hears, and by what crossed the cables."""
 
-from . import baresip, capture, house, process, tone
+from . import baresip, capture, house, net, process, tone
 
 REMOTE_HZ, INSIDE_HZ = 440, 880
 
@@ -24,7 +24,7 @@ def remote_phone(run, host, user, password, trusted, address=house.REMOTE,
         run, name, host, address,
         f'<sip:{number}@{house.DOMAIN};transport=tls>;outbound="{edge}";auth_user={user}'
         f";auth_pass={password};regint={refresh_s};answermode=auto;mediaenc=srtp-mand", REMOTE_HZ,
-        nameserver=f"{nameserver}:53", trusted=trusted, encrypted=True)
+        nameserver=f"{net.host_part(nameserver)}:53", trusted=trusted, encrypted=True)
 
 
 def growing(measure, by=1.0):
