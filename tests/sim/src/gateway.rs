@@ -58,6 +58,8 @@ pub struct Gateway {
     pub index: usize,
     /// The node; `None` while it is dead.
     pub engine: Option<Box<dyn Engine>>,
+    /// Another engine stands in its place, and is held to nothing.
+    pub usurped: bool,
     /// Its media.
     pub workers: Workers,
     /// Counts its lives.
@@ -82,6 +84,8 @@ pub struct Gateway {
     pub asks: BTreeMap<AskId, usize>,
     /// What its disk keeps of sign-ins, by user.
     pub kept: BTreeMap<String, Kept>,
+    /// News and warnings within a second: the second, and how many.
+    pub events_in: [(u64, u32); 2],
     /// Every event.
     pub events: Vec<status::Event>,
     next_conn: u64,
@@ -96,6 +100,7 @@ impl Gateway {
             edge,
             index,
             engine: None,
+            usurped: false,
             workers: Workers::new(if edge { End::Edge } else { End::Core }),
             life: 0,
             began: 0,
@@ -108,6 +113,7 @@ impl Gateway {
             gate: None,
             asks: BTreeMap::new(),
             kept: BTreeMap::new(),
+            events_in: [(0, 0); 2],
             events: Vec::new(),
             next_conn: 0,
             next_ask: 0,

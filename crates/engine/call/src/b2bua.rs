@@ -53,7 +53,7 @@ use desk::Desk;
 use record::Draft;
 
 pub use bridge::MediaError;
-pub use call::{Caller, Face, Side, Target};
+pub use call::{Caller, Encryption, Face, Side, Target};
 pub use record::{Cause, EndedBy, MediaFigures, Record};
 
 /// Bounds, times and addresses of the B2BUA.
@@ -144,7 +144,7 @@ pub enum Event {
     Ringing,
     /// A 2xx came back.
     Answered,
-    /// Both ends agreed on new media within the call.
+    /// Both ends agreed on media after the answer: anew, or at last.
     MediaChanged,
     /// The INVITE was refused by us before it went out.
     Refused {
@@ -285,6 +285,11 @@ impl B2bua {
         self.find(from, message).is_some()
     }
 
+    /// The call that a message within a dialog belongs to.
+    pub fn call_of(&self, from: Side, message: &Message) -> Option<CallId> {
+        self.find(from, message).map(|(id, ..)| CallId(id))
+    }
+
     /// Takes a request within a dialog, an INVITE included. One that fits no call is answered
     /// 481.
     pub fn request(&mut self, cx: &mut Context<'_>, from: Side, key: ServerKey, message: Message) {
@@ -328,7 +333,6 @@ impl B2bua {
             Method::Invite => self.reinvite(cx, id, end, fork, key, message),
             Method::Update => self.update(cx, id, end, fork, key, message),
             Method::Prack => self.prack(cx, id, end, fork, key, message),
-            Method::Refer => self.refer(cx, id, end, fork, key, message),
             _ => self.relay(cx, id, end, fork, key, message),
         }
     }
@@ -430,6 +434,13 @@ impl B2bua {
             .iter()
             .filter(|(_, c)| c.phase != Phase::Ending)
             .count()
+    }
+
+    /// How many m-lines both ends of an answered call have agreed on; `None` while they have not.
+    pub fn lines(&self, call: CallId) -> Option<usize> {
+        let call = self.calls.get(call.0)?;
+        let agreed = matches!(call.phase, Phase::Answered(_)) && call.bridge.is_settled();
+        agreed.then(|| call.bridge.lines())
     }
 
     fn tell(&mut self, call: Option<Id>, event: Event) {

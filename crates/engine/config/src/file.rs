@@ -30,6 +30,10 @@ section!(File {
     xmpp_server: Vec<XmppServer>,
     allow_list: Vec<AllowRule>,
     credentials: Credentials,
+    calls: Calls,
+    zones: Vec<RoutingZone>,
+    transforms: Vec<Transform>,
+    search_rules: Vec<SearchRule>,
 });
 section!(Dns { servers: Vec<String> });
 section!(Certificate {
@@ -42,6 +46,11 @@ section!(Administration { listen: Vec<String>, token_file: Option<String> });
 section!(Limits {
     connections_per_source_max: Option<usize>,
     connections_max: Option<usize>,
+    handshakes_per_source: Option<u32>,
+    handshakes: Option<u32>,
+    requests_per_connection: Option<u32>,
+    requests_per_source: Option<u32>,
+    requests_per_user: Option<u32>,
 });
 section!(Services {
     https: Option<Service>,
@@ -54,7 +63,10 @@ section!(Service {
     listen_tls: Vec<String>,
     advertise: Option<String>,
     realm: Option<String>,
+    client_certificates: Option<String>,
+    client_authorities: Option<String>,
     digest_algorithms: Option<Vec<String>>,
+    accept_from: Vec<String>,
 });
 section!(Media { listen: Option<String>, advertise: Option<String>, ports: Option<String> });
 section!(Traversal {
@@ -73,6 +85,8 @@ section!(Zone {
     user: String,
     password: Option<String>,
     password_file: Option<String>,
+    hop_count: Option<u16>,
+    authentication_policy: Option<String>,
 });
 section!(Peer {
     name: String,
@@ -85,6 +99,47 @@ section!(Peer {
     ssh_port: Option<u16>,
     xmpp_port: Option<u16>,
     media_ports: Option<Vec<u16>>,
+    hop_count: Option<u16>,
+    authentication_policy: Option<String>,
+});
+section!(RoutingZone {
+    name: String,
+    r#type: String,
+    peers: Vec<String>,
+    port: Option<u16>,
+    transport: Option<String>,
+    tls_verify: Option<bool>,
+    verify_name: Option<String>,
+    hop_count: Option<u16>,
+    hop_count_in: Option<u16>,
+    authentication_policy: Option<String>,
+    media_encryption: Option<String>,
+    accept_incoming: Option<bool>,
+    monitor: Option<bool>,
+});
+section!(Transform {
+    name: String,
+    priority: Option<u16>,
+    pattern_type: Option<String>,
+    pattern: String,
+    behavior: Option<String>,
+    replace: Option<String>,
+    enabled: Option<bool>,
+});
+section!(SearchRule {
+    name: String,
+    priority: Option<u16>,
+    source: Option<String>,
+    source_name: Option<String>,
+    authenticated: Option<bool>,
+    mode: Option<String>,
+    pattern_type: Option<String>,
+    pattern: Option<String>,
+    behavior: Option<String>,
+    replace: Option<String>,
+    on_match: Option<String>,
+    target: String,
+    enabled: Option<bool>,
 });
 section!(Domain {
     name: String,
@@ -100,6 +155,7 @@ section!(Publisher {
     password: Option<String>,
     password_file: Option<String>,
     tls_verify: Option<bool>,
+    contact: Option<String>,
 });
 section!(CallControl {
     name: String,
@@ -121,6 +177,19 @@ section!(Credentials {
     cleanup_interval_min: Option<u64>,
     file: Option<String>,
 });
+
+section!(Calls {
+    licences: Option<usize>,
+    concurrent_max: Option<usize>,
+    registrations_max: Option<usize>,
+});
+
+impl Calls {
+    /// Whether no key is set.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Calls::default()
+    }
+}
 
 impl Limits {
     /// Whether no key is set.

@@ -9,13 +9,17 @@
 mod check;
 mod file;
 mod model;
+mod network;
+pub mod pattern;
 mod place;
+pub mod routing;
 
+pub use network::{Network, NetworkError};
 pub use place::line_of;
 
 pub use check::{Checked, Finding, Severity, load};
 pub use model::{
-    AllowRule, CallControl, Certificate, Config, ContactMode, Core, Credentials, DigestAlgorithm,
-    Domain, Edge, InsideTls, Log, LogFormat, MediaService, Password, Peer, Publisher, Role,
-    Service, Traversal, XmppServer, Zone,
+    AllowRule, CallControl, Calls, Certificate, ClientCertificates, Config, ContactMode, Core,
+    Credentials, DigestAlgorithm, Domain, Edge, InsideTls, Log, LogFormat, MediaService, Password,
+    Peer, Publisher, Rates, Role, Service, Traversal, XmppServer, Zone,
 };

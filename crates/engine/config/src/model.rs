@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use base::{DomainName, HostName, Secret};
 
+use crate::network::Network;
+use crate::routing::Routing;
+
 /// A node's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -124,6 +127,52 @@ pub struct Edge {
     pub connections_per_source_max: usize,
     /// SIP, HTTPS and XMPP connections in all, of each. Default 20,000.
     pub connections_max: usize,
+    /// How fast clients may come and ask.
+    pub rates: Rates,
+    /// Whether SIP clients are asked for a certificate.
+    pub sip_client_certificates: ClientCertificates,
+}
+
+/// How fast clients may come and ask, a second. Ten times as much may come at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rates {
+    /// TLS handshakes from one address (IPv4) or /64 (IPv6), with SIP, HTTPS and XMPP each.
+    /// Default 20.
+    pub handshakes_per_source: u32,
+    /// TLS handshakes in all, with SIP, HTTPS and XMPP each; more wait. Default 250.
+    pub handshakes: u32,
+    /// SIP requests from one connection. A telephone that starts subscribes to the state of a
+    /// hundred others. Default 20.
+    pub requests_per_connection: u32,
+    /// SIP requests of clients that are not registered, from one address or /64. Default 50.
+    pub requests_per_source: u32,
+    /// New dialogs and transactions of one user, over all connections. Default 40.
+    pub requests_per_user: u32,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Rates {
+            handshakes_per_source: 20,
+            handshakes: 250,
+            requests_per_connection: 20,
+            requests_per_source: 50,
+            requests_per_user: 40,
+        }
+    }
+}
+
+/// Whether clients are asked for a certificate. It is an additional proof, and never takes the
+/// place of the digest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// Not asked for.
+    #[default]
+    Off,
+    /// Asked for; one that is shown must be valid. The file holds the authorities, in PEM.
+    Request(PathBuf),
+    /// Nobody without a valid one gets in. The file holds the authorities, in PEM.
+    Require(PathBuf),
 }
 
 /// A hash of a digest challenge.
@@ -163,6 +212,8 @@ pub struct Zone {
     pub user: String,
     /// The credentials a core must know.
     pub password: Password,
+    /// How many servers a request may pass from the core on, 1–255. Default 15.
+    pub hop_count: u8,
 }
 
 /// Where a password comes from.
@@ -183,6 +234,8 @@ pub struct Core {
     pub sip: Vec<SocketAddr>,
     /// Where call control reaches the core: TLS. Default: nowhere.
     pub sip_tls: Vec<SocketAddr>,
+    /// Who may send there, beside the addresses of call control. Default: nobody.
+    pub sip_from: Vec<Network>,
     /// Media of the inside, and the source of media to edges.
     pub media: MediaService,
     /// What is served.
@@ -201,6 +254,23 @@ pub struct Core {
     pub allow_list: Vec<AllowRule>,
     /// How long credentials are kept.
     pub credentials: Credentials,
+    /// How many calls and registrations there may be.
+    pub calls: Calls,
+    /// Where requests may go beside call control.
+    pub routing: Routing,
+}
+
+/// How many calls and registrations there may be (F272–F278).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calls {
+    /// Licences for rich media sessions: one for a video call, or for two audio-only ones.
+    /// Default: as many as there are calls.
+    pub licences: Option<usize>,
+    /// Calls at once, of all types. Default 2,000: what one processor core was measured to
+    /// carry as audio.
+    pub concurrent_max: usize,
+    /// Registrations at once. Default: as many as there is room for.
+    pub registrations_max: Option<usize>,
 }
 
 /// A traversal client: one edge to dial.
@@ -225,6 +295,8 @@ pub struct Peer {
     pub xmpp_port: u16,
     /// Default 36000 and 36001.
     pub media_ports: (u16, u16),
+    /// How many servers a request may pass from the edge on, 1–255. Default 15.
+    pub hop_count: u8,
 }
 
 /// A domain and what of it is served (F101–F107).
@@ -253,6 +325,8 @@ pub struct Publisher {
     pub password: Password,
     /// Whether the server's certificate is checked. Default true (F117).
     pub tls_verify: bool,
+    /// What becomes of a client's Contact on its way to a node. Default [`ContactMode::Rewrite`].
+    pub contact: ContactMode,
 }
 
 /// A SIP registrar that is no Unified CM.

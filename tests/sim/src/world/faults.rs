@@ -34,6 +34,7 @@ impl World {
     pub fn usurp(&mut self, g: usize, engine: Box<dyn node::Engine>) {
         self.kill(g);
         self.gateways[g].began = self.now;
+        self.gateways[g].usurped = true;
         self.gateways[g].engine = Some(engine);
         self.drain(g);
     }
@@ -92,6 +93,7 @@ impl World {
             return;
         };
         row.silent = true;
+        self.watch.gone(pipe);
         for end in [0, 1] {
             let at = self.now + self.rng.below(SECOND);
             self.schedule(
@@ -112,6 +114,7 @@ impl World {
         };
         row.silent = true;
         let ends = row.ends;
+        self.watch.gone(pipe);
         for (end, party) in ends.into_iter().enumerate() {
             if let Party::Ua(i) = party {
                 self.people[i].ua.deafen();
@@ -126,6 +129,48 @@ impl World {
                 },
             );
         }
+    }
+
+    /// A firewall forgets a telephone's connection: neither end knows until it times out.
+    pub fn half_open(&mut self, i: usize) {
+        if let Some(pipe) = self.people[i].pipe {
+            self.note_person(i, "has a connection that is half open");
+            self.cut_silently(pipe);
+        }
+    }
+
+    /// A client's NAT gives the audio of its calls other ports, and tells nobody.
+    pub fn rebind(&mut self, i: usize) {
+        self.note_person(i, "has other ports from its NAT");
+        self.with(i, |ua, now| ua.rebind(now));
+    }
+
+    /// A client goes to another network in the middle of everything: its connection is dead, and
+    /// it comes back from another address.
+    pub fn travel(&mut self, i: usize) {
+        let home = crate::house::client_address(i, false);
+        let away = self.people[i].ua.setup.media == home;
+        let address = crate::house::client_address(i, away);
+        self.note_person(i, &format!("moves to {address}"));
+        let pipe = self.people[i].pipe;
+        if let Some(pipe) = pipe {
+            self.cut_silently(pipe);
+        }
+        self.with(i, |ua, _| ua.travel(address));
+        if let Some(pipe) = pipe {
+            self.person_disconnected(i, pipe);
+        }
+    }
+
+    /// A node's wall clock jumps.
+    pub fn jump(&mut self, g: usize, ms: i64) {
+        self.note(g, &format!("has its clock set by {ms} ms"));
+        self.gateways[g].skew_ms += ms;
+    }
+
+    fn note_person(&mut self, i: usize, what: &str) {
+        let line = format!("{:>8} {what}", self.people[i].ua.setup.name);
+        self.trace.note(self.now, &line);
     }
 
     /// The connections between an edge and a core.

@@ -48,6 +48,10 @@ impl B2bua {
     ) -> Result<(), Refusal> {
         let hops = cross::hops(message).ok_or(Refusal::new(483, "Too Many Hops"))?;
         let (edge, link) = across(caller.side, target.side)?;
+        let inside = match edge {
+            End::Caller => target.face.encryption,
+            End::Callee => caller.face.encryption,
+        };
         // The dialog must be possible before anything is done for it.
         Dialog::uas(message, "t").map_err(|_| Refusal::new(400, "Bad Request"))?;
         if self.calls.is_full() {
@@ -86,7 +90,7 @@ impl B2bua {
             forks: Vec::new(),
             exchanges: Vec::new(),
             unacked: Vec::new(),
-            bridge: Bridge::new(edge, link),
+            bridge: Bridge::new(edge, link, inside),
             draft: Draft::new(message, cx.now, edge == End::Caller),
             timer_c: None,
             session: None,
@@ -170,7 +174,7 @@ impl B2bua {
         }
         // A description that cannot be bridged spoils early media, not the call.
         let body = self
-            .bridged_response(cx, id, response)
+            .bridged_response(cx, id, fork, response)
             .unwrap_or(Moved::Drop);
         let Some(call) = self.calls.get_mut(id) else {
             return;
@@ -192,7 +196,7 @@ impl B2bua {
             // A 2xx that makes no dialog cannot be acknowledged either.
             return self.hang_up(cx, id, EndedBy::Us, Cause::BadAnswer, 502, "Bad Gateway");
         };
-        let moved = match self.bridged_response(cx, id, response) {
+        let moved = match self.bridged_response(cx, id, Some(fork), response) {
             Ok(moved) => moved,
             Err(error) => {
                 self.acknowledge(cx, id, fork);
@@ -312,6 +316,7 @@ impl B2bua {
             callee,
             acks: base::Map::new(),
             lost: false,
+            answer: None,
         });
         let key = call.key(End::Caller, local.as_bytes());
         let fork = call.forks.len() - 1;
@@ -324,12 +329,21 @@ impl B2bua {
         &mut self,
         cx: &mut Context<'_>,
         id: Id,
+        fork: Option<usize>,
         response: &Message,
     ) -> Result<Moved, MediaError> {
-        let Some(call) = self.calls.get(id) else {
+        let Some(call) = self.calls.get_mut(id) else {
             return Ok(Moved::Same);
         };
         let (answers, settled) = (call.offer, call.bridge.is_settled());
+        let pair = fork.and_then(|fork| call.forks.get_mut(fork));
+        let range = body::description(response);
+        if let (true, Some(range), Some(pair)) = (answers, &range, pair) {
+            pair.answer = response.body().get(range.clone()).map(Box::from);
+        }
+        if answers && range.is_none() && response.status() >= 200 {
+            self.heard_again(cx, id, fork);
+        }
         if settled && !answers && body::carries_description(response) {
             return Ok(Moved::Drop); // its offer once more, answered in a PRACK
         }
@@ -343,6 +357,18 @@ impl B2bua {
         }
     }
 
+    /// A 2xx without a description stands by what its early dialog has answered; another one may
+    /// have been heard since.
+    fn heard_again(&mut self, cx: &mut Context<'_>, id: Id, fork: Option<usize>) {
+        let call = self.calls.get(id);
+        let pair = call.and_then(|call| call.forks.get(fork?));
+        let Some(answer) = pair.and_then(|pair| pair.answer.clone()) else {
+            return;
+        };
+        // Since then an UPDATE may have agreed on something else: then this fits nothing.
+        let _ = self.bridge_answer(cx, id, End::Callee, &answer, false);
+    }
+
     /// One fork has won.
     fn settle_on(&mut self, id: Id, fork: usize) {
         let Some(call) = self.calls.get_mut(id) else {
@@ -351,6 +377,7 @@ impl B2bua {
         call.phase = Phase::Answered(fork);
         for (i, pair) in call.forks.iter_mut().enumerate() {
             pair.lost = i != fork;
+            pair.answer = None;
         }
     }
 

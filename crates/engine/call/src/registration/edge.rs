@@ -15,9 +15,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use base::{HashMap, Instant, Now, Pii, TimerId, Timers, UnixTime};
-use sip::{FlowId, Message, Name, Uri};
+use sip::{FlowId, Message, Name, NameAddr, Uri};
 
-use super::{Asked, AskedContact, asked, credentials, is_privileged, seconds};
+use super::{
+    Asked, AskedContact, asked, bears_token, credentials, is_bearer, is_privileged, seconds,
+    without_links,
+};
 
 /// A binding stays this long after it should have been refreshed: the refresh may be under way.
 const EXPIRY_GRACE: Duration = Duration::from_secs(10);
@@ -27,6 +30,9 @@ const NAME_BYTES_MAX: usize = 256;
 
 /// What a Contact's URI may have, in bytes.
 const URI_BYTES_MAX: usize = 1024;
+
+/// Intervals below this are told as they are.
+const SPREAD_FROM_S: u32 = 60;
 
 /// Flows of one device that lead to its next one.
 const FORMER_MAX: usize = 8;
@@ -151,6 +157,19 @@ pub struct EdgeRelay {
 }
 
 impl EdgeRelay {
+    /// Rows of each table, by name.
+    pub fn census(&self) -> [(&'static str, usize); 7] {
+        [
+            ("registered flows", self.flows.len()),
+            ("bindings", self.count),
+            ("devices", self.devices.len()),
+            ("departed flows", self.departed.len()),
+            ("former flows", self.former.len()),
+            ("departures", self.departures.len()),
+            ("binding timers", self.timers.len()),
+        ]
+    }
+
     /// Nobody is registered.
     pub fn new(settings: Settings) -> Self {
         EdgeRelay {
@@ -165,8 +184,9 @@ impl EdgeRelay {
         }
     }
 
-    /// A REGISTER as the core gets it: with our Path, with one answer to our realm's challenge,
-    /// without routes and without what only a trusted node may say. `token` is the flow's.
+    /// A REGISTER as the core gets it: with our Path, with one answer to our realm's challenge or
+    /// with tokens for call control, without routes and without what only a trusted node may say.
+    /// `token` is the flow's.
     ///
     /// # Errors
     /// The answer, if it is not to be passed on.
@@ -178,11 +198,15 @@ impl EdgeRelay {
     ) -> Result<Message, Refused> {
         let aor = aor(message).ok_or((400, "Bad To"))?;
         let realm = &self.settings.realm;
-        let (chosen, found) =
-            credentials(message, Name::Authorization, realm).ok_or((401, "Unauthorized"))?;
-        if found.username.len() > NAME_BYTES_MAX || std::str::from_utf8(found.username).is_err() {
+        let chosen = credentials(message, Name::Authorization, realm);
+        if chosen.is_none() && !bears_token(message, Name::Authorization) {
+            return Err((401, "Unauthorized"));
+        }
+        let unfit = |name: &[u8]| name.len() > NAME_BYTES_MAX || std::str::from_utf8(name).is_err();
+        if chosen.as_ref().is_some_and(|(_, c)| unfit(c.username)) {
             return Err((400, "Bad User Name"));
         }
+        let chosen = chosen.map(|(index, _)| index);
         if let Asked::Contacts(contacts) = asked(message)? {
             if contacts.iter().any(is_too_long) {
                 return Err((400, "Bad Contact"));
@@ -204,8 +228,11 @@ impl EdgeRelay {
         edit.remove(Name::Route).remove(Name::RecordRoute);
         edit.remove_fields(|f| {
             is_privileged(f.name)
-                || f.id == Name::Authorization && f.index != chosen && names_realm(f.value, realm)
+                || f.id == Name::Authorization
+                    && Some(f.index) != chosen
+                    && names_realm(f.value, realm)
         });
+        without_links(message, &mut edit);
         let at = &self.settings;
         let path = format!("<sip:{token}@{}:{};transport=tls;lr;ob>", at.host, at.port);
         edit.push_front(Name::Path, path);
@@ -213,16 +240,19 @@ impl EdgeRelay {
     }
 
     /// An answer to a REGISTER as the client gets it: what leads inside is taken out, and a long
-    /// interval is cut so that the client's refreshes keep its connection.
-    pub fn answer(&self, response: &Message) -> Message {
+    /// interval is cut so that the client's refreshes keep its connection. What it is told is
+    /// shorter than that by `spread` percent.
+    pub fn answer(&self, response: &Message, spread: u32) -> Message {
         let mut edit = response.edit();
         if (200..300).contains(&response.status()) {
-            let most = self.settings.refresh_max_s;
-            if response.expires().ok().flatten().is_some_and(|s| s > most) {
-                edit.set(Name::Expires, most.to_string());
+            let told = |granted: u32| self.told(granted, spread);
+            if let Some(granted) = response.expires().ok().flatten()
+                && told(granted) != granted
+            {
+                edit.set(Name::Expires, told(granted).to_string());
             }
             for field in response.fields().filter(|f| f.id == Name::Contact) {
-                if let Some(value) = shortened(response, field.value, most) {
+                if let Some(value) = shortened(response, field.value, told) {
                     edit.replace_field(field.index, value);
                 }
             }
@@ -231,6 +261,16 @@ impl EdgeRelay {
             .remove(Name::ServiceRoute)
             .remove(Name::RecordRoute);
         edit.finish()
+    }
+
+    /// The interval that a client is told.
+    fn told(&self, granted: u32, spread: u32) -> u32 {
+        let told = granted.min(self.settings.refresh_max_s);
+        // A short one has been made short for a reason.
+        match told >= SPREAD_FROM_S {
+            true => told - told * spread.min(50) / 100,
+            false => told,
+        }
     }
 
     /// Notes what a final answer of the core to `request`, which came on `flow`, has changed.
@@ -246,11 +286,13 @@ impl EdgeRelay {
         if !(200..300).contains(&response.status()) {
             return changes;
         }
-        let found = credentials(request, Name::Authorization, &self.settings.realm);
-        let user = found.map(|(_, c)| String::from_utf8_lossy(c.username).into_owned());
-        let (Some(user), Some(aor), Ok(asked)) = (user, aor(request), asked(request)) else {
+        let (Some(aor), Ok(asked)) = (aor(request), asked(request)) else {
             return changes;
         };
+        // Whose token it was, only the inside can read: the line stands for the user.
+        let found = credentials(request, Name::Authorization, &self.settings.realm);
+        let user = found.map(|(_, c)| String::from_utf8_lossy(c.username).into_owned());
+        let user = user.unwrap_or_else(|| aor.clone());
         match asked {
             Asked::Query => {}
             Asked::RemoveAll => {
@@ -300,14 +342,20 @@ impl EdgeRelay {
             .any(|b| b.user.expose().as_bytes() == user)
     }
 
-    /// Who speaks on a flow: the binding whose address of record From names, else the first.
+    /// Who speaks on a flow: the binding whose address of record From names, else the one that
+    /// P-Preferred-Identity asks for (RFC 3325 §9.2: From may be anonymous), else the first.
     pub fn identity(&self, flow: FlowId, message: &Message) -> Option<&Binding> {
         let bindings = self.flows.get(&flow)?;
-        let from = message.from().ok().and_then(|from| aor_of(from.uri));
-        bindings
-            .iter()
-            .find(|b| Some(b.aor.expose()) == from.as_ref())
-            .or_else(|| bindings.first())
+        let named = |uri: &[u8]| {
+            let aor = aor_of(uri)?;
+            bindings.iter().find(|b| *b.aor.expose() == aor)
+        };
+        let from = message.from().ok().and_then(|from| named(from.uri));
+        let preferred = || {
+            let mut values = message.values(Name::PPreferredIdentity);
+            values.find_map(|v| named(NameAddr::parse(v)?.uri))
+        };
+        from.or_else(preferred).or_else(|| bindings.first())
     }
 
     /// The flow that stands for `flow` now: itself, unless its device has come back on another.
@@ -483,6 +531,8 @@ fn is_too_long(contact: &AskedContact<'_>) -> bool {
 fn names_realm(value: &[u8], realm: &str) -> bool {
     match sip::digest::Credentials::parse(value) {
         Ok(found) => found.realm == realm.as_bytes(),
+        // A token is nobody's but call control's, whatever it says.
+        Err(_) if is_bearer(value) => false,
         // What cannot be read, and mentions our realm, is for nobody else.
         Err(_) => value
             .windows(realm.len())
@@ -526,10 +576,9 @@ fn granted(contact: &AskedContact<'_>, response: &Message) -> u32 {
         .unwrap_or(3600)
 }
 
-/// A Contact field whose `expires` parameters are at most `most` seconds; `None` if they are.
-fn shortened(response: &Message, field: &[u8], most: u32) -> Option<Vec<u8>> {
+/// A Contact field with `expires` parameters as they are told; `None` if they are.
+fn shortened(response: &Message, field: &[u8], told: impl Fn(u32) -> u32) -> Option<Vec<u8>> {
     let start = field.as_ptr() as usize;
-    let long = |value: &[u8]| seconds(value).is_some_and(|s| s > most);
     let mut out = field.to_vec();
     let mut changed = false;
     let contacts: Vec<_> = response.contacts().filter_map(Result::ok).collect();
@@ -538,14 +587,18 @@ fn shortened(response: &Message, field: &[u8], most: u32) -> Option<Vec<u8>> {
         let sip::Contact::Address(address) = contact else {
             continue;
         };
-        let Some(value) = address.param(b"expires").filter(|v| long(v)) else {
+        let Some((value, granted)) = address
+            .param(b"expires")
+            .and_then(|v| Some((v, seconds(v)?)))
+        else {
             continue;
         };
         let Some(at) = (value.as_ptr() as usize).checked_sub(start) else {
             continue;
         };
-        if at + value.len() <= field.len() {
-            out.splice(at..at + value.len(), most.to_string().into_bytes());
+        if told(granted) != granted && at + value.len() <= field.len() {
+            let new = told(granted).to_string().into_bytes();
+            out.splice(at..at + value.len(), new);
             changed = true;
         }
     }

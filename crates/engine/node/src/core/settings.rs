@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base::Secret;
 use call::registration::core::Address;
-use config::{CallControl, Config, Password, Publisher, Role};
+use config::{CallControl, Config, ContactMode, Password, Publisher, Role};
 use policy::credentials::Kept;
 use sip::transaction::ViaOptions;
 use traversal::DomainOffer;
@@ -46,6 +46,8 @@ pub(super) struct Server {
     pub(super) user: String,
     pub(super) password: Secret<String>,
     pub(super) tls_verify: bool,
+    /// Whether Contacts are rewritten for its nodes.
+    pub(super) rewrites: bool,
 }
 
 /// All of it.
@@ -56,6 +58,7 @@ pub(super) struct Settings {
     pub(super) peers: Vec<Peer>,
     sip: Vec<SocketAddr>,
     sip_tls: Vec<SocketAddr>,
+    pub(super) sip_from: Vec<config::Network>,
     pub(super) media: config::MediaService,
     pub(super) domains: Vec<DomainOffer>,
     pub(super) unified_cm: Vec<Server>,
@@ -66,6 +69,7 @@ pub(super) struct Settings {
     pub(super) allow_list: Vec<config::AllowRule>,
     pub(super) refresh: Duration,
     pub(super) cleanup: Duration,
+    pub(super) limits: config::Calls,
 }
 
 impl Settings {
@@ -84,6 +88,11 @@ impl Settings {
             advertise: nowhere,
             ports: 36_000..=59_999,
         };
+        let no_calls = config::Calls {
+            licences: None,
+            concurrent_max: 1,
+            registrations_max: None,
+        };
         let hours = |n: u64| Duration::from_secs(n * 3600);
         Settings {
             fqdn: config.fqdn(),
@@ -92,6 +101,7 @@ impl Settings {
             peers: core.iter().flat_map(|c| &c.peers).map(peer).collect(),
             sip: core.map(|c| c.sip.clone()).unwrap_or_default(),
             sip_tls: core.map(|c| c.sip_tls.clone()).unwrap_or_default(),
+            sip_from: core.map(|c| c.sip_from.clone()).unwrap_or_default(),
             media: core.map_or(no_media, |c| c.media.clone()),
             domains: core.iter().flat_map(|c| &c.domains).map(offer).collect(),
             unified_cm: servers(core.map(|c| &c.unified_cm)),
@@ -102,6 +112,7 @@ impl Settings {
             allow_list: core.map(|c| c.allow_list.clone()).unwrap_or_default(),
             refresh: core.map_or(hours(8), |c| c.credentials.refresh),
             cleanup: core.map_or(hours(12), |c| c.credentials.cleanup),
+            limits: core.map_or(no_calls, |c| c.calls),
         }
     }
 
@@ -196,6 +207,7 @@ fn server(p: &Publisher) -> Server {
         user: p.user.clone(),
         password: given(&p.password),
         tls_verify: p.tls_verify,
+        rewrites: p.contact == ContactMode::Rewrite,
     }
 }
 
