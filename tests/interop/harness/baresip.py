@@ -13,11 +13,9 @@ APPLICATIONS = ("account", "menu", "ctrl_tcp", "contact", "presence")
 class Baresip:
     """One telephone. `account` is baresip's account line; `tone_hz` what it sends."""
 
-    CONTROL_PORT = 4444
-
     def __init__(self, run, name, host, address, account, tone_hz, sip_port=5070, nameserver=None,
                  trusted=None, encrypted=False, rtp_ports="20000-20100", modules_more=(), lines_more=(),
-                 contacts=(), ring_s=30):
+                 contacts=(), ring_s=30, control_port=4444):
         self.run, self.name, self.host = run, name, host
         self.folder = os.path.dirname(run.path(name, "config"))
         self.recordings = os.path.dirname(run.path(name, "recordings", "x"))
@@ -33,7 +31,7 @@ class Baresip:
                   for m in modules]
         lines += [
             f"sip_listen {net.host_part(address)}:{sip_port}", "call_max_calls 4", f"call_local_timeout {ring_s}",
-            "ctrl_tcp_listen 127.0.0.1:%d" % self.CONTROL_PORT,
+            f"ctrl_tcp_listen 127.0.0.1:{control_port}",
             f"audio_source aufile,{source}", "audio_player aubridge,nowhere",
             "audio_alert aufile,/dev/null", "audio_srate 8000-8000", "audio_channels 1-1",
             f"snd_path {self.recordings}", f"rtp_ports {rtp_ports}", "rtp_timeout 0",
@@ -50,8 +48,8 @@ class Baresip:
             file.write(f"c0ffee00-0000-4000-8000-{number:012x}"[:36])
         self.process = run.start(name, ["baresip", "-f", self.folder, "-v"], host=host)
         run.wait(f"{name} opens its control socket", lambda: process.port_open(
-            host, "127.0.0.1", self.CONTROL_PORT))
-        self.control = host.connect("127.0.0.1", self.CONTROL_PORT)
+            host, "127.0.0.1", control_port))
+        self.control = host.connect("127.0.0.1", control_port)
         self.control.setblocking(False)
 
     def poll(self):

@@ -86,6 +86,29 @@ def carries(watch, source, target, hz, start=0):
         (hz is None or (capture.tone_share(samples[tone.RATE_HZ // 2:], hz) or 0) > 0.8)
 
 
+def transferred(run, giver, taker, target, numbers, what):
+    """In a call that stands, `giver` transfers `taker` to `target`, unattended; all end well.
+
+    `numbers` are the target's number and the tones in Hz of taker and target.
+    """
+    number, taker_hz, target_hz = numbers
+    for one in (taker, target):
+        one.forget_recordings()
+    marks = giver.mark(), taker.mark(), target.mark()
+    giver.command("transfer", f"sip:{number}@{house.DOMAIN}")
+    run.need(f"{what}: the target's call stands", target.event(
+        "CALL_ESTABLISHED", 15, since=marks[2]), last_words(taker))
+    run.check(f"{what}: who transferred is out of it",
+              giver.event("CALL_CLOSED", 15, since=marks[0]), last_words(giver))
+    run.check(f"{what}: the target hears the transferred", process.wait_for(
+        growing(lambda: target.heard_seconds(taker_hz)), 10))
+    run.check(f"{what}: the transferred hears the target", process.wait_for(
+        growing(lambda: taker.heard_seconds(target_hz)), 10))
+    target.command("hangup")
+    run.check(f"{what}: hang-up ends the new call", taker.event(
+        "CALL_CLOSED", 10, since=marks[1]) and target.event("CALL_CLOSED", 10, since=marks[2]))
+
+
 def last_words(phone):
     return " | ".join(phone.process.text().splitlines()[-3:])
 
