@@ -41,7 +41,7 @@ modparam("rr", "enable_full_lr", 1)
 request_route {{
     xlog("L_NOTICE", "IN $rm $ru from $proto:$si:$sp call $ci ua $ua\\n");
     if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
-    if (is_method("OPTIONS") && uri == myself) {{ sl_send_reply("200", "OK"); exit; }}
+    if (is_method("OPTIONS") && uri == myself && $rU == $null) {{ sl_send_reply("200", "OK"); exit; }}
     if (is_method("CANCEL")) {{ if (t_check_trans()) t_relay(); exit; }}
     if (has_totag()) {{
         if (loose_route()) {{
