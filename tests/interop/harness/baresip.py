@@ -15,7 +15,7 @@ class Baresip:
 
     def __init__(self, run, name, host, address, account, tone_hz, sip_port=5070, nameserver=None,
                  trusted=None, encrypted=False, rtp_ports="20000-20100", modules_more=(), lines_more=(),
-                 contacts=(), ring_s=30, control_port=4444):
+                 contacts=(), ring_s=30, control_port=4444, certificate=None):
         self.run, self.name, self.host = run, name, host
         self.folder = os.path.dirname(run.path(name, "config"))
         self.recordings = os.path.dirname(run.path(name, "recordings", "x"))
@@ -40,6 +40,10 @@ class Baresip:
             lines.append(f"dns_server {nameserver}")
         if trusted:
             lines += [f"sip_cafile {trusted}", "sip_verify_server yes"]
+        if certificate:
+            # Chain and key in one file; it listens for TLS on the port after `sip_port`.
+            pem = "".join(open(part, encoding="ascii").read() for part in certificate)
+            lines.append("sip_certificate " + run.write(f"{name}/certificate.pem", pem))
         run.write(f"{name}/config", "\n".join(lines) + "\n")
         run.write(f"{name}/accounts", account + "\n")
         run.write(f"{name}/contacts", "".join(f"{contact}\n" for contact in contacts))

@@ -123,8 +123,8 @@ class House:
         self.edge_nameserver = self.public_nameserver = REMOTE_IPV6
         return self
 
-    def flat(self):
-        """The three networks of the drawing above."""
+    def flat(self, pbx=None):
+        """The three networks of the drawing above; with an address, a second server `pbx` inside."""
         self.remote, self.edge, self.core = (net.Host(n) for n in ("remote", "edge", "core"))
         self.servers, self.phone = net.Host("servers"), net.Host("phone")
         self.public = self.remote
@@ -134,8 +134,13 @@ class House:
         self.link_port, _ = net.wire(self.core, f"{CORE_DMZ}/24", self.edge, f"{EDGE_DMZ}/24")
         # The core's media leaves from its one inside address; the edge must find the way back.
         self.edge.route(CORE, CORE_DMZ)
-        _, _, self.phone_port = net.switch([
-            (self.core, f"{CORE}/24"), (self.servers, f"{SERVERS}/24"), (self.phone, f"{PHONE}/24")])
+        inside = [(self.core, f"{CORE}/24"), (self.servers, f"{SERVERS}/24"),
+                  (self.phone, f"{PHONE}/24")]
+        if pbx:
+            self.pbx = net.Host("pbx")
+            inside.append((self.pbx, f"{pbx}/24"))
+        _, _, self.phone_port, *more = net.switch(inside)
+        self.pbx_port = more[0] if more else None
         return self
 
     def twins(self):
