@@ -54,3 +54,49 @@ fn clients_of_ipv6_register_and_speak_with_an_inside_of_ipv4() {
         w.quiet();
     });
 }
+
+/// How many registrations and refreshes each second brings, for so many seconds.
+fn granted(w: &mut World, seconds: usize) -> Vec<u32> {
+    let all = |w: &World| w.people.iter().map(|p| p.ua.registration.granted).sum();
+    let mut before: u32 = all(w);
+    let mut found = Vec::new();
+    for _ in 0..seconds {
+        w.run(SECOND);
+        let now: u32 = all(w);
+        found.push(now - before);
+        before = now;
+    }
+    found
+}
+
+#[test]
+fn a_storm_of_registrations_after_a_failover_spreads_out() {
+    let plan = |seed| Plan {
+        edges: 2,
+        clients: 200,
+        phones: 1,
+        weather: [Weather::FAIR; 3],
+        ..plan(seed)
+    };
+    under_seeds(1, plan, |w: &mut World| {
+        w.ready();
+        w.run(20 * SECOND);
+        w.kill(0);
+        assert!(w.run_until(5 * SECOND, |w| !w.registered(0)));
+        assert!(w.run_until(60 * SECOND, |w| (0..200).all(|i| w.registered(i))));
+        let now = w.edge(1).now(w.now);
+        let rows = w
+            .edge(1)
+            .engine
+            .as_ref()
+            .map(|e| e.snapshot(now).registrations.len());
+        assert_eq!(rows, Some(200));
+        // Half of them came within three seconds. They do not come back like that.
+        let seconds = granted(w, 150);
+        let most = seconds.iter().max().copied().unwrap_or_default();
+        assert!(most <= 20, "{most} in one second: {seconds:?}");
+        assert!((0..200).all(|i| w.registered(i)));
+        w.start(0);
+        w.quiet();
+    });
+}
