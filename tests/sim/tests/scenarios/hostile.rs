@@ -223,6 +223,7 @@ fn a_registered_client_cannot_speak_for_another_or_reach_beyond_call_control() {
             "the same INVITE twice",
             "where no call ever was",
             "was never acknowledged",
+            "is for somebody else",
         ];
         for text in malice(w) {
             if text.method() == "INVITE" && text.uri() == PHONE && text.status().is_none() {
