@@ -46,6 +46,11 @@ section!(Administration { listen: Vec<String>, token_file: Option<String> });
 section!(Limits {
     connections_per_source_max: Option<usize>,
     connections_max: Option<usize>,
+    handshakes_per_source: Option<u32>,
+    handshakes: Option<u32>,
+    requests_per_connection: Option<u32>,
+    requests_per_source: Option<u32>,
+    requests_per_user: Option<u32>,
 });
 section!(Services {
     https: Option<Service>,
@@ -58,6 +63,8 @@ section!(Service {
     listen_tls: Vec<String>,
     advertise: Option<String>,
     realm: Option<String>,
+    client_certificates: Option<String>,
+    client_authorities: Option<String>,
     digest_algorithms: Option<Vec<String>>,
     accept_from: Vec<String>,
 });

@@ -7,6 +7,7 @@
 //! `sign_in` and `registrations` who is who, `routing` and `calls` what goes where.
 
 mod calls;
+mod census;
 mod destination;
 mod discovery;
 mod lanes;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use ::media::ports::{Allocator, REST};
 use ::status::{Kind, Snapshot};
-use base::{HashMap, Instant, Map, Now, Rng};
+use base::{HashMap, Instant, Map, Now, Rng, Timers};
 use call::b2bua::{self, B2bua, Side as Leg};
 use call::limits::{Ledger, Limits};
 use call::registration::core::{Admission, Place, Registrar};
@@ -33,7 +34,7 @@ use policy::token::TokenKey;
 use provisioning::axl::Duty;
 use sip::proxy::Reply;
 use sip::transaction::{Event, ServerKey};
-use sip::{FlowId, Frame, Method};
+use sip::{FlowId, Frame};
 
 use crate::Engine;
 use crate::io::{AskId, ConnId, Facts, Input, Output, Question, Side};
@@ -79,10 +80,15 @@ pub struct Core {
     desk: sign_in::Desk,
     registrar: Registrar,
     under_way: registrations::UnderWay,
+    /// When their answers should be there.
+    answers_due: Timers<ServerKey>,
     parked: Map<ServerKey, Parked>,
     /// Connections that call control made, with the zone whose calls are on them.
     inbound: HashMap<FlowId, String>,
     senders: senders::Senders,
+    zones_changed: bool,
+    /// Zones that edges were told are dead.
+    zones_dead: Vec<String>,
     b2bua: B2bua,
     ledger: Ledger<b2bua::CallId>,
     ports: Allocator,
@@ -143,9 +149,12 @@ impl Core {
             desk: sign_in::Desk::new(&mut rng),
             registrar: Registrar::new(&identity.token_seed, &mut rng),
             under_way: HashMap::default(),
+            answers_due: Timers::default(),
             parked: Map::new(),
             inbound: HashMap::default(),
             senders: senders::Senders::new(settings.sip_from.clone()),
+            zones_changed: false,
+            zones_dead: Vec::new(),
             b2bua: B2bua::new(rng.fork(), calls),
             ledger: Ledger::new(limits),
             ports: Allocator::new(listen, ports, REST, &mut rng),
@@ -270,7 +279,7 @@ impl Core {
             }
             self.sign_ins_work(now);
             if !self.calls_work(now) {
-                return;
+                return self.tell_zones();
             }
         }
     }
@@ -316,7 +325,8 @@ impl Core {
         let (key, mut message) = (reply.server, reply.message);
         let request = self.station.transactions.server_request(key).cloned();
         match request {
-            Some(request) if request.method() == Method::Register => {
+            // Also if its client is gone: call control has accepted it all the same.
+            _ if self.under_way.contains_key(&key) => {
                 message = self.registered_reply(now, key, message);
             }
             Some(request) if message.status() == 430 => {
@@ -403,6 +413,8 @@ impl Engine for Core {
                 Some(Asked::Nodes(_)) | None => {}
             },
             Input::Report(report) => self.report(now, report),
+            // Its clients are edges, who refuse for it.
+            Input::Waited(_) => {}
         }
         self.pump(now);
     }
@@ -435,6 +447,7 @@ impl Engine for Core {
             self.station.poll_timeout(),
             self.b2bua.poll_timeout(),
             self.registrar.poll_timeout(),
+            self.answers_due.next(),
             self.links_poll_timeout(),
             self.zones_poll_timeout(),
             self.discovery_poll_timeout(),
@@ -449,6 +462,10 @@ impl Engine for Core {
 
     fn snapshot(&self, now: Now) -> Snapshot {
         self.look(now)
+    }
+
+    fn census(&self) -> Vec<(&'static str, usize)> {
+        self.rows()
     }
 }
 

@@ -33,7 +33,11 @@ pub fn snapshot(s: &Snapshot) -> String {
     if !s.registrations.is_empty() {
         section(
             &mut out,
-            &counted("Registrations", s.registrations.len()),
+            &shown(
+                "Registrations",
+                s.registrations.len(),
+                s.registrations_total,
+            ),
             &registrations(s),
         );
     }
@@ -73,6 +77,14 @@ pub fn snapshot(s: &Snapshot) -> String {
 
 fn counted(title: &str, count: usize) -> String {
     format!("{title} ({count})")
+}
+
+/// A title for some of many rows.
+fn shown(title: &str, rows: usize, total: usize) -> String {
+    if rows >= total {
+        return counted(title, rows);
+    }
+    format!("{title} ({total}, {rows} shown; --registrations and --find show others)")
 }
 
 fn section(out: &mut String, title: &str, body: &str) {
@@ -152,18 +164,33 @@ fn recent(events: &[&EventRow]) -> String {
 
 fn registrations(s: &Snapshot) -> String {
     let rows = s.registrations.iter().map(|r| {
+        let lines = r.lines.iter().map(|l| format!(" +{}", l.expose()));
         vec![
             r.user.expose().clone(),
-            r.aor.expose().clone(),
+            r.aor.expose().clone() + &lines.collect::<String>(),
             r.device.clone(),
+            r.zone.clone(),
             r.from.expose().clone(),
+            r.flow.clone(),
+            lasted(r.since, s.at),
             format!("{} s", r.expires_s),
         ]
     });
-    table(
-        &["user", "address", "device", "from", "expires in"],
-        rows.collect(),
-    )
+    let (zone, from) = match s.role {
+        Role::Edge => ("core", "client"),
+        Role::Core => ("zone", "edge"),
+    };
+    let head = [
+        "user",
+        "address and lines",
+        "device",
+        zone,
+        from,
+        "flow",
+        "for",
+        "expires in",
+    ];
+    table(&head, rows.collect())
 }
 
 fn sessions(s: &Snapshot) -> String {
@@ -274,6 +301,7 @@ fn counters(s: &Snapshot) -> String {
         ("HTTP requests refused", c.http_refused),
         ("protocol violations", c.violations),
         ("wrong credentials", c.wrong_credentials),
+        ("refused in overload", c.shed),
     ];
     rows.iter().fold(String::new(), |mut out, (name, value)| {
         let _ = writeln!(out, "  {name:<26}{value:>10}");
@@ -405,5 +433,35 @@ mod tests {
         assert!(shown.contains("600.0 s behind: WRONG"), "{shown}");
         let line = "error 1003 link refused: wrong·[2J password core=core1\n    fix: set the same";
         assert!(shown.contains(line) && !shown.contains("fine"), "{shown}");
+    }
+
+    #[test]
+    fn registrations_show_who_is_where_by_which_way_and_how_many_more_there_are() {
+        let row = status::RegistrationRow {
+            user: Pii::new("alice".into()),
+            aor: Pii::new("sip:1001@cucm1.example.test".into()),
+            device: "CSFALICE".into(),
+            from: Pii::new("edge1.example.test".into()),
+            zone: "CEtcp-cucm1".into(),
+            flow: "17.3".into(),
+            since: UnixTime::from_millis(0),
+            expires_s: 100,
+            lines: vec![Pii::new("1002".into())],
+            ..status::RegistrationRow::default()
+        };
+        let shown = snapshot(&Snapshot {
+            at: UnixTime::from_millis(65_000),
+            role: Role::Core,
+            registrations: vec![row],
+            registrations_total: 3_214,
+            ..Snapshot::default()
+        });
+        assert!(
+            shown.contains("Registrations (3214, 1 shown; --reg"),
+            "{shown}"
+        );
+        let line = "alice  sip:1001@cucm1.example.test +1002  CSFALICE  CEtcp-cucm1  \
+                    edge1.example.test  17.3  65 s  100 s";
+        assert!(shown.contains(line), "{shown}");
     }
 }

@@ -100,6 +100,20 @@ fn foreign(r: &mut Reader<'_>, file: &File) {
             service.sip.as_ref().is_none_or(|s| s.realm.is_none()),
         ),
         (
+            "client_certificates",
+            service
+                .sip
+                .as_ref()
+                .is_none_or(|s| s.client_certificates.is_none()),
+        ),
+        (
+            "client_authorities",
+            service
+                .sip
+                .as_ref()
+                .is_none_or(|s| s.client_authorities.is_none()),
+        ),
+        (
             "digest_algorithms",
             service
                 .sip

@@ -495,13 +495,20 @@ impl Core {
             };
             return self.station.answer(now, key, &message, status, reason);
         };
+        if in_dialog && !by_route {
+            // It is for a Contact of ours, which we give in calls only, and no call of ours is it:
+            // an earlier process had it. The client never knew this dialog's tags.
+            let (status, reason) = (481, "Call/Transaction Does Not Exist");
+            return self.station.answer(now, key, &message, status, reason);
+        }
         let Some(binding) = self.registrar.get(row).cloned() else {
             return;
         };
+        let place = &binding.draft.place;
         let lane = self
             .links
-            .get_mut(binding.draft.place.peer)
-            .and_then(|l| l.lane());
+            .get(place.peer)
+            .and_then(|l| l.lane(&place.token));
         let Some(lane) = lane else {
             return self
                 .station

@@ -304,6 +304,8 @@ impl Core {
                 let proof = [("source", Pii::new(source).to_string())];
                 board.stranger(out, Kind::LinkRefused, now, &cause, &proof);
             }
+            // An edge's to see.
+            Report::Flooded { .. } => {}
             Report::Violation {
                 protocol,
                 source,
@@ -325,17 +327,17 @@ impl Core {
         // Pairs of calls; those of the links stay open.
         let of_links = self.links.iter().filter(|l| l.has_ports()).count();
         counters.media_ports_in_use = self.ports.in_use().saturating_sub(of_links) as u64;
+        let registrations = self.registrar.iter().map(|(_, b)| self.registered(now, b));
+        let mut registrations: Vec<RegistrationRow> = registrations.collect();
+        registrations.sort_by(RegistrationRow::order);
         Snapshot {
             at: now.unix,
             node: self.settings.fqdn.clone(),
             role: Role::Core,
             version: self.settings.version.clone(),
             links: self.links.iter().map(link_row).collect(),
-            registrations: self
-                .registrar
-                .iter()
-                .map(|(_, b)| self.registered(now, b))
-                .collect(),
+            registrations_total: registrations.len(),
+            registrations,
             calls: self.board.calls.values().cloned().collect(),
             history: self.board.history.iter().cloned().collect(),
             sessions: self.board.sessions.iter().cloned().collect(),
@@ -373,6 +375,14 @@ impl Core {
             instance: String::from_utf8_lossy(&draft.instance).into_owned(),
             from: Pii::new(edge.unwrap_or_default()),
             expires_s: binding.until.since(now.instant).as_secs(),
+            zone: draft.zone.clone(),
+            flow: sip::token::label(&draft.place.token),
+            since: binding.since.unix,
+            lines: draft
+                .lines
+                .iter()
+                .map(|l| Pii::new(l.to_string()))
+                .collect(),
         }
     }
 }

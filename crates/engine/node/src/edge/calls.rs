@@ -192,6 +192,20 @@ pub(crate) struct Beginning<'a> {
 }
 
 impl Calls {
+    /// Rows of each table, by name.
+    pub(crate) fn census(&self) -> [(&'static str, usize); 8] {
+        [
+            ("calls", self.rows.len()),
+            ("calls by dialog", self.index.len()),
+            ("calls by flow", self.by_flow.len()),
+            ("legs", self.by_leg.len()),
+            ("streams", self.streams.len()),
+            ("call timers", self.timers.len()),
+            ("ports", self.ports.in_use()),
+            ("media commands", self.commands.len()),
+        ]
+    }
+
     pub(crate) fn new(ports: Allocator, addresses: Addresses, rng: Rng, limit: usize) -> Self {
         Calls {
             rows: Slab::new(limit),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use base::{HashSet, Instant, Now, Pii, UnixTime};
 use call::limits::CallType;
@@ -123,6 +124,9 @@ impl Ledger {
             Report::LinkRefused { source, cause } => {
                 self.caused(now, Kind::LinkRefused, Some(source.ip()), &cause);
             }
+            Report::Flooded { source, cause } => {
+                self.caused(now, Kind::Flooded, Some(source), &cause);
+            }
             Report::Violation {
                 protocol,
                 source,
@@ -208,7 +212,31 @@ impl Ledger {
         self.events.push_back(event);
     }
 
+    // ---- load ----
+
+    pub(super) fn overloaded(&mut self, now: Now, waited: Duration) {
+        let cause = format!("messages wait {} ms for the node", waited.as_millis());
+        self.events
+            .push_back(Event::new(Kind::Overloaded, now.unix, cause));
+    }
+
+    pub(super) fn overload_over(&mut self, now: Now) {
+        let cause = "for five seconds nothing has waited";
+        let event = Event::new(Kind::OverloadOver, now.unix, cause);
+        self.events
+            .push_back(event.with("refused_since_start", self.counters.shed));
+    }
+
     // ---- registrations ----
+
+    /// A client proved a name by its certificate. Whose registrations come on that connection is
+    /// for the digest to say.
+    pub(super) fn certificate(&mut self, now: Now, source: IpAddr, name: &str) {
+        let event = Event::new(Kind::CertificateShown, now.unix, "it is valid");
+        let event = event.with("name", Pii::new(name));
+        self.events
+            .push_back(event.with("source", Pii::new(source.to_string())));
+    }
 
     /// A binding came, went, or moved.
     pub(super) fn binding(&mut self, now: Now, kind: Kind, binding: &Binding, cause: &str) {

@@ -137,6 +137,8 @@ impl Calls {
                     self.release(now, id, i);
                 }
                 session.remove_attribute(i, STREAM_ATTRIBUTE);
+                // Without this, a description that refuses all would show the core's address.
+                session.set_address(i, advertise, 0);
                 continue;
             }
             let named = session
