@@ -5,8 +5,8 @@ mod claims;
 mod clients;
 mod hostile;
 mod links;
-mod torture;
 mod load;
+mod torture;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
