@@ -6,12 +6,15 @@ use super::*;
 /// A header that nobody on the way knows.
 pub(super) const NOTE: &str = "X-Note";
 
+/// The phone it leads to, Call-ID and tags.
+type Way = (FlowId, Vec<u8>, Vec<u8>, Vec<u8>);
+
 #[derive(Default)]
 pub(super) struct Watch {
     /// The final answer of each transaction of a phone's.
     finals: base::Map<(FlowId, Vec<u8>, Vec<u8>), u16>,
     /// The last number of each dialog's requests towards a phone.
-    numbers: base::Map<(FlowId, Vec<u8>, Vec<u8>, Vec<u8>), u32>,
+    numbers: base::Map<Way, u32>,
     /// Transactions that were begun: what is sent again is not new.
     begun: base::Map<Vec<u8>, u32>,
     /// Bodies that were sent, by the note that goes with them.
