@@ -150,7 +150,7 @@ impl Core {
             request_uri,
             routes: vec![draft.place.path.clone()],
         };
-        let zone = draft.zone.clone();
+        let zone = draft.zone.to_string();
         let face = self.inside_face(flow, self.is_tls(flow), row);
         let caller = Caller {
             side: Leg::Inside,
@@ -161,7 +161,7 @@ impl Core {
             .station
             .flows
             .get(flow)
-            .is_some_and(|f| f.target.is_none())
+            .is_some_and(|f| f.target().is_none())
         {
             self.inbound.insert(flow, zone);
         }

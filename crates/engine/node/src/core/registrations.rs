@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::{HashMap, Now, Pii, TimerId};
 use call::registration::core::{
-    Change, Denied, Draft, Place, RegistrationId, Unfit, alias_of, aor_of, is_line, may_register,
+    Change, Denied, Draft, Place, RegistrationId, Unfit, aor_of, is_line, may_register,
 };
 use call::registration::{Asked, ZONE_FIELD, asked};
 use sip::transaction::ServerKey;
@@ -170,7 +170,6 @@ impl Core {
                     draft: Draft {
                         user: user.clone(),
                         aor: aor.clone(),
-                        uri: format!("sip:{aor}"),
                         place: place.clone(),
                         contact: c.uri.to_vec(),
                         instance: c.instance.to_vec(),
@@ -178,8 +177,7 @@ impl Core {
                         device: text(c.device),
                         one_device: zone.unified_cm,
                         lines: lines.clone(),
-                        zone: String::new(),
-                        alias: alias_of(c.uri),
+                        zone: "".into(),
                         rewritten: false,
                         registered: true,
                     },
@@ -222,9 +220,10 @@ impl Core {
         let Some(found) = self.zone(zone) else { return };
         let (rewrites, tls) = (found.rewrites, found.tls());
         let at = self.settings.inside(tls);
+        let name = found.label.clone();
         let mut rows = Vec::new();
         for contact in &mut plan.contacts {
-            contact.draft.zone = zone.to_owned();
+            contact.draft.zone = name.clone();
             contact.draft.rewritten = rewrites;
             match self.registrar.open(now, &contact.draft) {
                 Some(row) => rows.push(row),
@@ -316,7 +315,10 @@ impl Core {
             }
         }
         if under.plan.removes_all {
-            gone.extend(self.registrar.of_aor(&under.plan.aor, &under.zone));
+            gone.extend(
+                self.registrar
+                    .of_aor(&under.plan.user, &under.plan.aor, &under.zone),
+            );
         }
         for row in gone {
             let change = self.registrar.remove(row);
@@ -363,7 +365,7 @@ impl Core {
                     ("user", Pii::new(&draft.user).to_string()),
                     ("aor", Pii::new(&draft.aor).to_string()),
                     ("device", Pii::new(&draft.device).to_string()),
-                    ("zone", draft.zone.clone()),
+                    ("zone", draft.zone.to_string()),
                 ];
                 self.board.event(out, Kind::Registered, now, "", &proof);
             }
@@ -390,7 +392,7 @@ impl Core {
         if let Some(aor) = from.and_then(|from| self.line_of(row, from)) {
             return Some(format!("<sip:{aor}>"));
         }
-        Some(format!("<{}>", self.registrar.get(row)?.draft.uri))
+        Some(format!("<{}>", self.registrar.get(row)?.draft.uri()))
     }
 
     /// Ends registrations that were not refreshed.

@@ -5,7 +5,7 @@
 use base::{Now, Pii};
 use call::b2bua::{CallId, Side as Leg};
 use call::registration::core::{
-    Admitted, Draft, Place, RegistrationId, alias_of, aor_of, may_register, same_aor,
+    Admitted, Draft, Place, RegistrationId, aor_of, may_register, same_aor,
 };
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Name, NameAddr, Uri};
@@ -260,7 +260,7 @@ impl Core {
         let Some(binding) = self.registrar.get(row) else {
             return;
         };
-        let mut zones = vec![binding.draft.zone.clone()];
+        let mut zones = vec![binding.draft.zone.to_string()];
         // Registrars stand in for one another; a node of Unified CM knows its own phones only.
         if self.zone(&binding.draft.zone).is_none_or(|z| !z.unified_cm) {
             let host = binding.draft.aor.rsplit('@').next().unwrap_or_default();
@@ -307,7 +307,7 @@ impl Core {
         let Some(binding) = found.filter(|b| b.draft.place.peer == peer) else {
             return self.station.answer(now, key, message, gone.0, gone.1);
         };
-        let zone = binding.draft.zone.clone();
+        let zone = binding.draft.zone.to_string();
         let mut edit = message.edit();
         edit.remove_first_value(Name::Route);
         if !binding.draft.user.is_empty() {
@@ -440,21 +440,19 @@ impl Core {
         let contact = contact.map(|c| c.uri.to_vec()).unwrap_or_default();
         Some(Draft {
             user: self.credentials.account(&admitted.user).to_owned(),
-            uri: format!("sip:{aor}"),
             aor,
             place: Place {
                 peer,
                 token: token.to_vec(),
                 path: recorded.to_vec(),
             },
-            alias: alias_of(&contact),
             contact,
             instance: Vec::new(),
             reg_id: String::new(),
             device: String::new(),
             one_device: false,
             lines: Box::default(),
-            zone,
+            zone: zone.into(),
             rewritten: false,
             registered: false,
         })
