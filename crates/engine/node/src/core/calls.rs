@@ -275,6 +275,9 @@ impl Core {
                     self.called.insert(call, b.draft.place.clone());
                 }
                 self.board.began(now, call, s.id, s.from, s.to);
+                if self.again {
+                    return;
+                }
                 (Kind::CallBegan, String::new())
             }
             Event::Answered => {

@@ -251,6 +251,9 @@ impl Core {
             zone: zone.to_owned(),
             timer: self.answers_due.arm(now.instant + ANSWER_MAX, key),
         };
+        for row in &under.rows {
+            *self.busy.entry(*row).or_default() += 1;
+        }
         self.under_way.insert(key, under);
     }
 
@@ -265,10 +268,9 @@ impl Core {
         if status < 200 {
             return response;
         }
-        let Some(under) = self.under_way.remove(&key) else {
+        let Some(under) = self.take_register(key) else {
             return response;
         };
-        self.answers_due.disarm(under.timer);
         self.zone_heard(&under.zone, true);
         if status >= 300 {
             let reply = self.registrar.to_client(&response, &under.rows);
@@ -340,10 +342,24 @@ impl Core {
         edit.finish()
     }
 
+    /// Takes a REGISTER off the tables of those under way.
+    fn take_register(&mut self, key: ServerKey) -> Option<Under> {
+        let under = self.under_way.remove(&key)?;
+        self.answers_due.disarm(under.timer);
+        for row in &under.rows {
+            if let Some(count) = self.busy.get_mut(row) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.busy.remove(row);
+                }
+            }
+        }
+        Some(under)
+    }
+
     /// A REGISTER is not answered; nobody waits for it any longer (RFC 4320 §4.2).
     pub(super) fn register_ended(&mut self, key: ServerKey) {
-        if let Some(under) = self.under_way.remove(&key) {
-            self.answers_due.disarm(under.timer);
+        if let Some(under) = self.take_register(key) {
             self.zone_heard(&under.zone, false);
             for row in &under.rows {
                 self.registrar.refuse(*row);
@@ -411,7 +427,7 @@ impl Core {
         let on_flow = self.registrar.on_flow(place.peer, &place.token);
         let rows: Vec<RegistrationId> = on_flow.map(|(id, _)| id).collect();
         for row in rows {
-            if self.under_way.values().any(|u| u.rows.contains(&row)) {
+            if self.busy.contains_key(&row) {
                 continue;
             }
             let change = self.registrar.remove(row);

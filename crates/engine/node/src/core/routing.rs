@@ -489,35 +489,7 @@ impl Core {
             };
             return self.station.answer(now, key, &message, status, reason);
         };
-        let Some(binding) = self.registrar.get(row).cloned() else {
-            return;
-        };
-        let lane = self
-            .links
-            .get_mut(binding.draft.place.peer)
-            .and_then(|l| l.lane());
-        let Some(lane) = lane else {
-            return self
-                .station
-                .answer(now, key, &message, 480, "Temporarily Unavailable");
-        };
-        if message.method() == Method::Invite && !in_dialog {
-            return self.call_outside(now, key, Way { row, lane, flow }, by_route, message);
-        }
-        let mut edit = message.edit();
-        // Whatever the dialog's route set says, the client is where it registered last.
-        edit.remove(Name::Route);
-        edit.push_front(Name::Route, &binding.draft.place.path);
-        if !in_dialog {
-            if !by_route {
-                edit.request_uri(&binding.draft.contact);
-            }
-            let tls = self.is_tls(flow);
-            edit.push_front(Name::RecordRoute, self.record_route(row, tls));
-        }
-        let request = edit.finish();
-        let via = self.settings.edge_via();
-        self.station.send_on(now, key, lane, via, request);
+        self.outward(now, key, flow, (row, by_route), message);
     }
 
     /// A client that registered before this core was restarted.
@@ -542,7 +514,7 @@ impl Core {
         self.registrar.open_token(token).map(|(id, _)| id)
     }
 
-    fn record_route(&self, row: RegistrationId, tls: bool) -> String {
+    pub(super) fn record_route(&self, row: RegistrationId, tls: bool) -> String {
         format!(
             "<{};lr>",
             self.settings.inside(tls).uri(&self.registrar.token(row))

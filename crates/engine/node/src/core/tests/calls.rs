@@ -6,7 +6,7 @@ use super::*;
 
 const KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
 
-fn sdp_edge(stream: &str) -> String {
+pub(super) fn sdp_edge(stream: &str) -> String {
     format!(
         "v=0\r\no=- 1 1 IN IP4 192.0.2.11\r\ns=-\r\nc=IN IP4 192.0.2.11\r\nt=0 0\r\n\
          m=audio 36000 RTP/SAVP 8\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}\r\n\
@@ -36,7 +36,7 @@ fn invite_from_client(token: &str) -> String {
     with_body(&head, &sdp_edge("00000011"))
 }
 
-fn invite_from_phone(path: &str) -> String {
+pub(super) fn invite_from_phone(path: &str) -> String {
     let head = format!(
         "INVITE sip:1001@198.51.100.7:5555;transport=tls SIP/2.0\r\nRoute: {path}\r\n\
          From: <sip:1100@example.test>;tag=p\r\nTo: <sip:1001@example.test>\r\nCall-ID: call2\r\n\
@@ -45,7 +45,13 @@ fn invite_from_phone(path: &str) -> String {
     with_body(&head, SDP_INSIDE)
 }
 
-fn answer(request: &Message, tag: &str, contact: &str, body: &str) -> Message {
+/// The stream that an INVITE to an edge names.
+pub(super) fn stream_of(sent: &Message) -> String {
+    let body = text(Some(sent.body()));
+    body.split("x-causeway-stream:").nth(1).unwrap()[..8].to_owned()
+}
+
+pub(super) fn answer(request: &Message, tag: &str, contact: &str, body: &str) -> Message {
     request
         .reply(200, "OK", tag)
         .header(Name::Contact, contact)
@@ -218,7 +224,7 @@ fn a_client_is_called_and_the_phone_hangs_up() {
         body.contains("RTP/SAVP 8") && body.contains("a=crypto:1 "),
         "{body}"
     );
-    let stream = body.split("x-causeway-stream:").nth(1).unwrap()[..8].to_owned();
+    let stream = stream_of(&sent);
     let contact = "<sip:1001@198.51.100.7:5555;transport=tls>";
     world.take(LANE, answer(&sent, "c", contact, &sdp_edge(&stream)));
     let ok = world.one(inside);
