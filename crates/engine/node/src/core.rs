@@ -7,6 +7,7 @@
 //! `sign_in` and `registrations` who is who, `routing` and `calls` what goes where.
 
 mod calls;
+mod census;
 mod destination;
 mod discovery;
 mod lanes;
@@ -27,6 +28,7 @@ use ::media::ports::{Allocator, REST};
 use ::status::{Kind, Snapshot};
 use base::{HashMap, Instant, Map, Now, Rng, Timers};
 use call::b2bua::{self, B2bua, Side as Leg};
+use call::limits::{Ledger, Limits};
 use call::registration::core::{Admission, Place, Registrar, RegistrationId};
 use policy::credentials::Credentials;
 use policy::token::TokenKey;
@@ -91,6 +93,7 @@ pub struct Core {
     /// Zones that edges were told are dead.
     zones_dead: Vec<String>,
     b2bua: B2bua,
+    ledger: Ledger<b2bua::CallId>,
     ports: Allocator,
     starting: Option<calls::Starting>,
     /// What is starting was told of before: it goes another way.
@@ -119,6 +122,12 @@ impl Core {
         let settings = Settings::of(config, &identity);
         let mut calls = b2bua::Settings::new(settings.media.advertise, settings.media.advertise);
         calls.edge_port = 36_000;
+        let limits = Limits {
+            licences: settings.limits.licences,
+            calls_max: settings.limits.concurrent_max,
+        };
+        // A call that is over keeps its row until what is under way has run out.
+        calls.calls_max = limits.calls_max.saturating_mul(2);
         let (listen, ports) = (settings.media.listen, settings.media.ports.clone());
         let links = settings.peers.iter().cloned().enumerate();
         let ask = |list: &[settings::Server], duty| -> Vec<Publisher> {
@@ -153,6 +162,7 @@ impl Core {
             zones_changed: false,
             zones_dead: Vec::new(),
             b2bua: B2bua::new(rng.fork(), calls),
+            ledger: Ledger::new(limits),
             ports: Allocator::new(listen, ports, REST, &mut rng),
             starting: None,
             again: false,
@@ -408,6 +418,8 @@ impl Engine for Core {
                 Some(Asked::Nodes(_)) | None => {}
             },
             Input::Report(report) => self.report(now, report),
+            // Its clients are edges, who refuse for it.
+            Input::Waited(_) => {}
         }
         self.pump(now);
     }
@@ -455,6 +467,10 @@ impl Engine for Core {
 
     fn snapshot(&self, now: Now) -> Snapshot {
         self.look(now)
+    }
+
+    fn census(&self) -> Vec<(&'static str, usize)> {
+        self.rows()
     }
 }
 

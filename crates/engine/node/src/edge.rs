@@ -3,15 +3,18 @@
 //! SIP from clients is challenged, stripped of what only we may say, marked with a flow token and
 //! sent to a core; SIP from a core is sent to the flow its token names, and nowhere else. The
 //! rooms: [`clients`] and [`lanes`] route requests, [`replies`] edits responses, [`calls`] knows
-//! ports and streams, [`links`] and [`linking`] the cores, [`status`] tells what happened.
+//! ports and streams, [`guests`] how much a client may ask for, [`links`] and [`linking`] the
+//! cores, [`status`] tells what happened.
 //!
 //! Bounds: [`FLOWS_MAX`] connections, [`CALLS_MAX`] calls and the configured ports, the
-//! registrations of [`call::registration::edge::Settings`], [`RATE`] requests from a
-//! connection, [`STRANGER_MAX`] for a connection to say who it is.
+//! registrations of [`call::registration::edge::Settings`], the configured rates
+//! ([`config::Rates`]), [`STRANGER_MAX`] for a connection to say who it is.
 
 mod calls;
+mod census;
 mod clients;
 mod failover;
+mod guests;
 mod health;
 mod lanes;
 mod linking;
@@ -27,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::status::Kind;
-use base::{HashMap, Instant, Map, Now, Rng, Timers, TokenBucket};
+use base::{HashMap, Instant, Map, Now, Rng, Timers};
 use call::registration::edge::{Change, EdgeRelay};
 use sip::nonce::NonceKey;
 use sip::token::TokenKey;
@@ -39,6 +42,7 @@ use crate::io::{ConnId, Facts, Input, Lane, Output, Report, Side};
 use crate::station::{Item, Station};
 use crate::strikes::Strikes;
 use calls::{Addresses, CallId, Calls};
+use guests::Guests;
 use links::{Candidate, Link};
 use parking::Parking;
 pub use settings::EdgeIdentity;
@@ -53,10 +57,6 @@ const CALLS_MAX: usize = 20_000;
 
 /// How long a connection may stay that shows neither a registration nor the zone's password.
 const STRANGER_MAX: Duration = Duration::from_secs(60);
-
-/// Requests from one client connection: a second, and at once. A telephone that starts subscribes
-/// to the state of a hundred others.
-const RATE: (u32, u32) = (20, 200);
 
 /// The edge node.
 pub struct Edge {
@@ -75,7 +75,7 @@ pub struct Edge {
     routes: HashMap<FlowId, usize>,
     health: health::Health,
     asking: failover::Asking,
-    rates: HashMap<FlowId, TokenBucket>,
+    guests: Guests,
     strikes: Strikes,
     /// Digests in a row that a connection had wrong, and when the last one was.
     wrong: HashMap<FlowId, (u32, Instant)>,
@@ -121,7 +121,7 @@ impl Edge {
             routes: HashMap::default(),
             health: health::Health::default(),
             asking: HashMap::default(),
-            rates: HashMap::default(),
+            guests: Guests::new(&settings.rates),
             strikes: Strikes::default(),
             wrong: HashMap::default(),
             strangers: Timers::default(),
@@ -146,12 +146,16 @@ impl Edge {
             return self.station.out.push_back(Output::Close { conn });
         }
         let client = facts.side == Side::Client;
+        let proved = facts.peer_name.clone().map(|n| (facts.remote.ip(), n));
         let Some(flow) = self.station.accepted(conn, facts) else {
             return;
         };
         self.strangers.arm(now.instant + STRANGER_MAX, flow);
         if client {
-            self.rates.insert(flow, TokenBucket::new(RATE.0, RATE.1));
+            self.guests.came(flow);
+            if let Some((source, name)) = proved {
+                self.ledger.certificate(now, source, &name);
+            }
         }
     }
 
@@ -162,7 +166,7 @@ impl Edge {
         self.routes.remove(&flow);
         self.health.forget(flow);
         self.asker_gone(flow);
-        self.rates.remove(&flow);
+        self.guests.went(flow);
         self.wrong.remove(&flow);
         if let Some(Side::Lane { peer }) = side {
             let Some(link) = self.links.get_mut(peer) else {
@@ -214,6 +218,9 @@ impl Edge {
         let Some(flow) = self.station.flows.by_conn(conn) else {
             return;
         };
+        if self.guests.is_cut(flow) {
+            return;
+        }
         match frame {
             Frame::Message(message) => self.station.transactions.receive(now, flow, true, message),
             Frame::Bad {
@@ -233,6 +240,7 @@ impl Edge {
                 let source = self.station.remote(flow).map(|a| a.ip());
                 self.ledger
                     .caused(now, Kind::Violation, source, &format!("sip: {error}"));
+                self.refused(now, flow);
             }
             Frame::Stun(bytes) => self.stun(conn, flow, &bytes),
             // Answered where the socket is.
@@ -474,6 +482,7 @@ impl Engine for Edge {
                 }
                 self.ledger.report(now, report);
             }
+            Input::Waited(waited) => self.waited(now, waited),
             // An edge asks nobody, and knows no answer.
             Input::Ask { .. } | Input::Fetched { .. } | Input::Resolved { .. } => {}
         }
@@ -495,6 +504,7 @@ impl Engine for Edge {
         }
         self.links_timeout(now);
         self.parking_timeout(now);
+        self.guests_timeout(now);
         self.ledger.handle_timeout(now);
         self.pump(now);
     }
@@ -510,6 +520,7 @@ impl Engine for Edge {
             self.calls.poll_timeout(),
             self.ledger.poll_timeout(),
             self.parking.poll_timeout(),
+            self.guests.poll_timeout(),
             self.strangers.next(),
         ]
         .into_iter()
@@ -521,6 +532,10 @@ impl Engine for Edge {
 
     fn snapshot(&self, now: Now) -> ::status::Snapshot {
         self.picture(now)
+    }
+
+    fn census(&self) -> Vec<(&'static str, usize)> {
+        self.rows()
     }
 }
 

@@ -20,9 +20,17 @@ pub(crate) struct Flow {
     dialled: Option<Box<Dialled>>,
 }
 
+/// A [`Side`] in four bytes.
+#[derive(Clone, Copy)]
+enum Short {
+    Client,
+    Lane(u16),
+    Inside,
+}
+
 #[derive(Clone, Copy)]
 struct Standing {
-    side: Side,
+    side: Short,
     remote: Endpoint,
     transport: Transport,
 }
@@ -34,8 +42,14 @@ struct Dialled {
 
 impl Standing {
     fn of(facts: &Facts) -> Self {
+        let side = match facts.side {
+            Side::Client => Short::Client,
+            // Peers are counted by the dozen.
+            Side::Lane { peer } => Short::Lane(u16::try_from(peer).unwrap_or(u16::MAX)),
+            Side::Inside => Short::Inside,
+        };
         Standing {
-            side: facts.side,
+            side,
             remote: facts.remote.into(),
             transport: facts.transport,
         }
@@ -44,7 +58,11 @@ impl Standing {
 
 impl Flow {
     pub(crate) fn side(&self) -> Option<Side> {
-        self.standing.map(|s| s.side)
+        Some(match self.standing?.side {
+            Short::Client => Side::Client,
+            Short::Lane(peer) => Side::Lane { peer: peer.into() },
+            Short::Inside => Side::Inside,
+        })
     }
 
     pub(crate) fn remote(&self) -> Option<SocketAddr> {

@@ -45,8 +45,32 @@ pub struct Snapshot {
     /// Warnings, errors and news of links, the latest first, at most [`crate::Recent::MAX`].
     #[serde(default)]
     pub events: Vec<EventRow>,
+    /// What calls there may be, and how much of it is used; on a core.
+    #[serde(default)]
+    pub capacity: Option<CapacityRow>,
     /// Figures.
     pub counters: Counters,
+}
+
+/// What calls there may be, and how much of it is used (F270–F278).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapacityRow {
+    /// Unified CM remote sessions.
+    pub remote_sessions: u64,
+    /// Rich media sessions.
+    pub rich_media_sessions: u64,
+    /// The most calls at once since the start.
+    pub calls_peak: u64,
+    /// Calls that there may be at once.
+    pub calls_max: u64,
+    /// Licences in use.
+    pub licences: u64,
+    /// The most at once since the start.
+    pub licences_peak: u64,
+    /// Licences that there are; `None` without a limit.
+    pub licences_max: Option<u64>,
+    /// Registrations that there may be; `None` without a limit.
+    pub registrations_max: Option<u64>,
 }
 
 /// One link.
@@ -165,8 +189,11 @@ pub struct CallRow {
     pub from: Pii<String>,
     /// Whom it is for.
     pub to: Pii<String>,
-    /// `Unified CM remote session` (F270).
+    /// `Unified CM remote session` (F270) or `Rich media session` (F271).
     pub kind: String,
+    /// `audio` or `video`: what it counts as (F276, F277).
+    #[serde(default)]
+    pub content: String,
     /// The parts it passes through on this node (F263, F315, F316).
     pub components: Vec<String>,
     /// When it began.
@@ -238,6 +265,8 @@ pub struct Counters {
     pub violations: u64,
     /// Wrong credentials.
     pub wrong_credentials: u64,
+    /// SIP requests refused because there was too much to do.
+    pub shed: u64,
 }
 
 #[cfg(test)]

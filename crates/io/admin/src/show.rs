@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use base::UnixTime;
-use status::{CallRow, EventRow, LinkRow, Role, Severity, Snapshot};
+use status::{CallRow, CapacityRow, EventRow, LinkRow, Role, Severity, Snapshot};
 
 /// How many rows of the history are shown.
 const HISTORY_ROWS: usize = 10;
@@ -62,6 +62,9 @@ pub fn snapshot(s: &Snapshot) -> String {
             &title,
             &calls(s.history.iter().take(HISTORY_ROWS), s.at),
         );
+    }
+    if let Some(c) = &s.capacity {
+        section(&mut out, "Capacity", &capacity(c, s.registrations.len()));
     }
     let mut events = s.events.iter().filter(|e| e.severity > Severity::Info);
     let events: Vec<&EventRow> = events.by_ref().take(EVENT_ROWS).collect();
@@ -233,6 +236,7 @@ fn calls<'a>(rows: impl Iterator<Item = &'a CallRow>, at: UnixTime) -> String {
         vec![
             c.from.expose().clone(),
             c.to.expose().clone(),
+            format!("{}, {}", c.kind, c.content),
             state,
             lasted(c.answered.unwrap_or(c.began), end),
             c.components.join(" → "),
@@ -240,9 +244,49 @@ fn calls<'a>(rows: impl Iterator<Item = &'a CallRow>, at: UnixTime) -> String {
         ]
     });
     table(
-        &["from", "to", "state", "for", "through", "media (packets)"],
+        &[
+            "from",
+            "to",
+            "type",
+            "state",
+            "for",
+            "through",
+            "media (packets)",
+        ],
         rows.collect(),
     )
+}
+
+/// What is used, the most that was, and what there is.
+fn capacity(c: &CapacityRow, registrations: usize) -> String {
+    let most = |max: Option<u64>| max.map_or("no limit".to_owned(), |n| n.to_string());
+    let row = |name: &str, used: u64, peak: Option<u64>, max: Option<u64>| {
+        let peak = peak.map_or("–".to_owned(), |n| n.to_string());
+        vec![name.to_owned(), used.to_string(), peak, most(max)]
+    };
+    let calls = c.remote_sessions + c.rich_media_sessions;
+    let rows = vec![
+        row("calls", calls, Some(c.calls_peak), Some(c.calls_max)),
+        row(
+            "licences",
+            c.licences,
+            Some(c.licences_peak),
+            c.licences_max,
+        ),
+        row(
+            "registrations",
+            registrations as u64,
+            None,
+            c.registrations_max,
+        ),
+    ];
+    let mut out = table(&["of", "used", "most", "limit"], rows);
+    let _ = writeln!(
+        out,
+        "  {} Unified CM remote sessions, {} rich media sessions",
+        c.remote_sessions, c.rich_media_sessions
+    );
+    out
 }
 
 fn counters(s: &Snapshot) -> String {
@@ -257,6 +301,7 @@ fn counters(s: &Snapshot) -> String {
         ("HTTP requests refused", c.http_refused),
         ("protocol violations", c.violations),
         ("wrong credentials", c.wrong_credentials),
+        ("refused in overload", c.shed),
     ];
     rows.iter().fold(String::new(), |mut out, (name, value)| {
         let _ = writeln!(out, "  {name:<26}{value:>10}");
@@ -334,17 +379,35 @@ mod tests {
         let call = CallRow {
             from: Pii::new("sip:al\u{1b}[31mice@example.test".into()),
             to: Pii::new("sip:1100@example.test".into()),
+            kind: "Unified CM remote session".into(),
+            content: "video".into(),
             began: UnixTime::from_millis(0),
             ..CallRow::default()
+        };
+        let capacity = CapacityRow {
+            remote_sessions: 1,
+            calls_peak: 3,
+            calls_max: 2_000,
+            ..CapacityRow::default()
         };
         let shown = snapshot(&Snapshot {
             at: UnixTime::from_millis(65_000),
             node: "edge1.example.test".into(),
             links: vec![link],
             calls: vec![call],
+            capacity: Some(capacity),
             ..Snapshot::default()
         });
         assert!(shown.starts_with("edge1.example.test · edge"));
+        assert!(
+            shown.contains("Unified CM remote session, video"),
+            "{shown}"
+        );
+        assert!(shown.contains("calls          1     3     2000"), "{shown}");
+        assert!(
+            shown.contains("licences       0     0     no limit"),
+            "{shown}"
+        );
         assert!(shown.contains("up for 65 s  2 / 4 / 2"), "{shown}");
         assert!(
             shown.contains("ringing") && !shown.contains('\u{1b}'),

@@ -166,9 +166,10 @@ impl Parts {
         outlets: NodeOutlets,
     ) -> Result<Running, StartFault> {
         let (runtime, clock) = (tokio::runtime::Handle::current(), self.clock);
+        let way = handle.clone();
         let signal = std::thread::Builder::new()
             .name("signalling".into())
-            .spawn(move || runtime.block_on(signal::run(engine, clock, posts, outlets)))
+            .spawn(move || runtime.block_on(signal::run(engine, clock, way, posts, outlets)))
             .map_err(|source| StartFault::System {
                 what: "the signalling thread",
                 source,

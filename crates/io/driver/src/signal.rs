@@ -2,11 +2,13 @@
 //!
 //! Tasks post through a [`Handle`]; its queue is bounded, so a flood is slowed down at its own
 //! sockets. Outputs to a connection go into that connection's bounded queue: a peer that does not
-//! read loses its connection, and never holds up the node.
+//! read loses its connection, and never holds up the node. How long a message has waited between
+//! its socket and the node is measured here, and told the node; a connection that the node wants
+//! to hear less of waits in [`Handle::input`], and so stops reading.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::{Instant, Now, UnixTime};
@@ -23,6 +25,12 @@ pub const POSTS_MAX: usize = 8192;
 /// How many messages may wait for one SIP or control connection.
 pub const CONNECTION_QUEUE_MAX: usize = 512;
 
+/// The longest that a connection is not read from: far less than its peer's patience.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Waits below this are as good as none.
+const WORTH_TELLING: Duration = Duration::from_millis(20);
+
 /// How many inputs are handled before outputs and timers get their turn.
 const BURST: usize = 64;
 
@@ -30,6 +38,13 @@ const BURST: usize = 64;
 pub enum Post {
     /// An input as it is.
     Input(Input),
+    /// A SIP frame, with the moment at which it was read.
+    Heard {
+        /// When it was read.
+        at: std::time::Instant,
+        /// The frame's input.
+        input: Input,
+    },
     /// A SIP connection with the queue that leads to it.
     Attach {
         /// Its number.
@@ -69,6 +84,42 @@ pub enum Post {
 pub struct Handle {
     posts: mpsc::Sender<Post>,
     next_conn: Arc<AtomicU64>,
+    pauses: Pauses,
+}
+
+/// Connections that are not read from for a while; nobody as a rule.
+#[derive(Clone, Default)]
+struct Pauses {
+    any: Arc<AtomicBool>,
+    until: Arc<Mutex<HashMap<ConnId, std::time::Instant>>>,
+}
+
+impl Pauses {
+    fn rows(&self) -> std::sync::MutexGuard<'_, HashMap<ConnId, std::time::Instant>> {
+        self.until
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn set(&self, conn: ConnId, time: Duration) {
+        let now = std::time::Instant::now();
+        let mut rows = self.rows();
+        rows.retain(|_, until| *until > now);
+        rows.insert(conn, now + time.min(PAUSE_MAX));
+        self.any.store(true, Ordering::Relaxed);
+    }
+
+    /// How long a connection still has to wait.
+    fn rest(&self, conn: ConnId) -> Option<Duration> {
+        if !self.any.load(Ordering::Relaxed) {
+            return None;
+        }
+        let now = std::time::Instant::now();
+        let mut rows = self.rows();
+        rows.retain(|_, until| *until > now);
+        self.any.store(!rows.is_empty(), Ordering::Relaxed);
+        Some(rows.get(&conn)?.saturating_duration_since(now))
+    }
 }
 
 /// The node is gone: the program is stopping.
@@ -84,6 +135,7 @@ impl Handle {
             Handle {
                 posts,
                 next_conn: Arc::new(AtomicU64::new(0)),
+                pauses: Pauses::default(),
             },
             queue,
         )
@@ -94,12 +146,20 @@ impl Handle {
         ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Posts an input, waiting for room.
+    /// Posts an input, waiting for room; a frame also until its connection may be read from.
     ///
     /// # Errors
     /// [`Stopping`] if the node is gone.
     pub async fn input(&self, input: Input) -> Result<(), Stopping> {
-        self.post(Post::Input(input)).await
+        let Input::Frame { conn, .. } = &input else {
+            return self.post(Post::Input(input)).await;
+        };
+        if let Some(rest) = self.pauses.rest(*conn) {
+            tokio::time::sleep(rest).await;
+        }
+        // The wait for room is part of what a message waits.
+        let at = std::time::Instant::now();
+        self.post(Post::Heard { at, input }).await
     }
 
     /// Posts anything, waiting for room.
@@ -179,14 +239,18 @@ pub trait Outlets: Send {
     fn output(&mut self, output: Output);
 }
 
-/// Runs the node until it is told to stop. To be called on a thread of its own.
+/// Runs the node until it is told to stop. To be called on a thread of its own. `handle` is one of
+/// those that lead to `posts`.
 pub async fn run(
     mut node: Box<dyn Engine>,
     clock: Clock,
+    handle: Handle,
     mut posts: mpsc::Receiver<Post>,
     mut outlets: impl Outlets,
 ) {
-    let mut ways = Ways::default();
+    let mut ways = Ways::new(handle.pauses);
+    // Only the way to the connections' pauses is kept: the queue ends with its last sender.
+    drop(handle.posts);
     loop {
         ways.drain(node.as_mut(), &mut outlets);
         let wait = node.poll_timeout().map_or(Duration::from_secs(3600), |at| {
@@ -210,6 +274,9 @@ pub async fn run(
             () = tokio::time::sleep(wait) => {}
         }
         let now = clock.now();
+        if let Some(waited) = ways.waited() {
+            node.handle(now, Input::Waited(waited));
+        }
         if node.poll_timeout().is_some_and(|at| at <= now.instant) {
             node.handle_timeout(now);
         }
@@ -223,8 +290,11 @@ struct Way {
 }
 
 /// The queues that lead to connections, and the questions under way.
-#[derive(Default)]
 struct Ways {
+    pauses: Pauses,
+    /// The longest that a frame of this burst has waited, and whether the last burst was told.
+    longest: Duration,
+    told: bool,
     sip: HashMap<ConnId, Way>,
     control: HashMap<ConnId, mpsc::Sender<traversal::Message>>,
     asks: HashMap<AskId, oneshot::Sender<Answer>>,
@@ -232,6 +302,27 @@ struct Ways {
 }
 
 impl Ways {
+    fn new(pauses: Pauses) -> Self {
+        Ways {
+            pauses,
+            longest: Duration::ZERO,
+            told: false,
+            sip: HashMap::new(),
+            control: HashMap::new(),
+            asks: HashMap::new(),
+            next_ask: 0,
+        }
+    }
+
+    /// How long the longest has waited since this was asked last, if that is worth telling or what
+    /// was told last is true no more.
+    fn waited(&mut self) -> Option<Duration> {
+        let longest = std::mem::take(&mut self.longest);
+        let worth = longest >= WORTH_TELLING;
+        let before = std::mem::replace(&mut self.told, worth);
+        (worth || before).then_some(longest)
+    }
+
     /// Hands one post to the node; true if it was the last.
     fn take(
         &mut self,
@@ -241,13 +332,17 @@ impl Ways {
         outlets: &mut impl Outlets,
     ) -> bool {
         match post {
+            Post::Heard { at, input } => {
+                self.longest = self.longest.max(at.elapsed());
+                if let Input::Frame { conn, frame } = &input
+                    && let Some(way) = self.sip.get(conn)
+                {
+                    wire::sip_in(way.side, frame);
+                }
+                node.handle(now, input);
+            }
             Post::Input(input) => {
                 match &input {
-                    Input::Frame { conn, frame } => {
-                        if let Some(way) = self.sip.get(conn) {
-                            wire::sip_in(way.side, frame);
-                        }
-                    }
                     Input::Disconnected { conn, .. } => drop(self.sip.remove(conn)),
                     Input::ControlDown { conn, .. } => drop(self.control.remove(conn)),
                     _ => {}
@@ -303,6 +398,7 @@ impl Ways {
                     }
                 }
                 Output::Close { conn } => drop(self.sip.remove(&conn)),
+                Output::Pause { conn, time } => self.pauses.set(conn, time),
                 Output::Control { conn, message } => {
                     let full = self
                         .control
@@ -322,5 +418,51 @@ impl Ways {
                 other => outlets.output(other),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sip::Frame;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_connection_waits_and_others_do_not() {
+        let (handle, mut posts) = Handle::new();
+        let frame = |n: u64| Input::Frame {
+            conn: ConnId(n),
+            frame: Frame::Ping,
+        };
+        handle.pauses.set(ConnId(1), Duration::from_millis(500));
+        let waiting = tokio::spawn({
+            let handle = handle.clone();
+            let input = frame(1);
+            async move { handle.input(input).await }
+        });
+        tokio::task::yield_now().await;
+        handle.input(frame(2)).await.unwrap();
+        let conn = |post| match post {
+            Some(Post::Heard {
+                input: Input::Frame { conn, .. },
+                ..
+            }) => conn,
+            _ => panic!(),
+        };
+        assert_eq!(conn(posts.recv().await), ConnId(2));
+        assert!(!waiting.is_finished());
+        waiting.await.unwrap().unwrap();
+        assert_eq!(conn(posts.recv().await), ConnId(1));
+    }
+
+    #[test]
+    fn waits_are_told_while_they_are_long_and_once_when_they_are_not() {
+        let mut ways = Ways::new(Pauses::default());
+        let mut told = |ms: u64| {
+            ways.longest = Duration::from_millis(ms);
+            ways.waited().map(|w| w.as_millis())
+        };
+        let all: Vec<_> = [5, 30, 40, 3, 2].into_iter().map(&mut told).collect();
+        assert_eq!(all, [None, Some(30), Some(40), Some(3), None]);
     }
 }

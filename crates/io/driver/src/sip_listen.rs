@@ -35,7 +35,7 @@ pub struct SipListener {
 impl SipListener {
     /// Accepts until told to stop.
     pub async fn run(self, listener: TcpListener, stop: watch::Receiver<bool>) {
-        let sources = Sources::new(self.caps);
+        let sources = Sources::new(self.caps).telling(self.handle.clone());
         listen::accept(listener, sources, stop, move |stream, remote| {
             let this = self.clone();
             async move {
@@ -56,7 +56,7 @@ impl SipListener {
         } else {
             Transport::Tcp
         };
-        let facts = Facts {
+        let mut facts = Facts {
             side: self.side,
             local,
             remote,
@@ -68,7 +68,11 @@ impl SipListener {
             return sip_io::serve(self.handle, conn, facts, self.limits, stream).await;
         };
         match tls::accept(config.get(), stream, HANDSHAKE_MAX).await {
-            Ok(stream) => sip_io::serve(self.handle, conn, facts, self.limits, stream).await,
+            Ok(stream) => {
+                // It was checked in the handshake, if it was asked for.
+                facts.peer_name = tls::peer(&stream, &[]).map(|(shown, _)| shown.shown());
+                sip_io::serve(self.handle, conn, facts, self.limits, stream).await
+            }
             Err(e) => {
                 // Scanners and clients that dislike our certificate: worth a count, not a line.
                 tracing::debug!(error = %e, "a TLS handshake failed");

@@ -22,6 +22,10 @@ pub struct Person {
     pub pipe: Option<u64>,
     /// Connect again when the connection is gone.
     pub stays: bool,
+    /// Its sign-in that is under way, where it looks after itself.
+    pub signing: Option<usize>,
+    /// How often in a row it was found refused.
+    pub refused: u32,
     /// STUN keep-alives that were answered.
     pub stun_answers: u32,
     buffer: Vec<u8>,
@@ -48,8 +52,8 @@ fn plain(status: u16) -> Reply {
 impl World {
     pub(super) fn settle_people(&mut self) {
         for i in 0..self.plan.clients {
-            let name = house::CLIENTS[i % house::CLIENTS.len()];
-            let real: std::net::IpAddr = [198, 51, 100, 10 + i as u8].into();
+            let name = house::client(i);
+            let real = house::client_address(i, false);
             let behind_nat = self.plan.nat && i % 2 == 1;
             let said = if behind_nat {
                 [192, 168, 1, 10 + i as u8].into()
@@ -57,7 +61,7 @@ impl World {
                 real
             };
             let setup = Setup {
-                name: name.to_owned(),
+                name: name.clone(),
                 number: format!("10{:02}", i + 1),
                 domain: house::CLUSTER.to_owned(),
                 host: format!("{said}:5061"),
@@ -66,7 +70,7 @@ impl World {
                 media: real,
                 signalled: said,
                 login: Some(Login {
-                    user: name.to_owned(),
+                    user: name.clone(),
                     password: format!("{name} pw"),
                     modern: i % 3 == 2,
                 }),
@@ -76,7 +80,7 @@ impl World {
                 password: format!("{name} pw"),
                 number: setup.number.clone(),
             };
-            self.web.users.insert(name.to_owned(), user);
+            self.web.users.insert(name, user);
             self.add(setup, Some(i % self.plan.edges));
         }
         for i in 0..self.plan.phones {
@@ -108,6 +112,8 @@ impl World {
             edge,
             pipe: None,
             stays: false,
+            signing: None,
+            refused: 0,
             stun_answers: 0,
             buffer: Vec::new(),
             armed: None,
@@ -159,12 +165,22 @@ impl World {
         if !self.people[i].stays {
             return;
         }
+        // An edge that is there is tried again before another one.
+        if let Some(edge) = self.people[i].edge
+            && self.gateways[edge].engine.is_none()
+        {
+            self.next_edge(i);
+        }
+        let wait = SECOND + self.rng.below(2 * SECOND);
+        self.schedule(self.now + wait, Event::Connect(i));
+    }
+
+    /// A client takes the next edge from its next connection on.
+    pub fn next_edge(&mut self, i: usize) {
         let edges = self.plan.edges;
         if let Some(edge) = &mut self.people[i].edge {
             *edge = (*edge + 1) % edges;
         }
-        let wait = SECOND + self.rng.below(2 * SECOND);
-        self.schedule(self.now + wait, Event::Connect(i));
     }
 
     pub(super) fn person_connected(&mut self, i: usize, pipe: u64) {

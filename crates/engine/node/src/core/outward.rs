@@ -6,6 +6,7 @@
 //! device has other flows if it registered with several `reg-id`s, at several edges as a rule.
 
 use base::Now;
+use call::b2bua::Side as Leg;
 use call::registration::core::{Place, RegistrationId};
 use sip::transaction::{ClientKey, ServerKey};
 use sip::{FlowId, Message, Method, Name};
@@ -38,13 +39,13 @@ impl Core {
     }
 
     /// A lane to the edge that a client is at.
-    fn lane_to(&mut self, row: RegistrationId) -> Option<FlowId> {
-        let peer = self.registrar.get(row)?.draft.place.peer;
-        self.links.get_mut(peer)?.lane()
+    fn lane_to(&self, row: RegistrationId) -> Option<FlowId> {
+        let place = &self.registrar.get(row)?.draft.place;
+        self.links.get(place.peer)?.lane(&place.token)
     }
 
     /// Another flow of a client's device that can be reached.
-    fn next_flow(&mut self, row: RegistrationId) -> Option<(RegistrationId, FlowId)> {
+    fn next_flow(&self, row: RegistrationId) -> Option<(RegistrationId, FlowId)> {
         let others = self.registrar.other_flows(row);
         others
             .into_iter()
@@ -66,6 +67,7 @@ impl Core {
         let Some(draft) = self.registrar.get(row).map(|b| b.draft.clone()) else {
             return;
         };
+        let message = self.b2bua.map_references(Leg::Inside, &message);
         let mut edit = message.edit();
         // Whatever the dialog's route set says, the client is where it registered last.
         edit.remove(Name::Route);
@@ -123,8 +125,7 @@ impl Core {
         let Some((key, invite)) = b2bua.withdraw(&mut cx, client) else {
             return false;
         };
-        self.called.remove(&call);
-        self.board.over(call);
+        self.call_over(now, call);
         self.flow_failed(now, &place);
         if let Some(flow) = self.station.transactions.server_flow(key) {
             self.again = true;

@@ -82,7 +82,38 @@ impl Core {
                 return self.station.answer(now, key, message, status, reason);
             }
         };
+        if !self.has_room(&plan) {
+            return self.no_registration(now, key, message);
+        }
         self.route_out(now, key, zones, Purpose::Register(Box::new(plan)));
+    }
+
+    /// Whether all contacts of a REGISTER are known already, go away, or find room (F278).
+    fn has_room(&self, plan: &Plan) -> bool {
+        let Some(max) = self.settings.limits.registrations_max else {
+            return true;
+        };
+        let known = |contact: &PlannedContact| self.registrar.find(&contact.draft).is_some();
+        let new = plan
+            .contacts
+            .iter()
+            .filter(|c| c.expires_s > 0 && !c.keep_alive && !known(c));
+        let new = new.count();
+        new == 0 || self.registrar.len() + new <= max
+    }
+
+    fn no_registration(&mut self, now: Now, key: ServerKey, message: &Message) {
+        let max = self.settings.limits.registrations_max.unwrap_or_default();
+        let proof = [("max", max.to_string())];
+        let (out, cause) = (&mut self.station.out, "calls.registrations_max is reached");
+        self.board
+            .caused(out, Kind::RegistrationsFull, now, None, cause, &proof);
+        let wait = 30 + self.station.rng.below(60);
+        let tag = self.station.rng.hex(8);
+        let reply = message
+            .reply(503, "Service Unavailable", &tag)
+            .header(Name::RetryAfter, wait.to_string());
+        self.station.respond(now, key, reply.build());
     }
 
     /// Whom a digest for the realm of an edge proves.

@@ -202,7 +202,11 @@ impl Core {
             .and_then(|row| self.may_go_to(now, &message).map(|()| row));
         match admitted {
             Ok(row) => {
-                let message = unprivileged(&message);
+                let mut message = unprivileged(&message);
+                if message.method() != Method::Invite {
+                    // The B2BUA does it for calls.
+                    message = self.b2bua.map_references(side, &message);
+                }
                 self.lane_new(now, key, flow, peer, row, &message);
             }
             Err((status, reason)) => {
@@ -489,6 +493,12 @@ impl Core {
             };
             return self.station.answer(now, key, &message, status, reason);
         };
+        if in_dialog && !by_route {
+            // It is for a Contact of ours, which we give in calls only, and no call of ours is it:
+            // an earlier process had it. The client never knew this dialog's tags.
+            let (status, reason) = (481, "Call/Transaction Does Not Exist");
+            return self.station.answer(now, key, &message, status, reason);
+        }
         self.outward(now, key, flow, (row, by_route), message);
     }
 

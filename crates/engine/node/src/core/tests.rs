@@ -17,7 +17,9 @@ use crate::io::{Answer, Fetch, FetchError, Fetched, Resolve, SignIn, Target, Tra
 
 mod calls;
 mod flows;
+mod limits;
 mod links;
+mod naming;
 mod registering;
 mod senders;
 mod signing_in;
@@ -362,6 +364,7 @@ impl World {
             }
             Output::CoreGate(gate) => self.gate = Some(gate),
             Output::EdgeGate(_) => panic!("a core has no edge's gate"),
+            Output::Pause { .. } => panic!("a core keeps nobody waiting"),
             Output::PinSsh { key, .. } => self.pins.push(key),
             Output::Keep(kept) => self.kept.push(*kept),
             Output::Event(event) => self.events.push(event),

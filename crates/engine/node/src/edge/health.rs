@@ -60,6 +60,11 @@ impl Health {
         self.zones.remove(&flow);
     }
 
+    /// Clients whose zone is known.
+    pub(super) fn len(&self) -> usize {
+        self.zones.len()
+    }
+
     /// Whether a client's zone is one of these.
     pub(super) fn is_in(&self, flow: FlowId, dead: &[String]) -> bool {
         let number = self.zones.get(&flow).map(|n| usize::from(*n));

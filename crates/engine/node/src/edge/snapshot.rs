@@ -45,6 +45,7 @@ impl Edge {
             sessions: Vec::new(),
             zones: Vec::new(),
             events: self.ledger.recent(),
+            capacity: None,
             counters: Counters {
                 sip_connections: self.station.flows.len() as u64,
                 sip_transactions: (counts.clients + counts.servers) as u64,

@@ -160,6 +160,7 @@ fn listen(parts: &mut Parts, role: &Core, handle: &Handle) -> Result<(), StartFa
     let caps = Caps {
         total: 8192,
         per_source: 4096,
+        paces: None,
     };
     let plain = SipListener {
         handle: handle.clone(),

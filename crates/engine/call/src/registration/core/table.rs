@@ -156,23 +156,43 @@ impl Registrar {
         }
     }
 
-    /// The row for a contact, made if it is new; `None` if there is no room. It counts only once
-    /// call control has accepted it ([`Registrar::confirm`]).
-    pub fn open(&mut self, now: Now, draft: &Draft) -> Option<Id> {
-        // Contacts of an earlier process have no user: they are known by their flow.
+    /// Rows of each table, by name.
+    pub fn census(&self) -> [(&'static str, usize); 5] {
+        [
+            ("bindings", self.rows.len()),
+            ("registered flows", self.by_flow.len()),
+            ("aliases", self.by_alias.len()),
+            ("registered users", self.by_user.len()),
+            ("binding timers", self.timers.len()),
+        ]
+    }
+
+    /// Rows among which a contact is, if it is there: its user's, or those on its flow where an
+    /// earlier process knew the user.
+    fn neighbours(&self, draft: &Draft) -> &[Id] {
         let rows = match draft.user.as_str() {
             "" => self.by_flow.get(&flow_hash(&draft.place)),
             user => self.by_user.get(user),
         };
-        let rows = rows.map_or(&[][..], Vec::as_slice);
+        rows.map_or(&[], Vec::as_slice)
+    }
+
+    /// The row of a contact, if there is one.
+    pub fn find(&self, draft: &Draft) -> Option<Id> {
         let is = |id: &&Id| {
             let row = self.rows.get(**id);
             row.is_some_and(|row| row.draft.is_one_contact(draft))
         };
-        if let Some(id) = rows.iter().find(is) {
-            return Some(*id);
+        self.neighbours(draft).iter().find(is).copied()
+    }
+
+    /// The row for a contact, made if it is new; `None` if there is no room. It counts only once
+    /// call control has accepted it ([`Registrar::confirm`]).
+    pub fn open(&mut self, now: Now, draft: &Draft) -> Option<Id> {
+        if let Some(id) = self.find(draft) {
+            return Some(id);
         }
-        if self.rows.is_full() || rows.len() >= USER_BINDINGS_MAX {
+        if self.rows.is_full() || self.neighbours(draft).len() >= USER_BINDINGS_MAX {
             return None;
         }
         let until = now.instant + DRAFT_LIFE;

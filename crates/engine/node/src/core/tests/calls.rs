@@ -14,17 +14,17 @@ pub(super) fn sdp_edge(stream: &str) -> String {
     )
 }
 
-const SDP_INSIDE: &str = "v=0\r\no=- 1 1 IN IP4 10.0.0.31\r\ns=-\r\nc=IN IP4 10.0.0.31\r\n\
-                          t=0 0\r\nm=audio 4000 RTP/AVP 8\r\n";
+pub(super) const SDP_INSIDE: &str = "v=0\r\no=- 1 1 IN IP4 10.0.0.31\r\ns=-\r\n\
+    c=IN IP4 10.0.0.31\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n";
 
-fn with_body(head: &str, body: &str) -> String {
+pub(super) fn with_body(head: &str, body: &str) -> String {
     format!(
         "{head}Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
 }
 
-fn invite_from_client(token: &str) -> String {
+pub(super) fn invite_from_client(token: &str) -> String {
     let head = format!(
         "INVITE sip:1100@example.test SIP/2.0\r\n\
          Record-Route: <sip:{token}@edge1.example.test:5061;transport=tls;lr>\r\n\
@@ -60,7 +60,7 @@ pub(super) fn answer(request: &Message, tag: &str, contact: &str, body: &str) ->
 }
 
 /// An ACK or BYE of who sent `invite`, answered by `ok`.
-fn follow(method: &str, invite: &Message, ok: &Message, cseq: u32) -> String {
+pub(super) fn follow(method: &str, invite: &Message, ok: &Message, cseq: u32) -> String {
     let routes: Vec<&[u8]> = ok.values(Name::RecordRoute).collect();
     let routes: String = routes
         .iter()
@@ -83,7 +83,7 @@ fn follow(method: &str, invite: &Message, ok: &Message, cseq: u32) -> String {
 
 impl World {
     /// The media workers say their last word about every leg that was removed.
-    fn media_ends(&mut self) {
+    pub(super) fn media_ends(&mut self) {
         let removed: Vec<::media::LegId> = self
             .media
             .iter()
@@ -103,7 +103,7 @@ impl World {
         }
     }
 
-    fn idle(&mut self) {
+    pub(super) fn idle(&mut self) {
         self.wait(Duration::from_secs(70));
         let counts = self.core.b2bua.counts();
         assert_eq!(
