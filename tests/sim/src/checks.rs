@@ -89,8 +89,9 @@ impl World {
         }
         // Longer than Timer C, a registration, and any grace.
         self.run(240 * SECOND);
-        // The link's own keep-alives come and go: there must be a moment without any.
-        self.run_until(30 * SECOND, |w| w.leftovers().is_empty());
+        // The link's own keep-alives come and go: there must be a moment without any. An
+        // identity that a digest proved outside of a registration stands for ten minutes.
+        self.run_until(660 * SECOND, |w| w.leftovers().is_empty());
         let left = self.leftovers();
         for line in &left {
             self.trace.note(self.now, &format!("LEFT {line}"));

@@ -202,7 +202,8 @@ impl Proxy {
         }
     }
 
-    /// Takes an event of the transaction layer; gives back one that is not the proxy's.
+    /// Takes an event of the transaction layer; gives back one that is not the proxy's. The end of
+    /// a server transaction is always given back: its user may keep something for it, too.
     pub fn handle(
         &mut self,
         now: Now,
@@ -235,10 +236,10 @@ impl Proxy {
                 self.cancel(now, transactions, id, cancel.header(Name::Reason));
             }
             Event::Ended { key, ending } => {
-                let Some(id) = self.by_server.remove(&key) else {
-                    return Some(Event::Ended { key, ending });
-                };
-                self.ended(now, transactions, id);
+                if let Some(id) = self.by_server.remove(&key) {
+                    self.ended(now, transactions, id);
+                }
+                return Some(Event::Ended { key, ending });
             }
             other => return Some(other),
         }

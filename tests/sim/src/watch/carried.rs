@@ -55,6 +55,10 @@ impl Watch {
             return;
         };
         self.seen[1] += 1;
+        if new.raw.body.is_empty() && self.ended.contains(new.text.field("Call-ID")) {
+            // Its call is over: a description that is late has no meaning any more.
+            return;
+        }
         let mut wrong: Vec<String> = lines(&old, new, from.core).into_iter().collect();
         wrong.extend(first_line(&old.text, &new.text, from.core));
         wrong.extend(parties(&old, new, from.core));

@@ -59,7 +59,9 @@ impl World {
         let (hop, last) = (self.hop_of(row.ends), row.arrival[to]);
         let weather = self.weather(hop);
         let mut at = last.max(self.now + self.delay(hop));
-        if self.rng.below(1000) < weather.stall_permille {
+        // One stall at a time: what waits behind it comes at once when it is over.
+        let stalled = last > self.now + SECOND;
+        if self.rng.below(1000) < weather.stall_permille && !stalled {
             at += SECOND + self.rng.below(5 * SECOND);
         }
         let split = self.rng.below(1000) < weather.split_permille && bytes.len() > 1;

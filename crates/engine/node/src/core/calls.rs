@@ -292,6 +292,9 @@ impl Core {
     /// A call is silent: now and then its ends are asked whether they still know it. Gives whether
     /// it is news.
     fn silent(&mut self, now: Now, call: CallId) -> bool {
+        if self.board.call(call).is_none() {
+            return false; // over: the media workers' report crossed its end
+        }
         let since = self
             .silences
             .get(&call)
