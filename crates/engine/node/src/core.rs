@@ -326,8 +326,9 @@ impl Core {
             Event::Response { key, message } => self.lane_response(now, key, &message),
             Event::Failed { key, .. } => self.lane_silent(now, key),
             Event::Ended { key, .. } => {
+                // A REGISTER under way stays: call control may accept it all the same, and if it
+                // says nothing, that says something of call control.
                 self.parked.remove(&key);
-                self.register_ended(key);
             }
             Event::Closed { .. } | Event::StrayResponse { .. } => {}
         }
