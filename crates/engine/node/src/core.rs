@@ -15,6 +15,7 @@ mod discovery;
 mod lanes;
 mod links;
 mod outbound;
+mod outward;
 mod registrations;
 mod routing;
 mod search;
@@ -33,7 +34,7 @@ use ::status::{Kind, Snapshot};
 use base::{HashMap, Instant, Map, Now, Rng, Timers};
 use call::b2bua::{self, B2bua, Side as Leg};
 use call::limits::{Ledger, Limits};
-use call::registration::core::{Admission, Place, Registrar};
+use call::registration::core::{Admission, Place, Registrar, RegistrationId};
 use policy::credentials::Credentials;
 use policy::token::TokenKey;
 use provisioning::axl::{Duty, Operation};
@@ -89,6 +90,8 @@ pub struct Core {
     desk: sign_in::Desk,
     registrar: Registrar,
     under_way: registrations::UnderWay,
+    /// Contacts that are in them, with how often.
+    busy: HashMap<RegistrationId, u32>,
     /// When their answers should be there.
     answers_due: Timers<ServerKey>,
     parked: Map<ServerKey, Parked>,
@@ -111,6 +114,8 @@ pub struct Core {
     ledger: Ledger<b2bua::CallId>,
     ports: Allocator,
     starting: Option<calls::Starting>,
+    /// What is starting was told of before: it goes another way.
+    again: bool,
     /// Calls towards clients, with where those were when they were called.
     called: HashMap<b2bua::CallId, Place>,
     /// Whose calls they are.
@@ -167,6 +172,7 @@ impl Core {
             desk: sign_in::Desk::new(&mut rng),
             registrar: Registrar::new(&identity.token_seed, &mut rng),
             under_way: HashMap::default(),
+            busy: HashMap::default(),
             answers_due: Timers::default(),
             parked: Map::new(),
             plan: policy::search::Plan::default(),
@@ -182,6 +188,7 @@ impl Core {
             ledger: Ledger::new(limits),
             ports: Allocator::new(listen, ports, REST, &mut rng),
             starting: None,
+            again: false,
             called: HashMap::default(),
             owners: HashMap::default(),
             silences: HashMap::default(),
@@ -308,6 +315,12 @@ impl Core {
     }
 
     fn event(&mut self, now: Now, event: Event) {
+        if let Event::Response { key, message } = &event
+            && message.status() == 430
+            && self.call_again(now, *key)
+        {
+            return;
+        }
         let (b2bua, mut cx) = self.calls(now);
         let Some(event) = b2bua.handle(&mut cx, event) else {
             return;
@@ -347,9 +360,10 @@ impl Core {
                 }
             }
             Event::Ended { key, .. } => {
+                // A REGISTER under way stays: call control may accept it all the same, and if it
+                // says nothing, that says something of call control.
                 self.parked.remove(&key);
                 self.trials.remove(&key);
-                self.register_ended(key);
             }
             Event::Closed { .. } | Event::StrayResponse { .. } => {}
         }
@@ -365,15 +379,7 @@ impl Core {
                 message = self.registered_reply(now, key, message);
             }
             Some(request) if message.status() == 430 => {
-                // The edge has lost the client (RFC 5626 §5.3). Call control knows no flows, only
-                // clients that are away.
-                let row = self.registrar.locate(&request).map(|(row, _)| row);
-                let found = row.and_then(|row| self.registrar.get(row));
-                if let Some(place) = found.map(|b| b.draft.place.clone()) {
-                    self.flow_failed(now, &place);
-                }
-                let (status, reason) = (480, "Temporarily Unavailable");
-                return self.station.answer(now, key, &request, status, reason);
+                return self.flow_lost(now, key, &request);
             }
             _ => {
                 if let Some(message) = self.next_trial(now, key, message) {

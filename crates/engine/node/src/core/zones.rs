@@ -1,5 +1,6 @@
 //! The ways to call control: one connection for each, dialled by us, kept and dialled again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Instant, Now};
@@ -50,6 +51,8 @@ pub(super) struct Zone {
     pub(super) generated: bool,
     /// Set where nobody registers.
     pub(super) trunk: Option<Trunk>,
+    /// The name, as each registration in it keeps it.
+    pub(super) label: Arc<str>,
     /// The host that requests name.
     pub(super) host: String,
     pub(super) target: Target,
@@ -86,6 +89,7 @@ impl Zone {
     ) -> Self {
         Zone {
             of: name.clone(),
+            label: name.as_str().into(),
             name,
             generated: false,
             trunk: None,
