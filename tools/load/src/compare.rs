@@ -50,6 +50,9 @@ pub(crate) struct Options {
     /// Only these kinds of work.
     #[arg(long, value_enum)]
     kind: Vec<Kind>,
+    /// Seconds after which memory is looked at again.
+    #[arg(long, default_value_t = 40.0)]
+    settle: f64,
     /// Leaves the open loop (200 calls a second) out.
     #[arg(long)]
     no_rate: bool,
@@ -74,8 +77,7 @@ struct Rows<'a> {
 /// A program that does not start, or clients that cannot connect.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let users = options.users.max(options.hold);
-    let (house, pids) =
-        House::start(&options.folder, &options.causeway, &options.kamailio, users)?;
+    let (house, pids) = House::start(&options.folder, &options.causeway, &options.kamailio, users)?;
     let trust = tls::clients(&house.authority())?;
     let edge = |address: &str| -> Result<Edge> {
         Ok(Edge {
@@ -89,7 +91,10 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         sides.push(Side {
             name: "Kamailio 5.6",
             edge: edge(THEIRS)?,
-            watched: vec![watched("edge", pids.theirs), watched("registrar", pids.registrar)],
+            watched: vec![
+                watched("edge", pids.theirs),
+                watched("registrar", pids.registrar),
+            ],
         });
     }
     sides.push(Side {
@@ -114,12 +119,12 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         rows.turn(options).await?;
     }
     rows.print();
-    tokio::time::sleep(Duration::from_secs(40)).await;
+    tokio::time::sleep(Duration::from_secs_f64(options.settle)).await;
     for (side, base) in sides.iter().zip(&base) {
         for (i, (watched, now)) in side.watched.iter().zip(memory(side)?).enumerate() {
             let at_start = base.get(i).copied().unwrap_or(0) as f64 / 1024.0;
             let (name, part, now) = (side.name, &watched.name, now as f64 / 1024.0);
-            println!("{name} {part}: {at_start:.1} MiB at start, {now:.1} MiB 40 s after all");
+            println!("{name} {part}: {at_start:.1} MiB at start, {now:.1} MiB after all");
         }
     }
     drop(house);
@@ -204,11 +209,14 @@ impl Rows<'_> {
         }
         for work in works {
             for (index, side) in self.sides.iter().enumerate() {
-                let mine = |(name, side, _): &&(&str, usize, Outcome)| {
-                    *name == work && *side == index
-                };
-                let all: Vec<&Outcome> =
-                    self.outcomes.iter().filter(mine).map(|row| &row.2).collect();
+                let mine =
+                    |(name, side, _): &&(&str, usize, Outcome)| *name == work && *side == index;
+                let all: Vec<&Outcome> = self
+                    .outcomes
+                    .iter()
+                    .filter(mine)
+                    .map(|row| &row.2)
+                    .collect();
                 let mid = |of: &dyn Fn(&Outcome) -> f64| median(all.iter().map(|o| of(o)));
                 let last = side.watched.len() - 1;
                 println!(

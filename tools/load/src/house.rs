@@ -204,7 +204,10 @@ impl House {
     fn kamailio(&mut self, program: &Path, name: &str, text: &str) -> Result<u32> {
         let at = self.folder.to_string_lossy();
         let text = format!("{KAMAILIO}{}", text.replace('@', &format!("{at}/")));
-        let (file, run) = (self.folder.join(format!("{name}.cfg")), self.folder.join(name));
+        let (file, run) = (
+            self.folder.join(format!("{name}.cfg")),
+            self.folder.join(name),
+        );
         fs::write(&file, text)?;
         fs::create_dir_all(&run)?;
         let mut command = Command::new(program);
@@ -228,8 +231,8 @@ impl House {
              [service.https]\nlisten = [\"127.0.0.10:8443\"]\n\
              [service.sip]\nlisten = [\"{OURS}\"]\n\
              [service.xmpp]\nlisten = [\"127.0.0.10:5222\"]\n\
-             [service.media]\nlisten = \"127.0.0.10\"\n\
-             [traversal]\nlisten_sip = \"127.0.0.10:7001\"\nlisten_ssh = \"127.0.0.10:2222\"\n\
+             [service.media]\nlisten = \"127.0.0.10\"\nports = \"10002-59999\"\n\
+             [traversal]\nmedia_ports = [10000, 10001]\nlisten_sip = \"127.0.0.10:7001\"\nlisten_ssh = \"127.0.0.10:2222\"\n\
              listen_xmpp = \"127.0.0.10:7400\"\n\
              [[traversal.zone]]\nname = \"core\"\nverify_name = [\"core.{DOMAIN}\"]\n\
              user = \"traversal\"\npassword = \"only for this comparison\"\n",
@@ -237,10 +240,10 @@ impl House {
         );
         let core = format!(
             "{}[[traversal.peer]]\nname = \"edge\"\ndial = \"127.0.0.10\"\n\
-             verify_name = \"{NAME}\"\nuser = \"traversal\"\n\
+             verify_name = \"{NAME}\"\nmedia_ports = [10000, 10001]\nuser = \"traversal\"\n\
              password = \"only for this comparison\"\n\
              [service.sip]\nlisten = [\"{CORE}:5060\"]\n\
-             [service.media]\nlisten = \"{CORE}\"\n\
+             [service.media]\nlisten = \"{CORE}\"\nports = \"10002-59999\"\n\
              [[domains]]\nname = \"{DOMAIN}\"\n\
              [[call_control]]\nname = \"kamailio\"\naddress = \"{REGISTRAR}:5060\"\n\
              [credentials]\nfile = \"users\"\n",
@@ -252,11 +255,13 @@ impl House {
         for n in 0..users {
             let user = script::user(n);
             let all = format!("{user}:{DOMAIN}:{}", script::password(n));
-            let sha: String = Sha256::digest(all).iter().fold(String::new(), |mut out, b| {
-                // Writing to a string cannot fail.
-                let _ = write!(out, "{b:02x}");
-                out
-            });
+            let sha: String = Sha256::digest(all)
+                .iter()
+                .fold(String::new(), |mut out, b| {
+                    // Writing to a string cannot fail.
+                    let _ = write!(out, "{b:02x}");
+                    out
+                });
             let md5 = script::ha1(n, DOMAIN);
             writeln!(lines, "{user}:{DOMAIN}:{md5}:{sha}")?;
         }
@@ -292,7 +297,10 @@ impl House {
         );
         while TcpStream::connect(address).is_err() {
             if Instant::now() > until {
-                bail!("nothing listens on {address}; see {}", self.folder.display());
+                bail!(
+                    "nothing listens on {address}; see {}",
+                    self.folder.display()
+                );
             }
             std::thread::sleep(Duration::from_millis(100));
         }

@@ -133,10 +133,7 @@ pub(crate) async fn call(pair: &mut Pair, domain: &str) -> Result<Instant> {
     );
     pair.a.send(&invite).await?;
     let asked = pair.b.request("INVITE").await?;
-    let contact = format!(
-        "Contact: <sip:{to}@{};transport=tls>\r\n",
-        pair.b.local
-    );
+    let contact = format!("Contact: <sip:{to}@{};transport=tls>\r\n", pair.b.local);
     let tag = format!("b{call}");
     let ringing = reply(&asked, "180 Ringing", &tag, &contact, "");
     let taken = reply(&asked, "200 OK", &tag, &contact, SDP);
@@ -147,10 +144,14 @@ pub(crate) async fn call(pair: &mut Pair, domain: &str) -> Result<Instant> {
     let (target, routes) = dialog(&ok)?;
     let to_field = ok.header("To").context("a 200 without To")?;
     let ack = head("ACK", target, &routes, to_field, cseq);
-    pair.a.send(&format!("{ack}Content-Length: 0\r\n\r\n")).await?;
+    pair.a
+        .send(&format!("{ack}Content-Length: 0\r\n\r\n"))
+        .await?;
     pair.b.request("ACK").await?;
     let bye = head("BYE", target, &routes, to_field, cseq + 1);
-    pair.a.send(&format!("{bye}Content-Length: 0\r\n\r\n")).await?;
+    pair.a
+        .send(&format!("{bye}Content-Length: 0\r\n\r\n"))
+        .await?;
     let asked = pair.b.request("BYE").await?;
     let gone = reply(&asked, "200 OK", "", "", "");
     pair.b.send(&gone).await?;

@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::conn::{Conn, Edge};
-use crate::script::{self, Pair};
 use crate::proc;
+use crate::script::{self, Pair};
 
 /// Handshakes under way at once while clients connect.
 const HANDSHAKES: usize = 16;

@@ -1,43 +1,54 @@
 //! The signalling thread: it owns the node, feeds it inputs one by one and carries out outputs.
 //!
-//! Tasks post through a [`Handle`]; its queue is bounded, so a flood is slowed down at its own
-//! sockets. Outputs to a connection go into that connection's bounded queue: a peer that does not
-//! read loses its connection, and never holds up the node.
+//! Tasks and SIP workers post through a [`Handle`]; its queue is bounded, so a flood is slowed down
+//! at its own sockets. Outputs to a connection go into that connection's bounded queue: a peer that
+//! does not read loses its connection, and never holds up the node. What goes to the connections of
+//! one SIP worker is handed over in lots, with one waking.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 use std::time::Duration;
 
-use base::{Instant, Now, UnixTime};
-use bytes::Bytes;
+use base::{Id, Instant, Now, UnixTime};
 use node::Engine;
 use node::io::{Answer, AskId, ConnId, Facts, Input, Output, Question, Side};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::sip_io::{Inbox, Order, Way};
 use crate::wire;
 
-/// How many posts may wait for the node.
+/// How many posts may wait for the node, and how many inputs in batches.
 pub const POSTS_MAX: usize = 8192;
 
-/// How many messages may wait for one SIP or control connection.
+/// How many messages may wait for one control connection.
 pub const CONNECTION_QUEUE_MAX: usize = 512;
 
-/// How many inputs are handled before outputs and timers get their turn.
+/// How many posts are handled before outputs leave and timers get their turn.
 const BURST: usize = 64;
+
+/// Orders for a SIP worker that are handed over at once.
+const LOT: usize = 32;
+
+/// How long a SIP worker rests that finds the node swamped.
+const SWAMPED: Duration = Duration::from_millis(1);
 
 /// What the signalling thread is given.
 pub enum Post {
     /// An input as it is.
     Input(Input),
-    /// A SIP connection with the queue that leads to it.
+    /// What a SIP worker found in a turn, in order.
+    Batch(Batch),
+    /// A SIP connection with the way that leads to it.
     Attach {
         /// Its number.
         conn: ConnId,
         /// What it is.
         facts: Facts,
         /// The way to it.
-        queue: mpsc::Sender<Bytes>,
+        way: Way,
     },
     /// A control connection with the queue that leads to it.
     AttachControl {
@@ -68,7 +79,23 @@ pub enum Post {
 #[derive(Clone)]
 pub struct Handle {
     posts: mpsc::Sender<Post>,
+    /// Inputs in batches that wait.
+    backlog: Arc<AtomicUsize>,
     next_conn: Arc<AtomicU64>,
+}
+
+/// What a SIP worker found in a turn, in order.
+pub struct Batch {
+    posts: Vec<Post>,
+    backlog: Arc<AtomicUsize>,
+}
+
+impl Batch {
+    /// What it holds; it counts no longer as waiting.
+    pub fn open(self) -> Vec<Post> {
+        self.backlog.fetch_sub(self.posts.len(), Ordering::AcqRel);
+        self.posts
+    }
 }
 
 /// The node is gone: the program is stopping.
@@ -80,13 +107,12 @@ impl Handle {
     /// A handle and the queue it leads to.
     pub fn new() -> (Handle, mpsc::Receiver<Post>) {
         let (posts, queue) = mpsc::channel(POSTS_MAX);
-        (
-            Handle {
-                posts,
-                next_conn: Arc::new(AtomicU64::new(0)),
-            },
-            queue,
-        )
+        let handle = Handle {
+            posts,
+            backlog: Arc::new(AtomicUsize::new(0)),
+            next_conn: Arc::new(AtomicU64::new(0)),
+        };
+        (handle, queue)
     }
 
     /// A number for an accepted connection.
@@ -108,6 +134,24 @@ impl Handle {
     /// [`Stopping`] if the node is gone.
     pub async fn post(&self, post: Post) -> Result<(), Stopping> {
         self.posts.send(post).await.map_err(|_| Stopping)
+    }
+
+    /// Posts what a SIP worker found, waiting for room. To be called on a thread of its own.
+    ///
+    /// # Errors
+    /// [`Stopping`] if the node is gone.
+    pub fn post_batch(&self, posts: Vec<Post>) -> Result<(), Stopping> {
+        while self.backlog.load(Ordering::Acquire) >= POSTS_MAX {
+            if self.posts.is_closed() {
+                return Err(Stopping);
+            }
+            std::thread::sleep(SWAMPED);
+        }
+        self.backlog.fetch_add(posts.len(), Ordering::AcqRel);
+        let backlog = self.backlog.clone();
+        let batch = Post::Batch(Batch { posts, backlog });
+        let posted = self.posts.blocking_send(batch);
+        posted.map_err(|_| Stopping)
     }
 
     /// Posts from a thread outside the runtime, dropping the input if the node is swamped.
@@ -179,53 +223,77 @@ pub trait Outlets: Send {
     fn output(&mut self, output: Output);
 }
 
-/// Runs the node until it is told to stop. To be called on a thread of its own.
-pub async fn run(
+/// Wakes the signalling thread.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs the node until it is told to stop. To be called on a thread of its own, within a runtime.
+pub fn run(
     mut node: Box<dyn Engine>,
     clock: Clock,
     mut posts: mpsc::Receiver<Post>,
     mut outlets: impl Outlets,
 ) {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
     let mut ways = Ways::default();
+    let mut burst = Vec::with_capacity(BURST);
+    ways.drain(node.as_mut(), &mut outlets);
     loop {
-        ways.drain(node.as_mut(), &mut outlets);
-        let wait = node.poll_timeout().map_or(Duration::from_secs(3600), |at| {
-            at.since(clock.now().instant)
-                .max(Duration::from_micros(500))
-        });
-        tokio::select! {
-            biased;
-            post = posts.recv() => {
-                let Some(post) = post else { return };
-                if ways.take(node.as_mut(), clock.now(), post, &mut outlets) {
-                    return;
-                }
-                for _ in 1..BURST {
-                    let Ok(post) = posts.try_recv() else { break };
-                    if ways.take(node.as_mut(), clock.now(), post, &mut outlets) {
+        match posts.poll_recv_many(&mut context, &mut burst, BURST) {
+            Poll::Ready(0) => return,
+            Poll::Ready(_) => {
+                for post in burst.drain(..) {
+                    if ways.take(node.as_mut(), &clock, post, &mut outlets) {
                         return;
                     }
                 }
             }
-            () = tokio::time::sleep(wait) => {}
+            Poll::Pending => {
+                let wait = node.poll_timeout().map_or(Duration::from_secs(3600), |at| {
+                    at.since(clock.now().instant)
+                        .max(Duration::from_micros(500))
+                });
+                std::thread::park_timeout(wait);
+            }
         }
         let now = clock.now();
         if node.poll_timeout().is_some_and(|at| at <= now.instant) {
             node.handle_timeout(now);
+            ways.drain(node.as_mut(), &mut outlets);
         }
+        ways.hand_over();
     }
 }
 
 /// The way to a SIP connection.
-struct Way {
+struct Known {
     side: Side,
-    queue: mpsc::Sender<Bytes>,
+    worker: usize,
+    line: Id,
+}
+
+/// What is to be told to one SIP worker.
+struct Lot {
+    inbox: Arc<Inbox>,
+    orders: Vec<Order>,
 }
 
 /// The queues that lead to connections, and the questions under way.
 #[derive(Default)]
 struct Ways {
-    sip: HashMap<ConnId, Way>,
+    sip: HashMap<ConnId, Known>,
+    /// By the number of the worker.
+    lots: Vec<Option<Lot>>,
     control: HashMap<ConnId, mpsc::Sender<traversal::Message>>,
     asks: HashMap<AskId, oneshot::Sender<Answer>>,
     next_ask: u64,
@@ -236,11 +304,16 @@ impl Ways {
     fn take(
         &mut self,
         node: &mut dyn Engine,
-        now: Now,
+        clock: &Clock,
         post: Post,
         outlets: &mut impl Outlets,
     ) -> bool {
+        let now = clock.now();
         match post {
+            Post::Batch(batch) => {
+                let mut posts = batch.open().into_iter();
+                return posts.any(|post| self.take(node, clock, post, outlets));
+            }
             Post::Input(input) => {
                 match &input {
                     Input::Frame { conn, frame } => {
@@ -254,14 +327,8 @@ impl Ways {
                 }
                 node.handle(now, input);
             }
-            Post::Attach { conn, facts, queue } => {
-                self.sip.insert(
-                    conn,
-                    Way {
-                        side: facts.side,
-                        queue,
-                    },
-                );
+            Post::Attach { conn, facts, way } => {
+                self.attach(conn, facts.side, way);
                 node.handle(now, Input::Connected { conn, facts });
             }
             Post::AttachControl { conn, up, queue } => {
@@ -280,6 +347,7 @@ impl Ways {
             }
             Post::Stop => {
                 self.drain(node, outlets);
+                self.hand_over();
                 return true;
             }
         }
@@ -287,22 +355,45 @@ impl Ways {
         false
     }
 
+    fn attach(&mut self, conn: ConnId, side: Side, way: Way) {
+        if self.lots.len() <= way.worker {
+            self.lots.resize_with(way.worker + 1, || None);
+        }
+        if let Some(lot) = self.lots.get_mut(way.worker) {
+            lot.get_or_insert_with(|| Lot {
+                inbox: way.inbox,
+                orders: Vec::with_capacity(LOT),
+            });
+        }
+        let (worker, line) = (way.worker, way.line);
+        self.sip.insert(conn, Known { side, worker, line });
+    }
+
+    /// Lets SIP workers have what was gathered for them.
+    fn hand_over(&mut self) {
+        for lot in self.lots.iter_mut().flatten() {
+            if !lot.orders.is_empty() {
+                lot.inbox.give(&mut lot.orders);
+            }
+        }
+    }
+
     /// Carries out everything the node wants.
     fn drain(&mut self, node: &mut dyn Engine, outlets: &mut impl Outlets) {
         while let Some(output) = node.poll_output() {
             match output {
                 Output::Send { conn, bytes } => {
-                    let full = self.sip.get(&conn).is_some_and(|way| {
-                        wire::sip_out(way.side, &bytes);
-                        way.queue.try_send(bytes).is_err()
-                    });
-                    if full {
-                        // The peer does not read: dropping the queue ends the connection, and
-                        // its task tells the node.
-                        self.sip.remove(&conn);
+                    if let Some(known) = self.sip.get(&conn) {
+                        wire::sip_out(known.side, &bytes);
+                        let order = Order::Send(known.line, bytes);
+                        tell(&mut self.lots, known.worker, order);
                     }
                 }
-                Output::Close { conn } => drop(self.sip.remove(&conn)),
+                Output::Close { conn } => {
+                    if let Some(known) = self.sip.remove(&conn) {
+                        tell(&mut self.lots, known.worker, Order::Close(known.line));
+                    }
+                }
                 Output::Control { conn, message } => {
                     let full = self
                         .control
@@ -321,6 +412,16 @@ impl Ways {
                 }
                 other => outlets.output(other),
             }
+        }
+    }
+}
+
+/// Gathers an order for a SIP worker.
+fn tell(lots: &mut [Option<Lot>], worker: usize, order: Order) {
+    if let Some(Some(lot)) = lots.get_mut(worker) {
+        lot.orders.push(order);
+        if lot.orders.len() >= LOT {
+            lot.inbox.give(&mut lot.orders);
         }
     }
 }

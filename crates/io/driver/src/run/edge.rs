@@ -18,6 +18,7 @@ use crate::listen::Caps;
 use crate::media_worker::{self, Role, Settings};
 use crate::outlets::NodeOutlets;
 use crate::signal::Handle;
+use crate::sip_io::Workers;
 use crate::sip_listen::SipListener;
 use crate::xmpp_edge::{Times, XmppEdge};
 use crate::{link_sip, link_ssh, link_xmpp};
@@ -35,9 +36,14 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
         },
     )?;
 
+    let workers = parts.workers(&handle)?;
     let ssh = ssh::Acceptor::new(&key, pins.clone());
-    serve_cores(&mut parts, role, &handle, ssh, &lanes)?;
-    serve_clients(&mut parts, role, &handle, &gate, &lanes)?;
+    let ways = Ways {
+        handle: handle.clone(),
+        workers: workers.clone(),
+    };
+    serve_cores(&mut parts, role, &ways, ssh, &lanes)?;
+    serve_clients(&mut parts, role, &ways, &gate, &lanes)?;
 
     let identity = node::EdgeIdentity {
         ssh_host_key: key.public().to_string(),
@@ -55,7 +61,7 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
         keeper: None,
         dialled: JoinSet::new(),
     };
-    parts.launch(handle, posts, Box::new(engine), outlets)
+    parts.launch(handle, posts, workers, Box::new(engine), outlets)
 }
 
 /// The names cores may prove, and the lanes of each, in the order of the node's peers.
@@ -82,19 +88,27 @@ impl Lanes {
     }
 }
 
+/// Where listeners lead to.
+struct Ways {
+    handle: Handle,
+    workers: Workers,
+}
+
 /// 7001, 2222 and 7400.
 fn serve_cores(
     parts: &mut Parts,
     role: &Edge,
-    handle: &Handle,
+    ways: &Ways,
     ssh: ssh::Acceptor,
     lanes: &Lanes,
 ) -> Result<(), StartFault> {
+    let handle = &ways.handle;
     let config = |alpn: &[&[u8]]| {
         tls::link_server(&parts.identity, &parts.trust, &lanes.names, alpn).map(Live::new)
     };
     let sip = link_sip::Acceptor {
         handle: handle.clone(),
+        workers: ways.workers.clone(),
         config: config(&[traversal::ALPN, link_sip::ALPN_SIP])?,
         names: lanes.names.clone(),
     };
@@ -124,10 +138,11 @@ fn serve_cores(
 fn serve_clients(
     parts: &mut Parts,
     role: &Edge,
-    handle: &Handle,
+    ways: &Ways,
     gate: &Live<EdgeGate>,
     lanes: &Lanes,
 ) -> Result<(), StartFault> {
+    let handle = &ways.handle;
     let config = |alpn: &[&[u8]]| tls::client_facing(&parts.identity, alpn).map(Live::new);
     let caps = Caps {
         total: role.connections_max,
@@ -148,6 +163,7 @@ fn serve_clients(
     };
     let sip = SipListener {
         handle: handle.clone(),
+        workers: ways.workers.clone(),
         side: Side::Client,
         tls: Some(config(&[])?),
         limits: sip::Limits::outside(),
