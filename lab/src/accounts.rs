@@ -1,9 +1,11 @@
 //! Who may sign in with what: the users' passwords, which they can change, and the administrator.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use crate::command::Mistake;
 use crate::world::{User, World};
 
 /// Passwords and what the servers remember of sign-ins; one for all simulated servers.
@@ -11,6 +13,7 @@ pub struct Accounts {
     /// Who there is.
     pub world: Arc<World>,
     changed: Mutex<HashMap<String, Record>>,
+    lookups: AtomicU32,
 }
 
 /// What UDS tells of a user's credentials.
@@ -29,6 +32,7 @@ impl Accounts {
         Accounts {
             world,
             changed: Mutex::default(),
+            lookups: AtomicU32::new(0),
         }
     }
 
@@ -45,6 +49,12 @@ impl Accounts {
             record.failures = record.failures.saturating_add(1);
             None
         }
+    }
+
+    /// Whether this lookup of a user fails where it should not.
+    pub fn is_blind(&self) -> bool {
+        let missing = self.world.mistakes.contains(&Mistake::LookupMissing);
+        missing && self.lookups.fetch_add(1, Ordering::Relaxed) % 2 == 1
     }
 
     /// Whether these are the administrator's.

@@ -58,6 +58,16 @@ impl Authority {
         })
     }
 
+    /// A folder for another authority's files.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.dir.join(name);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(folder)
+    }
+
     /// A certificate for server and client use. The first name is also the subject and the
     /// files' name.
     ///
@@ -101,6 +111,25 @@ impl Issued {
         let key = PrivateKeyDer::from_pem_file(&self.key)?;
         let config = ServerConfig::builder()
             .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+impl Issued {
+    /// The same, but who connects must show a certificate of that authority.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn mutual(&self, authority: &Path) -> Result<TlsAcceptor> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(authority)?)?;
+        let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots)).build()?;
+        let chain: Vec<CertificateDer<'static>> =
+            CertificateDer::pem_file_iter(&self.chain)?.collect::<Result<_, _>>()?;
+        let key = PrivateKeyDer::from_pem_file(&self.key)?;
+        let config = ServerConfig::builder()
+            .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)?;
         Ok(TlsAcceptor::from(Arc::new(config)))
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::world::{NODES_MAX, Size, USERS_MAX, USERS_MIN};
 
@@ -78,9 +78,41 @@ pub struct House {
     /// Real call control, by SIP over TCP, in place of the simulated line side
     #[arg(long, value_name = "HOST:PORT", value_parser = literal)]
     pub call_control: Option<SocketAddr>,
+    /// Put Unified CM's cluster into mixed mode: its TLS line port takes who shows a phone
+    /// security profile's name
+    #[arg(long)]
+    pub mixed_mode: bool,
+    /// Set something up wrongly, to see what the product says; may be given more than once
+    #[arg(long = "mistake", value_name = "NAME", value_enum)]
+    pub mistakes: Vec<Mistake>,
     /// A real XMPP server in place of the simulated one
     #[arg(long, value_name = "HOST:PORT", value_parser = literal)]
     pub xmpp: Option<SocketAddr>,
+}
+
+/// What administrators get wrong, each as the product's documents name it. `cargo lab serve
+/// --mistake NAME` shows what the product says to it.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mistake {
+    /// Some nodes of Unified CM do not find users of other clusters: the lookup service (ILS) is
+    /// missing, and sign-in fails now and then with 401 (F339)
+    LookupMissing,
+    /// A SIP trunk takes what comes to the line port: no device registers (F342)
+    TrunkOnLinePort,
+    /// The core's certificate lacks the phone security profile's name: no secure device registers
+    /// (F343)
+    ProfileMissing,
+    /// IM and presence answers every bind with 409: the sync agent is down (F344, F345)
+    BindConflict,
+    /// Unity Connection is not on the allow list: voicemail is refused with 403 (F346)
+    VoicemailNotAllowed,
+    /// The IM and presence server's certificate is of an authority that the core does not trust
+    /// (F349)
+    ForeignCertificate,
+    /// A region allows video calls 384 kbit/s (F341)
+    RegionLimit,
+    /// The account of the core lacks the role Standard AXL API Access (F126)
+    NoAxlRole,
 }
 
 impl House {

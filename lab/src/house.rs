@@ -21,7 +21,7 @@ use self::folder::Folder;
 use self::process::Node;
 pub use self::process::become_child;
 use crate::authority::Authority;
-use crate::command;
+use crate::command::{self, Mistake};
 use crate::file::{self, LabFile};
 use crate::world::{DNS, DNS_INSIDE, DOMAIN, World};
 
@@ -58,6 +58,8 @@ impl House {
     pub async fn start(program: PathBuf, options: &command::House) -> Result<House> {
         let mut world = World::new(&options.size());
         world.line_side = options.call_control.is_none();
+        world.mistakes = options.mistakes.clone();
+        world.mixed_mode = options.mixed_mode || world.mistakes.contains(&Mistake::ProfileMissing);
         let world = Arc::new(world);
         // First of all: the folder may be that of another lab that runs.
         let ports = addresses::claim(&world, options)?;

@@ -9,6 +9,7 @@ mod audio;
 mod calls;
 mod chat;
 mod lookover;
+mod manners;
 mod report;
 mod signin;
 mod web;
@@ -127,6 +128,7 @@ async fn walk(stage: &mut Stage, report: &mut Report) -> Ladder {
     web::walk(stage, report).await;
     calls::register(stage, report).await;
     calls::with_the_inside(stage, report).await;
+    manners::walk(stage, report).await;
     calls::between_remotes(stage, report).await;
     chat::walk(stage, report).await;
     calls::unregister(stage, report).await;

@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use rand::RngExt;
 
+use crate::command::Mistake;
+
 /// The domain of everything.
 pub const DOMAIN: &str = "example.test";
 /// The fewest users a lab has.
@@ -21,6 +23,8 @@ pub const PHONE_EXTENSION: &str = "1100";
 pub const DNS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53)), 5353);
 /// The inside name server.
 pub const DNS_INSIDE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 54)), 5353);
+/// The phone security profile of encrypted devices, in mixed mode.
+pub const SECURITY_PROFILE: &str = "csf-encrypted.example.test";
 /// The version that Unified CM tells.
 pub const UNIFIED_CM_VERSION: &str = "12.5.1";
 
@@ -108,6 +112,11 @@ impl User {
         format!("{}@{DOMAIN}", self.name)
     }
 
+    /// The name of the telephone on the user's desk, which shares the line.
+    pub fn desk_phone(&self) -> String {
+        desk_phone(&self.extension)
+    }
+
     /// The SIP address of record.
     pub fn sip(&self) -> String {
         format!("sip:{}@{DOMAIN}", self.extension)
@@ -130,6 +139,10 @@ pub struct World {
     pub unified_cm: Vec<Host>,
     /// Whether Unified CM has a line side, or a real server stands in its place.
     pub line_side: bool,
+    /// Whether Unified CM's cluster is in mixed mode.
+    pub mixed_mode: bool,
+    /// What is set up wrongly.
+    pub mistakes: Vec<Mistake>,
     /// IM and presence, the publisher first.
     pub im_presence: Vec<Host>,
     /// Unity Connection.
@@ -178,6 +191,8 @@ impl World {
             cores: (1..=size.cores).map(|n| host("core", n, 2, n)).collect(),
             unified_cm: vec![host("cucm", 1, 3, 1)],
             line_side: true,
+            mixed_mode: false,
+            mistakes: Vec::new(),
             im_presence: vec![host("imp", 1, 3, 11)],
             unity: host("cuc", 1, 3, 21),
             phone: host("phone", 1, 3, 31),
@@ -197,6 +212,11 @@ impl World {
             .iter()
             .find(|u| u.name.eq_ignore_ascii_case(name))
     }
+}
+
+/// The name of a desk telephone with that number.
+pub fn desk_phone(extension: &str) -> String {
+    format!("SEP{extension:0>12}")
 }
 
 /// A random secret of letters and digits.

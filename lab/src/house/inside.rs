@@ -10,13 +10,19 @@ use super::{Ports, say};
 use crate::accounts::Accounts;
 use crate::authority::Authority;
 use crate::client::trust;
+use crate::command::Mistake;
 use crate::dns::Zone;
 use crate::ladder::Recorder;
 use crate::sip::agent::Agent;
 use crate::sip::phone;
-use crate::sip::unified_cm::{Config, Line, UnifiedCm};
-use crate::world::{DNS, DNS_INSIDE, DOMAIN, Host, PHONE_EXTENSION, World};
+use crate::sip::unified_cm::{Config, Line, Manners, UnifiedCm};
+use crate::world::{DNS, DNS_INSIDE, DOMAIN, Host, PHONE_EXTENSION, SECURITY_PROFILE, World};
 use crate::{command, dns, file, im_presence, pages, unified_cm, unity};
+
+/// The station throttle of a Unified CM that serves remote devices (its default is a fifth of it).
+const THROTTLE_BYTES_PER_S: u32 = 750_000;
+/// What a region that nobody changed allows a video call.
+const REGION_KBPS: u32 = 384;
 
 /// What runs inside and can be asked or told something.
 pub struct Inside {
@@ -109,8 +115,11 @@ pub async fn start(
         web_side.nodes.push((node.clone(), tls));
     }
     web_side.start().await?;
+    let stranger = Authority::new(&authority.folder("elsewhere")?)?;
     for node in &world.im_presence {
-        let tls = authority
+        let foreign = world.mistakes.contains(&Mistake::ForeignCertificate);
+        let issuer = if foreign { &stranger } else { authority };
+        let tls = issuer
             .issue(&[&node.fqdn, DOMAIN], node.address)?
             .acceptor()?;
         let xmpp = options.xmpp.is_none().then(|| node.port(5222));
@@ -135,7 +144,7 @@ pub async fn start(
         Some(_) => None,
     };
     let phone = telephone(world, options, &recorder).await;
-    if let (Err(e), Some(_)) = (&phone, &line_side) {
+    if let (Err(e), Some(_), []) = (&phone, &line_side, world.mistakes.as_slice()) {
         anyhow::bail!("the telephone inside: {e:#}");
     }
     let phone = phone
@@ -152,17 +161,22 @@ pub async fn start(
 /// The simulated line side: every user's device, and the telephone.
 async fn line_side(world: &World, authority: &Authority, recorder: &Recorder) -> Result<UnifiedCm> {
     let node = world.unified_cm.first().context("a lab has call control")?;
-    let tls = authority.issue(&[&node.fqdn], node.address)?.acceptor()?;
+    let issued = authority.issue(&[&node.fqdn], node.address)?;
+    let tls = if world.mixed_mode {
+        issued.mutual(&authority.certificate)?
+    } else {
+        issued.acceptor()?
+    };
     let of_user = |user: &crate::world::User| Line {
         extension: user.extension.clone(),
-        device: Some(user.device.clone()),
+        devices: vec![user.device.clone(), user.desk_phone()],
         display: user.display(),
         user: Some((user.name.clone(), user.password.clone())),
     };
     let mut lines: Vec<Line> = world.users.iter().map(of_user).collect();
     lines.push(Line {
         extension: PHONE_EXTENSION.into(),
-        device: None,
+        devices: Vec::new(),
         display: "Telephone Inside".into(),
         user: None,
     });
@@ -174,9 +188,25 @@ async fn line_side(world: &World, authority: &Authority, recorder: &Recorder) ->
         dns: Some(DNS_INSIDE),
         lines,
         digest: false,
+        manners: manners(world),
         recorder: recorder.clone(),
     };
     UnifiedCm::start(config).await.context("the line side")
+}
+
+/// How Unified CM is set up, mistakes and all.
+fn manners(world: &World) -> Manners {
+    let has = |mistake| world.mistakes.contains(&mistake);
+    Manners {
+        security_profiles: world
+            .mixed_mode
+            .then(|| SECURITY_PROFILE.into())
+            .into_iter()
+            .collect(),
+        throttle_bytes_per_s: Some(THROTTLE_BYTES_PER_S),
+        trunk_on_line_port: has(Mistake::TrunkOnLinePort),
+        region_kbps: has(Mistake::RegionLimit).then_some(REGION_KBPS),
+    }
 }
 
 async fn telephone(world: &World, options: &command::House, recorder: &Recorder) -> Result<Agent> {
@@ -186,6 +216,7 @@ async fn telephone(world: &World, options: &command::House, recorder: &Recorder)
         domain: DOMAIN.into(),
         sip: world.phone.port(5060),
         unified_cm: options.call_control.unwrap_or_else(|| node.port(5060)),
+        device: None,
         recorder: recorder.clone(),
     };
     phone::start(config).await

@@ -64,10 +64,10 @@ async fn lacking(file: &LabFile, options: &command::House) -> Option<String> {
             .await
             .and_then(|snapshot| {
                 links(&snapshot, edges)?;
-                match options.call_control {
-                    None => ways(&snapshot),
-                    // A real server may be started later.
-                    Some(_) => Ok(()),
+                // A real server may be started later, and a mistake may leave no way.
+                match options.call_control.is_none() && options.mistakes.is_empty() {
+                    true => ways(&snapshot),
+                    false => Ok(()),
                 }
             });
         if let Err(e) = told {

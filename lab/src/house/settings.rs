@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::Ports;
 use crate::authority::{Authority, Issued, write};
-use crate::world::{DNS, DNS_INSIDE, DOMAIN, Host, World};
+use crate::command::Mistake;
+use crate::world::{DNS, DNS_INSIDE, DOMAIN, Host, SECURITY_PROFILE, World};
 use crate::{command, file};
 
 /// The name of a node's configuration file.
@@ -121,7 +122,12 @@ impl Plan<'_> {
     }
 
     fn core(&self, core: &Host, program: &Path, options: &command::House) -> Result<file::Core> {
-        let issued = self.authority.issue(&[&core.fqdn], core.address)?;
+        let has = |mistake| self.world.mistakes.contains(&mistake);
+        let mut names = vec![core.fqdn.as_str()];
+        if self.world.mixed_mode && !has(Mistake::ProfileMissing) {
+            names.push(SECURITY_PROFILE);
+        }
+        let issued = self.authority.issue(&names, core.address)?;
         let mut text = self.head("core", core, &issued, DNS_INSIDE)?;
         let ip = core.address;
         for edge in &self.world.edges {
@@ -206,10 +212,12 @@ impl Plan<'_> {
             )?;
         }
         let (unity, port) = (&self.world.unity.fqdn, self.ports.unity.port());
-        write!(
-            text,
-            "\n[[unity_connection]]\naddress = \"{unity}\"\nport = {port}\n{login}"
-        )?;
+        if !self.world.mistakes.contains(&Mistake::VoicemailNotAllowed) {
+            write!(
+                text,
+                "\n[[unity_connection]]\naddress = \"{unity}\"\nport = {port}\n{login}"
+            )?;
+        }
         if let Some(address) = options.call_control {
             write!(
                 text,

@@ -13,6 +13,7 @@ use xmpp_parsers::ns;
 use super::Shared;
 use super::negotiate::fail;
 use super::router::{Mail, STANZAS, set};
+use crate::command::Mistake;
 use crate::world::{DOMAIN, secret};
 
 const BIND_WITHIN: std::time::Duration = std::time::Duration::from_secs(30);
@@ -23,15 +24,21 @@ pub async fn run<S>(mut stream: XmlStream<S, Element>, user: &str, shared: &Shar
 where
     S: AsyncBufRead + AsyncWrite + Unpin + Send,
 {
-    let resource = timeout(BIND_WITHIN, bind(&mut stream, user)).await??;
+    let conflict = shared
+        .accounts
+        .world
+        .mistakes
+        .contains(&Mistake::BindConflict);
+    let resource = timeout(BIND_WITHIN, bind(&mut stream, user, conflict)).await??;
     let mut mail = shared.router.enter(user, &resource);
     let result = exchange(&mut stream, &mut mail, shared).await;
     shared.router.leave(&mail);
     result
 }
 
-/// Resource binding (RFC 6120 §7).
-async fn bind<S>(stream: &mut XmlStream<S, Element>, user: &str) -> Result<String>
+/// Resource binding (RFC 6120 §7). With a conflict every resource is taken, as where nodes disagree
+/// about who is at home where.
+async fn bind<S>(stream: &mut XmlStream<S, Element>, user: &str, conflict: bool) -> Result<String>
 where
     S: AsyncBufRead + AsyncWrite + Unpin + Send,
 {
@@ -48,6 +55,18 @@ where
             fail(stream, "not-authorized").await;
             bail!("a stanza before bind");
         };
+        if conflict {
+            let mut error = Element::bare("error", ns::JABBER_CLIENT);
+            set(&mut error, "type", "cancel");
+            set(&mut error, "code", "409");
+            error.append_child(Element::bare("conflict", ns::XMPP_STANZAS));
+            let mut refused = Element::bare("iq", ns::JABBER_CLIENT);
+            set(&mut refused, "type", "error");
+            set(&mut refused, "id", &id);
+            refused.append_child(error);
+            stream.send(&refused).await?;
+            continue;
+        }
         let wanted = bind
             .get_child("resource", ns::BIND)
             .map(|r| r.text().trim().to_owned());

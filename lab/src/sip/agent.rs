@@ -5,8 +5,10 @@
 //! of its [`Stack`]. Calls come in through [`Agent::next_call`], answered, if the profile says so.
 //! Bounds: 16 calls at a time, more are refused with 486.
 
+mod aside;
 mod call;
 mod credentials;
+mod overlap;
 mod registration;
 
 use std::collections::HashMap;
@@ -18,6 +20,7 @@ use anyhow::{Context, Result};
 use sipx_sip::{HeaderName, Method, Request, Response};
 use tokio::sync::{Notify, mpsc};
 
+pub(crate) use aside::Notice;
 pub(crate) use call::Call;
 
 use self::credentials::Credentials;
@@ -66,6 +69,7 @@ struct Inner {
     credentials: tokio::sync::Mutex<Credentials>,
     registration: tokio::sync::Mutex<registration::State>,
     calls: Mutex<HashMap<String, Entry>>,
+    notices: Mutex<Vec<Notice>>,
     arrived: mpsc::Sender<Call>,
     arrivals: tokio::sync::Mutex<mpsc::Receiver<Call>>,
 }
@@ -73,6 +77,8 @@ struct Inner {
 /// A call in the agent's table.
 enum Entry {
     Ringing(Arc<Notify>),
+    /// Its number's last digits are still to come.
+    Dialling(Arc<overlap::Dialling>),
     Standing(Call),
 }
 
@@ -90,6 +96,7 @@ impl Agent {
             credentials: tokio::sync::Mutex::new(Credentials::new(profile.credentials.clone())),
             registration: tokio::sync::Mutex::default(),
             calls: Mutex::default(),
+            notices: Mutex::default(),
             arrived,
             arrivals: tokio::sync::Mutex::new(arrivals),
             profile,
@@ -121,6 +128,15 @@ impl Agent {
         call::place(self, number, false).await
     }
 
+    /// Calls with the first digits of a number; the others follow as key presses when they are
+    /// asked for (RFC 4730).
+    ///
+    /// # Errors
+    /// As of [`Agent::call`].
+    pub(crate) async fn call_overlapped(&self, first: &str, rest: &str) -> Result<Call> {
+        overlap::place(self, first, rest).await
+    }
+
     /// The same with a late offer: the other side makes it, the ACK brings our answer.
     ///
     /// # Errors
@@ -142,7 +158,7 @@ impl Agent {
         let calls = self.calls_table();
         let standing = calls.values().filter_map(|entry| match entry {
             Entry::Standing(call) => Some(call.clone()),
-            Entry::Ringing(_) => None,
+            Entry::Ringing(_) | Entry::Dialling(_) => None,
         });
         standing.collect()
     }
@@ -196,11 +212,26 @@ impl Agent {
     /// Sends a request and its likes with credentials until it is answered with something else than
     /// a challenge; `on_progress` sees provisional answers.
     async fn send(&self, flow: &Flow, request: Request) -> Result<(Answers, Response)> {
-        let mut request = request;
+        self.send_watched(flow, request, |_, _| ()).await
+    }
+
+    /// The same; provisional answers are shown.
+    async fn send_watched(
+        &self,
+        flow: &Flow,
+        mut request: Request,
+        on_progress: impl Fn(&Request, &Response),
+    ) -> Result<(Answers, Response)> {
         for _ in 0..3 {
             self.0.credentials.lock().await.sign(&mut request)?;
             let mut answers = self.0.stack.request(flow, request.clone()).await?;
-            let response = answers.last().await?;
+            let response = loop {
+                let response = answers.next().await?;
+                if response.status.is_final() {
+                    break response;
+                }
+                on_progress(answers.request(), &response);
+            };
             if !matches!(response.status.code(), 401 | 407) {
                 return Ok((answers, response));
             }
@@ -275,18 +306,10 @@ impl Agent {
         }
     }
 
-    /// A request outside dialogs other than a call, answered as clients do.
-    async fn aside(&self, incoming: Incoming) -> Result<()> {
-        let (code, reason) = match incoming.request.method {
-            Method::Options | Method::Notify | Method::Message | Method::Info => (200, "OK"),
-            Method::Refer => (202, "Accepted"),
-            Method::Subscribe => (489, "Bad Event"),
-            _ => (405, "Method Not Allowed"),
-        };
-        self.0.stack.refuse(&incoming, code, reason).await
-    }
-
     async fn within(&self, incoming: Incoming) -> Result<()> {
+        if let Some(dialling) = self.dialling(&incoming.request) {
+            return self.pressed_for(&dialling, incoming).await;
+        }
         match self.standing(&incoming.request) {
             Some(call) => call.take(incoming).await,
             None => {

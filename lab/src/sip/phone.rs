@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::agent::{Agent, Profile};
-use super::stack::{Setup, Stack};
+use super::stack::{Door, Setup, Stack};
 use crate::ladder::Recorder;
 
 /// The tone that it plays.
@@ -22,6 +22,8 @@ pub(crate) struct Config {
     pub(crate) sip: SocketAddr,
     /// Where it registers.
     pub(crate) unified_cm: SocketAddr,
+    /// The device that it says it is, as Unified CM knows it.
+    pub(crate) device: Option<String>,
     /// Where it writes what crosses it.
     pub(crate) recorder: Recorder,
 }
@@ -38,12 +40,12 @@ pub(crate) async fn start(config: Config) -> Result<Agent> {
         dialing: None,
         recorder: config.recorder,
     });
-    let bound = stack.listen(config.sip, None).await?;
+    let bound = stack.listen(config.sip, None, Door::default()).await?;
     let profile = Profile {
         extension: config.extension,
         domain: config.domain,
         credentials: None,
-        device: None,
+        device: config.device,
         uplink: (config.unified_cm, None),
         route: None,
         media: config.sip.ip(),

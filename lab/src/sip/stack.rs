@@ -8,6 +8,7 @@
 //! owner, 256 requests waiting.
 
 mod connection;
+mod door;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +27,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+pub(crate) use self::door::Door;
 use super::message;
 use crate::ladder::Recorder;
 use crate::names::Names;
@@ -51,6 +53,8 @@ struct Inner {
     incoming: mpsc::Sender<Incoming>,
     next_flow: AtomicU64,
     room: Arc<Semaphore>,
+    throttle: door::Throttle,
+    turned_away: AtomicU64,
     dial: tokio::sync::Mutex<()>,
     rows: Mutex<Rows>,
     tasks: Mutex<JoinSet<()>>,
@@ -79,6 +83,7 @@ pub(crate) struct Flow {
 }
 
 /// A request that came in.
+#[derive(Clone)]
 pub(crate) struct Incoming {
     /// By which connection.
     pub(crate) flow: Flow,
@@ -162,6 +167,8 @@ impl Stack {
             incoming,
             next_flow: AtomicU64::new(1),
             room: Arc::new(Semaphore::new(CONNECTIONS)),
+            throttle: door::Throttle::default(),
+            turned_away: AtomicU64::new(0),
             dial: tokio::sync::Mutex::new(()),
             rows: Mutex::new(rows),
             tasks: Mutex::default(),
@@ -169,24 +176,25 @@ impl Stack {
         (Stack(Arc::new(inner)), receiver)
     }
 
-    /// Listens for plain connections, and for TLS if a configuration is given.
+    /// Listens for plain connections, or for TLS if a configuration is given.
     pub(crate) async fn listen(
         &self,
         address: SocketAddr,
         tls: Option<Arc<rustls::ServerConfig>>,
+        door: Door,
     ) -> Result<SocketAddr> {
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("listening on {address}"))?;
         let bound = listener.local_addr()?;
-        let stack = self.clone();
+        let (stack, door) = (self.clone(), Arc::new(door));
         self.spawn(async move {
             loop {
                 let Ok((stream, peer)) = listener.accept().await else {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 };
-                stack.accept(stream, peer, tls.clone());
+                stack.accept(stream, peer, tls.clone(), door.clone());
             }
         });
         Ok(bound)
@@ -299,6 +307,14 @@ impl Stack {
             .await
             .context("no pong")?;
         Ok(start.elapsed())
+    }
+
+    /// Connections refused because their certificate showed none of the names asked for.
+    #[cfg(test)]
+    pub(crate) fn turned_away(&self) -> u64 {
+        self.0
+            .turned_away
+            .load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Ends every connection, listener and transaction.

@@ -1,11 +1,13 @@
 //! Unified CM's line side, the telephone inside and user agents, with each other and no gateway.
 
+mod line_side;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::agent::{Agent, Profile};
 use super::stack::{Setup, Stack};
-use super::unified_cm::{Config, Line, UnifiedCm};
+use super::unified_cm::{Config, Line, Manners, UnifiedCm};
 use super::{message, phone};
 use crate::ladder::Recorder;
 
@@ -16,16 +18,23 @@ const BOB_HZ: f64 = 660.0;
 fn line(extension: &str, device: Option<&str>) -> Line {
     Line {
         extension: extension.into(),
-        device: device.map(str::to_owned),
+        devices: device.map(str::to_owned).into_iter().collect(),
         display: format!("Line {extension}"),
         user: Some((format!("user{extension}"), "secret".into())),
     }
 }
 
 async fn unified_cm(digest: bool, tls: Option<&Certificates>) -> UnifiedCm {
+    with_manners(digest, tls, Manners::default()).await
+}
+
+async fn with_manners(digest: bool, tls: Option<&Certificates>, manners: Manners) -> UnifiedCm {
     let lines = vec![
         line("1001", Some("CSFALICE")),
-        line("1002", None),
+        Line {
+            devices: vec!["CSFBOB".into(), "SEPBOB".into()],
+            ..line("1002", None)
+        },
         line("1100", None),
     ];
     let config = Config {
@@ -36,6 +45,7 @@ async fn unified_cm(digest: bool, tls: Option<&Certificates>) -> UnifiedCm {
         dns: None,
         lines,
         digest,
+        manners,
         recorder: Recorder::new("inside"),
     };
     UnifiedCm::start(config).await.unwrap()
@@ -111,6 +121,7 @@ async fn inside_phone(at: &UnifiedCm) -> Agent {
         domain: "example.test".into(),
         sip: "127.0.0.1:0".parse().unwrap(),
         unified_cm: at.sip(),
+        device: None,
         recorder: Recorder::new("inside"),
     };
     phone::start(config).await.unwrap()

@@ -8,6 +8,9 @@
 //! those of the [`Stack`].
 
 mod call;
+mod manners;
+mod notices;
+mod overlap;
 mod registrar;
 
 use std::collections::HashMap;
@@ -18,6 +21,7 @@ use anyhow::Result;
 use sipx_sip::{HeaderName, Method, Request, Uri};
 use tokio::sync::mpsc;
 
+pub(crate) use manners::Manners;
 pub(crate) use registrar::Registration;
 
 use super::message;
@@ -45,17 +49,19 @@ pub(crate) struct Config {
     pub(crate) lines: Vec<Line>,
     /// Whether it asks devices for a digest with the realm `ccmsipline`.
     pub(crate) digest: bool,
+    /// How it is set up, and what is wrong with it.
+    pub(crate) manners: Manners,
     /// Where it writes what crosses it.
     pub(crate) recorder: Recorder,
 }
 
-/// A directory number and the device it stands on.
+/// A directory number and the devices it stands on.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
     /// The number.
     pub(crate) extension: String,
-    /// The device's name; `None` takes any.
-    pub(crate) device: Option<String>,
+    /// The devices' names; a line with several is shared. None takes any.
+    pub(crate) devices: Vec<String>,
     /// The name it shows to others.
     pub(crate) display: String,
     /// Name and password of its digest user, when that is asked for.
@@ -79,6 +85,7 @@ struct Inner {
 struct Calls {
     by_id: HashMap<String, (call::Side, mpsc::Sender<call::Event>)>,
     history: Vec<CallView>,
+    told: Vec<notices::Told>,
 }
 
 /// A call as the line side saw it.
@@ -109,9 +116,11 @@ impl UnifiedCm {
             dialing: config.dialing.clone(),
             recorder: config.recorder.clone(),
         });
-        config.sip = stack.listen(config.sip, None).await?;
+        let manners = config.manners.clone();
+        config.sip = stack.listen(config.sip, None, manners.door(false)).await?;
         if let Some((address, tls)) = &mut config.sip_tls {
-            *address = stack.listen(*address, Some(Arc::clone(tls))).await?;
+            let tls = Some(Arc::clone(tls));
+            *address = stack.listen(*address, tls, manners.door(true)).await?;
         }
         let lines = config
             .lines
@@ -161,6 +170,10 @@ impl UnifiedCm {
         let request = &incoming.request;
         let call = self.call_of(request);
         match request.method {
+            // A trunk takes no registrations.
+            Method::Register if self.0.config.manners.trunk_on_line_port => {
+                self.refuse(&incoming, 405, "Method Not Allowed").await
+            }
             Method::Register => self.register(incoming).await,
             _ if call.is_some() => {
                 let Some((side, sender)) = call else {
@@ -200,40 +213,19 @@ impl UnifiedCm {
         if !self.0.lines.contains_key(&caller) {
             return self.refuse(&incoming, 403, "Forbidden").await;
         }
-        if !self.0.lines.contains_key(&called) {
+        let whole = self.0.lines.contains_key(&called);
+        if !whole && !self.may_go_on(&called, &incoming) {
             return self.refuse(&incoming, 404, "Not Found").await;
         }
-        let Some(registration) = self.registrar().find(&called) else {
+        if whole && self.registrar().of_line(&called).is_empty() {
             return self.refuse(&incoming, 480, "Temporarily Unavailable").await;
-        };
+        }
         let (sender, receiver) = mpsc::channel(EVENTS_WAITING);
         let ids = (
             message::call_id(&incoming.request.headers),
             format!("{}@{}", message::token(16), self.0.config.sip.ip()),
         );
-        let full = {
-            let mut calls = self.call_table();
-            let full = calls.by_id.len() >= 2 * CALLS;
-            if !full {
-                calls
-                    .by_id
-                    .insert(ids.0.clone(), (call::Side::Caller, sender.clone()));
-                calls
-                    .by_id
-                    .insert(ids.1.clone(), (call::Side::Called, sender.clone()));
-                calls.history.push(CallView {
-                    from: caller.clone(),
-                    to: called.clone(),
-                    ids: ids.clone(),
-                    directions: Vec::new(),
-                    ended: None,
-                });
-                let excess = calls.history.len().saturating_sub(CALLS);
-                calls.history.drain(..excess);
-            }
-            full
-        };
-        if full {
+        if !self.admit(&caller, &called, &ids, &sender) {
             return self.refuse(&incoming, 503, "Service Unavailable").await;
         }
         let unified_cm = self.clone();
@@ -242,17 +234,73 @@ impl UnifiedCm {
                 caller,
                 called,
                 ids: ids.clone(),
-                registration,
+                registrations: Vec::new(),
+                opening: None,
             };
-            let outcome = call::run(&unified_cm, incoming, line, (sender, receiver)).await;
+            let outcome = unified_cm.conduct(incoming, line, sender, receiver).await;
             let mut calls = unified_cm.call_table();
-            calls.by_id.remove(&ids.0);
-            calls.by_id.remove(&ids.1);
+            calls.by_id.retain(|id, _| !call::is_leg(&ids, id));
             if let Some(view) = calls.history.iter_mut().rev().find(|view| view.ids == ids) {
                 view.ended = Some(outcome.unwrap_or_else(|fault| format!("{fault:#}")));
             }
         });
         Ok(())
+    }
+
+    /// Notes a call that begins; there may be no room.
+    fn admit(
+        &self,
+        caller: &str,
+        called: &str,
+        ids: &(String, String),
+        sender: &mpsc::Sender<call::Event>,
+    ) -> bool {
+        let mut calls = self.call_table();
+        if calls.by_id.len() >= 2 * CALLS {
+            return false;
+        }
+        let entry = (call::Side::Caller, sender.clone());
+        calls.by_id.insert(ids.0.clone(), entry);
+        calls.history.push(CallView {
+            from: caller.to_owned(),
+            to: called.to_owned(),
+            ids: ids.clone(),
+            directions: Vec::new(),
+            ended: None,
+        });
+        let excess = calls.history.len().saturating_sub(CALLS);
+        calls.history.drain(..excess);
+        true
+    }
+
+    /// A call from its number's last digit to its end.
+    async fn conduct(
+        &self,
+        incoming: Incoming,
+        mut line: call::Between,
+        sender: mpsc::Sender<call::Event>,
+        mut receiver: mpsc::Receiver<call::Event>,
+    ) -> Result<String> {
+        if !self.0.lines.contains_key(&line.called) {
+            let first = line.called.clone();
+            let Some(dialled) = self.collect(&incoming, first, &mut receiver).await? else {
+                return Ok("given up while dialling".into());
+            };
+            line.called = dialled.number;
+            line.opening = Some((dialled.tag, dialled.dialog));
+        }
+        line.registrations = self.registrar().of_line(&line.called);
+        if line.registrations.is_empty() {
+            self.refuse(&incoming, 480, "Temporarily Unavailable")
+                .await?;
+            return Ok("nobody is registered".into());
+        }
+        for leg in 0..line.registrations.len() {
+            let entry = (call::Side::Called, sender.clone());
+            let id = call::leg_id(&line.ids.1, leg);
+            self.call_table().by_id.insert(id, entry);
+        }
+        call::run(self, incoming, line, (sender, receiver)).await
     }
 
     /// The running call of a request, by its Call-ID.

@@ -1,4 +1,4 @@
-//! d, e, f and h: registering, calls with the inside, calls between remote clients, unregistering.
+//! d, e, g and i: registering, calls with the inside, calls between remote clients, unregistering.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::sip::unified_cm::Registration;
 
 const ALICE_HZ: f64 = 440.0;
 const BOB_HZ: f64 = 660.0;
-const PATIENCE: Duration = Duration::from_secs(8);
+pub(super) const PATIENCE: Duration = Duration::from_secs(8);
 /// After a hold, what was under way may still arrive.
 const SETTLE: Duration = Duration::from_millis(200);
 const SILENCE: Duration = Duration::from_millis(500);
@@ -124,9 +124,9 @@ pub(super) async fn with_the_inside(stage: &Stage, report: &mut Report) {
     keep(report, heard, calls);
 }
 
-/// f.
+/// g.
 pub(super) async fn between_remotes(stage: &mut Stage, report: &mut Report) {
-    report.part('f', "Call another remote client");
+    report.part('g', "Call another remote client");
     let bob = report
         .step("bob signs in and registers", async { bob(stage).await })
         .await;
@@ -176,9 +176,9 @@ pub(super) async fn between_remotes(stage: &mut Stage, report: &mut Report) {
     keep(report, heard, calls);
 }
 
-/// h.
+/// i.
 pub(super) async fn unregister(stage: &Stage, report: &mut Report) {
-    report.part('h', "Sign off");
+    report.part('i', "Sign off");
     report
         .step(
             "both telephones unregister, Unified CM forgets them",
@@ -225,7 +225,7 @@ async fn first(stage: &Stage) -> Result<(Telephone, String)> {
     Ok((telephone, detail))
 }
 
-fn registration(stage: &Stage, agent: &Agent) -> Result<Registration> {
+pub(super) fn registration(stage: &Stage, agent: &Agent) -> Result<Registration> {
     let line_side = stage
         .house
         .inside
@@ -297,7 +297,7 @@ async fn refresh(stage: &Stage, telephone: &Telephone) -> Result<((), String)> {
 
 type Pair = (Call, Call);
 
-fn phone(stage: &Stage) -> Result<&Agent> {
+pub(super) fn phone(stage: &Stage) -> Result<&Agent> {
     stage
         .house
         .inside
@@ -306,7 +306,7 @@ fn phone(stage: &Stage) -> Result<&Agent> {
         .context("no telephone inside")
 }
 
-fn alices(stage: &Stage) -> Result<&Agent> {
+pub(super) fn alices(stage: &Stage) -> Result<&Agent> {
     let telephone = stage
         .alices_telephone
         .as_ref()
@@ -455,7 +455,7 @@ async fn resume(stage: &Stage, (mine, theirs): &Pair) -> Result<((), String)> {
     ))
 }
 
-async fn hang_up((first, other): &Pair) -> Result<((), String)> {
+pub(super) async fn hang_up((first, other): &Pair) -> Result<((), String)> {
     first.hang_up().await?;
     other.ended(PATIENCE).await?;
     Ok(((), "200 to the BYE, the other side knows".to_owned()))

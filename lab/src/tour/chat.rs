@@ -1,4 +1,4 @@
-//! g: chat between a remote user and one inside.
+//! h: chat between a remote user and one inside.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 
 /// The chapter.
 pub(super) async fn walk(stage: &Stage, report: &mut Report) {
-    report.part('g', "Chat");
+    report.part('h', "Chat");
     let alice = report
         .step("alice: STARTTLS, one-time password, session", async {
             let chat = stage.alice()?.chat().await?;

@@ -16,9 +16,9 @@ const FREED_WITHIN: Duration = Duration::from_secs(5);
 /// Somebody who has not signed in before, so that no cache can answer for the inside.
 const NEWCOMER: &str = "dave";
 
-/// i.
+/// j.
 pub(super) async fn walk(stage: &Stage, report: &mut Report) {
-    report.part('i', "Look the house over");
+    report.part('j', "Look the house over");
     report
         .step("every media port is free again", async {
             ports(stage).await
@@ -35,7 +35,7 @@ pub(super) async fn walk(stage: &Stage, report: &mut Report) {
 
 /// j, which leaves the inside as it was.
 pub(super) async fn switch_off_and_on(stage: &mut Stage, report: &mut Report) {
-    report.part('j', "Switch UDS off and on");
+    report.part('k', "Switch UDS off and on");
     stage.house.inside.darken();
     report
         .step("sign-in while it is off: not 401, but 502", async {

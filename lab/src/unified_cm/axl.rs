@@ -1,9 +1,10 @@
 //! AXL, the administrators' SOAP: which nodes there are, the version, a few settings.
 
 use crate::accounts::Accounts;
+use crate::command::Mistake;
 use crate::soap::{Call, SOAP_1_1, axl_fault, child, envelope};
 use crate::web::{Answer, Request, escaped};
-use crate::world::World;
+use crate::world::{SECURITY_PROFILE, World};
 
 use super::REALM;
 
@@ -19,6 +20,10 @@ pub fn answer(accounts: &Accounts, request: &Request) -> Answer {
     let Some((name, password)) = request.basic() else {
         return Answer::unauthorized(REALM);
     };
+    let lacks_role = accounts.world.mistakes.contains(&Mistake::NoAxlRole);
+    if accounts.is_administrator(&name, &password) && lacks_role {
+        return Answer::empty(403);
+    }
     if !accounts.is_administrator(&name, &password) {
         // A user's own login is right, yet lacks the role Standard AXL API Access.
         return match accounts.check(&name, &password) {
@@ -47,10 +52,14 @@ pub fn answer(accounts: &Accounts, request: &Request) -> Answer {
             format!("<componentVersion><version>{RELEASE}</version></componentVersion>")
         }
         "listCallManager" => call_managers(&accounts.world),
-        "executeSQLQuery" => match query(&call.argument("sql").unwrap_or_default()) {
-            Some(rows) => rows,
-            None => return axl_fault(-201, "A syntax error has occurred.", &operation),
-        },
+        "listPhoneSecurityProfile" => profiles(&accounts.world),
+        "listSipTrunkSecurityProfile" => trunks(&accounts.world),
+        "executeSQLQuery" => {
+            match query(&accounts.world, &call.argument("sql").unwrap_or_default()) {
+                Some(rows) => rows,
+                None => return axl_fault(-201, "A syntax error has occurred.", &operation),
+            }
+        }
         _ => {
             let text = format!("Unknown operation {operation} in the schema {schema}");
             return axl_fault(UNKNOWN_OPERATION, &text, &operation);
@@ -150,15 +159,50 @@ fn call_managers(world: &World) -> String {
     world.unified_cm.iter().map(one).collect()
 }
 
+/// The security profiles of telephones: the encrypted one only means something in mixed mode.
+fn profiles(world: &World) -> String {
+    let one = |name: &str, mode: &str, transport: &str| {
+        format!(
+            "<phoneSecurityProfile><name>{name}</name><description/><phoneType>Cisco Unified \
+             Client Services Framework</phoneType><protocol>SIP</protocol><deviceSecurityMode>\
+             {mode}</deviceSecurityMode><transportType>{transport}</transportType>\
+             <sipPhonePort>5060</sipPhonePort></phoneSecurityProfile>"
+        )
+    };
+    let open = one(
+        "Cisco Unified Client Services Framework - Standard",
+        "Non Secure",
+        "TCP",
+    );
+    match world.mixed_mode {
+        true => open + &one(SECURITY_PROFILE, "Encrypted", "TLS"),
+        false => open,
+    }
+}
+
+/// The security profiles of SIP trunks, with the port that each listens on.
+fn trunks(world: &World) -> String {
+    let conflict = world.mistakes.contains(&Mistake::TrunkOnLinePort);
+    let port = if conflict { 5060 } else { 5560 };
+    format!(
+        "<sipTrunkSecurityProfile><name>Trunk to the gateway</name><description/>\
+         <securityMode>Non Secure</securityMode><incomingTransport>TCP+UDP</incomingTransport>\
+         <outgoingTransport>TCP</outgoingTransport><incomingPort>{port}</incomingPort>\
+         </sipTrunkSecurityProfile>"
+    )
+}
+
 /// The few settings that a gateway asks for by SQL.
-fn query(sql: &str) -> Option<String> {
+fn query(world: &World, sql: &str) -> Option<String> {
     let sql = sql.to_lowercase();
     if !sql.trim_start().starts_with("select ") {
         return None;
     }
-    let parameter = ["clustersecuritymode", "clustersipoauthmode"];
-    Some(if parameter.iter().any(|p| sql.contains(p)) {
-        "<row><paramvalue>0</paramvalue></row>".to_owned()
+    let value = |value: u8| format!("<row><paramvalue>{value}</paramvalue></row>");
+    Some(if sql.contains("clustersecuritymode") {
+        value(world.mixed_mode.into())
+    } else if sql.contains("clustersipoauthmode") {
+        value(0)
     } else {
         String::new()
     })

@@ -143,6 +143,7 @@ pub(crate) fn relay(data: &[u8]) {
             link,
             local,
             expected: vec![here(4000)],
+            datagrams: None,
         },
     );
     let mut inner = core::Relay::default();
@@ -159,6 +160,7 @@ pub(crate) fn relay(data: &[u8]) {
             protect: key,
             receive: true,
             send: true,
+            inside: media::Inside::Plain,
         },
     );
     let (edge_keys, core_keys) = (keys(End::Edge), keys(End::Core));

@@ -128,6 +128,12 @@ impl World {
 
     /// Looks whether a node's books agree with its sockets at this moment.
     pub(crate) fn balance(&mut self) {
+        let (now, gateways) = (self.now, &self.gateways);
+        let life = |name: &str| {
+            let found = gateways.iter().find(|g| g.name == name);
+            found.filter(|g| g.engine.is_some()).map(|g| g.life)
+        };
+        self.watch.overdue(now, life);
         for g in 0..self.gateways.len() {
             let node = &self.gateways[g];
             let Some(engine) = &node.engine else { continue };

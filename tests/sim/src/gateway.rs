@@ -58,6 +58,8 @@ pub struct Gateway {
     pub index: usize,
     /// The node; `None` while it is dead.
     pub engine: Option<Box<dyn Engine>>,
+    /// Another engine stands in its place, and is held to nothing.
+    pub usurped: bool,
     /// Its media.
     pub workers: Workers,
     /// Counts its lives.
@@ -96,6 +98,7 @@ impl Gateway {
             edge,
             index,
             engine: None,
+            usurped: false,
             workers: Workers::new(if edge { End::Edge } else { End::Core }),
             life: 0,
             began: 0,

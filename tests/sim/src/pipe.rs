@@ -46,6 +46,8 @@ pub struct Pipe {
     pub open: [bool; 2],
     /// Nothing passes any more, and nobody is told: a firewall forgot it.
     pub silent: bool,
+    /// A test has written on it in somebody's name.
+    pub forged: bool,
     /// When the last thing on its way to each end arrives.
     pub arrival: [u64; 2],
     /// When each end last heard anything.
@@ -59,6 +61,7 @@ impl Pipe {
             ends,
             open: [true; 2],
             silent: false,
+            forged: false,
             arrival: [now; 2],
             heard: [now; 2],
         }

@@ -134,8 +134,9 @@ impl Text {
         while buffer.starts_with(b"\r\n") {
             buffer.drain(..2);
         }
-        let text = String::from_utf8_lossy(buffer).into_owned();
-        let (head, _) = text.split_once("\r\n\r\n")?;
+        // Lengths count bytes, and not every byte is UTF-8.
+        let end = buffer.windows(4).position(|w| w == b"\r\n\r\n")?;
+        let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
         let mut lines = head.split("\r\n");
         let start = lines.next()?.to_owned();
         let fields: Vec<(String, String)> = lines
@@ -147,11 +148,11 @@ impl Text {
             .find(|(n, _)| n.eq_ignore_ascii_case("content-length") || n == "l")
             .and_then(|(_, v)| v.parse::<usize>().ok())
             .unwrap_or(0);
-        let whole = head.len() + 4 + length;
+        let whole = end + 4 + length;
         if buffer.len() < whole {
             return None;
         }
-        let body = String::from_utf8_lossy(buffer.get(head.len() + 4..whole)?).into_owned();
+        let body = String::from_utf8_lossy(buffer.get(end + 4..whole)?).into_owned();
         buffer.drain(..whole);
         let fields = fields
             .into_iter()

@@ -177,7 +177,7 @@ impl Web {
             Resolve::Address(name) if self.nodes.contains(name) => {
                 Ok(Resolved::Address(vec![crate::house::PBX.ip()]))
             }
-            Resolve::Address(name) => {
+            Resolve::Naptr(name) | Resolve::Address(name) => {
                 self.findings.push(format!("DNS was asked for {name}"));
                 Err(DnsError::NotFound(name.clone()))
             }

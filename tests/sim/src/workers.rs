@@ -352,6 +352,12 @@ impl Workers {
                     let payload = bytes.get(HEADER_BYTES..).unwrap_or_default().to_vec();
                     self.out.push((local.of(component), to, payload));
                 }
+                media::edge::FromLink::Datagram { leg, to } => {
+                    let Some((local, _)) = self.legs.get(&leg) else {
+                        return;
+                    };
+                    self.out.push((local.rtp, to, relay.datagram().to_vec()));
+                }
                 media::edge::FromLink::Latched {
                     leg,
                     address,

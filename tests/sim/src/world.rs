@@ -5,6 +5,7 @@ mod links;
 mod net;
 mod nodes;
 mod people;
+mod watching;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use crate::pbx::Pbx;
 use crate::pipe::{Pipe, Weather};
 use crate::trace::Trace;
 use crate::ua::SECOND;
+use crate::watch::Watch;
 use crate::web::Web;
 
 pub use people::{Person, SignIn};
@@ -155,6 +157,8 @@ pub struct World {
     pub sign_ins: Vec<SignIn>,
     /// What happened.
     pub trace: Trace,
+    /// What is true of every message.
+    pub watch: Watch,
     /// Bytes that strangers got, by pipe.
     pub strangers: BTreeMap<u64, Vec<u8>>,
     /// What is wrong but expected: a finding that holds one of these is passed over.
@@ -194,6 +198,7 @@ impl World {
             web: Web::new(house::CLUSTER),
             sign_ins: Vec::new(),
             trace: Trace::new(whole),
+            watch: Watch::default(),
             strangers: BTreeMap::new(),
             tolerated: Vec::new(),
             blocked: Vec::new(),
@@ -345,6 +350,7 @@ impl World {
         }
         found.append(&mut self.pbx.findings);
         found.append(&mut self.web.findings);
+        found.append(&mut self.watch.findings);
         for gateway in &mut self.gateways {
             found.append(&mut gateway.workers.findings);
         }

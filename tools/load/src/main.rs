@@ -58,7 +58,7 @@ struct Sip {
     /// The users' domain, and the digest realm.
     #[arg(long, default_value = "load.test")]
     domain: String,
-    /// Clients, each with a connection and a user: u00000 with the password secret-u00000, and so on.
+    /// Clients, each with a connection and a user: u00000, password secret-u00000, and so on.
     #[arg(long, default_value_t = 1000)]
     users: usize,
     /// Operations at once (closed loop).

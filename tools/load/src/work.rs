@@ -108,7 +108,8 @@ impl Outcome {
             .iter()
             .enumerate()
             .map(|(i, w)| {
-                json!({ "name": w.name, "seconds": self.cpu.get(i), "per_cpu_s": self.per_cpu(i, 1) })
+                let rate = self.per_cpu(i, 1);
+                json!({ "name": w.name, "seconds": self.cpu.get(i), "per_cpu_s": rate })
             })
             .collect();
         json!({

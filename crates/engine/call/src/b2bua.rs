@@ -53,7 +53,7 @@ use desk::Desk;
 use record::Draft;
 
 pub use bridge::MediaError;
-pub use call::{Caller, Face, Side, Target};
+pub use call::{Caller, Encryption, Face, Side, Target};
 pub use record::{Cause, EndedBy, MediaFigures, Record};
 
 /// Bounds, times and addresses of the B2BUA.
@@ -283,6 +283,11 @@ impl B2bua {
     /// Whether a message within a dialog is for the B2BUA.
     pub fn owns(&self, from: Side, message: &Message) -> bool {
         self.find(from, message).is_some()
+    }
+
+    /// The call that a message within a dialog belongs to.
+    pub fn call_of(&self, from: Side, message: &Message) -> Option<CallId> {
+        self.find(from, message).map(|(id, ..)| CallId(id))
     }
 
     /// Takes a request within a dialog, an INVITE included. One that fits no call is answered

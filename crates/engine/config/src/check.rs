@@ -5,6 +5,7 @@ mod edge;
 mod level;
 mod listeners;
 mod reader;
+mod routing;
 
 use std::fmt;
 use std::net::SocketAddr;

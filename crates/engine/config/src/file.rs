@@ -30,6 +30,9 @@ section!(File {
     xmpp_server: Vec<XmppServer>,
     allow_list: Vec<AllowRule>,
     credentials: Credentials,
+    zones: Vec<RoutingZone>,
+    transforms: Vec<Transform>,
+    search_rules: Vec<SearchRule>,
 });
 section!(Dns { servers: Vec<String> });
 section!(Certificate {
@@ -55,6 +58,7 @@ section!(Service {
     advertise: Option<String>,
     realm: Option<String>,
     digest_algorithms: Option<Vec<String>>,
+    accept_from: Vec<String>,
 });
 section!(Media { listen: Option<String>, advertise: Option<String>, ports: Option<String> });
 section!(Traversal {
@@ -73,6 +77,8 @@ section!(Zone {
     user: String,
     password: Option<String>,
     password_file: Option<String>,
+    hop_count: Option<u16>,
+    authentication_policy: Option<String>,
 });
 section!(Peer {
     name: String,
@@ -85,6 +91,47 @@ section!(Peer {
     ssh_port: Option<u16>,
     xmpp_port: Option<u16>,
     media_ports: Option<Vec<u16>>,
+    hop_count: Option<u16>,
+    authentication_policy: Option<String>,
+});
+section!(RoutingZone {
+    name: String,
+    r#type: String,
+    peers: Vec<String>,
+    port: Option<u16>,
+    transport: Option<String>,
+    tls_verify: Option<bool>,
+    verify_name: Option<String>,
+    hop_count: Option<u16>,
+    hop_count_in: Option<u16>,
+    authentication_policy: Option<String>,
+    media_encryption: Option<String>,
+    accept_incoming: Option<bool>,
+    monitor: Option<bool>,
+});
+section!(Transform {
+    name: String,
+    priority: Option<u16>,
+    pattern_type: Option<String>,
+    pattern: String,
+    behavior: Option<String>,
+    replace: Option<String>,
+    enabled: Option<bool>,
+});
+section!(SearchRule {
+    name: String,
+    priority: Option<u16>,
+    source: Option<String>,
+    source_name: Option<String>,
+    authenticated: Option<bool>,
+    mode: Option<String>,
+    pattern_type: Option<String>,
+    pattern: Option<String>,
+    behavior: Option<String>,
+    replace: Option<String>,
+    on_match: Option<String>,
+    target: String,
+    enabled: Option<bool>,
 });
 section!(Domain {
     name: String,
@@ -100,6 +147,7 @@ section!(Publisher {
     password: Option<String>,
     password_file: Option<String>,
     tls_verify: Option<bool>,
+    contact: Option<String>,
 });
 section!(CallControl {
     name: String,

@@ -9,8 +9,12 @@
 mod check;
 mod file;
 mod model;
+mod network;
+pub mod pattern;
 mod place;
+pub mod routing;
 
+pub use network::{Network, NetworkError};
 pub use place::line_of;
 
 pub use check::{Checked, Finding, Severity, load};

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use base::{DomainName, HostName, Secret};
 
+use crate::network::Network;
+use crate::routing::Routing;
+
 /// A node's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -163,6 +166,8 @@ pub struct Zone {
     pub user: String,
     /// The credentials a core must know.
     pub password: Password,
+    /// How many servers a request may pass from the core on, 1–255. Default 15.
+    pub hop_count: u8,
 }
 
 /// Where a password comes from.
@@ -183,6 +188,8 @@ pub struct Core {
     pub sip: Vec<SocketAddr>,
     /// Where call control reaches the core: TLS. Default: nowhere.
     pub sip_tls: Vec<SocketAddr>,
+    /// Who may send there, beside the addresses of call control. Default: nobody.
+    pub sip_from: Vec<Network>,
     /// Media of the inside, and the source of media to edges.
     pub media: MediaService,
     /// What is served.
@@ -201,6 +208,8 @@ pub struct Core {
     pub allow_list: Vec<AllowRule>,
     /// How long credentials are kept.
     pub credentials: Credentials,
+    /// Where requests may go beside call control.
+    pub routing: Routing,
 }
 
 /// A traversal client: one edge to dial.
@@ -225,6 +234,8 @@ pub struct Peer {
     pub xmpp_port: u16,
     /// Default 36000 and 36001.
     pub media_ports: (u16, u16),
+    /// How many servers a request may pass from the edge on, 1–255. Default 15.
+    pub hop_count: u8,
 }
 
 /// A domain and what of it is served (F101–F107).
@@ -253,6 +264,8 @@ pub struct Publisher {
     pub password: Password,
     /// Whether the server's certificate is checked. Default true (F117).
     pub tls_verify: bool,
+    /// What becomes of a client's Contact on its way to a node. Default [`ContactMode::Rewrite`].
+    pub contact: ContactMode,
 }
 
 /// A SIP registrar that is no Unified CM.

@@ -1,4 +1,5 @@
-//! The core's relay: SRTP on the link's side, RTP on the inside.
+//! The core's relay: SRTP on the link's side; RTP on the inside, or SRTP under other keys, or
+//! datagrams that are no RTP ([`crate::datagram`]).
 //!
 //! A packet from the link goes inside only after its tag is good; a candidate that is good also
 //! earns a LATCH, which tells the edge where the client is. A packet from inside is taken from
@@ -13,7 +14,7 @@ use base::{HashMap, Instant};
 use crate::mux::{HEADER_BYTES, Head, Keys, Kind};
 use crate::rtp::{self, Meter};
 use crate::srtp::{Context, SrtpError};
-use crate::{Component, CoreLeg, Counters, LegId, LinkId, SrtpKey, StreamId};
+use crate::{Component, CoreLeg, Counters, Inside, LegId, LinkId, SrtpKey, StreamId, datagram};
 
 /// How long an old key still opens packets.
 pub const OVERLAP: Duration = Duration::from_secs(2);
@@ -23,11 +24,53 @@ struct Leg {
     open: Option<Context>,
     old: Option<(Context, Instant)>,
     seal: Option<Context>,
+    /// The inside's keys, where it has some.
+    inside: Option<Box<Secure>>,
     sequence: u16,
     from_client: Meter,
     to_client: Meter,
     counters: Counters,
     heard: Instant,
+}
+
+/// What opens and closes packets of the inside.
+struct Secure {
+    open: Option<Context>,
+    seal: Option<Context>,
+}
+
+impl Secure {
+    fn new(inside: &Inside) -> Option<Box<Secure>> {
+        match inside {
+            Inside::Secure { unprotect, protect } => Some(Box::new(Secure {
+                open: context(unprotect.as_ref()),
+                seal: context(protect.as_ref()),
+            })),
+            Inside::Plain | Inside::Datagrams(_) => None,
+        }
+    }
+
+    /// A key that stays the same keeps its counters and windows.
+    fn renew(old: &mut Option<Box<Secure>>, before: &Inside, inside: &Inside) {
+        let mut new = Secure::new(inside);
+        if let (Some(old), Some(new)) = (old.as_mut(), new.as_mut())
+            && let (
+                Inside::Secure { unprotect, protect },
+                Inside::Secure {
+                    unprotect: open,
+                    protect: seal,
+                },
+            ) = (before, inside)
+        {
+            if unprotect == open {
+                new.open = old.open.take();
+            }
+            if protect == seal {
+                new.seal = old.seal.take();
+            }
+        }
+        *old = new;
+    }
 }
 
 /// Where a frame from the edge leads.
@@ -71,6 +114,9 @@ impl Relay {
                 if row.core.protect != core.protect {
                     row.seal = context(core.protect.as_ref());
                 }
+                if row.core.inside != core.inside {
+                    Secure::renew(&mut row.inside, &row.core.inside, &core.inside);
+                }
                 if core.receive && !row.core.receive {
                     // Silence on hold is none.
                     row.heard = now;
@@ -82,6 +128,7 @@ impl Relay {
                     open: context(core.unprotect.as_ref()),
                     old: None,
                     seal: context(core.protect.as_ref()),
+                    inside: Secure::new(&core.inside),
                     core,
                     sequence: 0,
                     from_client: Meter::default(),
@@ -112,10 +159,12 @@ impl Relay {
         self.legs.get(&leg).map(|l| l.core.link)
     }
 
-    /// How long nothing has come from a leg's client, while something should.
+    /// How long nothing has come from a leg's client, while something should: media does not
+    /// stop, control may.
     pub fn silence(&self, now: Instant, leg: LegId) -> Option<Duration> {
         let row = self.legs.get(&leg)?;
-        row.core.receive.then(|| now.since(row.heard))
+        let media = !matches!(row.core.inside, Inside::Datagrams(_));
+        (row.core.receive && media).then(|| now.since(row.heard))
     }
 
     /// A frame came in on the link. `frame` becomes the packet for the inside.
@@ -141,23 +190,17 @@ impl Relay {
         };
         frame.drain(..HEADER_BYTES.min(frame.len()));
         if let Err(error) = open(row, now, component, frame) {
-            match error {
-                SrtpError::Replayed => row.counters.replayed += 1,
-                SrtpError::Forged => row.counters.forged += 1,
-                _ => row.counters.malformed += 1,
-            }
+            row.counters.count(error);
             return FromLink::Dropped;
         }
         row.heard = now;
-        match component {
-            Component::Rtp => row.from_client.rtp(now, frame),
-            Component::Rtcp => row.from_client.rtcp(frame),
-        }
+        meter(&mut row.from_client, &row.core, now, component, frame);
         let to = row
             .core
             .remote
             .filter(|_| row.core.receive)
-            .map(|r| r.of(component));
+            .map(|r| r.of(component))
+            .filter(|_| for_inside(row, component, frame));
         let latch = (head.kind == Kind::Candidate).then_some(Head {
             kind: Kind::Latch,
             ..head
@@ -193,12 +236,9 @@ impl Relay {
             row.counters.strangers += 1;
             return false;
         }
-        let fits = matches!(
-            (rtp::kind(packet), component),
-            (rtp::Kind::Rtp, Component::Rtp) | (rtp::Kind::Rtcp, Component::Rtcp)
-        );
-        if !fits {
-            row.counters.malformed += 1;
+        row.sequence = row.sequence.wrapping_add(1);
+        if let Err(error) = from_inside(row, component, packet) {
+            row.counters.count(error);
             return false;
         }
         if !row.core.send {
@@ -207,10 +247,7 @@ impl Relay {
         let Some(seal) = &mut row.seal else {
             return false;
         };
-        match component {
-            Component::Rtp => row.to_client.rtp(now, packet),
-            Component::Rtcp => row.to_client.rtcp(packet),
-        }
+        meter(&mut row.to_client, &row.core, now, component, packet);
         let sealed = match component {
             Component::Rtp => seal.protect_rtp(packet),
             Component::Rtcp => seal.protect_rtcp(packet),
@@ -219,7 +256,6 @@ impl Relay {
             row.counters.malformed += 1;
             return false;
         }
-        row.sequence = row.sequence.wrapping_add(1);
         let head = Head {
             kind: Kind::Data,
             number: row.sequence,
@@ -237,6 +273,63 @@ pub fn latch(head: Head, keys: &Keys, out: &mut Vec<u8>) {
 
 fn context(key: Option<&SrtpKey>) -> Option<Context> {
     key.and_then(|k| Context::new(k).ok())
+}
+
+/// Counts a packet; control that is no RTP has no clock to measure jitter by.
+fn meter(to: &mut Meter, leg: &CoreLeg, now: Instant, component: Component, packet: &[u8]) {
+    match (component, &leg.inside) {
+        (Component::Rtcp, _) => to.rtcp(packet),
+        (Component::Rtp, Inside::Datagrams(_)) => to.datagram(packet),
+        (Component::Rtp, _) => to.rtp(now, packet),
+    }
+}
+
+/// Makes an opened packet what the inside expects; false if it cannot be that.
+fn for_inside(row: &mut Leg, component: Component, packet: &mut Vec<u8>) -> bool {
+    let made = match (&row.core.inside, row.inside.as_deref_mut()) {
+        (Inside::Plain, _) => Ok(()),
+        (Inside::Datagrams(kind), _) => {
+            let fits = component == Component::Rtp
+                && datagram::unwrap(packet, row.core.stream)
+                && kind.admits(packet);
+            fits.then_some(()).ok_or(SrtpError::Malformed)
+        }
+        (Inside::Secure { .. }, Some(Secure { seal: Some(s), .. })) => match component {
+            Component::Rtp => s.protect_rtp(packet),
+            Component::Rtcp => s.protect_rtcp(packet),
+        },
+        (Inside::Secure { .. }, _) => return false,
+    };
+    if let Err(error) = made {
+        row.counters.count(error);
+    }
+    made.is_ok()
+}
+
+/// Makes a packet of the inside RTP or RTCP, as it is closed for the client.
+fn from_inside(row: &mut Leg, component: Component, packet: &mut Vec<u8>) -> Result<(), SrtpError> {
+    if let Inside::Datagrams(kind) = &row.core.inside {
+        if component != Component::Rtp || !kind.admits(packet) {
+            return Err(SrtpError::Malformed);
+        }
+        datagram::wrap(packet, row.core.stream, row.sequence);
+        return Ok(());
+    }
+    let fits = matches!(
+        (rtp::kind(packet), component),
+        (rtp::Kind::Rtp, Component::Rtp) | (rtp::Kind::Rtcp, Component::Rtcp)
+    );
+    if !fits {
+        return Err(SrtpError::Malformed);
+    }
+    match (&row.core.inside, row.inside.as_deref_mut()) {
+        (Inside::Secure { .. }, Some(Secure { open: Some(o), .. })) => match component {
+            Component::Rtp => o.unprotect_rtp(packet),
+            Component::Rtcp => o.unprotect_rtcp(packet),
+        },
+        (Inside::Secure { .. }, _) => Err(SrtpError::Forged),
+        _ => Ok(()),
+    }
 }
 
 /// Opens a packet with the key, or with the one before it.

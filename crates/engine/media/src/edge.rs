@@ -5,6 +5,10 @@
 //! names the candidate that was good. Until then media goes only where signalling says the client
 //! is. So a stranger can neither receive nor inject a packet. At most [`CANDIDATES_MAX`]
 //! addresses a component are tried, with [`TRIES_MAX`] packets each, in [`FORGET_AFTER`].
+//!
+//! A stream that is no RTP ([`crate::datagram`]) has no tag to check. It is heard from the address
+//! alone that the call's RTP was verified to come from, and from one port of it, which changes
+//! only after [`MOVE_AFTER`] of silence; and it is closed here for its way over the link.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +18,8 @@ use smallvec::SmallVec;
 
 use crate::mux::{HEADER_BYTES, Head, Keys, Kind};
 use crate::rtp::{self, Meter};
-use crate::{Component, Counters, EdgeLeg, LegId, LinkId, StreamId};
+use crate::srtp::Context;
+use crate::{Component, Counters, EdgeLeg, LegId, LinkId, SrtpKey, StreamId, datagram};
 
 /// Addresses that may claim to be a client, a component.
 pub const CANDIDATES_MAX: usize = 4;
@@ -24,6 +29,9 @@ pub const TRIES_MAX: u8 = 8;
 
 /// After this long without a verdict, the addresses are forgotten and may try again.
 pub const FORGET_AFTER: Duration = Duration::from_secs(5);
+
+/// How long the port of a stream that is no RTP must be silent before another one is heard.
+pub const MOVE_AFTER: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
@@ -69,8 +77,28 @@ impl Latch {
     }
 }
 
+/// The keys of a stream that is no RTP, and when its client was last heard.
+struct Wrapped {
+    open: Option<Context>,
+    seal: Option<Context>,
+    heard: Instant,
+}
+
+impl Wrapped {
+    fn new(edge: &EdgeLeg) -> Option<Box<Wrapped>> {
+        let datagrams = edge.datagrams.as_ref()?;
+        let context = |key: &Option<SrtpKey>| key.as_ref().and_then(|k| Context::new(k).ok());
+        Some(Box::new(Wrapped {
+            open: context(&datagrams.unprotect),
+            seal: context(&datagrams.protect),
+            heard: Instant::ZERO,
+        }))
+    }
+}
+
 struct Leg {
     edge: EdgeLeg,
+    wrapped: Option<Box<Wrapped>>,
     rtp: Latch,
     rtcp: Latch,
     sequence: u16,
@@ -80,6 +108,76 @@ struct Leg {
 }
 
 impl Leg {
+    fn renew(&mut self, edge: EdgeLeg) {
+        let keys = |e: &EdgeLeg| {
+            let d = e.datagrams.as_ref();
+            d.map(|d| (d.kind, d.unprotect.clone(), d.protect.clone()))
+        };
+        let from = |e: &EdgeLeg| e.datagrams.as_ref().and_then(|d| d.from);
+        if keys(&self.edge) != keys(&edge) {
+            self.wrapped = Wrapped::new(&edge);
+        }
+        if edge.datagrams.is_some() && from(&self.edge) != from(&edge) {
+            self.rtp.address = None;
+        }
+        self.edge = edge;
+    }
+
+    /// A datagram of the client: false if it goes nowhere. `packet` becomes what the link carries.
+    fn wrap(
+        &mut self,
+        now: Instant,
+        component: Component,
+        source: SocketAddr,
+        packet: &mut Vec<u8>,
+    ) -> bool {
+        let (Some(datagrams), Some(wrapped)) = (&self.edge.datagrams, &mut self.wrapped) else {
+            return false;
+        };
+        let moved = self.rtp.address.is_some_and(|known| known != source);
+        if component != Component::Rtp
+            || datagrams.from != Some(source.ip())
+            || (moved && now.since(wrapped.heard) < MOVE_AFTER)
+        {
+            self.counters.strangers += 1;
+            return false;
+        }
+        if !datagrams.kind.admits(packet) {
+            self.counters.malformed += 1;
+            return false;
+        }
+        let Some(seal) = &mut wrapped.seal else {
+            return false;
+        };
+        self.rtp.address = Some(source);
+        wrapped.heard = now;
+        self.sequence = self.sequence.wrapping_add(1);
+        self.from_client.datagram(packet);
+        datagram::wrap(packet, self.edge.stream, self.sequence);
+        seal.protect_rtp(packet).is_ok()
+    }
+
+    /// A packet of the core becomes the datagram that it carries; false if it carries none.
+    fn unwrap(&mut self, packet: &mut Vec<u8>) -> bool {
+        let (Some(datagrams), Some(wrapped)) = (&self.edge.datagrams, &mut self.wrapped) else {
+            return false;
+        };
+        let Some(open) = &mut wrapped.open else {
+            return false;
+        };
+        if let Err(error) = open.unprotect_rtp(packet) {
+            self.counters.count(error);
+            return false;
+        }
+        let fits = datagram::unwrap(packet, self.edge.stream) && datagrams.kind.admits(packet);
+        if fits {
+            self.to_client.datagram(packet);
+        } else {
+            self.counters.malformed += 1;
+        }
+        fits
+    }
+
     fn latch(&mut self, component: Component) -> &mut Latch {
         match component {
             Component::Rtp => &mut self.rtp,
@@ -115,6 +213,13 @@ pub enum FromLink {
         /// The client.
         to: SocketAddr,
     },
+    /// Send what [`Relay::datagram`] gives from this leg's first socket.
+    Datagram {
+        /// The leg.
+        leg: LegId,
+        /// The client.
+        to: SocketAddr,
+    },
     /// The core has found the client.
     Latched {
         /// The leg.
@@ -135,19 +240,22 @@ pub enum FromLink {
 pub struct Relay {
     legs: HashMap<LegId, Leg>,
     by_stream: HashMap<(LinkId, StreamId), LegId>,
+    /// A datagram on its way.
+    scratch: Vec<u8>,
 }
 
 impl Relay {
-    /// Opens a leg, or changes it.
+    /// Opens a leg, or changes it. A key that stays the same keeps its counters and windows.
     pub fn install(&mut self, leg: LegId, edge: EdgeLeg) {
         let name = (edge.link, edge.stream);
         match self.legs.get_mut(&leg) {
             Some(row) => {
                 self.by_stream.remove(&(row.edge.link, row.edge.stream));
-                row.edge = edge;
+                row.renew(edge);
             }
             None => {
                 let row = Leg {
+                    wrapped: Wrapped::new(&edge),
                     edge,
                     rtp: Latch::default(),
                     rtcp: Latch::default(),
@@ -179,6 +287,11 @@ impl Relay {
         self.legs.get(&leg).map(|l| l.edge.link)
     }
 
+    /// The datagram that [`FromLink::Datagram`] speaks of.
+    pub fn datagram(&self) -> &[u8] {
+        &self.scratch
+    }
+
     /// A packet came in on a leg's socket: makes the frame for the core in `out`; false if the
     /// packet goes nowhere.
     #[expect(
@@ -198,6 +311,20 @@ impl Relay {
         let Some(row) = self.legs.get_mut(&leg) else {
             return false;
         };
+        if row.edge.datagrams.is_some() {
+            self.scratch.clear();
+            self.scratch.extend_from_slice(packet);
+            let goes = row.wrap(now, component, source, &mut self.scratch);
+            if goes {
+                let head = Head {
+                    kind: Kind::Data,
+                    number: row.sequence,
+                    stream: row.edge.stream,
+                };
+                keys.seal(head, &self.scratch, out);
+            }
+            return goes;
+        }
         let kind = match (rtp::kind(packet), component) {
             (rtp::Kind::Rtp, Component::Rtp) | (rtp::Kind::Rtcp, Component::Rtcp) => Kind::Data,
             _ => {
@@ -262,6 +389,16 @@ impl Relay {
             return FromLink::Dropped;
         };
         match head.kind {
+            Kind::Data if row.edge.datagrams.is_some() => {
+                self.scratch.clear();
+                let packet = frame.get(HEADER_BYTES..).unwrap_or_default();
+                self.scratch.extend_from_slice(packet);
+                let fits = component == Component::Rtp && row.unwrap(&mut self.scratch);
+                match row.target(component).filter(|_| fits) {
+                    Some(to) => FromLink::Datagram { leg, to },
+                    None => FromLink::Dropped,
+                }
+            }
             Kind::Data => {
                 let packet = frame.get(HEADER_BYTES..).unwrap_or_default();
                 match component {

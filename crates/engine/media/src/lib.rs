@@ -8,12 +8,14 @@
 //! - [`srtp`]: RFC 3711 and RFC 7714, in place.
 //! - [`mux`]: the frames on 36000 and 36001.
 //! - [`link`]: greetings and keys of one link, and whether it works.
+//! - [`datagram`]: streams that are no RTP.
 //! - [`ports`]: who owns which port pair.
 //! - [`edge`], [`core`]: the two relays.
 
 #![forbid(unsafe_code)]
 
 pub mod core;
+pub mod datagram;
 pub mod edge;
 pub mod link;
 pub mod mux;
@@ -21,10 +23,12 @@ pub mod ports;
 pub mod rtp;
 pub mod srtp;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use base::Secret;
+
+pub use datagram::Datagram;
 
 /// One edge–core link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,6 +82,21 @@ pub struct EdgeLeg {
     pub local: PortPair,
     /// Where RTP may be sent before the core has verified a packet; RTCP goes to the port above.
     pub expected: Vec<SocketAddr>,
+    /// What it carries if that is no RTP.
+    pub datagrams: Option<Datagrams>,
+}
+
+/// A stream towards a client that is no RTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datagrams {
+    /// What it carries.
+    pub kind: Datagram,
+    /// Opens what the core sends.
+    pub unprotect: Option<SrtpKey>,
+    /// Closes what the core is sent.
+    pub protect: Option<SrtpKey>,
+    /// The only address that is heard: where the call's RTP has been verified to come from.
+    pub from: Option<IpAddr>,
 }
 
 /// A leg towards the inside.
@@ -99,6 +118,25 @@ pub struct CoreLeg {
     pub receive: bool,
     /// Whether media is sent to the client.
     pub send: bool,
+    /// What its packets are inside.
+    pub inside: Inside,
+}
+
+/// What a leg's packets are inside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Inside {
+    /// RTP and RTCP.
+    #[default]
+    Plain,
+    /// SRTP and SRTCP, under keys that are not those towards the client.
+    Secure {
+        /// Opens what comes from inside.
+        unprotect: Option<SrtpKey>,
+        /// Closes what goes inside.
+        protect: Option<SrtpKey>,
+    },
+    /// Datagrams that are no RTP.
+    Datagrams(Datagram),
 }
 
 /// A master key with its suite.
@@ -262,6 +300,18 @@ pub struct Counters {
     pub replayed: u64,
     /// Packets from an address that is nobody's.
     pub strangers: u64,
-    /// Packets that are neither RTP nor RTCP.
+    /// Packets that are not what they should be: neither RTP nor RTCP, or no datagram of the
+    /// stream's kind.
     pub malformed: u64,
+}
+
+impl Counters {
+    fn count(&mut self, error: srtp::SrtpError) {
+        let place = match error {
+            srtp::SrtpError::Replayed => &mut self.replayed,
+            srtp::SrtpError::Forged => &mut self.forged,
+            _ => &mut self.malformed,
+        };
+        *place += 1;
+    }
 }

@@ -112,6 +112,12 @@ impl Meter {
         self.direction.jitter_us = (self.jitter * 125.0) as u32;
     }
 
+    /// Takes note of a datagram that is no RTP.
+    pub fn datagram(&mut self, packet: &[u8]) {
+        self.direction.packets += 1;
+        self.direction.bytes += packet.len() as u64;
+    }
+
     /// Takes note of an RTCP packet.
     pub fn rtcp(&mut self, packet: &[u8]) {
         self.direction.bytes += packet.len() as u64;

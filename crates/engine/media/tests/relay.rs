@@ -67,6 +67,7 @@ impl World {
                 link: LINK,
                 local: pair("192.0.2.1:36002"),
                 expected: vec![at("198.51.100.7:4000")],
+                datagrams: None,
             },
         );
         let mut core = core::Relay::default();
@@ -92,6 +93,7 @@ impl World {
             protect: Some(key(2)),
             receive: true,
             send: true,
+            inside: media::Inside::Plain,
         }
     }
 
@@ -274,4 +276,137 @@ fn a_second_verdict_on_the_client_is_not_taken_for_one_on_a_stranger() {
         w.inwards("203.0.113.66:1000", &rtp(9));
     }
     assert_eq!(w.outwards("10.0.0.9:5000", &rtp(3)).unwrap().0, client);
+}
+
+/// A Hello of floor control (RFC 8855 §5.3.11).
+fn hello(transaction: u8) -> Vec<u8> {
+    vec![0x40, 11, 0, 0, 0, 0, 0, 1, 0, transaction, 0, 2]
+}
+
+/// The world's one leg carries floor control; the client's audio was verified at an address.
+fn floor(from: Option<&str>) -> World {
+    let mut w = World::new();
+    let datagrams = media::Datagrams {
+        kind: media::Datagram::Bfcp,
+        unprotect: Some(key(2)),
+        protect: Some(key(1)),
+        from: from.map(|a| a.parse().unwrap()),
+    };
+    let leg = EdgeLeg {
+        stream: StreamId(9),
+        link: LINK,
+        local: pair("192.0.2.1:36002"),
+        expected: vec![at("198.51.100.7:4000")],
+        datagrams: Some(datagrams),
+    };
+    w.edge.install(LEG, leg);
+    w.core.remove(LEG);
+    let leg = CoreLeg {
+        inside: media::Inside::Datagrams(media::Datagram::Bfcp),
+        ..World::leg(key(1))
+    };
+    w.core.install(w.now, LEG, leg);
+    w
+}
+
+impl World {
+    /// A datagram from inside: where it is sent outside.
+    fn floor_outwards(&mut self, plain: &[u8]) -> Option<(SocketAddr, Vec<u8>)> {
+        let (mut packet, mut frame) = (plain.to_vec(), Vec::new());
+        let (leg, half, from) = (LEG, Component::Rtp, at("10.0.0.9:5000"));
+        let keys = &self.core_keys;
+        if !self
+            .core
+            .from_inside(self.now, leg, half, from, &mut packet, keys, &mut frame)
+        {
+            return None;
+        }
+        assert!(
+            !frame.windows(plain.len()).any(|w| w == plain),
+            "closed on the link"
+        );
+        let head = self.edge_keys.open(&frame).unwrap();
+        match self.edge.from_link(self.now, LINK, half, head, &frame) {
+            edge::FromLink::Datagram { to, .. } => Some((to, self.edge.datagram().to_vec())),
+            _ => None,
+        }
+    }
+}
+
+#[test]
+fn floor_control_passes_both_ways_closed_on_the_link() {
+    let mut w = floor(Some("198.51.100.7"));
+    let signalled = (at("198.51.100.7:4000"), hello(1));
+    assert_eq!(w.floor_outwards(&hello(1)), Some(signalled));
+    for n in 1..5 {
+        assert_eq!(w.inwards("198.51.100.7:61000", &hello(n)), Some(hello(n)));
+    }
+    let behind_nat = (at("198.51.100.7:61000"), hello(2));
+    assert_eq!(w.floor_outwards(&hello(2)), Some(behind_nat));
+    let counters = w.core.counters(LEG).unwrap();
+    assert_eq!(counters.from_client.packets, 4);
+    assert_eq!(w.core.silence(w.now, LEG), None, "control may be silent");
+}
+
+#[test]
+fn floor_control_is_heard_only_where_the_calls_media_was_verified() {
+    let mut w = floor(None);
+    assert_eq!(w.inwards("198.51.100.7:4000", &hello(1)), None);
+    let mut w = floor(Some("198.51.100.7"));
+    assert_eq!(w.inwards("203.0.113.66:4000", &hello(1)), None);
+    assert!(w.inwards("198.51.100.7:4000", &hello(1)).is_some());
+    // Another port of that address is not heard while this one is.
+    assert_eq!(w.inwards("198.51.100.7:4001", &hello(2)), None);
+    w.now = w.now + edge::MOVE_AFTER;
+    assert!(w.inwards("198.51.100.7:4001", &hello(3)).is_some());
+}
+
+#[test]
+fn no_rtp_passes_where_floor_control_should() {
+    let mut w = floor(Some("198.51.100.7"));
+    assert_eq!(w.inwards("198.51.100.7:4000", &rtp(1)), None);
+    assert_eq!(w.floor_outwards(&rtp(1)), None);
+    assert_eq!(w.edge.counters(LEG).unwrap().malformed, 1);
+    assert_eq!(w.core.counters(LEG).unwrap().malformed, 1);
+}
+
+#[test]
+fn media_that_is_encrypted_inside_has_other_keys_there() {
+    let mut w = World::new();
+    let secure = |theirs, ours| CoreLeg {
+        inside: media::Inside::Secure {
+            unprotect: Some(key(theirs)),
+            protect: Some(key(ours)),
+        },
+        ..World::leg(key(1))
+    };
+    w.core.install(w.now, LEG, secure(3, 4));
+    let (mut inside_out, mut inside_in) = (
+        Context::new(&key(3)).unwrap(),
+        Context::new(&key(4)).unwrap(),
+    );
+    for sequence in 1..5 {
+        let mut packet = rtp(sequence);
+        w.client_out.protect_rtp(&mut packet).unwrap();
+        let mut heard = w.inwards("198.51.100.7:4000", &packet).unwrap();
+        assert_ne!(heard, packet);
+        inside_in.unprotect_rtp(&mut heard).unwrap();
+        assert_eq!(heard, rtp(sequence));
+        let mut packet = rtp(sequence);
+        inside_out.protect_rtp(&mut packet).unwrap();
+        let (_, heard) = w.outwards("10.0.0.9:5000", &packet).unwrap();
+        assert_eq!(heard, rtp(sequence));
+    }
+    assert_eq!(
+        w.outwards("10.0.0.9:5000", &rtp(9)),
+        None,
+        "plain where it must not be"
+    );
+    assert_eq!(w.core.counters(LEG).unwrap().forged, 1);
+    // A refresh with the same keys keeps counters: the next packet is no replay.
+    w.core.install(w.now, LEG, secure(3, 4));
+    let mut packet = rtp(5);
+    inside_out.protect_rtp(&mut packet).unwrap();
+    assert!(w.outwards("10.0.0.9:5000", &packet).is_some());
+    assert_eq!(w.outwards("10.0.0.9:5000", &packet), None, "a replay");
 }

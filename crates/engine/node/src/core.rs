@@ -13,6 +13,7 @@ mod lanes;
 mod links;
 mod registrations;
 mod routing;
+mod senders;
 mod settings;
 mod sign_in;
 mod status;
@@ -55,6 +56,8 @@ enum Asked {
     Nodes(usize),
     /// A registrar's SRV records.
     Service(usize),
+    /// The addresses of a host that may send.
+    Sender(String),
     /// A question of a sign-in.
     SignIn(u64),
 }
@@ -78,11 +81,14 @@ pub struct Core {
     parked: Map<ServerKey, Parked>,
     /// Connections that call control made, with the zone whose calls are on them.
     inbound: HashMap<FlowId, String>,
+    senders: senders::Senders,
     b2bua: B2bua,
     ports: Allocator,
     starting: Option<calls::Starting>,
     /// Calls towards clients, with where those were when they were called.
     called: HashMap<b2bua::CallId, Place>,
+    /// Whose calls they are.
+    owners: HashMap<b2bua::CallId, calls::Owner>,
     /// Calls without media, with when their ends were last asked.
     silences: HashMap<b2bua::CallId, Instant>,
     asked: HashMap<u64, Asked>,
@@ -131,10 +137,12 @@ impl Core {
             under_way: HashMap::default(),
             parked: Map::new(),
             inbound: HashMap::default(),
+            senders: senders::Senders::new(settings.sip_from.clone()),
             b2bua: B2bua::new(rng.fork(), calls),
             ports: Allocator::new(listen, ports, REST, &mut rng),
             starting: None,
             called: HashMap::default(),
+            owners: HashMap::default(),
             silences: HashMap::default(),
             asked: HashMap::default(),
             next_ask: 0,
@@ -174,6 +182,9 @@ impl Core {
     fn connected(&mut self, now: Now, conn: ConnId, facts: Facts) {
         if conn.0 >= ConnId::DIALLED {
             self.station.connected(conn, facts);
+            if let Some(flow) = self.station.flows.by_conn(conn) {
+                self.sender_reached(flow);
+            }
             return self.zone_up(now, conn);
         }
         let side = facts.side;
@@ -204,6 +215,9 @@ impl Core {
         };
         match frame {
             Frame::Message(mut message) => {
+                if !self.may_send(now, flow, &message) {
+                    return;
+                }
                 let lane = matches!(self.station.side(flow), Some(Side::Lane { .. }));
                 if lane && !message.is_request() {
                     message = routing::unprivileged(&message);
@@ -371,11 +385,12 @@ impl Engine for Core {
             Input::Fetched { id, result } => match self.asked.remove(&id.0) {
                 Some(Asked::Nodes(index)) => self.nodes_answered(now, index, result),
                 Some(Asked::SignIn(number)) => self.sign_in_fetched(number, result),
-                Some(Asked::Service(_)) | None => {}
+                Some(Asked::Service(_) | Asked::Sender(_)) | None => {}
             },
             Input::Resolved { id, result } => match self.asked.remove(&id.0) {
                 Some(Asked::SignIn(number)) => self.sign_in_resolved(number, result),
                 Some(Asked::Service(index)) => self.service_answered(now, index, result),
+                Some(Asked::Sender(host)) => self.sender_resolved(now, &host, result),
                 Some(Asked::Nodes(_)) | None => {}
             },
             Input::Report(report) => self.report(now, report),
@@ -392,6 +407,7 @@ impl Engine for Core {
         self.dial_zones(now);
         self.discovery_timeout(now);
         self.services_timeout(now);
+        self.senders_timeout(now);
         self.board.handle_timeout(&mut self.station.out, now);
         if self.clean_up <= now.instant {
             self.clean_up = now.instant + CLEAN_UP;
@@ -413,6 +429,7 @@ impl Engine for Core {
             self.links_poll_timeout(),
             self.zones_poll_timeout(),
             self.discovery_poll_timeout(),
+            self.senders.poll_timeout(),
             self.board.poll_timeout(),
             Some(self.clean_up),
         ]

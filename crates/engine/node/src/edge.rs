@@ -407,7 +407,10 @@ impl Edge {
                     }
                 }
             }
-            media::Event::Installed { .. } | media::Event::Latched { .. } => {}
+            media::Event::Latched { leg, address } => {
+                self.calls.latched(leg, address.ip());
+            }
+            media::Event::Installed { .. } => {}
         }
     }
 

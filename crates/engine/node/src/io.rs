@@ -9,6 +9,7 @@ use std::sync::Arc;
 use base::{Pii, Secret};
 use bytes::Bytes;
 use policy::credentials::Kept;
+use sip::locate::{self, Naptr};
 
 use crate::gate::{CoreGate, EdgeGate};
 
@@ -276,6 +277,8 @@ pub struct FetchError {
 /// A DNS question of the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolve {
+    /// NAPTR records of a name.
+    Naptr(String),
     /// SRV records of a name.
     Service(String),
     /// Addresses of a name.
@@ -285,10 +288,43 @@ pub enum Resolve {
 /// The answer to a [`Resolve`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolved {
-    /// Priority, weight, port, target, in the order to try (RFC 2782).
+    /// NAPTR records, in any order.
+    Naptr(Vec<Naptr>),
+    /// Priority, weight, port, target, in the order to try (RFC 2782); none if the domain says
+    /// that it decidedly does not offer the service.
     Service(Vec<(u16, u16, u16, String)>),
     /// Addresses.
     Address(Vec<IpAddr>),
+}
+
+impl From<locate::Question> for Resolve {
+    fn from(question: locate::Question) -> Self {
+        match question {
+            locate::Question::Naptr(name) => Resolve::Naptr(name),
+            locate::Question::Service(name) => Resolve::Service(name),
+            locate::Question::Address(name) => Resolve::Address(name),
+        }
+    }
+}
+
+/// An answer as a search for a SIP server takes it.
+pub fn located(result: Result<Resolved, DnsError>) -> locate::Answer {
+    match result {
+        Ok(Resolved::Naptr(records)) => locate::Answer::Naptr(records),
+        Ok(Resolved::Service(records)) => {
+            let service = |(p, w, port, target): &(_, _, _, String)| {
+                locate::Service::new(*p, *w, *port, target)
+            };
+            let mut found: Vec<_> = records.iter().map(service).collect();
+            if found.is_empty() {
+                found.push(locate::Service::new(0, 0, 0, "."));
+            }
+            locate::Answer::Service(found)
+        }
+        Ok(Resolved::Address(addresses)) => locate::Answer::Address(addresses),
+        Err(DnsError::NotFound(_)) => locate::Answer::Absent,
+        Err(DnsError::NoAnswer(..)) => locate::Answer::Failed,
+    }
 }
 
 /// Why a name has no answer.
@@ -446,4 +482,32 @@ pub struct Target {
     pub tls: Option<String>,
     /// The local address to dial from, if it matters.
     pub from: Option<IpAddr>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_dns_becomes_one_of_a_search() {
+        let row = |target: &str| vec![locate::Service::new(1, 2, 5061, target)];
+        let table = [
+            (
+                Ok(Resolved::Service(vec![(1, 2, 5061, "a".to_owned())])),
+                locate::Answer::Service(row("a")),
+            ),
+            (
+                Ok(Resolved::Service(Vec::new())),
+                locate::Answer::Service(vec![locate::Service::new(0, 0, 0, ".")]),
+            ),
+            (Err(DnsError::NotFound("a".into())), locate::Answer::Absent),
+            (
+                Err(DnsError::NoAnswer("a".into(), "timed out".into())),
+                locate::Answer::Failed,
+            ),
+        ];
+        for (answer, want) in table {
+            assert_eq!(located(answer), want);
+        }
+    }
 }

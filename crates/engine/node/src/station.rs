@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use base::{Instant, Now, Rng};
 use sip::proxy::{self, Proxy, Reply};
 use sip::transaction::{self, Event, ServerKey, Transactions, ViaOptions};
-use sip::{FlowId, Message, Method};
+use sip::{FlowId, Message, Method, Name};
 
 use crate::flows::Flows;
 use crate::io::{ConnId, Facts, Output, Side, Target};
@@ -169,6 +169,19 @@ impl Station {
             .forward(now, &mut self.transactions, key, vec![target]);
     }
 
+    /// Sends on the ACK of a 2xx, which belongs to no transaction. It loses a hop like any other
+    /// request (RFC 3261 §16.6 step 3); without one left it goes nowhere, and nobody is answered.
+    pub(crate) fn ack_on(&mut self, flow: FlowId, via: &ViaOptions, ack: &Message) {
+        let hops = match ack.max_forwards() {
+            Ok(None) => proxy::Settings::default().max_forwards,
+            Ok(Some(0)) | Err(_) => return,
+            Ok(Some(hops)) => hops - 1,
+        };
+        let mut edit = ack.edit();
+        edit.set(Name::MaxForwards, hops.to_string());
+        self.transactions.send(flow, &edit.finish(), via);
+    }
+
     /// The message with the sender's true address in its Via (RFC 3261 §18.2.1, RFC 3581).
     pub(crate) fn with_source(&self, flow: FlowId, message: &Message) -> Message {
         self.remote(flow)
@@ -181,6 +194,42 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use sip::transaction::Why;
+
+    #[test]
+    fn an_ack_loses_a_hop_and_goes_nowhere_without_one() {
+        let mut station = Station::new(&mut Rng::from_number(1), 4);
+        let via = ViaOptions {
+            transport: "TLS",
+            sent_by: "b".into(),
+            parameters: String::new(),
+        };
+        let facts = Facts {
+            side: Side::Client,
+            local: SocketAddr::from(([203, 0, 113, 1], 5061)),
+            remote: SocketAddr::from(([198, 51, 100, 1], 40_000)),
+            transport: crate::io::Transport::Tls,
+            peer_name: None,
+        };
+        let flow = station.accepted(ConnId(1), facts).unwrap();
+        for (given, sent) in [("70", Some(69)), ("1", Some(0)), ("0", None)] {
+            let text = format!(
+                "ACK sip:a@b SIP/2.0\r\nVia: SIP/2.0/TLS c;branch=z9hG4bK1\r\n\
+                 From: <sip:c@d>;tag=1\r\nTo: <sip:a@b>;tag=2\r\nCall-ID: e\r\n\
+                 CSeq: 1 ACK\r\nMax-Forwards: {given}\r\nContent-Length: 0\r\n\r\n"
+            );
+            let ack = Message::parse(Bytes::from(text), &sip::Limits::trusted()).unwrap();
+            station.ack_on(flow, &via, &ack);
+            assert!(station.next(Now::default()).is_none());
+            let out = station.out.pop_front().map(|output| match output {
+                Output::Send { bytes, .. } => Message::parse(bytes, &sip::Limits::trusted())
+                    .unwrap()
+                    .max_forwards()
+                    .unwrap(),
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(out, sent.map(Some), "Max-Forwards {given}");
+        }
+    }
 
     #[test]
     fn a_request_on_a_flow_that_is_gone_fails_at_once() {

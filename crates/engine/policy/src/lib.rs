@@ -1,4 +1,4 @@
-//! What may happen: session tokens, kept credentials, the allow list.
+//! What may happen: session tokens, kept credentials, the allow list, search rules.
 //!
 //! In: claims, names, addresses. Out: verdicts. Nothing here asks anybody: what is not known is
 //! not allowed.
@@ -7,4 +7,5 @@
 
 pub mod allow_list;
 pub mod credentials;
+pub mod search;
 pub mod token;

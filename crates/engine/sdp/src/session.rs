@@ -327,6 +327,22 @@ impl Session {
         }
     }
 
+    /// Refuses an m-line as [`Session::reject`] does; an address of its own becomes `ip`, that of
+    /// the whole session stays.
+    pub fn refuse(&mut self, i: usize, ip: IpAddr) {
+        self.reject(i);
+        let Some(media) = self.media.get_mut(i) else {
+            return;
+        };
+        media.lines.retain(|l| {
+            let rtcp = l.attribute().is_some_and(|(name, _)| name == b"rtcp");
+            !rtcp
+        });
+        if let Some(own) = media.lines.iter_mut().find(|l| l.kind() == b'c') {
+            *own = Line::new(b'c', connection(ip).as_bytes());
+        }
+    }
+
     /// Refuses an m-line: port 0 (RFC 3264 §6).
     pub fn reject(&mut self, i: usize) {
         if let Some(media) = self.media.get_mut(i) {
@@ -372,6 +388,17 @@ impl Session {
     pub fn remove_session_attributes(&mut self, which: impl Fn(&[u8], &[u8]) -> bool) {
         self.head
             .retain(|l| !l.attribute().is_some_and(|(n, v)| which(n, v)));
+    }
+
+    /// Writes our address into the session's `c=`, if it has one that is an address of somebody
+    /// else; the zero address of a hold stays.
+    pub fn set_session_address(&mut self, ip: IpAddr) {
+        let Some(line) = self.head.iter_mut().find(|l| l.kind() == b'c') else {
+            return;
+        };
+        if address(line.value()).is_none_or(|a| !a.is_unspecified() && a != ip) {
+            *line = Line::new(b'c', connection(ip).as_bytes());
+        }
     }
 
     /// Writes our address into `o=`, which names the describer's machine; the session's id and

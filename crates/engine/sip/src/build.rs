@@ -57,6 +57,14 @@ pub struct ResponseBuilder {
 }
 
 impl ResponseBuilder {
+    /// Begins with the status line and nothing else.
+    pub(crate) fn bare(status: u16, reason: &str) -> Self {
+        ResponseBuilder {
+            head: format!("SIP/2.0 {status} {reason}\r\n").into_bytes(),
+            body: Vec::new(),
+        }
+    }
+
     pub(crate) fn new(request: &Message, status: u16, reason: &str, to_tag: &str) -> Self {
         let mut head = format!("SIP/2.0 {status} {reason}\r\n").into_bytes();
         let dialog = matches!(

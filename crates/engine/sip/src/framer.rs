@@ -6,7 +6,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::message::Message;
-use crate::{Limits, Method, Name, ParseError};
+use crate::{Limits, ParseError, refusal};
 
 /// What a stream held.
 #[derive(Clone, Debug)]
@@ -124,27 +124,26 @@ impl Framer {
         let Some(head_end) = found else {
             self.searched = self.buffer.len();
             if self.searched > self.limits.head_bytes_max {
-                return self.die(ParseError::Limit("the header"), None);
+                return self.refuse(ParseError::Limit("the header"), self.limits.head_bytes_max);
             }
             return None;
         };
         if head_end > self.limits.head_bytes_max {
-            return self.die(ParseError::Limit("the header"), None);
+            return self.refuse(ParseError::Limit("the header"), self.limits.head_bytes_max);
         }
         // The head is whole: where does the message end?
         let head = Bytes::copy_from_slice(self.buffer.get(..head_end).unwrap_or_default());
-        let head = match Message::head(head, &self.limits) {
-            Ok(head) => head,
-            Err(error) => return self.die(error, None),
+        let length = Message::head(head.clone(), &self.limits).and_then(|head| {
+            let length = head.content_length()?;
+            length.ok_or(ParseError::NoContentLength)
+        });
+        let length = match length {
+            Ok(length) if length > self.limits.body_bytes_max => {
+                return self.refuse(ParseError::Limit("body"), head_end);
+            }
+            Ok(length) => length,
+            Err(error) => return self.refuse(error, head_end),
         };
-        let length = match head.content_length() {
-            Ok(Some(length)) => length,
-            Ok(None) => return self.die(ParseError::NoContentLength, Some(&head)),
-            Err(error) => return self.die(error, Some(&head)),
-        };
-        if length > self.limits.body_bytes_max {
-            return self.die(ParseError::Limit("body"), Some(&head));
-        }
         if self.buffer.len() < head_end + length {
             // The next search is to find this very end again.
             self.searched = head_end - 1;
@@ -156,7 +155,7 @@ impl Framer {
         match Message::parse(whole, &self.limits) {
             Ok(message) => Some(Frame::Message(message)),
             Err(error) => {
-                let reply = reply_to(&head, &error);
+                let reply = refusal::reply(&head, &error, &self.limits);
                 Some(Frame::Bad {
                     error,
                     reply,
@@ -166,36 +165,23 @@ impl Framer {
         }
     }
 
-    fn die(&mut self, error: ParseError, head: Option<&Message>) -> Option<Frame> {
+    /// The head of a message, or what of it came, is no head: the end of the message is not
+    /// known, and with it that of the stream.
+    fn refuse(&mut self, error: ParseError, head_end: usize) -> Option<Frame> {
+        let head = self.buffer.get(..head_end).unwrap_or(&self.buffer);
+        let reply = refusal::reply(head, &error, &self.limits);
+        self.die(error, reply)
+    }
+
+    fn die(&mut self, error: ParseError, reply: Option<Message>) -> Option<Frame> {
         self.dead = true;
         self.buffer = BytesMut::new();
-        let reply = head.and_then(|h| reply_to(h, &error));
         Some(Frame::Bad {
             error,
             reply,
             fatal: true,
         })
     }
-}
-
-/// An answer to a request that is malformed, if what an answer copies can be read.
-fn reply_to(head: &Message, error: &ParseError) -> Option<Message> {
-    let readable = head.is_request()
-        && head.method() != Method::Ack
-        && head.top_via().is_ok()
-        && [Name::From, Name::To, Name::CallId, Name::CSeq]
-            .iter()
-            .all(|name| head.header(*name).is_some());
-    if !readable {
-        return None;
-    }
-    let (status, reason) = error.status();
-    let warning = format!("399 causeway \"{error}\"");
-    Some(
-        head.reply(status, reason, "malformed")
-            .header(Name::Warning, warning)
-            .build(),
-    )
 }
 
 #[cfg(test)]

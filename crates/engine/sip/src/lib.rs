@@ -4,6 +4,7 @@
 //! - [`Framer`]: a byte stream taken apart, with the keep-alives of RFC 5626.
 //! - [`transaction`], [`proxy`], [`dialog`]: state machines that take `(now, input)`.
 //! - [`digest`], [`nonce`], [`token`]: who is who, without memory.
+//! - [`locate`]: where a URI's server is, by DNS: questions out, places in order.
 //! - [`validate`]: what a proxy checks before it routes.
 //!
 //! The driver reads a connection into a [`Framer`], hands messages to
@@ -19,11 +20,13 @@ mod error;
 mod framer;
 mod header;
 mod limits;
+pub mod locate;
 mod message;
 mod method;
 mod name;
 pub mod nonce;
 pub mod proxy;
+mod refusal;
 pub mod token;
 pub mod transaction;
 mod uri;

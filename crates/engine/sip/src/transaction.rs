@@ -9,7 +9,8 @@
 //!   always goes out on the flow its request came in on.
 //! - An ACK for a non-2xx ends here; an ACK for a 2xx is an [`Event::Ack`].
 //! - A CANCEL is answered here (200 or 481) and surfaces as [`Event::Cancelled`].
-//! - A request without the branch cookie of RFC 3261 (an RFC 2543 peer) is answered 400.
+//! - One without the branch cookie of RFC 3261 (an RFC 2543 peer) is known by Request-URI, tags,
+//!   Call-ID, CSeq number and its whole top Via instead.
 //! - The 2xx to an INVITE is not retransmitted here: that is the transaction user's.
 //!
 //! Bounds: [`Limits::clients`] and [`Limits::servers`] rows, two timers a row. A request that

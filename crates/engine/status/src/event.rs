@@ -111,6 +111,10 @@ kinds! {
     /// No core can take a client's request.
     NoCore = 2020, Error, "no core is linked",
         "check the links (causeway status); clients get 503 until one is up";
+    /// A host inside that is no call control sends SIP to the core.
+    SenderRefused = 2023, Warning, "SIP from an unknown host inside refused",
+        "if the host is call control, name it in unified_cm or call_control, or let its network \
+         in with service.sip.accept_from; if it is not, nothing is amiss but the host";
     /// Call control cannot be reached.
     CallControlDown = 2021, Error, "call control cannot be reached",
         "check that the server runs, and its address and port in the configuration";

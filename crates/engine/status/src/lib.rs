@@ -8,10 +8,12 @@
 
 mod event;
 mod recent;
+mod search;
 mod snapshot;
 
 pub use event::{Event, Kind, Severity};
 pub use recent::{EventRow, Recent};
+pub use search::{SearchQuestion, SearchReport, SearchStep, SearchTarget};
 pub use snapshot::{
     CallRow, Counters, LinkRow, MediaRow, RegistrationRow, Role, SessionRow, Snapshot,
 };

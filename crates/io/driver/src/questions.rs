@@ -17,6 +17,7 @@ use net::http::{Body, empty, full};
 use net::{dns, tls};
 use node::io::{AskId, DnsError, Fetch, FetchError, Fetched, Input, Resolve, Resolved};
 use rustls::ClientConfig;
+use sip::locate::Naptr;
 use tokio::sync::Semaphore;
 
 use crate::signal::Handle;
@@ -75,13 +76,32 @@ impl Questions {
         let (this, permit) = (self.clone(), self.permits.clone().try_acquire_owned());
         tokio::spawn(async move {
             let name = match &question {
-                Resolve::Service(name) | Resolve::Address(name) => name.clone(),
+                Resolve::Naptr(name) | Resolve::Service(name) | Resolve::Address(name) => {
+                    name.clone()
+                }
             };
             let result = match (permit, question) {
                 (Err(_), _) => Err(net::Error::NoAnswer {
                     name: name.clone(),
                     cause: "too many questions are under way".into(),
                 }),
+                (Ok(_permit), Resolve::Naptr(name)) => {
+                    let found = this.resolver.rules(&name).await;
+                    found.map(|found| {
+                        Resolved::Naptr(
+                            found
+                                .into_iter()
+                                .map(|r| Naptr {
+                                    order: r.order,
+                                    preference: r.preference,
+                                    flags: r.flags,
+                                    service: r.service,
+                                    replacement: r.replacement,
+                                })
+                                .collect(),
+                        )
+                    })
+                }
                 (Ok(_permit), Resolve::Service(name)) => {
                     this.resolver.services(&name).await.map(|found| {
                         let rows = found.into_iter();

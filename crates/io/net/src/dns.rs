@@ -39,6 +39,21 @@ pub struct Service {
     pub target: String,
 }
 
+/// A rule that leads from a domain to a service (RFC 3403 §4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Lower ones before all others.
+    pub order: u16,
+    /// Lower ones first within an order.
+    pub preference: u16,
+    /// What the next step is.
+    pub flags: String,
+    /// Which service and transport.
+    pub service: String,
+    /// The next name, without a final dot.
+    pub replacement: String,
+}
+
 /// Asks DNS; cheap to clone, answers are kept for all clones.
 #[derive(Clone)]
 pub struct Resolver {
@@ -95,8 +110,8 @@ impl Resolver {
         Ok(addresses)
     }
 
-    /// The hosts that offer a service, in the order to try them (RFC 2782). A single target of
-    /// `.` means that the domain decidedly has none.
+    /// The hosts that offer a service, in the order to try them (RFC 2782); none at all if the
+    /// domain says with a target of `.` that it decidedly does not offer it.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NoAnswer`].
@@ -104,9 +119,8 @@ impl Resolver {
         let answer = self
             .bounded(name, self.inner.lookup(absolute(name), RecordType::SRV))
             .await?;
-        let services: Vec<Service> = answer
-            .answers()
-            .iter()
+        let records = answer.answers().iter();
+        let services: Vec<Service> = records
             .filter_map(|record| match &record.data {
                 RData::SRV(srv) => Some(Service {
                     priority: srv.priority,
@@ -116,18 +130,50 @@ impl Resolver {
                 }),
                 _ => None,
             })
-            .filter(|s| !s.target.is_empty())
             .collect();
         if services.is_empty() {
             return Err(Error::NotFound {
                 name: name.to_owned(),
             });
         }
+        let offered = services.into_iter().filter(|s| !s.target.is_empty());
         let mut rng = self
             .rng
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        Ok(in_order(services, &mut rng))
+        Ok(in_order(offered.collect(), &mut rng))
+    }
+
+    /// The NAPTR records of a name that have a replacement, in any order.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NoAnswer`].
+    pub async fn rules(&self, name: &str) -> Result<Vec<Rule>, Error> {
+        let answer = self
+            .bounded(name, self.inner.lookup(absolute(name), RecordType::NAPTR))
+            .await?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let rules: Vec<Rule> = answer
+            .answers()
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::NAPTR(rule) => Some(Rule {
+                    order: rule.order,
+                    preference: rule.preference,
+                    flags: text(&rule.flags),
+                    service: text(&rule.services),
+                    replacement: rule.replacement.to_ascii().trim_end_matches('.').to_owned(),
+                }),
+                _ => None,
+            })
+            .filter(|rule| !rule.replacement.is_empty())
+            .collect();
+        if rules.is_empty() {
+            return Err(Error::NotFound {
+                name: name.to_owned(),
+            });
+        }
+        Ok(rules)
     }
 
     async fn bounded<T>(

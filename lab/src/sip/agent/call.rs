@@ -8,6 +8,7 @@ use sdp_types::Direction;
 use sipx_sip::{HeaderName, Method, Request, Response};
 use tokio::sync::{Notify, watch};
 
+use super::overlap::Dialling;
 use super::{Agent, Entry};
 use crate::media::{Ear, Figures, Heard, Stream};
 use crate::sip::dialog::Dialog;
@@ -231,6 +232,16 @@ impl Call {
 
 /// Places a call and waits until it is answered.
 pub(super) async fn place(agent: &Agent, number: &str, late: bool) -> Result<Call> {
+    place_with(agent, number, late, None).await
+}
+
+/// The same with a number that may not be whole.
+pub(super) async fn place_with(
+    agent: &Agent,
+    number: &str,
+    late: bool,
+    dialling: Option<&Arc<Dialling>>,
+) -> Result<Call> {
     let profile = agent.profile();
     let target = if number.contains(':') {
         number.to_owned()
@@ -252,7 +263,27 @@ pub(super) async fn place(agent: &Agent, number: &str, late: bool) -> Result<Cal
     if !late {
         invite = message::with_sdp(invite, &stream.offer(Direction::SendRecv)?)?;
     }
-    let sent = tokio::time::timeout(ANSWER_PATIENCE, agent.send(&flow, invite)).await;
+    if let Some(dialling) = dialling {
+        message::add(&mut invite.headers, HeaderName::AllowEvents, "kpml,dialog")?;
+        let entry = Entry::Dialling(Arc::clone(dialling));
+        agent.calls_table().insert(call_id.clone(), entry);
+    }
+    let sending = agent.send_watched(&flow, invite, |invite, response| {
+        if let (Some(dialling), Ok(dialog)) = (dialling, Dialog::of_caller(invite, response)) {
+            dialling.dialog.send_if_modified(|known| {
+                let news = known.is_none();
+                if news {
+                    *known = Some(dialog);
+                }
+                news
+            });
+        }
+    });
+    let sent = tokio::time::timeout(ANSWER_PATIENCE, sending).await;
+    let pressed = dialling.and_then(|d| Some(d.dialog.borrow().as_ref()?.sequence));
+    if dialling.is_some() {
+        agent.calls_table().remove(&call_id);
+    }
     let (answers, response) =
         sent.with_context(|| format!("no answer in {ANSWER_PATIENCE:?}"))??;
     let status = response.status.code();
@@ -264,6 +295,7 @@ pub(super) async fn place(agent: &Agent, number: &str, late: bool) -> Result<Cal
     }
     let mut dialog = Dialog::of_caller(answers.request(), &response)?;
     let mut ack = dialog.request(Method::Ack, Some(dialog.sequence))?;
+    dialog.sequence = pressed.unwrap_or(dialog.sequence);
     let agreed = if late {
         let answer = stream.answer(response.body());
         answer.and_then(|answer| {

@@ -23,6 +23,13 @@ pub(super) struct State {
     number: u32,
 }
 
+impl State {
+    /// The Call-ID of every REGISTER.
+    pub(super) fn call_id(&self) -> &str {
+        &self.call_id
+    }
+}
+
 /// What the registrar answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Registered {

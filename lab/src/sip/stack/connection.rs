@@ -14,6 +14,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::door::{Binding, Door};
 use super::{CONNECTIONS, DIAL_PATIENCE, Flow, Stack, WRITES_WAITING};
 
 impl Stack {
@@ -37,7 +38,7 @@ impl Stack {
             .with_context(|| format!("connecting to {peer}"))?;
         stream.set_nodelay(true)?;
         let Some(name) = name else {
-            return self.adopt(stream.local_addr()?, peer, false, true, stream);
+            return self.adopt((stream.local_addr()?, peer), false, None, stream);
         };
         let config = self
             .0
@@ -50,7 +51,7 @@ impl Stack {
             .connect(server, stream)
             .await
             .with_context(|| format!("TLS with {peer} as {name}"))?;
-        self.adopt(local, peer, true, true, stream)
+        self.adopt((local, peer), true, None, stream)
     }
 
     pub(super) fn accept(
@@ -58,6 +59,7 @@ impl Stack {
         stream: TcpStream,
         peer: SocketAddr,
         tls: Option<Arc<rustls::ServerConfig>>,
+        door: Arc<Door>,
     ) {
         let stack = self.clone();
         self.spawn(async move {
@@ -66,23 +68,26 @@ impl Stack {
             };
             let _ = stream.set_nodelay(true);
             let Some(config) = tls else {
-                let _ = stack.adopt(local, peer, false, false, stream);
+                let _ = stack.adopt((local, peer), false, Some(door), stream);
                 return;
             };
             let handshake = TlsAcceptor::from(config).accept(stream);
             if let Ok(Ok(stream)) = tokio::time::timeout(DIAL_PATIENCE, handshake).await {
-                let _ = stack.adopt(local, peer, true, false, stream);
+                if !door.takes(stream.get_ref().1.peer_certificates()) {
+                    stack.0.turned_away.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                let _ = stack.adopt((local, peer), true, Some(door), stream);
             }
         });
     }
 
-    /// Takes a connection in and runs it.
+    /// Takes a connection in and runs it; one that came in has passed a door.
     fn adopt<S>(
         &self,
-        local: SocketAddr,
-        peer: SocketAddr,
+        (local, peer): (SocketAddr, SocketAddr),
         secure: bool,
-        dialed: bool,
+        door: Option<Arc<Door>>,
         stream: S,
     ) -> Result<Flow>
     where
@@ -98,13 +103,14 @@ impl Stack {
             local,
             peer,
             secure,
-            dialed,
+            dialed: door.is_none(),
             out,
             pong: Arc::default(),
         };
         self.rows().flows.insert(id, flow.clone());
         let (reader, mut writer) = tokio::io::split(stream);
         let (stack, running) = (self.clone(), flow.clone());
+        let door = door.unwrap_or_default();
         self.spawn(async move {
             let _place = place;
             let write = async {
@@ -116,7 +122,7 @@ impl Stack {
             };
             tokio::select! {
                 () = write => (),
-                _ = stack.read(&running, reader) => (),
+                _ = stack.read(&running, &door, reader) => (),
             }
             let _ = tokio::time::timeout(Duration::from_millis(200), writer.shutdown()).await;
             stack.lose(&running).await;
@@ -124,19 +130,35 @@ impl Stack {
         Ok(flow)
     }
 
-    async fn read(&self, flow: &Flow, mut reader: impl AsyncRead + Unpin) -> Result<()> {
+    async fn read(
+        &self,
+        flow: &Flow,
+        door: &Door,
+        mut reader: impl AsyncRead + Unpin,
+    ) -> Result<()> {
         let mut parser = StreamParser::new(Limits::stream());
+        let mut binding = Binding::default();
         let mut buffer = vec![0; 16 * 1024];
         loop {
             let size = reader.read(&mut buffer).await?;
             if size == 0 {
                 bail!("closed by the peer");
             }
-            let messages = parser.push(&buffer[..size])?;
+            let wait = self.0.throttle.count(flow.peer.ip(), size, door);
+            let mut chunk = &buffer[..size];
+            if parser.pending() == 0 {
+                let (answers, used) = binding.take(chunk, flow.peer)?;
+                chunk = &chunk[used..];
+                for answer in answers {
+                    let _ = flow.out.send(answer.into()).await;
+                }
+            }
+            let messages = parser.push(chunk)?;
             self.keep_alive(flow, parser.take_keepalives()).await;
             for message in messages {
                 self.receive(flow, message).await;
             }
+            tokio::time::sleep(wait).await;
         }
     }
 

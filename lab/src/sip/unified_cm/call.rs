@@ -4,16 +4,20 @@
 //! belong to a leg; answers go back the same way. So hold, resume, UPDATE, INFO, PRACK and delayed
 //! offers need no rules of their own. BYE is answered at once and sent on; CANCEL ends what rings.
 
+mod dial;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use sipx_sip::{HeaderName, Headers, Method, Request, Response};
 use tokio::sync::mpsc;
 
-use super::{Registration, UnifiedCm, belongs_to_leg, note_direction, way};
+use super::{Registration, UnifiedCm, belongs_to_leg, note_direction};
+
 use crate::sip::dialog::Dialog;
 use crate::sip::message;
 use crate::sip::stack::{Answer, Answers, Flow, Incoming};
+pub(super) use dial::{is_leg, leg_id};
 
 /// How long it may ring.
 const RINGING: Duration = Duration::from_secs(60);
@@ -54,7 +58,10 @@ pub(super) struct Between {
     pub(super) caller: String,
     pub(super) called: String,
     pub(super) ids: (String, String),
-    pub(super) registration: Registration,
+    /// Every device on the called line; all ring.
+    pub(super) registrations: Vec<Registration>,
+    /// The dialog with the caller and our tag in it, if there is one already.
+    pub(super) opening: Option<(String, Dialog)>,
 }
 
 type Channel = (mpsc::Sender<Event>, mpsc::Receiver<Event>);
@@ -67,6 +74,14 @@ struct Crossing {
     sent: Request,
     flow: Flow,
     done: bool,
+}
+
+impl Crossing {
+    /// Whether it asks for the call itself.
+    fn is_initial(&self) -> bool {
+        self.sent.method == Method::Invite
+            && message::to_tag(&self.incoming.request.headers).is_none()
+    }
 }
 
 struct Call<'a> {
@@ -88,12 +103,18 @@ struct Call<'a> {
 pub(super) async fn run(
     unified_cm: &UnifiedCm,
     incoming: Incoming,
-    between: Between,
+    mut between: Between,
     (events, mut receiver): Channel,
 ) -> Result<String> {
-    let tag = message::token(8);
-    let caller = match Dialog::of_callee(&incoming.request, &tag) {
-        Ok(dialog) => dialog,
+    let opened = between.opening.take().map_or_else(
+        || {
+            let tag = message::token(8);
+            Dialog::of_callee(&incoming.request, &tag).map(|dialog| (tag, dialog))
+        },
+        Ok,
+    );
+    let (tag, caller) = match opened {
+        Ok(opened) => opened,
         Err(fault) => {
             unified_cm.refuse(&incoming, 400, "Bad Request").await?;
             return Err(fault);
@@ -118,9 +139,6 @@ pub(super) async fn run(
             .await?;
         return Err(fault);
     }
-    if let Some(crossing) = call.crossings.first_mut() {
-        crossing.incoming = incoming;
-    }
     loop {
         if let Some(why) = call.over.take() {
             call.drop_crossings().await?;
@@ -139,65 +157,6 @@ pub(super) async fn run(
 }
 
 impl Call<'_> {
-    /// The INVITE to the called device.
-    async fn dial(&mut self, incoming: &Incoming) -> Result<()> {
-        let between = &self.between;
-        let config = &self.unified_cm.0.config;
-        let (target, route) = way(&between.registration);
-        let first = route.first().unwrap_or(&target);
-        let flow = self.unified_cm.0.stack.reach(first).await?;
-        let display = self
-            .unified_cm
-            .0
-            .lines
-            .get(&between.caller)
-            .map(|line| line.display.clone());
-        let display = display.unwrap_or_default();
-        let host = &config.name;
-        let mut invite = Request::new(Method::Invite, target.clone());
-        let headers = &mut invite.headers;
-        for hop in &route {
-            message::add(headers, HeaderName::Route, format!("<{hop}>"))?;
-        }
-        let from = format!(
-            "\"{display}\" <sip:{}@{host}>;tag={}",
-            between.caller,
-            message::token(8)
-        );
-        message::add(headers, HeaderName::From, from)?;
-        message::add(
-            headers,
-            HeaderName::To,
-            format!("<sip:{}@{host}>", between.called),
-        )?;
-        message::add(headers, HeaderName::CallId, between.ids.1.clone())?;
-        message::add(headers, HeaderName::CSeq, "101 INVITE")?;
-        message::add(
-            headers,
-            HeaderName::Contact,
-            self.unified_cm.contact(&between.caller, flow.secure),
-        )?;
-        let identity = format!(
-            "\"{display}\" <sip:{}@{host}>;party=calling;screen=yes;privacy=off",
-            between.caller
-        );
-        message::add(headers, message::other("Remote-Party-ID"), identity)?;
-        let info = "<urn:x-cisco-remotecc:callinfo>;orientation=from;security=NotAuthenticated";
-        message::add(headers, HeaderName::CallInfo, info)?;
-        pass_on(&incoming.request.headers, headers, |name| {
-            *name == HeaderName::CallInfo
-        })?;
-        carry(&incoming.request.headers, incoming.request.body(), headers)?;
-        invite.set_body(incoming.request.body().clone());
-        self.note(incoming.request.body());
-        let placeholder = Incoming {
-            flow: incoming.flow.clone(),
-            key: incoming.key.clone(),
-            request: incoming.request.clone(),
-        };
-        self.send(Side::Caller, placeholder, invite, flow).await
-    }
-
     /// A request of one side.
     async fn take(&mut self, side: Side, incoming: Incoming) -> Result<()> {
         let stack = &self.unified_cm.0.stack;
@@ -271,8 +230,9 @@ impl Call<'_> {
                 format!("{rseq} {invited} INVITE"),
             )?;
         }
-        carry(&incoming.request.headers, incoming.request.body(), headers)?;
-        request.set_body(incoming.request.body().clone());
+        let body = self.unified_cm.capped(incoming.request.body());
+        carry(&incoming.request.headers, &body, headers)?;
+        request.set_body(body);
         if target && let Some(from) = self.dialog(side) {
             from.refresh(&incoming.request.headers);
         }
@@ -343,11 +303,14 @@ impl Call<'_> {
         else {
             return Ok(());
         };
-        let initial = message::to_tag(&self.crossings[index].incoming.request.headers).is_none();
+        let initial = self.crossings[index].is_initial();
         let response = match answer {
             Ok(response) => response,
             Err(_) => {
                 let crossing = self.crossings.remove(index);
+                if initial && self.is_ringing() {
+                    return Ok(());
+                }
                 if initial {
                     self.over = Some("the called side did not answer".into());
                 }
@@ -360,15 +323,24 @@ impl Call<'_> {
         if response.status.code() == 100 {
             return Ok(());
         }
-        if initial && response.status.code() < 300 {
+        let taken = self.answered || self.cancelled;
+        if initial && response.status.code() < 300 && !taken {
             let crossing = &self.crossings[index];
             if let Ok(dialog) = Dialog::of_caller(&crossing.sent, &response) {
                 let sequence = self.called.as_ref().map_or(dialog.sequence, |d| d.sequence);
                 self.called = Some(Dialog { sequence, ..dialog });
             }
         }
-        if initial && response.status.is_success() && self.cancelled {
-            return self.too_late(index).await;
+        if initial && response.status.is_success() && (self.cancelled || self.answered) {
+            return self.too_late(index, &response).await;
+        }
+        if initial && response.status.is_final() && !response.status.is_success() {
+            // Another device of the line may still answer, or has.
+            let others = self.is_ringing_beside(number);
+            if others || self.answered {
+                self.crossings.remove(index);
+                return Ok(());
+            }
         }
         self.pass_back(index, response, initial).await
     }
@@ -404,8 +376,9 @@ impl Call<'_> {
             message::add(headers, message::other("Remote-Party-ID"), identity)?;
         }
         pass_on(&response.headers, headers, |_| false)?;
-        carry(&response.headers, response.body(), headers)?;
-        answer.set_body(response.body().clone());
+        let body = self.unified_cm.capped(response.body());
+        carry(&response.headers, &body, headers)?;
+        answer.set_body(body);
         self.unified_cm
             .0
             .stack
@@ -413,6 +386,9 @@ impl Call<'_> {
             .await?;
         if code >= 200 {
             self.settle(index, &response, initial);
+        }
+        if initial && response.status.is_success() {
+            self.cancel_ringing().await?;
         }
         Ok(())
     }
@@ -464,36 +440,7 @@ impl Call<'_> {
     /// The caller gave up: what rings is cancelled, and the caller told.
     async fn cancel(&mut self) -> Result<()> {
         self.cancelled = true;
-        let ringing = self.crossings.iter().find(|c| {
-            !c.done && c.from == Side::Caller && message::to_tag(&c.sent.headers).is_none()
-        });
-        if let Some(crossing) = ringing {
-            let stack = self.unified_cm.0.stack.clone();
-            let mut answers = stack.cancel(&crossing.sent, &crossing.flow).await?;
-            stack.spawn(async move {
-                let _ = answers.last().await;
-            });
-        }
-        Ok(())
-    }
-
-    /// The called side answered after the caller gave up: acknowledge, and hang up.
-    async fn too_late(&mut self, index: usize) -> Result<()> {
-        let crossing = self.crossings.remove(index);
-        self.unified_cm
-            .refuse(&crossing.incoming, 487, "Request Terminated")
-            .await?;
-        self.over = Some("cancelled".into());
-        let number = message::sequence(&crossing.sent.headers);
-        let Some(dialog) = self.called.as_mut() else {
-            return Ok(());
-        };
-        let ack = dialog.request(Method::Ack, number)?;
-        let bye = dialog.request(Method::Bye, None)?;
-        let stack = &self.unified_cm.0.stack;
-        stack.acknowledge(&crossing.flow, ack).await?;
-        stack.request(&crossing.flow, bye).await?.last().await?;
-        Ok(())
+        self.cancel_ringing().await
     }
 
     /// Nobody answers, or nobody talks any more: both sides are told.

@@ -23,6 +23,9 @@ const OPTIONS: &str = "<x-cisco-remotecc-response><response><code>200</code><opt
     <presence usage=\"blf speed dial\"><unot/></presence><joinreq></joinreq><ix/><bfcp/>\
     </optionsind></response></x-cisco-remotecc-response>";
 
+/// What an instance begins with that a client made of its address, not of itself.
+const NO_INSTANCE: &str = "urn:uuid:00000000-0000-0000-0000-";
+
 /// A device on a line.
 #[derive(Clone, Debug)]
 pub(crate) struct Registration {
@@ -61,11 +64,21 @@ impl Table {
         self.rows.values().cloned().collect()
     }
 
-    /// The registration of that number that was made last.
-    pub(super) fn find(&mut self, extension: &str) -> Option<Registration> {
+    /// The devices on that number, the one that registered last first.
+    pub(super) fn of_line(&mut self, extension: &str) -> Vec<Registration> {
         self.expire();
-        let of_line = self.rows.values().filter(|row| row.extension == extension);
-        of_line.max_by_key(|row| row.order).cloned()
+        let rows = self.rows.values().filter(|row| row.extension == extension);
+        let mut rows: Vec<Registration> = rows.cloned().collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.order));
+        rows
+    }
+
+    /// Whether the device is registered under another instance.
+    fn is_elsewhere(&mut self, extension: &str, device: &str, instance: &str) -> bool {
+        self.expire();
+        let is_same = |row: &Registration| row.device.as_deref() == Some(device);
+        let mut rows = self.rows.iter();
+        rows.any(|((number, at), row)| number == extension && at != instance && is_same(row))
     }
 
     fn expire(&mut self) {
@@ -82,11 +95,17 @@ impl UnifiedCm {
             .stack
             .respond(&incoming, message::answer(request, 100, "Trying", "")?)
             .await?;
-        let response = self.decide(&incoming)?;
-        self.0.stack.respond(&incoming, response).await
+        let mut new = None;
+        let response = self.decide(&incoming, &mut new)?;
+        self.0.stack.respond(&incoming, response).await?;
+        if let Some(registration) = new.filter(|new| new.device.is_some()) {
+            self.welcome(registration);
+        }
+        Ok(())
     }
 
-    fn decide(&self, incoming: &Incoming) -> Result<Response> {
+    /// The final answer, and the row that it made, if it is new.
+    fn decide(&self, incoming: &Incoming, new: &mut Option<Registration>) -> Result<Response> {
         let request = &incoming.request;
         let tag = message::token(8);
         let extension = message::to_user(&request.headers);
@@ -122,8 +141,9 @@ impl UnifiedCm {
                 .map(|value| String::from_utf8_lossy(value).trim_matches('"').to_owned())
         };
         let device = parameter("+u.sip!devicename.ccm.cisco.com");
-        if let (Some(known), Some(device)) = (&line.device, &device)
-            && known != device
+        if let Some(device) = &device
+            && !line.devices.is_empty()
+            && !line.devices.contains(device)
         {
             return refuse(404, "Not Found");
         }
@@ -139,30 +159,45 @@ impl UnifiedCm {
             return self.granted(request, &tag, None, 0);
         }
         let instance = parameter("+sip.instance").unwrap_or_else(|| address.uri.to_string());
+        if let Some(device) = device.as_deref().filter(|_| instance.contains(NO_INSTANCE))
+            && self.registrar().is_elsewhere(&extension, device, &instance)
+        {
+            let mut response = refuse(403, "Forbidden")?;
+            let text = "\"Registration is active for another client\"";
+            let warning = format!("399 {} {text}", self.0.config.name);
+            message::add(&mut response.headers, HeaderName::Warning, warning)?;
+            return Ok(response);
+        }
         let row = (extension, instance);
         if asked == 0 {
             self.registrar().rows.remove(&row);
             return self.granted(request, &tag, None, 0);
         }
-        let Some(is_new) = self.keep(row, incoming, address.uri, device) else {
+        let Some((is_new, registration)) = self.keep(row, incoming, address.uri, device) else {
             return refuse(503, "Service Unavailable");
         };
+        *new = is_new.then_some(registration);
         self.granted(request, &tag, Some(is_new), asked.min(EXPIRES_S))
     }
 
-    /// Writes the row; says whether it is new, or nothing if there is no room.
+    /// Writes the row; gives whether it is new, and the row, or nothing if there is no room.
     fn keep(
         &self,
         key: (String, String),
         incoming: &Incoming,
         contact: Uri,
         device: Option<String>,
-    ) -> Option<bool> {
+    ) -> Option<(bool, Registration)> {
         let headers = &incoming.request.headers;
         let mut table = self.registrar();
         table.expire();
         table.order += 1;
         let known = table.rows.get(&key).map(|row| row.refreshes);
+        if device.is_some() {
+            // A device is registered once; who registers it last has it.
+            let is_old = |row: &Registration| row.device == device && row.extension == key.0;
+            table.rows.retain(|at, row| *at == key || !is_old(row));
+        }
         if known.is_none() && table.rows.len() >= REGISTRATIONS {
             return None;
         }
@@ -184,8 +219,8 @@ impl UnifiedCm {
                 + Duration::from_secs(5),
             order: table.order,
         };
-        table.rows.insert(key, row);
-        Some(known.is_none())
+        table.rows.insert(key, row.clone());
+        Some((known.is_none(), row))
     }
 
     /// The 200: Contact as it came, marked if new; the answer to `optionsind` if it was asked.

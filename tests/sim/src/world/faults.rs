@@ -34,6 +34,7 @@ impl World {
     pub fn usurp(&mut self, g: usize, engine: Box<dyn node::Engine>) {
         self.kill(g);
         self.gateways[g].began = self.now;
+        self.gateways[g].usurped = true;
         self.gateways[g].engine = Some(engine);
         self.drain(g);
     }
@@ -92,6 +93,7 @@ impl World {
             return;
         };
         row.silent = true;
+        self.watch.gone(pipe);
         for end in [0, 1] {
             let at = self.now + self.rng.below(SECOND);
             self.schedule(
@@ -112,6 +114,7 @@ impl World {
         };
         row.silent = true;
         let ends = row.ends;
+        self.watch.gone(pipe);
         for (end, party) in ends.into_iter().enumerate() {
             if let Party::Ua(i) = party {
                 self.people[i].ua.deafen();

@@ -101,6 +101,7 @@ impl World {
         if !std::mem::replace(&mut row.open[end], false) {
             return;
         }
+        self.watch.gone(pipe);
         let other = 1 - end;
         let (ends, last, silent) = (row.ends, row.arrival[other], row.silent);
         if row.open[other] && !silent {
@@ -291,6 +292,7 @@ impl World {
         if row.is_over() {
             self.pipes.remove(&pipe);
         }
+        self.watch.gone(pipe);
         self.tell(me, pipe, why);
     }
 
@@ -380,6 +382,7 @@ impl World {
         }
         self.trace.note(self.now, &line);
         self.trace.bytes(bytes);
+        self.watched(pipe, end, bytes);
     }
 
     /// What must not cross a node's border, if this message carries it.

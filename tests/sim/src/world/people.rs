@@ -220,7 +220,7 @@ impl World {
         if let Some(pipe) = self.people[i].pipe {
             let name = self.people[i].ua.setup.name.clone();
             for text in messages {
-                let bytes = text.to_bytes();
+                let bytes = self.garnished(pipe, 0, &text);
                 self.note_sip(&name, pipe, 0, &bytes);
                 self.transmit(pipe, 0, &bytes);
             }
@@ -277,7 +277,7 @@ impl World {
                 let branch = crate::dialog::branch(&text).to_owned();
                 self.pbx.went(&branch, pipe);
             }
-            let bytes = text.to_bytes();
+            let bytes = self.garnished(pipe, end, &text);
             self.note_sip("cucm", pipe, end, &bytes);
             self.transmit(pipe, end, &bytes);
         }

@@ -167,7 +167,7 @@ fn a_stranger_at_the_edge_gets_nowhere() {
         for text in lines {
             let pipe = w.stranger(0);
             w.run(SECOND / 10);
-            w.transmit(pipe, 0, &text.to_bytes());
+            w.forge(pipe, 0, &text.to_bytes());
             w.run(SECOND / 2);
             let heard = String::from_utf8_lossy(&w.strangers[&pipe]).into_owned();
             assert!(!heard.contains("SIP/2.0 2"), "{text:?} is answered {heard}");
@@ -199,7 +199,7 @@ fn bytes_that_are_no_sip_end_their_own_connection_alone() {
                 let at = w.random(text.len() as u64) as usize;
                 bytes = [&text[..at], &bytes[..], &text[at..]].concat();
             }
-            w.transmit(pipe, 0, &bytes);
+            w.forge(pipe, 0, &bytes);
             w.run(SECOND / 5);
         }
         w.run(15 * SECOND);
@@ -228,13 +228,13 @@ fn a_registered_client_cannot_speak_for_another_or_reach_beyond_call_control() {
             if text.method() == "INVITE" && text.uri() == PHONE && text.status().is_none() {
                 continue;
             }
-            w.transmit(pipe, 0, &text.to_bytes());
+            w.forge(pipe, 0, &text.to_bytes());
             w.run(SECOND / 2);
         }
         // An INVITE of bob's in alice's name goes nowhere; asserting her name makes it no other's.
         let desk = "sip:1102@cucm1.example.test";
         let stolen = request("INVITE", desk, ALICE, PHONE, 98).with_body("application/sdp", OFFER);
-        w.transmit(pipe, 0, &stolen.to_bytes());
+        w.forge(pipe, 0, &stolen.to_bytes());
         w.run(5 * SECOND);
         assert_eq!(w.pbx.asserted, [("1001".into(), "1001".into())]);
         let bob_uri = "sip:1002@cucm1.example.test";
@@ -242,7 +242,7 @@ fn a_registered_client_cannot_speak_for_another_or_reach_beyond_call_control() {
             .with("P-Asserted-Identity", format!("<{ALICE}>"))
             .with("Remote-Party-ID", format!("<{ALICE}>;party=calling"))
             .with_body("application/sdp", OFFER);
-        w.transmit(pipe, 0, &own.to_bytes());
+        w.forge(pipe, 0, &own.to_bytes());
         w.run(5 * SECOND);
         let bobs = &w.pbx.asserted[1..];
         assert!(!bobs.is_empty() && w.pbx.asserted[0] == ("1001".into(), "1001".into()));

@@ -3,16 +3,20 @@
 //!
 //! | | towards inside | towards an edge |
 //! |---|---|---|
-//! | profile | `RTP/AVP`, `RTP/AVPF` | `RTP/SAVP`, `RTP/SAVPF`, never plain |
+//! | profile | `RTP/AVP`, `RTP/AVPF`; SAVP where the leg wants it | `RTP/SAVP`, never plain |
 //! | address | ours, port of the m-line's own pair | ours, port 36000 |
-//! | keys | dropped | our own `a=crypto` (RFC 4568), fresh for each m-line |
+//! | keys | dropped, or our own ([`Encryption`]) | our own `a=crypto` (RFC 4568) |
 //! | `a=x-causeway-stream` | dropped | names the m-line's stream of the link |
-//! | ICE, `a=rtcp-mux`, DTLS | dropped | dropped |
+//! | ICE, `a=rtcp-mux`, BUNDLE, DTLS | dropped | dropped |
 //!
-//! An m-line that is no RTP (BFCP, iX) is refused (port 0): nothing here carries it. All other
-//! lines pass as they are. An answer may come more than once (a 18x, then the 2xx): each time it
-//! is applied to the same offer, so what does not change has no effect. A refused offer is rolled
-//! back (RFC 3264 §8).
+//! Keys are fresh for each m-line and each leg: no key of one leg is ever used on the other. ICE
+//! is not passed: candidates would lead past us, to an end whose keys are not the other's.
+//!
+//! `UDP/BFCP` and `UDP/UDT/IX` are carried as datagrams: their profile stays, and the link's keys
+//! for them stand in `a=crypto` between us and the edge only. Any other m-line that is no RTP is
+//! refused (port 0). All other lines pass as they are. An answer may come more than once (a 18x,
+//! then the 2xx): each time it is applied to the same offer, so what does not change has no
+//! effect. A refused offer is rolled back (RFC 3264 §8).
 
 mod line;
 mod track;
@@ -20,10 +24,10 @@ mod track;
 use media::{Counters, LegId, LinkId};
 use sdp::{SdpError, Session};
 
-use super::call::End;
+use super::call::{Encryption, End};
 use super::desk::{Desk, Studio};
 use super::record::MediaFigures;
-use line::{Offered, Purpose};
+use line::{Offered, Purpose, Writing};
 use track::{Retired, Track};
 
 /// The most m-lines of one call.
@@ -67,11 +71,20 @@ pub enum MediaError {
     NoPorts,
 }
 
+/// Which way a leg leads: the place of its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Edge = 0,
+    Inside = 1,
+}
+
 /// The media of one call.
 pub(super) struct Bridge {
     /// The end that is an edge's.
     edge: End,
     link: LinkId,
+    /// What media inside is.
+    inside: Encryption,
     tracks: Vec<Option<Track>>,
     /// The last offer; answers are applied to it.
     offer: Option<Offer>,
@@ -86,10 +99,11 @@ struct Offer {
 }
 
 impl Bridge {
-    pub(super) fn new(edge: End, link: LinkId) -> Self {
+    pub(super) fn new(edge: End, link: LinkId, inside: Encryption) -> Self {
         Bridge {
             edge,
             link,
+            inside,
             tracks: Vec::new(),
             offer: None,
             retired: Vec::new(),
@@ -128,12 +142,8 @@ impl Bridge {
         self.tracks.resize_with(session.media_count(), || None);
         let mut lines = Vec::new();
         for i in 0..session.media_count() {
-            let read = if from == self.edge {
-                line::from_edge(&session, i, desk.settings, Purpose::Offer)
-            } else {
-                line::from_inside(&session, i, Purpose::Offer)
-            };
-            let opened = read.and_then(|line| self.open(desk, i, line));
+            let read = self.read(desk, &session, i, from, Purpose::Offer);
+            let opened = read.and_then(|line| self.open(desk, i, line, self.way(from)));
             match opened {
                 Ok(line) => lines.push(line),
                 Err(error) => {
@@ -149,31 +159,18 @@ impl Bridge {
             }
         }
         for (i, line) in lines.iter_mut().enumerate() {
-            let track = self.tracks.get_mut(i).and_then(Option::as_mut);
-            if from == self.edge {
-                line::to_inside(
-                    &mut session,
-                    i,
-                    track.as_deref(),
-                    line.active,
-                    desk.settings,
-                    None,
-                );
-            } else {
-                let keys = match track.as_deref() {
-                    Some(track) if line.active => track.keys_to_offer(desk),
-                    _ => Vec::new(),
-                };
-                line::to_edge(
-                    &mut session,
-                    i,
-                    track.as_deref(),
-                    &keys,
-                    desk.settings,
-                    None,
-                );
-                line.ours = keys;
+            let to = self.way(from.other());
+            let track = self.tracks.get(i).and_then(Option::as_ref);
+            let track = track.filter(|_| line.active);
+            if let Some(track) = track.filter(|t| self.wants_keys(to, t)) {
+                line.keys = track.keys_to_offer(desk, to);
             }
+            let writing = Writing {
+                track,
+                keys: &line.keys,
+                proto: None,
+            };
+            self.write(desk, &mut session, i, to, &writing);
         }
         line::finish(&mut session, from == self.edge, desk.settings);
         self.offer = Some(Offer {
@@ -182,6 +179,47 @@ impl Bridge {
             pending: true,
         });
         Ok(session.to_bytes())
+    }
+
+    fn way(&self, end: End) -> Way {
+        if end == self.edge {
+            Way::Edge
+        } else {
+            Way::Inside
+        }
+    }
+
+    /// Whether an offer on this way has keys: always over the link.
+    fn wants_keys(&self, to: Way, track: &Track) -> bool {
+        to == Way::Edge || (self.inside != Encryption::Off && !track.is_datagram())
+    }
+
+    fn read(
+        &self,
+        desk: &Desk<'_>,
+        session: &Session,
+        i: usize,
+        from: End,
+        purpose: Purpose<'_>,
+    ) -> Result<Offered, MediaError> {
+        match self.way(from) {
+            Way::Edge => line::from_edge(session, i, desk.settings, purpose),
+            Way::Inside => line::from_inside(session, i, desk.settings, self.inside, purpose),
+        }
+    }
+
+    fn write(
+        &self,
+        desk: &Desk<'_>,
+        session: &mut Session,
+        i: usize,
+        to: Way,
+        writing: &Writing<'_>,
+    ) {
+        match to {
+            Way::Edge => line::to_edge(session, i, desk.settings, writing),
+            Way::Inside => line::to_inside(session, i, desk.settings, self.inside, writing),
+        }
     }
 
     /// An answer of `from`, as the other end gets it, and in force from now on.
@@ -214,11 +252,7 @@ impl Bridge {
         }
         let mut lines = Vec::new();
         for (i, offered) in offer.lines.iter().enumerate() {
-            let read = if from == self.edge {
-                line::from_edge(&session, i, desk.settings, Purpose::Answer(offered))?
-            } else {
-                line::from_inside(&session, i, Purpose::Answer(offered))?
-            };
+            let read = self.read(desk, &session, i, from, Purpose::Answer(offered))?;
             let track = self.tracks.get(i).and_then(Option::as_ref);
             let named = read.stream;
             if read.active
@@ -228,33 +262,23 @@ impl Bridge {
             }
             lines.push(read);
         }
+        let (answerer, offerer) = (self.way(from), self.way(offer.from));
         for (i, (offered, answered)) in offer.lines.iter().zip(&lines).enumerate() {
             if answered.active {
                 if let Some(track) = self.tracks.get_mut(i).and_then(Option::as_mut) {
-                    track.agree(desk, self.link, offered, answered, from == self.edge);
+                    track.agree(desk, self.link, offered, answered, answerer);
                 }
             } else {
                 self.close(desk, i);
             }
             let track = self.tracks.get(i).and_then(Option::as_ref);
-            let proto = answered.active.then_some(offered.proto.as_slice());
-            if from == self.edge {
-                line::to_inside(
-                    &mut session,
-                    i,
-                    track,
-                    answered.active,
-                    desk.settings,
-                    proto,
-                );
-            } else {
-                let keys = track
-                    .and_then(|t| t.ours.clone())
-                    .into_iter()
-                    .collect::<Vec<_>>();
-                let keys = if answered.active { keys } else { Vec::new() };
-                line::to_edge(&mut session, i, track, &keys, desk.settings, proto);
-            }
+            let keys = track.and_then(|t| t.ours(offerer));
+            let writing = Writing {
+                track,
+                keys: keys.map_or(&[], std::slice::from_ref),
+                proto: Some(offered.proto.as_slice()),
+            };
+            self.write(desk, &mut session, i, offerer, &writing);
         }
         line::finish(&mut session, from == self.edge, desk.settings);
         Ok(session.to_bytes())
@@ -290,6 +314,7 @@ impl Bridge {
         desk: &mut Desk<'_>,
         i: usize,
         mut line: Offered,
+        from: Way,
     ) -> Result<Offered, MediaError> {
         let Some(slot) = self.tracks.get_mut(i).filter(|_| line.active) else {
             return Ok(line);
@@ -299,19 +324,22 @@ impl Bridge {
                 if line.stream.is_some_and(|named| named != track.stream) {
                     return Err(MediaError::Stream);
                 }
+                if line.datagram.is_some() != track.is_datagram() {
+                    return Err(MediaError::Mismatch);
+                }
             }
             None => {
                 *slot = Some(Track::open(desk, self.link, &line)?);
                 line.opened = true;
             }
         }
-        if let (Some(track), Some(theirs)) = (slot.as_mut(), &line.theirs) {
-            line.ours = vec![track.key_to_answer(desk, theirs)];
+        if let (Some(track), Some(theirs)) = (slot.as_ref(), &line.theirs) {
+            line.answer = Some(track.key_to_answer(desk, from, theirs));
         }
         if line.opened
             && let Some(track) = slot.as_mut()
         {
-            track.install(desk, &line);
+            track.install(desk, &line, from);
         }
         Ok(line)
     }

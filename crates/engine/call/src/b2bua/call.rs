@@ -28,6 +28,21 @@ impl Side {
     }
 }
 
+/// What media on a leg towards the inside is. Towards an edge it is always encrypted.
+///
+/// Keys are this leg's own in any case: what one leg's key opens, no other leg's does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Encryption {
+    /// RTP; what offers nothing else is refused.
+    #[default]
+    Off,
+    /// Encrypted where the far end can: offers are RTP/AVP with keys beside, and both RTP/SAVP
+    /// and RTP/AVP are taken.
+    BestEffort,
+    /// SRTP; what offers nothing else is refused.
+    Force,
+}
+
 /// How we appear on a leg, and the flow its requests take.
 #[derive(Clone, Debug)]
 pub struct Face {
@@ -39,6 +54,8 @@ pub struct Face {
     pub via: ViaOptions,
     /// The URI of our Contact, without angle brackets.
     pub contact: Vec<u8>,
+    /// What media there is. Not read on a leg towards an edge.
+    pub encryption: Encryption,
 }
 
 /// Where a call goes.

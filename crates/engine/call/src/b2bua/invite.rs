@@ -48,6 +48,10 @@ impl B2bua {
     ) -> Result<(), Refusal> {
         let hops = cross::hops(message).ok_or(Refusal::new(483, "Too Many Hops"))?;
         let (edge, link) = across(caller.side, target.side)?;
+        let inside = match edge {
+            End::Caller => target.face.encryption,
+            End::Callee => caller.face.encryption,
+        };
         // The dialog must be possible before anything is done for it.
         Dialog::uas(message, "t").map_err(|_| Refusal::new(400, "Bad Request"))?;
         if self.calls.is_full() {
@@ -86,7 +90,7 @@ impl B2bua {
             forks: Vec::new(),
             exchanges: Vec::new(),
             unacked: Vec::new(),
-            bridge: Bridge::new(edge, link),
+            bridge: Bridge::new(edge, link, inside),
             draft: Draft::new(message, cx.now, edge == End::Caller),
             timer_c: None,
             session: None,

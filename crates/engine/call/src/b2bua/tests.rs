@@ -13,10 +13,12 @@ use super::*;
 
 mod basic;
 mod change;
+mod content;
 mod early;
 mod ends;
 mod random;
 mod refusal;
+mod secure;
 
 const EDGE: FlowId = Id::new(1, 0);
 const INSIDE: FlowId = Id::new(2, 0);
@@ -43,6 +45,8 @@ struct World {
     figures: bool,
     /// Where a new INVITE is sent.
     forward: bool,
+    /// What media inside is.
+    encryption: Encryption,
 }
 
 impl World {
@@ -68,6 +72,7 @@ impl World {
             branches: 0,
             figures: true,
             forward: true,
+            encryption: Encryption::Off,
         }
     }
 
@@ -92,6 +97,7 @@ impl World {
                 parameters: String::new(),
             },
             contact: contact.as_bytes().to_vec(),
+            encryption: self.encryption,
         }
     }
 

@@ -15,9 +15,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use base::{HashMap, Instant, Now, Pii, TimerId, Timers, UnixTime};
-use sip::{FlowId, Message, Name, Uri};
+use sip::{FlowId, Message, Name, NameAddr, Uri};
 
-use super::{Asked, AskedContact, asked, credentials, is_privileged, seconds};
+use super::{
+    Asked, AskedContact, asked, bears_token, credentials, is_bearer, is_privileged, seconds,
+    without_links,
+};
 
 /// A binding stays this long after it should have been refreshed: the refresh may be under way.
 const EXPIRY_GRACE: Duration = Duration::from_secs(10);
@@ -165,8 +168,9 @@ impl EdgeRelay {
         }
     }
 
-    /// A REGISTER as the core gets it: with our Path, with one answer to our realm's challenge,
-    /// without routes and without what only a trusted node may say. `token` is the flow's.
+    /// A REGISTER as the core gets it: with our Path, with one answer to our realm's challenge or
+    /// with tokens for call control, without routes and without what only a trusted node may say.
+    /// `token` is the flow's.
     ///
     /// # Errors
     /// The answer, if it is not to be passed on.
@@ -178,11 +182,15 @@ impl EdgeRelay {
     ) -> Result<Message, Refused> {
         let aor = aor(message).ok_or((400, "Bad To"))?;
         let realm = &self.settings.realm;
-        let (chosen, found) =
-            credentials(message, Name::Authorization, realm).ok_or((401, "Unauthorized"))?;
-        if found.username.len() > NAME_BYTES_MAX || std::str::from_utf8(found.username).is_err() {
+        let chosen = credentials(message, Name::Authorization, realm);
+        if chosen.is_none() && !bears_token(message, Name::Authorization) {
+            return Err((401, "Unauthorized"));
+        }
+        let unfit = |name: &[u8]| name.len() > NAME_BYTES_MAX || std::str::from_utf8(name).is_err();
+        if chosen.as_ref().is_some_and(|(_, c)| unfit(c.username)) {
             return Err((400, "Bad User Name"));
         }
+        let chosen = chosen.map(|(index, _)| index);
         if let Asked::Contacts(contacts) = asked(message)? {
             if contacts.iter().any(is_too_long) {
                 return Err((400, "Bad Contact"));
@@ -204,8 +212,11 @@ impl EdgeRelay {
         edit.remove(Name::Route).remove(Name::RecordRoute);
         edit.remove_fields(|f| {
             is_privileged(f.name)
-                || f.id == Name::Authorization && f.index != chosen && names_realm(f.value, realm)
+                || f.id == Name::Authorization
+                    && Some(f.index) != chosen
+                    && names_realm(f.value, realm)
         });
+        without_links(message, &mut edit);
         let at = &self.settings;
         let path = format!("<sip:{token}@{}:{};transport=tls;lr;ob>", at.host, at.port);
         edit.push_front(Name::Path, path);
@@ -246,11 +257,13 @@ impl EdgeRelay {
         if !(200..300).contains(&response.status()) {
             return changes;
         }
-        let found = credentials(request, Name::Authorization, &self.settings.realm);
-        let user = found.map(|(_, c)| String::from_utf8_lossy(c.username).into_owned());
-        let (Some(user), Some(aor), Ok(asked)) = (user, aor(request), asked(request)) else {
+        let (Some(aor), Ok(asked)) = (aor(request), asked(request)) else {
             return changes;
         };
+        // Whose token it was, only the inside can read: the line stands for the user.
+        let found = credentials(request, Name::Authorization, &self.settings.realm);
+        let user = found.map(|(_, c)| String::from_utf8_lossy(c.username).into_owned());
+        let user = user.unwrap_or_else(|| aor.clone());
         match asked {
             Asked::Query => {}
             Asked::RemoveAll => {
@@ -300,14 +313,20 @@ impl EdgeRelay {
             .any(|b| b.user.expose().as_bytes() == user)
     }
 
-    /// Who speaks on a flow: the binding whose address of record From names, else the first.
+    /// Who speaks on a flow: the binding whose address of record From names, else the one that
+    /// P-Preferred-Identity asks for (RFC 3325 §9.2: From may be anonymous), else the first.
     pub fn identity(&self, flow: FlowId, message: &Message) -> Option<&Binding> {
         let bindings = self.flows.get(&flow)?;
-        let from = message.from().ok().and_then(|from| aor_of(from.uri));
-        bindings
-            .iter()
-            .find(|b| Some(b.aor.expose()) == from.as_ref())
-            .or_else(|| bindings.first())
+        let named = |uri: &[u8]| {
+            let aor = aor_of(uri)?;
+            bindings.iter().find(|b| *b.aor.expose() == aor)
+        };
+        let from = message.from().ok().and_then(|from| named(from.uri));
+        let preferred = || {
+            let mut values = message.values(Name::PPreferredIdentity);
+            values.find_map(|v| named(NameAddr::parse(v)?.uri))
+        };
+        from.or_else(preferred).or_else(|| bindings.first())
     }
 
     /// The flow that stands for `flow` now: itself, unless its device has come back on another.
@@ -483,6 +502,8 @@ fn is_too_long(contact: &AskedContact<'_>) -> bool {
 fn names_realm(value: &[u8], realm: &str) -> bool {
     match sip::digest::Credentials::parse(value) {
         Ok(found) => found.realm == realm.as_bytes(),
+        // A token is nobody's but call control's, whatever it says.
+        Err(_) if is_bearer(value) => false,
         // What cannot be read, and mentions our realm, is for nobody else.
         Err(_) => value
             .windows(realm.len())

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Reader;
 use super::edge::media;
+use super::{Reader, routing};
 use crate::file::{File, Publisher as Written};
 use crate::model::{
     AllowRule, CallControl, ContactMode, Core, Credentials, Domain, InsideTls, Peer, Publisher,
     XmppServer,
 };
+use crate::network::Network;
 
 /// How many edges one core dials.
 const PEERS_MAX: usize = 6;
@@ -37,10 +38,12 @@ pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
     let xmpp = xmpp(r, file);
     let allow_list = allow_list(r, file);
     let credentials = credentials(r, file);
+    let routing = routing::core(r, file, &domains);
     Some(Core {
         peers: peers?,
         sip,
         sip_tls,
+        sip_from: sip_from(r, file),
         media: media?,
         domains,
         unified_cm,
@@ -50,6 +53,7 @@ pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
         xmpp,
         allow_list,
         credentials: credentials?,
+        routing,
     })
 }
 
@@ -142,6 +146,23 @@ fn sip(r: &mut Reader<'_>, file: &File) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
     (sip, sip_tls)
 }
 
+/// Who may send SIP beside call control.
+fn sip_from(r: &mut Reader<'_>, file: &File) -> Vec<Network> {
+    let written = file.service.sip.iter().flat_map(|s| &s.accept_from);
+    let mut networks = Vec::new();
+    for value in written {
+        match value.parse() {
+            Ok(network) => networks.push(network),
+            Err(_) => {
+                let cause = format!("{value:?} is no range of addresses");
+                let fix = "write an address or a range, as in \"10.0.0.0/8\"";
+                r.error("service.sip", 0, "accept_from", &cause, fix);
+            }
+        }
+    }
+    networks
+}
+
 fn peers(r: &mut Reader<'_>, file: &File) -> Option<Vec<Peer>> {
     const SECTION: &str = "traversal.peer";
     let written = &file.traversal.peer;
@@ -168,6 +189,8 @@ fn peers(r: &mut Reader<'_>, file: &File) -> Option<Vec<Peer>> {
         let password = r.password(SECTION, i, p.password.as_ref(), p.password_file.as_ref());
         r.short_password(SECTION, i, password.as_ref());
         let media_ports = r.pair(SECTION, i, "media_ports", p.media_ports.as_deref());
+        routing::no_credential_check(r, SECTION, i, p.authentication_policy.as_deref());
+        let hop_count = routing::hop_count(r, SECTION, i, "hop_count", p.hop_count);
         for (key, port) in [
             ("sip_port", p.sip_port),
             ("ssh_port", p.ssh_port),
@@ -191,6 +214,7 @@ fn peers(r: &mut Reader<'_>, file: &File) -> Option<Vec<Peer>> {
             ssh_port: p.ssh_port.unwrap_or(2222),
             xmpp_port: p.xmpp_port.unwrap_or(7400),
             media_ports,
+            hop_count,
         };
         twice(r, i, &out, &peer);
         out.push(peer);
@@ -280,7 +304,14 @@ fn publishers(r: &mut Reader<'_>, section: &str, written: &[Written], port: u16)
                 "trust the server's certificate in certificate.trusted and remove the line",
             );
         }
-        if let (Some(address), Some(user), Some(password)) = (address, user, password) {
+        let mode = contact(r, section, i, p.contact.as_deref(), ContactMode::Rewrite);
+        if p.contact.is_some() && section != "unified_cm" {
+            let fix = "remove it: no SIP goes there";
+            r.error(section, i, "contact", "it belongs to unified_cm", fix);
+        }
+        if let (Some(address), Some(user), Some(password), Some(contact)) =
+            (address, user, password, mode)
+        {
             let port = p.port.unwrap_or(port);
             out.push(Publisher {
                 address,
@@ -288,10 +319,31 @@ fn publishers(r: &mut Reader<'_>, section: &str, written: &[Written], port: u16)
                 user,
                 password,
                 tls_verify,
+                contact,
             });
         }
     }
     out
+}
+
+/// What becomes of Contacts.
+fn contact(
+    r: &mut Reader<'_>,
+    section: &str,
+    i: usize,
+    written: Option<&str>,
+    unless_given: ContactMode,
+) -> Option<ContactMode> {
+    match written {
+        None => Some(unless_given),
+        Some("path") => Some(ContactMode::Path),
+        Some("rewrite") => Some(ContactMode::Rewrite),
+        Some(_) => {
+            let fix = "write \"path\" or \"rewrite\"";
+            r.error(section, i, "contact", "it is neither path nor rewrite", fix);
+            None
+        }
+    }
 }
 
 fn call_control(r: &mut Reader<'_>, file: &File) -> Vec<CallControl> {
@@ -312,19 +364,11 @@ fn call_control(r: &mut Reader<'_>, file: &File) -> Vec<CallControl> {
                 continue;
             }
         };
-        let contact = match c.contact.as_deref() {
-            None | Some("path") => ContactMode::Path,
-            Some("rewrite") => ContactMode::Rewrite,
-            Some(_) => {
-                let fix = "write \"path\" or \"rewrite\"";
-                r.error(SECTION, i, "contact", "it is neither path nor rewrite", fix);
-                continue;
-            }
-        };
+        let contact = contact(r, SECTION, i, c.contact.as_deref(), ContactMode::Path);
         let name = r.given(SECTION, i, "name", &c.name);
         let port = if tls { 5061 } else { 5060 };
         let address = r.host_port(SECTION, i, "address", &c.address, port);
-        if let (Some(name), Some((host, port))) = (name, address) {
+        if let (Some(name), Some((host, port)), Some(contact)) = (name, address, contact) {
             let written = c.address.as_str();
             let is_address = host.parse::<std::net::IpAddr>().is_ok();
             out.push(CallControl {

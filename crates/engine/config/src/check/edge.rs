@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use super::Reader;
+use super::{Reader, routing};
 use crate::file::{File, Service as Written};
 use crate::model::{DigestAlgorithm, Edge, MediaService, Service, Traversal, Zone};
 
@@ -18,6 +18,9 @@ pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> 
         ("allow_list", file.allow_list.is_empty()),
         ("traversal.peer", file.traversal.peer.is_empty()),
         ("credentials", file.credentials.is_empty()),
+        ("zones", file.zones.is_empty()),
+        ("transforms", file.transforms.is_empty()),
+        ("search_rules", file.search_rules.is_empty()),
     ];
     for (section, absent) in only_core {
         if !absent {
@@ -77,6 +80,10 @@ fn service(
     if written.digest_algorithms.is_some() && section != "service.sip" {
         let key = "digest_algorithms";
         r.error(section, 0, key, "it belongs to service.sip", "move it");
+    }
+    if !written.accept_from.is_empty() {
+        let fix = "move it to service.sip of the core's file";
+        r.error(section, 0, "accept_from", "it belongs to the core", fix);
     }
     let listen = r.addresses(section, "listen", &written.listen, port);
     if listen.len() < written.listen.len() {
@@ -214,6 +221,8 @@ fn zones(r: &mut Reader<'_>, file: &File) -> Option<Vec<Zone>> {
         let (given, file) = (zone.password.as_ref(), zone.password_file.as_ref());
         let password = r.password(SECTION, i, given, file);
         r.short_password(SECTION, i, password.as_ref());
+        routing::no_credential_check(r, SECTION, i, zone.authentication_policy.as_deref());
+        let hop_count = routing::hop_count(r, SECTION, i, "hop_count", zone.hop_count);
         let name = r.given(SECTION, i, "name", &zone.name);
         if let (Some(name), Some(user), Some(password)) = (name, user, password) {
             out.push(Zone {
@@ -221,6 +230,7 @@ fn zones(r: &mut Reader<'_>, file: &File) -> Option<Vec<Zone>> {
                 verify_names: verify,
                 user,
                 password,
+                hop_count,
             });
         }
     }

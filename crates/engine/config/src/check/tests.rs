@@ -104,7 +104,15 @@ fn a_core_is_read_with_the_guides_defaults() {
 /// What is changed in a good file, and what is then said, with the line it stands on.
 #[test]
 fn each_mistake_is_named_with_line_cause_and_fix() {
-    let table: [(&str, &str, &str, usize, &str, &str); 21] = [
+    let table: [(&str, &str, &str, usize, &str, &str); 22] = [
+        (
+            CORE,
+            "listen = [\"10.0.0.20:5060\"]",
+            "listen = [\"10.0.0.20:5060\"]\naccept_from = [\"10.0.0.0/33\"]",
+            11,
+            "service.sip.accept_from",
+            "no range",
+        ),
         (
             EDGE,
             "[service.https]",
@@ -376,6 +384,19 @@ fn each_addition_that_cannot_work_is_refused_at_its_key() {
         ),
         (EDGE, both.into(), "unified_cm", "core"),
         (CORE, both.into(), "unified_cm.publisher", "both"),
+        (
+            CORE,
+            both.replace("address = \"b\"", "contact = \"keep\""),
+            "unified_cm.contact",
+            "neither",
+        ),
+        (
+            CORE,
+            both.replace("[[unified_cm]]", "[[im_presence]]")
+                .replace("address = \"b\"", "contact = \"path\""),
+            "im_presence.contact",
+            "belongs",
+        ),
     ];
     for (good, more, key, cause) in table {
         let findings = check(&format!("{good}{more}")).expect_err(&more);

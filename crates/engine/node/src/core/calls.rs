@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use base::{Now, Pii};
 use call::b2bua::{
-    B2bua, CallId, Caller, Cause, Context, Event, Face, Output as Told, Side as Leg, Target,
+    B2bua, CallId, Caller, Cause, Context, Encryption, Event, Face, Output as Told, Side as Leg,
+    Target,
 };
-use call::registration::core::RegistrationId;
+use call::registration::core::{Draft, RegistrationId};
 use media::LinkId;
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message};
@@ -26,6 +27,21 @@ pub(super) struct Starting {
     to: String,
     /// The client that is called.
     called: Option<RegistrationId>,
+    /// The client that has the call, whoever began it.
+    owner: Option<Owner>,
+}
+
+/// The client that a call belongs to.
+pub(super) struct Owner {
+    user: String,
+    aor: String,
+}
+
+impl Owner {
+    /// Whether a registration is of the same user, or line.
+    pub(super) fn is(&self, draft: &Draft) -> bool {
+        draft.aor == self.aor || !self.user.is_empty() && draft.user == self.user
+    }
 }
 
 /// Whose call it is, and the connections it goes by.
@@ -58,6 +74,7 @@ impl Core {
             reliable: true,
             via: self.settings.edge_via(),
             contact: format!("sip:{token}@{};transport=tls", self.settings.fqdn).into_bytes(),
+            encryption: Encryption::Force,
         }
     }
 
@@ -69,6 +86,7 @@ impl Core {
             reliable: true,
             via: self.settings.inside_via(tls),
             contact: self.registrar.inside_contact(row, &at),
+            encryption: Encryption::Off,
         }
     }
 
@@ -101,7 +119,7 @@ impl Core {
             request_uri: message.request_uri().to_vec(),
             routes: Vec::new(),
         };
-        self.begin(now, key, message, caller, target, None);
+        self.begin(now, key, message, (caller, target), row, false);
     }
 
     /// A client is called.
@@ -147,7 +165,7 @@ impl Core {
         {
             self.inbound.insert(flow, zone);
         }
-        self.begin(now, key, message, caller, target, Some(row));
+        self.begin(now, key, message, (caller, target), row, true);
     }
 
     fn begin(
@@ -155,17 +173,22 @@ impl Core {
         now: Now,
         key: ServerKey,
         message: Message,
-        caller: Caller,
-        target: Target,
-        called: Option<RegistrationId>,
+        (caller, target): (Caller, Target),
+        row: RegistrationId,
+        called: bool,
     ) {
+        let owner = self.registrar.get(row).map(|b| Owner {
+            user: b.draft.user.clone(),
+            aor: b.draft.aor.clone(),
+        });
         let text =
             |uri: Option<&[u8]>| String::from_utf8_lossy(uri.unwrap_or_default()).into_owned();
         self.starting = Some(Starting {
             id: text(Some(message.call_id())),
             from: text(message.from().ok().map(|a| a.uri)),
             to: text(message.to().ok().map(|a| a.uri)),
-            called,
+            called: called.then_some(row),
+            owner,
         });
         let (b2bua, mut cx) = self.calls(now);
         b2bua.invite(&mut cx, key, message, caller, target);
@@ -245,6 +268,9 @@ impl Core {
                 let Some((call, s)) = call.zip(self.starting.take()) else {
                     return;
                 };
+                if let Some(owner) = s.owner {
+                    self.owners.insert(call, owner);
+                }
                 if let Some(b) = s.called.and_then(|row| self.registrar.get(row)) {
                     self.called.insert(call, b.draft.place.clone());
                 }
@@ -276,6 +302,7 @@ impl Core {
                 if let Some(call) = call {
                     self.board.over(call);
                     self.silences.remove(&call);
+                    self.owners.remove(&call);
                     let called = self.called.remove(&call);
                     if let Some(place) = called.filter(|_| cause == Cause::Status(430)) {
                         self.flow_failed(now, &place);

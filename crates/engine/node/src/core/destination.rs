@@ -2,7 +2,8 @@
 //! out.
 
 use base::{Now, Pii};
-use sip::{Message, Uri};
+use call::registration::is_privileged;
+use sip::{Message, Method, Name, NameAddr, Uri};
 use status::Kind;
 
 use super::Core;
@@ -12,29 +13,63 @@ impl Core {
     /// Whether call control may be asked for a request's destination: a domain name of anybody,
     /// but an address or port only where a zone or this node is.
     pub(super) fn may_go_to(&mut self, now: Now, message: &Message) -> Result<(), Refused> {
-        let Ok(uri) = Uri::parse(message.request_uri()) else {
+        match self.unfit(message.request_uri()) {
+            Ok(None) => Ok(()),
+            Ok(Some(cause)) => Err(self.target_refused(now, message.request_uri(), cause)),
+            Err(refused) => Err(refused),
+        }
+    }
+
+    /// Whether call control may be asked to call, on a client's behalf, whom a REFER names
+    /// (RFC 3515). A part of its own body (`cid:`), as Unified CM's telephones send it, is nobody.
+    pub(super) fn may_refer_to(&mut self, now: Now, message: &Message) -> Result<(), Refused> {
+        if message.method() != Method::Refer {
+            return Ok(());
+        }
+        for value in message.values(Name::ReferTo) {
+            let address = NameAddr::parse(value).ok_or((400, "Bad Refer-To"))?;
+            let writes = Uri::parse(address.uri)
+                .ok()
+                .and_then(|uri| written(uri.headers));
+            let cause = match self.unfit(address.uri)? {
+                None => writes,
+                cause => cause,
+            };
+            if let Some(cause) = cause {
+                return Err(self.target_refused(now, address.uri, cause));
+            }
+        }
+        Ok(())
+    }
+
+    /// Why call control may not be asked for a URI, if it may not.
+    fn unfit(&self, target: &[u8]) -> Result<Option<&'static str>, Refused> {
+        let Ok(uri) = Uri::parse(target) else {
             // `tel:` and the like name no server; a broken SIP URI goes nowhere.
-            let scheme = message.request_uri().split(|b| *b == b':').next();
+            let scheme = target.split(|b| *b == b':').next();
             let scheme = scheme.unwrap_or_default().to_ascii_lowercase();
             let is_sip = matches!(scheme.as_slice(), b"sip" | b"sips");
             return if is_sip {
                 Err((400, "Bad Request"))
             } else {
-                Ok(())
+                Ok(None)
             };
         };
         let host = uri.host.to_string();
-        let cause = if uri.params.get(b"maddr").is_some() {
-            "the destination has a maddr"
+        Ok(if uri.params.get(b"maddr").is_some() {
+            Some("the destination has a maddr")
         } else if is_address(&uri.host) && !self.is_zone_host(&host) && !self.settings.is_us(&host)
         {
-            "the destination is an address that is no call control's"
+            Some("the destination is an address that is no call control's")
         } else if uri.port.is_some_and(|port| !self.is_zone_port(&host, port)) {
-            "the destination has a port that is no call control's"
+            Some("the destination has a port that is no call control's")
         } else {
-            return Ok(());
-        };
-        let target = String::from_utf8_lossy(message.request_uri());
+            None
+        })
+    }
+
+    fn target_refused(&mut self, now: Now, target: &[u8], cause: &str) -> Refused {
+        let target = String::from_utf8_lossy(target);
         let proof = [("target", Pii::new(target).to_string())];
         self.board.stranger(
             &mut self.station.out,
@@ -43,8 +78,35 @@ impl Core {
             cause,
             &proof,
         );
-        Err((403, "Destination Not Allowed"))
+        (403, "Destination Not Allowed")
     }
+}
+
+/// Header fields that a URI has the one who follows it write (RFC 3261 §19.1.5): who it is, how
+/// the request goes, and what it carries are not the client's to say.
+fn written(headers: &[u8]) -> Option<&'static str> {
+    const OF_THE_WAY: [&[u8]; 12] = [
+        b"route",
+        b"record-route",
+        b"via",
+        b"v",
+        b"from",
+        b"f",
+        b"contact",
+        b"m",
+        b"authorization",
+        b"proxy-authorization",
+        b"max-forwards",
+        b"body",
+    ];
+    let names = headers
+        .split(|b| *b == b'&')
+        .filter_map(|h| h.split(|b| *b == b'=').next())
+        .map(|name| sip::unescape(name).to_ascii_lowercase());
+    let mut names = names;
+    names
+        .any(|name| OF_THE_WAY.contains(&name.as_slice()) || is_privileged(&name))
+        .then_some("the destination has header fields written that are not the client's to say")
 }
 
 /// Whether a host is an address, also one in a spelling that resolvers know: `127.1`, `0x7f000001`.

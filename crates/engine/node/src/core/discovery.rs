@@ -271,10 +271,12 @@ impl Core {
                     tls: None,
                     from: Some(self.settings.from(false)),
                 };
-                zones.push(Zone::new(name, host.clone(), target, true, true));
+                let rewrites = node.server.rewrites;
+                zones.push(Zone::new(name, host.clone(), target, true, rewrites));
             }
         }
         self.set_zones(now, zones);
+        self.set_senders(now);
         let gate = CoreGate {
             domains: self.settings.domains.clone(),
             allow_list: AllowList::new(self.rules()),

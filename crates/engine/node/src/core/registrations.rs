@@ -2,7 +2,7 @@
 
 use base::{HashMap, Now, Pii};
 use call::registration::core::{
-    Change, Denied, Draft, Place, RegistrationId, Unfit, alias_of, aor_of, may_register,
+    Change, Denied, Draft, Place, RegistrationId, Unfit, alias_of, aor_of, is_line, may_register,
 };
 use call::registration::{Asked, asked};
 use sip::transaction::ServerKey;
@@ -14,6 +14,9 @@ use super::routing::Purpose;
 
 /// What a contact without any expiry asks for (RFC 3261 §10.2).
 const EXPIRES_DEFAULT_S: u32 = 3_600;
+
+/// Lines of one device, beside the one it registers.
+const LINES_MAX: usize = 32;
 
 /// A REGISTER that has been let in.
 #[derive(Clone, Debug)]
@@ -145,6 +148,13 @@ impl Core {
                 },
             )?;
         }
+        // Where one REGISTER asks for all lines of a device, its client speaks on each.
+        let mut lines: Box<[Box<str>]> = Box::default();
+        if zone.unified_cm && is_bulk(message) {
+            let own = |l: &&String| l.as_bytes().eq_ignore_ascii_case(user_part);
+            let others = admitted.lines.iter().filter(|l| !own(l));
+            lines = others.take(LINES_MAX).map(|l| l.as_str().into()).collect();
+        }
         // Unified CM knows its users in one spelling only.
         let user = self.credentials.account(&admitted.user).to_owned();
         let contacts = match &asked {
@@ -157,8 +167,11 @@ impl Core {
                         uri: format!("sip:{aor}"),
                         place: place.clone(),
                         contact: c.uri.to_vec(),
-                        instance: instance(c.instance, c.reg_id),
-                        device: String::from_utf8_lossy(c.device).into_owned(),
+                        instance: c.instance.to_vec(),
+                        reg_id: text(c.reg_id.unwrap_or_default()),
+                        device: text(c.device),
+                        one_device: zone.unified_cm,
+                        lines: lines.clone(),
                         zone: String::new(),
                         alias: alias_of(c.uri),
                         rewritten: false,
@@ -250,6 +263,7 @@ impl Core {
             return response;
         };
         if status >= 300 {
+            let reply = self.registrar.to_client(&response, &under.rows);
             under
                 .rows
                 .iter()
@@ -263,19 +277,18 @@ impl Core {
                 let (out, kind) = (&mut self.station.out, Kind::RegistrationRefused);
                 self.board.stranger(out, kind, now, &cause, &proof);
             }
-            return self.registrar.to_client(&response);
+            return reply;
         }
         let mut gone = Vec::new();
         for (contact, row) in under.plan.contacts.iter().zip(&under.rows) {
             if contact.keep_alive {
-                self.registrar.refuse(*row);
                 continue;
             }
             let granted = match contact.expires_s {
                 0 => 0,
                 asked => self
                     .registrar
-                    .granted_s(&response, *row, &contact.draft, asked),
+                    .granted_s(&response, *row, &under.rows, asked),
             };
             if granted == 0 {
                 gone.push(*row);
@@ -285,7 +298,13 @@ impl Core {
             let change = self.registrar.confirm(now, *row, draft, granted);
             self.registration_changed(now, change, Some(&contact.draft), "");
         }
-        let reply = self.registrar.to_client(&response);
+        let reply = self.registrar.to_client(&response, &under.rows);
+        // Sent to a standby server, they registered nothing.
+        for (contact, row) in under.plan.contacts.iter().zip(&under.rows) {
+            if contact.keep_alive {
+                self.registrar.refuse(*row);
+            }
+        }
         if under.plan.removes_all {
             gone.extend(self.registrar.of_aor(&under.plan.aor, &under.zone));
         }
@@ -333,6 +352,23 @@ impl Core {
         }
     }
 
+    /// The address of record of a From, if it is another line of a client's device.
+    pub(super) fn line_of(&self, row: RegistrationId, from: &[u8]) -> Option<String> {
+        let lines = &self.registrar.get(row)?.draft.lines;
+        let (user, aor) = aor_of(from)?;
+        let home = host_of(from).is_some_and(|host| self.is_home(&host));
+        (home && is_line(&sip::unescape(user), lines.iter().map(|l| &**l))).then_some(aor)
+    }
+
+    /// Who a client is to call control: the line that it speaks on, or what it registered.
+    pub(super) fn identity(&self, row: RegistrationId, message: &Message) -> Option<String> {
+        let from = message.from().ok().map(|from| from.uri);
+        if let Some(aor) = from.and_then(|from| self.line_of(row, from)) {
+            return Some(format!("<sip:{aor}>"));
+        }
+        Some(format!("<{}>", self.registrar.get(row)?.draft.uri))
+    }
+
     /// Ends registrations that were not refreshed.
     pub(super) fn registrations_timeout(&mut self, now: Now) {
         for change in self.registrar.handle_timeout(now.instant) {
@@ -355,13 +391,14 @@ impl Core {
     }
 }
 
-/// What tells a device's contacts apart from its others: `+sip.instance` with `reg-id`.
-fn instance(instance: &[u8], reg_id: Option<&[u8]>) -> Vec<u8> {
-    match (instance, reg_id) {
-        (b"", _) => Vec::new(),
-        (instance, None) => instance.to_vec(),
-        (instance, Some(reg_id)) => [instance, b";", reg_id].concat(),
-    }
+/// Whether a REGISTER asks for all lines of its device at once (`protocol.md` 5.1).
+fn is_bulk(message: &Message) -> bool {
+    let asks = |part: &[u8]| part.starts_with(b"<bulkregisterreq");
+    message.content_type().is_some() && message.body().windows(16).any(asks)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The host of a URI in lower case.

@@ -3,7 +3,7 @@
 //! client names nobody but itself as the sender and no destination that is call control's alone.
 
 use base::{Now, Pii};
-use call::b2bua::Side as Leg;
+use call::b2bua::{CallId, Side as Leg};
 use call::registration::core::{
     Admitted, Draft, Place, RegistrationId, alias_of, aor_of, may_register, same_aor,
 };
@@ -168,6 +168,9 @@ impl Core {
         if let Err((status, reason)) = sip::validate::request(&message) {
             return self.station.answer(now, key, &message, status, reason);
         }
+        if let Err((status, reason)) = self.may_refer_to(now, &message) {
+            return self.station.answer(now, key, &message, status, reason);
+        }
         let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
         if message.method() == Method::Register {
             return match self.may_go_to(now, &message) {
@@ -176,10 +179,16 @@ impl Core {
             };
         }
         if in_dialog {
-            let own = self.b2bua.owns(side, &message).then_some(side);
-            let call = own.or_else(|| self.moved(peer, &message));
+            let found = match self.b2bua.call_of(side, &message) {
+                Some(call) if self.may_speak(call, peer, &message) => Some(side),
+                Some(_) => {
+                    let gone = (481, "Call/Transaction Does Not Exist");
+                    return self.station.answer(now, key, &message, gone.0, gone.1);
+                }
+                None => self.moved(peer, &message),
+            };
             let message = unprivileged(&message);
-            let Some(side) = call else {
+            let Some(side) = found else {
                 return self.lane_dialog(now, key, peer, &message);
             };
             let (b2bua, mut cx) = self.calls(now);
@@ -203,26 +212,40 @@ impl Core {
     }
 
     /// A client that has moved to another edge may still hang up: its call is the one that its
-    /// dialog names, if the edge asserts an identity that is registered behind it. What concerns
-    /// media cannot move: it runs over the link where it began.
+    /// dialog names, if the edge asserts an identity that is registered behind it and is the
+    /// call's. What concerns media cannot move: it runs over the link where it began.
     fn moved(&self, peer: usize, message: &Message) -> Option<Leg> {
         if message.method() != Method::Bye {
             return None;
         }
-        let sides = self.links.iter().map(|l| Leg::Edge { link: l.id });
-        let side = sides
-            .into_iter()
-            .find(|side| self.b2bua.owns(*side, message))?;
-        let asserted = message
-            .values(Name::PAssertedIdentity)
-            .next()
-            .and_then(NameAddr::parse)?;
-        let (_, aor) = aor_of(asserted.uri)?;
-        let mut here = self
-            .registrar
-            .iter()
-            .filter(|(_, b)| b.draft.place.peer == peer);
-        here.any(|(_, b)| b.draft.aor == aor).then_some(side)
+        let mut sides = self.links.iter().map(|l| Leg::Edge { link: l.id });
+        sides.find(|side| {
+            let call = self.b2bua.call_of(*side, message);
+            let owner = call.and_then(|call| self.owners.get(&call));
+            owner.is_some_and(|owner| self.asserted(peer, message).any(|b| owner.is(b)))
+        })
+    }
+
+    /// Whether a request in a call of a client behind this edge is that client's: another who is
+    /// registered there and knows the call by its tags is not. A client that the edge asserts, and
+    /// of whom nothing is known any more, has lost its registration in mid-call.
+    fn may_speak(&self, call: CallId, peer: usize, message: &Message) -> bool {
+        let Some(owner) = self.owners.get(&call) else {
+            return true;
+        };
+        let mut known = self.asserted(peer, message).peekable();
+        known.peek().is_none() || known.any(|b| owner.is(b))
+    }
+
+    /// The registrations behind an edge of whom it asserts to have sent a request.
+    fn asserted<'a>(&'a self, peer: usize, message: &Message) -> impl Iterator<Item = &'a Draft> {
+        let asserted = message.values(Name::PAssertedIdentity).next();
+        let aor = asserted
+            .and_then(NameAddr::parse)
+            .and_then(|address| aor_of(address.uri))
+            .map(|(_, aor)| aor);
+        let rows = self.registrar.iter().map(|(_, b)| &b.draft);
+        rows.filter(move |d| d.place.peer == peer && Some(&d.aor) == aor.as_ref())
     }
 
     fn lane_new(
@@ -248,7 +271,7 @@ impl Core {
             let others: Vec<String> = others.collect();
             zones.extend(others);
         }
-        let identity = format!("<{}>", binding.draft.uri);
+        let identity = self.identity(row, message).unwrap_or_default();
         let mut edit = message.edit();
         edit.remove(Name::Route);
         edit.set(Name::PAssertedIdentity, identity);
@@ -279,9 +302,8 @@ impl Core {
     /// we recorded when the dialog began.
     fn lane_dialog(&mut self, now: Now, key: ServerKey, peer: usize, message: &Message) {
         let gone = (481, "Call/Transaction Does Not Exist");
-        let found = self
-            .own_route(message)
-            .and_then(|id| self.registrar.get(id));
+        let row = self.own_route(message);
+        let found = row.and_then(|id| self.registrar.get(id));
         let Some(binding) = found.filter(|b| b.draft.place.peer == peer) else {
             return self.station.answer(now, key, message, gone.0, gone.1);
         };
@@ -289,7 +311,8 @@ impl Core {
         let mut edit = message.edit();
         edit.remove_first_value(Name::Route);
         if !binding.draft.user.is_empty() {
-            edit.set(Name::PAssertedIdentity, format!("<{}>", binding.draft.uri));
+            let identity = row.and_then(|row| self.identity(row, message));
+            edit.set(Name::PAssertedIdentity, identity.unwrap_or_default());
         }
         let purpose = Purpose::Other {
             message: edit.finish(),
@@ -338,7 +361,9 @@ impl Core {
             return Ok(*first);
         }
         let exact = all.iter().find(|(_, aor)| same_aor(from, aor));
-        let own = exact.or_else(|| all.iter().find(|(_, aor)| self.is_other_host(from, aor)));
+        let own = exact
+            .or_else(|| all.iter().find(|(_, aor)| self.is_other_host(from, aor)))
+            .or_else(|| all.iter().find(|(id, _)| self.line_of(*id, from).is_some()));
         if let Some((id, _)) = own {
             return Ok(*id);
         }
@@ -425,7 +450,10 @@ impl Core {
             alias: alias_of(&contact),
             contact,
             instance: Vec::new(),
+            reg_id: String::new(),
             device: String::new(),
+            one_device: false,
+            lines: Box::default(),
             zone,
             rewritten: false,
             registered: false,
@@ -549,11 +577,12 @@ impl Core {
 /// know of a client's identity, the core knows better.
 pub(super) fn unprivileged(message: &Message) -> Message {
     let privileged = |name: &[u8]| call::registration::is_privileged(name);
-    if !message.fields().any(|f| privileged(f.name)) {
+    let links = call::registration::links(message);
+    if links.is_empty() && !message.fields().any(|f| privileged(f.name)) {
         return message.clone();
     }
-    message
-        .edit()
-        .remove_fields(|f| privileged(f.name))
-        .finish()
+    let mut edit = message.edit();
+    edit.remove_fields(|f| privileged(f.name));
+    call::registration::without_links(message, &mut edit);
+    edit.finish()
 }

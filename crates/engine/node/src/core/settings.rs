@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base::Secret;
 use call::registration::core::Address;
-use config::{CallControl, Config, Password, Publisher, Role};
+use config::{CallControl, Config, ContactMode, Password, Publisher, Role};
 use policy::credentials::Kept;
 use sip::transaction::ViaOptions;
 use traversal::DomainOffer;
@@ -46,6 +46,8 @@ pub(super) struct Server {
     pub(super) user: String,
     pub(super) password: Secret<String>,
     pub(super) tls_verify: bool,
+    /// Whether Contacts are rewritten for its nodes.
+    pub(super) rewrites: bool,
 }
 
 /// All of it.
@@ -56,6 +58,7 @@ pub(super) struct Settings {
     pub(super) peers: Vec<Peer>,
     sip: Vec<SocketAddr>,
     sip_tls: Vec<SocketAddr>,
+    pub(super) sip_from: Vec<config::Network>,
     pub(super) media: config::MediaService,
     pub(super) domains: Vec<DomainOffer>,
     pub(super) unified_cm: Vec<Server>,
@@ -92,6 +95,7 @@ impl Settings {
             peers: core.iter().flat_map(|c| &c.peers).map(peer).collect(),
             sip: core.map(|c| c.sip.clone()).unwrap_or_default(),
             sip_tls: core.map(|c| c.sip_tls.clone()).unwrap_or_default(),
+            sip_from: core.map(|c| c.sip_from.clone()).unwrap_or_default(),
             media: core.map_or(no_media, |c| c.media.clone()),
             domains: core.iter().flat_map(|c| &c.domains).map(offer).collect(),
             unified_cm: servers(core.map(|c| &c.unified_cm)),
@@ -196,6 +200,7 @@ fn server(p: &Publisher) -> Server {
         user: p.user.clone(),
         password: given(&p.password),
         tls_verify: p.tls_verify,
+        rewrites: p.contact == ContactMode::Rewrite,
     }
 }
 

@@ -89,6 +89,23 @@ impl Board {
         out.push_back(Output::Event(event));
     }
 
+    /// As [`Board::caused`], for what somebody has to look at.
+    pub(super) fn warned(
+        &mut self,
+        out: &mut VecDeque<Output>,
+        kind: Kind,
+        now: Now,
+        source: Option<IpAddr>,
+        cause: &str,
+        proof: &[(&'static str, String)],
+    ) {
+        let told = out.len();
+        self.caused(out, kind, now, source, cause, proof);
+        if let Some(Output::Event(event)) = out.back().filter(|_| out.len() > told) {
+            self.recent.note(event);
+        }
+    }
+
     /// Tells what was gathered.
     pub(super) fn handle_timeout(&mut self, out: &mut VecDeque<Output>, now: Now) {
         let gathered = self.quiet.handle_timeout(now);

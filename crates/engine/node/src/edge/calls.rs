@@ -78,6 +78,8 @@ pub(crate) struct Call {
     pub(crate) from: Pii<String>,
     pub(crate) to: Pii<String>,
     media: Vec<Option<Stream>>,
+    /// Where its RTP has been verified to come from.
+    verified: Option<IpAddr>,
     /// The figures of m-lines that are closed already.
     closed: Vec<(LegId, String, Counters)>,
     idle: Duration,
@@ -241,6 +243,7 @@ impl Calls {
             from: uri(b.invite.from()),
             to: uri(b.invite.to()),
             media: Vec::new(),
+            verified: None,
             closed: Vec::new(),
             idle: IDLE_MAX,
             timer: None,

@@ -8,7 +8,7 @@
 use ::status::Kind;
 use base::Now;
 use call::b2bua::body::{self, Body};
-use call::registration::{credentials, is_privileged};
+use call::registration::{bears_token, credentials, is_privileged, without_links};
 use sip::nonce::Verdict;
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Name};
@@ -87,6 +87,8 @@ impl Edge {
     fn client_register(&mut self, now: Now, key: ServerKey, flow: FlowId, message: &Message) {
         match self.nonce_of(now, message, Name::Authorization) {
             Verdict::Fresh => {}
+            // A token instead of a digest is for the inside to judge.
+            Verdict::Forged if self.brings_token(message) => {}
             Verdict::Stale => return self.challenge(now, key, message, true),
             Verdict::Forged => return self.challenge(now, key, message, false),
         }
@@ -204,7 +206,7 @@ impl Edge {
         };
         if let Ok(request) = self.for_core(now, flow, index, message, true) {
             let via = self.via(Side::Lane { peer: index });
-            self.station.transactions.send(lane, &request, &via);
+            self.station.ack_on(lane, &via, &request);
         }
     }
 
@@ -261,6 +263,7 @@ impl Edge {
             let credentials = matches!(f.id, Name::Authorization | Name::ProxyAuthorization);
             is_privileged(f.name) || credentials && Some(f.index) != answer && self.is_ours(f.value)
         });
+        without_links(&request, &mut edit);
         if let Some(identity) = self.relay.identity(flow, message) {
             edit.push_back(
                 Name::PAssertedIdentity,
@@ -272,6 +275,12 @@ impl Edge {
             edit.push_front(Name::RecordRoute, self.record_route(flow));
         }
         Ok(edit.finish())
+    }
+
+    /// Whether a REGISTER carries a token, and no digest for our realm.
+    pub(super) fn brings_token(&self, message: &Message) -> bool {
+        let digest = credentials(message, Name::Authorization, &self.settings.realm);
+        digest.is_none() && bears_token(message, Name::Authorization)
     }
 
     /// Whether credentials answer a challenge of ours.

@@ -63,7 +63,7 @@ impl Edge {
         }
         if let Ok(request) = self.for_client(now, target, peer, message) {
             let via = self.via(Side::Client);
-            self.station.transactions.send(target, &request, &via);
+            self.station.ack_on(target, &via, &request);
         }
     }
 

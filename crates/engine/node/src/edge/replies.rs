@@ -161,7 +161,8 @@ impl Edge {
                 let verdict = self.verdict_for(now, flow, request, Name::Authorization);
                 let stale = verdict == Verdict::Stale;
                 if !stale {
-                    self.wrong_credentials(now, flow, true);
+                    // A token that the inside does not take is no guess at a password.
+                    self.wrong_credentials(now, flow, !self.brings_token(request));
                 }
                 if self.has_failed(now, flow) {
                     let tag = self.station.rng.hex(8);
@@ -190,6 +191,7 @@ impl Edge {
         let message = self.with_description(now, client, message, true);
         let mut edit = message.edit();
         edit.remove_fields(|f| call::registration::is_privileged(f.name));
+        call::registration::without_links(&message, &mut edit);
         let begins = begins_dialog(request.method()) && !in_dialog(request);
         if begins && (101..300).contains(&message.status()) {
             // The route set is what was asked for, whatever the client made of it.

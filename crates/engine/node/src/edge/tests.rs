@@ -1,9 +1,11 @@
 //! An edge between a client and a core that are no more than the bytes they send.
 
 mod calls;
+mod claims;
 mod clients;
 mod hostile;
 mod links;
+mod torture;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -43,6 +45,7 @@ fn config() -> Arc<Config> {
         verify_names: names.iter().map(|n| (*n).to_owned()).collect(),
         user: "traversal".into(),
         password: Password::Given(Secret::new(PASSWORD.into())),
+        hop_count: 15,
     };
     let edge = config::Edge {
         https: service("192.0.2.10:8443"),

@@ -138,9 +138,9 @@ impl Transactions {
     }
 
     fn client_for(&self, response: &Message) -> Option<Id> {
-        let branch = key::hop(response)?.branch?;
+        let branch = response.top_via().ok()?.branch()?;
         let cseq = response.cseq().ok()?;
-        let key: Key = key::client_key(&branch, cseq.method);
+        let key: Key = key::client_key(branch, cseq.method);
         let id = *self.client_index.get(&self.secret.fingerprint(&[&key]))?;
         self.clients.get(id).filter(|row| row.is(&key)).map(|_| id)
     }

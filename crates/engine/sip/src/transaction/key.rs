@@ -35,40 +35,72 @@ impl Secret {
     }
 }
 
-/// What the top Via of a message says, as far as matching needs it.
+/// What names a request, but for its method: the key of a server transaction (RFC 3261
+/// §17.2.3), narrowed by the flow. `None` if there is no Via to read.
+///
+/// With the cookie that is branch and sent-by; without it (an RFC 2543 peer) Request-URI, From
+/// tag, Call-ID, CSeq number and the whole top Via.
 pub(super) struct Hop {
-    /// The branch, if there is one with the cookie.
-    pub(super) branch: Option<SmallVec<[u8; 64]>>,
-    /// The sent-by in lower case, with the port it implies.
-    pub(super) sent_by: SmallVec<[u8; 64]>,
+    rest: Key,
+    /// The To tag of an RFC 2543 request, which counts unless an INVITE is meant.
+    old_to_tag: Option<SmallVec<[u8; 32]>>,
 }
 
-/// Reads the top Via; `None` if it cannot be read.
-pub(super) fn hop(message: &Message) -> Option<Hop> {
-    let via = message.top_via().ok()?;
-    let branch = via
-        .branch()
-        .filter(|b| b.len() > COOKIE.len())
-        .filter(|b| {
-            b.get(..COOKIE.len())
-                .is_some_and(|c| c.eq_ignore_ascii_case(COOKIE))
+impl Hop {
+    pub(super) fn of(message: &Message, flow: FlowId) -> Option<Hop> {
+        let via = message.top_via().ok()?;
+        let mut rest = Key::new();
+        rest.extend_from_slice(&flow.slot().to_be_bytes());
+        rest.extend_from_slice(&flow.generation().to_be_bytes());
+        let mut add = |part: &[u8]| {
+            rest.extend_from_slice(part);
+            rest.push(b'\n');
+        };
+        if let Some(branch) = via.branch().filter(|b| has_cookie(b)) {
+            add(branch);
+            add(&via.sent_by().to_ascii_lowercase());
+            return Some(Hop {
+                rest,
+                old_to_tag: None,
+            });
+        }
+        let number = message.cseq().ok()?.number;
+        add(message.request_uri());
+        add(message.from().ok()?.tag().unwrap_or_default());
+        add(message.call_id());
+        add(&number.to_be_bytes());
+        add(via.raw());
+        let to = message.to().ok()?.tag().unwrap_or_default();
+        Some(Hop {
+            rest,
+            old_to_tag: Some(SmallVec::from_slice(to)),
         })
-        .map(SmallVec::from_slice);
-    let mut sent_by: SmallVec<[u8; 64]> = SmallVec::new();
-    sent_by.extend(via.sent_by().iter().map(u8::to_ascii_lowercase));
-    Some(Hop { branch, sent_by })
+    }
+
+    /// The key of the transaction of this method.
+    pub(super) fn key(&self, method: &[u8]) -> Key {
+        let mut key = self.rest.clone();
+        if let Some(tag) = self.old_to_tag.as_ref().filter(|_| method != b"INVITE") {
+            key.extend_from_slice(tag);
+            key.push(b'\n');
+        }
+        key.extend_from_slice(method);
+        key
+    }
+
+    /// What all methods of this hop have in common.
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.rest
+    }
 }
 
-/// The key of a server transaction (RFC 3261 §17.2.3), narrowed by the flow.
-pub(super) fn server_key(flow: FlowId, branch: &[u8], sent_by: &[u8], method: &[u8]) -> Key {
-    let mut key = Key::new();
-    key.extend_from_slice(&flow.slot().to_be_bytes());
-    key.extend_from_slice(&flow.generation().to_be_bytes());
-    for part in [branch, sent_by, method] {
-        key.extend_from_slice(part);
-        key.push(b'\n');
-    }
-    key
+/// Whether a branch is one of RFC 3261. One that is nothing but the cookie names nothing
+/// (RFC 4475 §3.2.1).
+fn has_cookie(branch: &[u8]) -> bool {
+    branch.len() > COOKIE.len()
+        && branch
+            .get(..COOKIE.len())
+            .is_some_and(|c| c.eq_ignore_ascii_case(COOKIE))
 }
 
 /// The key of a client transaction (RFC 3261 §17.1.3).

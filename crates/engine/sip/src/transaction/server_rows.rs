@@ -3,10 +3,10 @@
 use base::{Id, Now};
 use bytes::Bytes;
 
-use super::key::{self, Hop, Key};
+use super::key::{Hop, Key};
 use super::machine::{Act, End, ServerEvent};
 use super::{Armed, Ending, Event, ServerKey, Tick, Transactions, server, server_invite};
-use crate::{FlowId, Message, Method};
+use crate::{FlowId, Message, Method, refusal};
 
 /// The state of either machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,14 +75,10 @@ impl Transactions {
         reliable: bool,
         request: Message,
     ) {
-        let Some(Hop { branch, sent_by }) = key::hop(&request) else {
+        let Some(hop) = Hop::of(&request, flow) else {
             return;
         };
-        let Some(branch) = branch else {
-            // An RFC 2543 peer: nothing of ours speaks it, and its matching rules are unsafe.
-            return self.reply_without_state(flow, &request, 400, "Branch Without Magic Cookie");
-        };
-        let key = key::server_key(flow, &branch, &sent_by, request.method_bytes());
+        let key = hop.key(request.method_bytes());
         if let Some(id) = self.server_for(&key) {
             return self.server_event(now, id, ServerEvent::Request, None);
         }
@@ -91,18 +87,15 @@ impl Transactions {
 
     /// An ACK for a non-2xx has the INVITE's branch and ends here; any other is the user's.
     pub(super) fn receive_ack(&mut self, now: Now, flow: FlowId, ack: Message) {
-        let Some(Hop { branch, sent_by }) = key::hop(&ack) else {
+        let Some(hop) = Hop::of(&ack, flow) else {
             return;
         };
-        if let Some(branch) = branch {
-            let key = key::server_key(flow, &branch, &sent_by, b"INVITE");
-            if let Some(id) = self.server_for(&key) {
-                return self.server_event(now, id, ServerEvent::Ack, Some(ack));
-            }
+        if let Some(id) = self.server_for(&hop.key(b"INVITE")) {
+            return self.server_event(now, id, ServerEvent::Ack, Some(ack));
         }
-        let own = self.stateless_tag(&ack);
-        let tag = ack.to().ok().and_then(|to| to.tag().map(<[u8]>::to_vec));
-        if tag.as_deref() != Some(own.as_bytes()) {
+        let own = self.stateless_tag(flow, &ack);
+        let tag = ack.to().ok().and_then(|to| to.tag());
+        if tag != Some(own.as_bytes()) && tag != Some(refusal::TAG) {
             self.core.tell(Event::Ack { flow, message: ack });
         }
     }
@@ -114,25 +107,21 @@ impl Transactions {
         reliable: bool,
         cancel: Message,
     ) {
-        let Some(Hop {
-            branch: Some(branch),
-            sent_by,
-        }) = key::hop(&cancel)
-        else {
+        let Some(hop) = Hop::of(&cancel, flow) else {
             return;
         };
-        let own = key::server_key(flow, &branch, &sent_by, b"CANCEL");
+        let own = hop.key(b"CANCEL");
         if let Some(id) = self.server_for(&own) {
             return self.server_event(now, id, ServerEvent::Request, None);
         }
         let target = CANCELLABLE
             .iter()
-            .find_map(|method| self.server_for(&key::server_key(flow, &branch, &sent_by, method)));
+            .find_map(|method| self.server_for(&hop.key(method)));
         let row = target.and_then(|id| self.servers.get(id));
         let ringing =
             row.is_some_and(|row| row.state == State::Invite(server_invite::State::Proceeding));
         let tag = row.and_then(|row| row.tag.clone()).map_or_else(
-            || self.stateless_tag(&cancel),
+            || self.stateless_tag(flow, &cancel),
             |tag| String::from_utf8_lossy(&tag).into_owned(),
         );
         let (status, reason) = match target {
@@ -300,18 +289,15 @@ impl Transactions {
     }
 
     /// A tag that follows from the request, so that the ACK for a stateless answer is known.
-    fn stateless_tag(&self, request: &Message) -> String {
-        let branch = key::hop(request)
-            .and_then(|hop| hop.branch)
-            .unwrap_or_default();
-        format!(
-            "{:016x}",
-            self.secret.fingerprint(&[&branch, request.call_id()])
-        )
+    fn stateless_tag(&self, flow: FlowId, request: &Message) -> String {
+        let hop = Hop::of(request, flow);
+        let rest = hop.as_ref().map(Hop::rest).unwrap_or_default();
+        let mark = self.secret.fingerprint(&[rest, request.call_id()]);
+        format!("{mark:016x}")
     }
 
     fn reply_without_state(&mut self, flow: FlowId, request: &Message, status: u16, text: &str) {
-        let mut reply = request.reply(status, text, &self.stateless_tag(request));
+        let mut reply = request.reply(status, text, &self.stateless_tag(flow, request));
         if status == 503 {
             // Spread those that come back (RFC 3261 §21.5.4).
             let seconds = 1 + self.core.rng.below(10);

@@ -404,23 +404,36 @@ fn sent_by_matches_without_regard_to_case() {
 }
 
 #[test]
-fn a_branch_without_cookie_is_refused_and_its_ack_ends_here() {
-    let mut bench = Bench::new();
-    let old = request("INVITE", "1");
-    bench.layer.receive(bench.now, HERE, true, old.clone());
-    let outputs = bench.outputs();
-    let [Output::Send { bytes, .. }] = outputs.as_slice() else {
-        panic!("{outputs:?}")
-    };
-    let bad = Message::parse(bytes.clone(), &crate::Limits::default()).unwrap();
-    assert_eq!(bad.status(), 400);
-    let mut ack = request("ACK", "1").edit().finish();
-    let to = bad.header(Name::To).unwrap();
-    let mut edit = ack.edit();
-    edit.set(Name::To, to);
-    ack = edit.finish();
-    assert_eq!(bench.take(true, ack), [""; 0]);
-    assert_eq!(bench.layer.counts().servers, 0);
+fn a_branch_without_cookie_is_matched_as_rfc_2543_was() {
+    // A cookie that nothing follows names nothing either (RFC 4475 §3.2.1).
+    for branch in ["1", "z9hG4bK"] {
+        let mut bench = Bench::new();
+        let key = bench.serve(true, request("INVITE", branch));
+        assert_eq!(
+            bench.take(true, request("INVITE", branch)),
+            [""; 0],
+            "again"
+        );
+        // Another Via, Call-ID or CSeq makes another request.
+        for (name, value) in [
+            (Name::Via, "SIP/2.0/TLS client.example.test:5061;branch=2"),
+            (Name::CallId, "c2@client"),
+            (Name::CSeq, "8 INVITE"),
+            (Name::From, "<sip:alice@example.test>;tag=a2"),
+        ] {
+            let other = request("INVITE", branch);
+            let other = other.edit().set(name, value).finish();
+            assert_eq!(bench.take(true, other), ["request INVITE"], "{value}");
+        }
+        let cancel = bench.take(true, request("CANCEL", branch));
+        assert_eq!(cancel, ["200", "cancelled"]);
+        bench.answer(key, 487);
+        // The ACK has the tag of the answer, which the INVITE had not.
+        let ack = request("ACK", branch);
+        let to = "<sip:bob@example.test>;tag=b1";
+        let ack = ack.edit().set(Name::To, to).finish();
+        assert_eq!(bench.take(true, ack), ["ended Done"]);
+    }
 }
 
 #[test]

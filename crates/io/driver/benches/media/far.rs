@@ -316,6 +316,7 @@ impl Leg {
                     protect: Some(key((leg * 2 + 1) as u64)),
                     receive: true,
                     send: true,
+                    inside: media::Inside::Plain,
                 },
             },
             Role::Edge => Command::InstallEdge {
@@ -325,6 +326,7 @@ impl Leg {
                     link: LINK,
                     local,
                     expected: vec![remote.rtp],
+                    datagrams: None,
                 },
             },
         };

@@ -132,6 +132,12 @@ impl Edge {
                     desk.run.push(&desk.legs, row, component, to, packet);
                 }
             }
+            FromLink::Datagram { leg, to } => {
+                if let Some(row) = desk.legs.row(leg) {
+                    let packet = self.relay.datagram();
+                    desk.run.push(&desk.legs, row, Component::Rtp, to, packet);
+                }
+            }
             FromLink::Latched {
                 leg,
                 component,

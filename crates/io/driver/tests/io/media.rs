@@ -184,6 +184,7 @@ impl House {
                 link: LINK,
                 local: pair(ip),
                 expected: vec![client.socket.local_addr().unwrap()],
+                datagrams: None,
             },
             core_leg: CoreLeg {
                 stream: STREAM,
@@ -197,6 +198,7 @@ impl House {
                 protect: Some(srtp_key(2)),
                 receive: true,
                 send: true,
+                inside: media::Inside::Plain,
             },
             client,
             phone,

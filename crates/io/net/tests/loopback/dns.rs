@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use base::Rng;
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, SRV};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, NAPTR, SRV};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use net::Error;
 use net::dns::Resolver;
@@ -41,6 +41,22 @@ async fn server() -> SocketAddr {
                     vec![
                         srv(8443, "cucm1.example.test."),
                         srv(8444, "cucm2.example.test."),
+                    ]
+                }
+                ("example.test.", RecordType::NAPTR) => {
+                    let rule = |order, service: &str, replacement: &str| {
+                        RData::NAPTR(NAPTR::new(
+                            order,
+                            60,
+                            b"s".as_slice().into(),
+                            service.as_bytes().into(),
+                            Box::default(),
+                            Name::from_ascii(replacement).unwrap(),
+                        ))
+                    };
+                    vec![
+                        rule(50, "SIPS+D2T", "_sips._tcp.example.test."),
+                        rule(60, "E2U+sip", "."),
                     ]
                 }
                 ("_none._tcp.example.test.", RecordType::SRV) => vec![srv(0, ".")],
@@ -87,11 +103,19 @@ async fn names_and_services_are_found_or_told_apart() {
 
     assert_eq!(resolver.addresses("127.0.0.1").await.unwrap().len(), 1);
     assert_eq!(resolver.addresses("[::1]").await.unwrap().len(), 1);
-    for absent in [
-        "_none._tcp.example.test",
-        "_gone._tcp.example.test",
-        "edge1.example.test",
-    ] {
+    let declined = resolver.services("_none._tcp.example.test").await;
+    assert_eq!(declined.unwrap(), [], "decidedly not offered");
+    let rules = resolver.rules("example.test").await.unwrap();
+    assert_eq!(rules.len(), 1, "one without a replacement is passed over");
+    assert_eq!(
+        (rules[0].order, rules[0].preference, rules[0].flags.as_str()),
+        (50, 60, "s")
+    );
+    assert_eq!(rules[0].service, "SIPS+D2T");
+    assert_eq!(rules[0].replacement, "_sips._tcp.example.test");
+    let e = resolver.rules("edge1.example.test").await.unwrap_err();
+    assert!(matches!(e, Error::NotFound { .. }), "{e}");
+    for absent in ["_gone._tcp.example.test", "edge1.example.test"] {
         let e = resolver.services(absent).await.unwrap_err();
         assert!(matches!(e, Error::NotFound { .. }), "{absent}: {e}");
     }

@@ -1,10 +1,12 @@
 //! One m-line: what it says, and how it is written for the other side.
 
-use media::{PortPair, StreamId};
+use std::net::IpAddr;
+
+use media::{Datagram, PortPair, StreamId};
 use sdp::sdes::Crypto;
 use sdp::{Direction, Session};
 
-use super::super::Settings;
+use super::super::{Encryption, Settings};
 use super::track::Track;
 use super::{MediaError, STREAM};
 
@@ -18,17 +20,21 @@ pub(super) enum Purpose<'a> {
 
 /// What an m-line says.
 pub(super) struct Offered {
-    /// It is RTP and not refused.
+    /// It is carried, and not refused.
     pub(super) active: bool,
     pub(super) kind: Vec<u8>,
     pub(super) proto: Vec<u8>,
     pub(super) direction: Direction,
+    /// What it carries if that is no RTP.
+    pub(super) datagram: Option<Datagram>,
     /// From an edge: the stream's name.
     pub(super) stream: Option<StreamId>,
-    /// From an edge: the key of its packets.
+    /// The key of the describer's packets.
     pub(super) theirs: Option<Crypto>,
-    /// The keys of ours that go with it: the one that answers it, or those offered with it.
-    pub(super) ours: Vec<Crypto>,
+    /// Our key that answers it.
+    pub(super) answer: Option<Crypto>,
+    /// Our keys that the other side is offered.
+    pub(super) keys: Vec<Crypto>,
     /// From inside: where packets go.
     pub(super) remote: Option<PortPair>,
     /// Its track was opened for it.
@@ -42,13 +48,61 @@ impl Offered {
             kind: session.kind(i).to_vec(),
             proto: session.proto(i).to_vec(),
             direction: session.direction(i),
+            datagram: Datagram::of(session.proto(i)),
             stream: None,
             theirs: None,
-            ours: Vec::new(),
+            answer: None,
+            keys: Vec::new(),
             remote: None,
             opened: false,
         }
     }
+
+    /// The describer's key, and ours that goes with it, once this is answered by `answered`; as
+    /// the describer of this m-line sees it.
+    pub(super) fn settled(&self) -> (Option<Crypto>, Option<Crypto>) {
+        (self.theirs.clone(), self.answer.clone())
+    }
+
+    /// The answerer's key, and ours that it chose.
+    pub(super) fn chosen(&self, answered: &Offered) -> (Option<Crypto>, Option<Crypto>) {
+        let theirs = answered.theirs.clone();
+        let fits = |ours: &&Crypto| theirs.as_ref().is_some_and(|t| t.tag == ours.tag);
+        (theirs.clone(), self.keys.iter().find(fits).cloned())
+    }
+}
+
+/// The key that counts: of an offer the first whose suite we know, in the describer's order of
+/// preference (RFC 4568 §5.1.2); of an answer the one that picks one of ours, suite unchanged.
+fn key_of(
+    session: &Session,
+    i: usize,
+    settings: &Settings,
+    purpose: Purpose<'_>,
+) -> Option<Crypto> {
+    // A session parameter that is not understood rules its line out (RFC 4568 §6.3.7).
+    let known = |key: &Crypto| key.params.iter().all(|p| p.starts_with("WSH="));
+    let mut keys = session.crypto(i).into_iter().filter(known);
+    match purpose {
+        Purpose::Offer => keys.find(|k| settings.suites.contains(&k.suite)),
+        Purpose::Answer(offered) => keys.next().filter(|k| {
+            let fits = |ours: &Crypto| ours.tag == k.tag && ours.suite == k.suite;
+            offered.keys.iter().any(fits)
+        }),
+    }
+}
+
+/// Whether an m-line is one to carry: not refused, of a kind we know, and in an answer one that
+/// was offered.
+fn is_wanted(session: &Session, i: usize, purpose: Purpose<'_>) -> bool {
+    let proto = session.proto(i);
+    let known = session.is_rtp(i) || ends_with_rtp(proto) || Datagram::of(proto).is_some();
+    let offered = match purpose {
+        Purpose::Offer => true,
+        // What was offered as media is answered as media, and so for what is not.
+        Purpose::Answer(o) => o.active && o.datagram == Datagram::of(proto),
+    };
+    session.is_active(i) && known && offered
 }
 
 /// Reads an m-line that comes from an edge.
@@ -58,37 +112,20 @@ pub(super) fn from_edge(
     settings: &Settings,
     purpose: Purpose<'_>,
 ) -> Result<Offered, MediaError> {
-    let proto = session.proto(i);
-    let rtp = session.is_rtp(i) || ends_with_rtp(proto);
-    let wanted = match purpose {
-        Purpose::Offer => true,
-        Purpose::Answer(offered) => offered.active,
-    };
-    if !session.is_active(i) || !rtp || !wanted {
+    if !is_wanted(session, i, purpose) {
         return Ok(Offered::new(session, i, false));
     }
     let mut line = Offered::new(session, i, true);
-    if !session.is_secure(i) {
+    if line.datagram.is_none() && !session.is_secure(i) {
         return Err(MediaError::NotEncrypted);
     }
-    // A session parameter that is not understood rules its line out (RFC 4568 §6.3.7).
-    let known = |key: &Crypto| key.params.iter().all(|p| p.starts_with("WSH="));
-    let keys: Vec<Crypto> = session.crypto(i).into_iter().filter(known).collect();
-    line.theirs = match purpose {
-        // The client's order of preference counts (RFC 4568 §5.1.2).
-        Purpose::Offer => keys
-            .into_iter()
-            .find(|k| settings.suites.contains(&k.suite)),
-        // The answer picks one of ours by its tag, suite unchanged.
-        Purpose::Answer(offered) => keys.into_iter().next().filter(|k| {
-            offered
-                .ours
-                .iter()
-                .any(|ours| ours.tag == k.tag && ours.suite == k.suite)
-        }),
-    };
+    line.theirs = key_of(session, i, settings, purpose);
     if line.theirs.is_none() {
-        return Err(MediaError::NoSuite);
+        // What is no RTP is closed by the edge; one that does not is not to be trusted with it.
+        return match line.datagram {
+            Some(_) => Ok(Offered::new(session, i, false)),
+            None => Err(MediaError::NoSuite),
+        };
     }
     let name = session
         .attribute(i, STREAM)
@@ -104,28 +141,48 @@ pub(super) fn from_edge(
 pub(super) fn from_inside(
     session: &Session,
     i: usize,
+    settings: &Settings,
+    encryption: Encryption,
     purpose: Purpose<'_>,
 ) -> Result<Offered, MediaError> {
-    let proto = session.proto(i);
-    let wanted = match purpose {
-        Purpose::Offer => session.is_rtp(i) || ends_with_rtp(proto),
-        Purpose::Answer(offered) => offered.active,
-    };
-    if !session.is_active(i) || !wanted {
+    if !is_wanted(session, i, purpose) {
         return Ok(Offered::new(session, i, false));
     }
-    if !matches!(proto, b"RTP/AVP" | b"RTP/AVPF") {
-        return Err(MediaError::Profile);
-    }
     let mut line = Offered::new(session, i, true);
+    if line.datagram.is_none() {
+        line.theirs = inside_key(session, i, settings, encryption, purpose)?;
+    }
     let rtp = session.rtp_address(i).ok_or(MediaError::Address)?;
-    let rtcp = session.rtcp_address(i).ok_or(MediaError::Address)?;
+    let rtcp = match line.datagram {
+        Some(_) => rtp,
+        None => session.rtcp_address(i).ok_or(MediaError::Address)?,
+    };
     if rtp.ip().is_multicast() || rtcp.ip().is_multicast() {
         return Err(MediaError::Address);
     }
     // 0.0.0.0 is a hold of old (RFC 3264 §8.4): there is nowhere to send to.
     line.remote = (!rtp.ip().is_unspecified()).then_some(PortPair { rtp, rtcp });
     Ok(line)
+}
+
+/// The inside's key; none where its media is plain and may be.
+fn inside_key(
+    session: &Session,
+    i: usize,
+    settings: &Settings,
+    encryption: Encryption,
+    purpose: Purpose<'_>,
+) -> Result<Option<Crypto>, MediaError> {
+    let key = key_of(session, i, settings, purpose);
+    match (session.proto(i), encryption) {
+        (b"RTP/AVP" | b"RTP/AVPF", Encryption::Off) => Ok(None),
+        (b"RTP/AVP" | b"RTP/AVPF", Encryption::BestEffort) => Ok(key),
+        (b"RTP/AVP" | b"RTP/AVPF", Encryption::Force) => Err(MediaError::NotEncrypted),
+        (b"RTP/SAVP" | b"RTP/SAVPF", Encryption::BestEffort | Encryption::Force) => {
+            key.map(Some).ok_or(MediaError::NoSuite)
+        }
+        _ => Err(MediaError::Profile),
+    }
 }
 
 /// `UDP/TLS/RTP/SAVPF` and its like: RTP, but keyed in a way that we do not speak.
@@ -144,79 +201,100 @@ fn is_one_sided(name: &[u8]) -> bool {
                 | b"remote-candidates"
                 | b"end-of-candidates"
                 | b"rtcp-mux"
+                | b"rtcp-mux-only"
+                | b"bundle-only"
+                | b"tls-id"
                 | b"fingerprint"
                 | b"setup"
                 | b"key-mgmt"
         )
 }
 
-/// Writes an m-line for inside: plain, at our own port pair.
+fn strip(session: &mut Session, i: usize) {
+    // Of a stream that is no RTP it says who speaks first (RFC 8856 §5), and is the ends' matter.
+    let datagram = Datagram::of(session.proto(i)).is_some();
+    session.remove_attributes(i, |name, _| {
+        is_one_sided(name) && !(datagram && name == b"setup")
+    });
+}
+
+/// How an m-line is to be written.
+pub(super) struct Writing<'a> {
+    /// Its track, if it is carried.
+    pub(super) track: Option<&'a Track>,
+    /// Our keys that stand in it.
+    pub(super) keys: &'a [Crypto],
+    /// In an answer, the offer's profile.
+    pub(super) proto: Option<&'a [u8]>,
+}
+
+/// Writes an m-line for inside: at our own port pair, plain or with keys of ours.
 pub(super) fn to_inside(
     session: &mut Session,
     i: usize,
-    track: Option<&Track>,
-    active: bool,
     settings: &Settings,
-    proto: Option<&[u8]>,
+    encryption: Encryption,
+    writing: &Writing<'_>,
 ) {
-    session.remove_attributes(i, |name, _| is_one_sided(name));
-    match track.filter(|_| active) {
-        Some(track) => {
-            let plain = match session.proto(i) {
-                b"RTP/SAVPF" => &b"RTP/AVPF"[..],
-                _ => b"RTP/AVP",
-            };
-            session.set_proto(i, proto.unwrap_or(plain));
-            let held = session
-                .rtp_address(i)
-                .is_some_and(|a| a.ip().is_unspecified());
-            let ip = if held {
-                unspecified(settings.inside_advertise)
-            } else {
-                settings.inside_advertise
-            };
-            session.set_address(i, ip, track.local.rtp.port());
-        }
-        None => session.set_address(i, settings.inside_advertise, 0),
+    strip(session, i);
+    let Some(track) = writing.track else {
+        return refuse(session, i, settings.inside_advertise, writing);
+    };
+    if !track.is_datagram() {
+        let feedback = session.proto(i).ends_with(b"F");
+        let proto: &[u8] = match (encryption == Encryption::Force, feedback) {
+            (true, true) => b"RTP/SAVPF",
+            (true, false) => b"RTP/SAVP",
+            (false, true) => b"RTP/AVPF",
+            (false, false) => b"RTP/AVP",
+        };
+        session.set_proto(i, writing.proto.unwrap_or(proto));
+    }
+    let ip = held_or(session, i, settings.inside_advertise);
+    session.set_address(i, ip, track.local.rtp.port());
+    for key in writing.keys {
+        session.add_attribute(i, b"crypto", key.to_string().as_bytes());
     }
 }
 
 /// Writes an m-line for an edge: encrypted, as a stream of the link.
-pub(super) fn to_edge(
-    session: &mut Session,
-    i: usize,
-    track: Option<&Track>,
-    keys: &[Crypto],
-    settings: &Settings,
-    proto: Option<&[u8]>,
-) {
-    session.remove_attributes(i, |name, _| is_one_sided(name));
-    match track.filter(|_| !keys.is_empty()) {
-        Some(track) => {
-            let secure = match session.proto(i) {
-                b"RTP/AVPF" => &b"RTP/SAVPF"[..],
-                _ => b"RTP/SAVP",
-            };
-            session.set_proto(i, proto.unwrap_or(secure));
-            let held = session
-                .rtp_address(i)
-                .is_some_and(|a| a.ip().is_unspecified());
-            let ip = if held {
-                unspecified(settings.edge_address)
-            } else {
-                settings.edge_address
-            };
-            session.set_address(i, ip, settings.edge_port);
-            for key in keys {
-                session.add_attribute(i, b"crypto", key.to_string().as_bytes());
-            }
-            session.add_attribute(i, STREAM, format!("{:08x}", track.stream.0).as_bytes());
-        }
-        None => session.set_address(i, settings.edge_address, 0),
+pub(super) fn to_edge(session: &mut Session, i: usize, settings: &Settings, w: &Writing<'_>) {
+    strip(session, i);
+    let Some(track) = w.track.filter(|_| !w.keys.is_empty()) else {
+        return refuse(session, i, settings.edge_address, w);
+    };
+    if !track.is_datagram() {
+        let secure: &[u8] = match session.proto(i).ends_with(b"F") {
+            true => b"RTP/SAVPF",
+            false => b"RTP/SAVP",
+        };
+        session.set_proto(i, w.proto.unwrap_or(secure));
     }
+    let ip = held_or(session, i, settings.edge_address);
+    session.set_address(i, ip, settings.edge_port);
+    for key in w.keys {
+        session.add_attribute(i, b"crypto", key.to_string().as_bytes());
+    }
+    session.add_attribute(i, STREAM, format!("{:08x}", track.stream.0).as_bytes());
 }
 
-fn unspecified(like: std::net::IpAddr) -> std::net::IpAddr {
+/// A refused m-line is answered with its profile as well (RFC 3264 §6).
+fn refuse(session: &mut Session, i: usize, ip: IpAddr, writing: &Writing<'_>) {
+    if let Some(proto) = writing.proto {
+        session.set_proto(i, proto);
+    }
+    session.refuse(i, ip);
+}
+
+/// Our address, or the zero address of a hold of old, which keeps its meaning.
+fn held_or(session: &Session, i: usize, ours: IpAddr) -> IpAddr {
+    let held = session
+        .rtp_address(i)
+        .is_some_and(|a| a.ip().is_unspecified());
+    if held { unspecified(ours) } else { ours }
+}
+
+fn unspecified(like: IpAddr) -> IpAddr {
     if like.is_ipv4() {
         std::net::Ipv4Addr::UNSPECIFIED.into()
     } else {
@@ -226,10 +304,14 @@ fn unspecified(like: std::net::IpAddr) -> std::net::IpAddr {
 
 /// What belongs to no m-line.
 pub(super) fn finish(session: &mut Session, from_edge: bool, settings: &Settings) {
-    session.remove_session_attributes(|name, _| is_one_sided(name));
-    session.set_origin_address(if from_edge {
+    // Each m-line has ports of its own here, so none can share another's (RFC 9143).
+    let bundle = |name: &[u8], value: &[u8]| name == b"group" && value.starts_with(b"BUNDLE");
+    session.remove_session_attributes(|name, value| is_one_sided(name) || bundle(name, value));
+    let ours = if from_edge {
         settings.inside_advertise
     } else {
         settings.edge_address
-    });
+    };
+    session.set_session_address(ours);
+    session.set_origin_address(ours);
 }

@@ -1,11 +1,11 @@
 //! One m-line's media leg: its stream of the link, its inside ports, its keys.
 
-use media::{Command, CoreLeg, Counters, LegId, LinkId, PortPair, SrtpKey, StreamId};
+use media::{Command, CoreLeg, Counters, Inside, LegId, LinkId, PortPair, SrtpKey, StreamId};
 use sdp::sdes::Crypto;
 
 use super::super::desk::Desk;
-use super::MediaError;
 use super::line::Offered;
+use super::{MediaError, Way};
 
 /// An m-line that is open.
 pub(super) struct Track {
@@ -13,8 +13,8 @@ pub(super) struct Track {
     pub(super) stream: StreamId,
     pub(super) local: PortPair,
     kind: Vec<u8>,
-    /// The key of our packets, once one is settled.
-    pub(super) ours: Option<Crypto>,
+    /// The keys of our packets towards the edge and towards inside, once they are settled.
+    ours: [Option<Crypto>; 2],
     /// As the media workers were last told.
     told: CoreLeg,
     pub(super) counters: Counters,
@@ -60,6 +60,7 @@ impl Track {
             protect: None,
             receive: false,
             send: false,
+            inside: line.datagram.map_or(Inside::Plain, Inside::Datagrams),
         };
         let kind = line.kind.clone();
         Ok(Track {
@@ -67,7 +68,7 @@ impl Track {
             stream,
             local,
             kind,
-            ours: None,
+            ours: [None, None],
             told,
             counters: Counters::default(),
         })
@@ -78,9 +79,19 @@ impl Track {
         !self.told.receive
     }
 
+    /// Whether it is no RTP.
+    pub(super) fn is_datagram(&self) -> bool {
+        matches!(self.told.inside, Inside::Datagrams(_))
+    }
+
+    /// Our key that is in use on one way.
+    pub(super) fn ours(&self, way: Way) -> Option<&Crypto> {
+        self.ours[way as usize].as_ref()
+    }
+
     /// Our key in answer to `theirs`: the one in use if the suite is the same.
-    pub(super) fn key_to_answer(&mut self, desk: &mut Desk<'_>, theirs: &Crypto) -> Crypto {
-        match &self.ours {
+    pub(super) fn key_to_answer(&self, desk: &mut Desk<'_>, way: Way, theirs: &Crypto) -> Crypto {
+        match self.ours(way) {
             Some(ours) if ours.suite == theirs.suite => Crypto {
                 tag: theirs.tag,
                 ..ours.clone()
@@ -90,8 +101,8 @@ impl Track {
     }
 
     /// Our keys in an offer: the one in use, else one for each suite.
-    pub(super) fn keys_to_offer(&self, desk: &mut Desk<'_>) -> Vec<Crypto> {
-        match &self.ours {
+    pub(super) fn keys_to_offer(&self, desk: &mut Desk<'_>, way: Way) -> Vec<Crypto> {
+        match self.ours(way) {
             Some(ours) => vec![Crypto {
                 tag: 1,
                 ..ours.clone()
@@ -107,9 +118,11 @@ impl Track {
     }
 
     /// The offer went out or came in: sockets are bound before anyone is told of them as agreed.
-    pub(super) fn install(&mut self, desk: &mut Desk<'_>, line: &Offered) {
-        self.told.unprotect = line.theirs.as_ref().map(srtp);
-        self.told.protect = line.ours.first().map(srtp);
+    pub(super) fn install(&mut self, desk: &mut Desk<'_>, line: &Offered, from: Way) {
+        if from == Way::Edge {
+            self.told.unprotect = line.theirs.as_ref().map(srtp);
+            self.told.protect = line.answer.as_ref().map(srtp);
+        }
         self.told.remote = line.remote;
         desk.command(Command::InstallCore {
             leg: self.leg,
@@ -124,25 +137,39 @@ impl Track {
         link: LinkId,
         offered: &Offered,
         answered: &Offered,
-        edge_answers: bool,
+        answerer: Way,
     ) {
-        let (edge, inside) = if edge_answers {
-            (answered, offered)
-        } else {
-            (offered, answered)
+        let (edge, inside) = match answerer {
+            Way::Edge => (answered, offered),
+            Way::Inside => (offered, answered),
         };
-        let chosen = edge.theirs.as_ref().map(|k| k.tag);
-        self.ours = offered.ours.iter().find(|k| Some(k.tag) == chosen).cloned();
+        let keys = [offered.settled(), offered.chosen(answered)];
+        let [(edge_key, edge_ours), (inside_key, inside_ours)] = match answerer {
+            Way::Inside => keys,
+            Way::Edge => {
+                let [first, second] = keys;
+                [second, first]
+            }
+        };
         let next = CoreLeg {
             stream: self.stream,
             link,
             local: self.local,
             remote: inside.remote,
-            unprotect: edge.theirs.as_ref().map(srtp),
-            protect: self.ours.as_ref().map(srtp),
+            unprotect: edge_key.as_ref().map(srtp),
+            protect: edge_ours.as_ref().map(srtp),
             receive: edge.direction.sends() && inside.direction.receives(),
             send: inside.direction.sends() && edge.direction.receives(),
+            inside: match (&self.told.inside, &inside_key) {
+                (Inside::Datagrams(kind), _) => Inside::Datagrams(*kind),
+                (_, None) => Inside::Plain,
+                (_, Some(theirs)) => Inside::Secure {
+                    unprotect: Some(srtp(theirs)),
+                    protect: inside_ours.as_ref().map(srtp),
+                },
+            },
         };
+        self.ours = [edge_ours, inside_ours];
         if next != self.told {
             self.told = next.clone();
             desk.command(Command::UpdateCore {

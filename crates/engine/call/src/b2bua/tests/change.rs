@@ -210,16 +210,6 @@ fn added_video_gets_a_leg_and_loses_it_when_refused_later() {
 }
 
 #[test]
-fn what_is_no_rtp_is_refused_and_the_rest_goes_on() {
-    let mut world = World::new();
-    let bfcp = edge_sdp(KEY_1) + "m=application 36000 UDP/BFCP *\r\na=setup:actpass\r\n";
-    world.ask(EDGE, &invite("alice", Some(&bfcp)));
-    let got = world.one(INSIDE);
-    assert!(text(&got).contains("m=application 0 UDP/BFCP *\r\n"));
-    assert_eq!(world.legs.len(), 1);
-}
-
-#[test]
 fn invites_that_cross_are_refused_491_and_a_second_500() {
     let mut s = call(true, EDGE);
     let ours = s.change(EDGE, b"INVITE", &edge_sdp(KEY_1));

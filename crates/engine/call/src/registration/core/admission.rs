@@ -184,14 +184,19 @@ pub fn may_register(
     let is = |name: &str| name.as_bytes().eq_ignore_ascii_case(&wanted);
     // `alice@example.test` signs in, `sip:alice@…` registers.
     let local = who.user.split('@').next().unwrap_or(&who.user);
-    let own = |line: &String| is(line) || is_extension(&wanted, line);
-    let named = is(&who.user) || is(local) || who.lines.iter().any(own);
+    let own = is_line(&wanted, who.lines.iter().map(String::as_str));
+    let named = is(&who.user) || is(local) || own;
     let by_device = decides && who.lines.is_empty() && !device.is_empty();
     if named || by_device {
         Ok(())
     } else {
         Err(Unfit::Line)
     }
+}
+
+/// Whether a user part, escapes undone, is one of these lines.
+pub fn is_line<'l>(wanted: &[u8], mut lines: impl Iterator<Item = &'l str>) -> bool {
+    lines.any(|l| l.as_bytes().eq_ignore_ascii_case(wanted) || is_extension(wanted, l))
 }
 
 /// Whether digits are the end of a number: directories keep 1001 as `+49 30 555-1001`.

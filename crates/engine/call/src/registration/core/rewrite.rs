@@ -93,24 +93,79 @@ fn rewritten(contact: &[u8], at: &Address, token: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// A Contact value with another URI, and without the parameters named.
-fn with_uri(value: &NameAddr<'_>, uri: &[u8], without: &[u8]) -> Vec<u8> {
-    let mut out = value.display.to_vec();
-    out.extend_from_slice(b"<");
-    out.extend_from_slice(uri);
-    out.extend_from_slice(b">");
-    for (name, v) in value.params.iter() {
-        if name.eq_ignore_ascii_case(without) {
+/// What becomes of one Contact.
+struct Change {
+    uri: Vec<u8>,
+    /// Follows its other parameters.
+    added: Vec<u8>,
+}
+
+/// Changes Contacts where they stand. What is not changed stays byte for byte, but for parameters
+/// that name a user: those are ours to write.
+fn with_contacts(
+    message: &Message,
+    edit: &mut sip::Edit<'_>,
+    mut change: impl FnMut(&NameAddr<'_>) -> Option<Change>,
+) {
+    let values: Vec<&[u8]> = message.values(Name::Contact).collect();
+    for field in message.fields().filter(|f| f.id == Name::Contact) {
+        // Bytes that go, from and to, and what comes in their place.
+        let mut changes: Vec<(usize, usize, Vec<u8>)> = Vec::new();
+        for value in &values {
+            let Some((from, to)) = part(field.value, value) else {
+                continue;
+            };
+            let Some(address) = NameAddr::parse(value) else {
+                continue;
+            };
+            let Some((uri_from, uri_to)) = part(field.value, address.uri) else {
+                continue;
+            };
+            let Some(new) = change(&address) else {
+                continue;
+            };
+            let bare = uri_from == 0 || field.value.get(uri_from - 1) != Some(&b'<');
+            let uri = if bare {
+                [b"<", new.uri.as_slice(), b">"].concat()
+            } else {
+                new.uri
+            };
+            changes.push((uri_from, uri_to, uri));
+            for (name, user) in address.params.iter() {
+                if name.eq_ignore_ascii_case(USER_ID) {
+                    changes.extend(parameter(field.value, name, user));
+                }
+            }
+            if from < to && !new.added.is_empty() {
+                changes.push((to, to, new.added));
+            }
+        }
+        if changes.is_empty() {
             continue;
         }
-        out.extend_from_slice(b";");
-        out.extend_from_slice(name);
-        if let Some(v) = v {
-            out.extend_from_slice(b"=");
-            out.extend_from_slice(v);
+        // From the last to the first, so that what is changed moves nothing that is to come.
+        changes.sort_by_key(|(from, ..)| std::cmp::Reverse(*from));
+        let mut out = field.value.to_vec();
+        for (from, to, new) in changes {
+            out.splice(from..to.min(out.len()), new);
         }
+        edit.replace_field(field.index, out);
     }
-    out
+}
+
+/// Where a part stands in its whole.
+fn part(whole: &[u8], part: &[u8]) -> Option<(usize, usize)> {
+    let from = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
+    let to = from.checked_add(part.len())?;
+    (to <= whole.len()).then_some((from, to))
+}
+
+/// The bytes of a parameter with the semicolon before it, to be taken out.
+fn parameter(field: &[u8], name: &[u8], value: Option<&[u8]>) -> Option<(usize, usize, Vec<u8>)> {
+    let (name_from, name_to) = part(field, name)?;
+    let to = value.map_or(Some(name_to), |v| Some(part(field, v)?.1))?;
+    let from = field.get(..name_from)?.iter().rposition(|b| *b == b';')?;
+    Some((from, to, Vec::new()))
 }
 
 /// Takes out what is between client, edge and core alone.
@@ -134,24 +189,13 @@ impl Registrar {
         at: &Address,
     ) -> Message {
         let mut edit = own_fields(message, credentials);
-        let mut values = Vec::new();
-        for (contact, id) in message.contacts().filter_map(Result::ok).zip(rows) {
-            let Contact::Address(address) = contact else {
-                continue;
-            };
-            let Some(uri) = rewritten(address.uri, at, &self.token_at(*id, place)) else {
-                continue;
-            };
-            let mut value = with_uri(&address, &uri, USER_ID);
-            let quoted: String = user.chars().filter(|c| !matches!(c, '"' | '\\')).collect();
-            value.extend_from_slice(b";");
-            value.extend_from_slice(USER_ID);
-            value.extend_from_slice(format!("=\"{quoted}\"").as_bytes());
-            values.push(value);
-        }
-        if !values.is_empty() {
-            edit.set(Name::Contact, values.join(&b", "[..]));
-        }
+        let quoted: String = user.chars().filter(|c| !matches!(c, '"' | '\\')).collect();
+        let mut rows = rows.iter();
+        with_contacts(message, &mut edit, |address| {
+            let uri = rewritten(address.uri, at, &self.token_at(*rows.next()?, place))?;
+            let added = [b";", USER_ID, format!("=\"{quoted}\"").as_bytes()].concat();
+            Some(Change { uri, added })
+        });
         edit.finish()
     }
 
@@ -179,22 +223,13 @@ impl Registrar {
     }
 
     /// How long call control keeps a contact, by its answer: what it says of the contact, of
-    /// all, or else what was asked for.
-    pub fn granted_s(&self, response: &Message, id: Id, draft: &Draft, asked_s: u32) -> u32 {
-        let ours = |address: &NameAddr<'_>| {
-            let Ok(uri) = Uri::parse(address.uri) else {
-                return false;
-            };
-            match self.named(&uri) {
-                Some(found) => found == id,
-                None => Uri::parse(&draft.contact).is_ok_and(|c| c.same(&uri)),
-            }
-        };
+    /// all, or else what was asked for. `rows` are those of the REGISTER.
+    pub fn granted_s(&self, response: &Message, id: Id, rows: &[Id], asked_s: u32) -> u32 {
         let own = response
             .contacts()
             .filter_map(Result::ok)
             .find_map(|c| match c {
-                Contact::Address(address) if ours(&address) => {
+                Contact::Address(address) if self.listed(&address, rows) == Some(id) => {
                     address.param(b"expires").and_then(super::super::seconds)
                 }
                 _ => None,
@@ -213,24 +248,39 @@ impl Registrar {
         self.by_alias(&alias).map(|(id, _)| id)
     }
 
-    /// The answer to a REGISTER as the client gets it: its own contacts are as it sent them, and
-    /// nothing tells of the inside's way to it.
-    pub fn to_client(&self, response: &Message) -> Message {
+    /// The row of a contact in the answer to a REGISTER of `rows`: the one it names, the one whose
+    /// client sent it so or, where call control has taken our parameters out, the only one of
+    /// the REGISTER with its user part.
+    fn listed(&self, address: &NameAddr<'_>, rows: &[Id]) -> Option<Id> {
+        let uri = Uri::parse(address.uri).ok()?;
+        if let Some(id) = self.named(&uri) {
+            return Some(id);
+        }
+        let own = |id: &Id, same: &dyn Fn(&Uri<'_>) -> bool| {
+            let contact = self.get(*id).map(|row| &row.draft.contact);
+            contact.is_some_and(|c| Uri::parse(c).is_ok_and(|own| same(&own)))
+        };
+        if let Some(id) = rows.iter().find(|id| own(id, &|c| c.same(&uri))) {
+            return Some(*id);
+        }
+        let bare = uri.param(ORIGINAL).is_none() && uri.user.is_some();
+        let mut alike = rows.iter().filter(|id| own(id, &|c| c.user == uri.user));
+        let first = alike.next().filter(|_| bare && alike.next().is_none())?;
+        Some(*first)
+    }
+
+    /// The answer to a REGISTER of `rows` as the client gets it: its own contacts are as it sent
+    /// them, and nothing tells of the inside's way to it.
+    pub fn to_client(&self, response: &Message, rows: &[Id]) -> Message {
         let mut edit = response.edit();
         edit.remove(Name::Path);
-        let mut changed = false;
-        let mut values = Vec::new();
-        for value in response.values(Name::Contact) {
-            let found = NameAddr::parse(value).and_then(|address| {
-                let id = self.named(&Uri::parse(address.uri).ok()?)?;
-                Some(with_uri(&address, &self.get(id)?.draft.contact, USER_ID))
-            });
-            changed |= found.is_some();
-            values.push(found.unwrap_or_else(|| value.to_vec()));
-        }
-        if changed {
-            edit.set(Name::Contact, values.join(&b", "[..]));
-        }
+        with_contacts(response, &mut edit, |address| {
+            let draft = &self.get(self.listed(address, rows)?)?.draft;
+            Some(Change {
+                uri: draft.contact.clone(),
+                added: Vec::new(),
+            })
+        });
         edit.finish()
     }
 
@@ -293,7 +343,10 @@ impl Registrar {
             place: Place { peer, token, path },
             alias: alias_of(&contact),
             contact,
+            reg_id: String::new(),
             device: String::new(),
+            one_device: false,
+            lines: Box::default(),
             zone: zone.to_owned(),
             rewritten: !routed,
             registered: false,
@@ -362,7 +415,10 @@ mod tests {
             place: place(),
             contact: CONTACT.as_bytes().to_vec(),
             instance: Vec::new(),
+            reg_id: String::new(),
             device: "CSFALICE".into(),
+            one_device: false,
+            lines: Box::default(),
             zone: "CEtcp-cucm1".into(),
             alias: alias_of(CONTACT.as_bytes()),
             rewritten: rewrites,
@@ -388,7 +444,7 @@ mod tests {
              causeway={token};x=1"
         );
         let value = format!(
-            "\"A\"<{uri}>;+u.sip!devicename.ccm.cisco.com=\"CSFALICE\";video;\
+            "\"A\" <{uri}>;+u.sip!devicename.ccm.cisco.com=\"CSFALICE\";video;\
              +u.sip!userid.ccm.cisco.com=\"alice\""
         );
         let contact = String::from_utf8(sent.header(Name::Contact).unwrap().to_vec()).unwrap();
@@ -402,11 +458,10 @@ mod tests {
              \r\nCall-ID: c1\r\nCSeq: 1 REGISTER\r\nContact: {value};expires=120, <sip:o@h>\r\n\
              Expires: 60\r\nContent-Length: 0\r\n\r\n"
         ));
-        let draft = r.get(id).unwrap().draft.clone();
-        assert_eq!(r.granted_s(&answer, id, &draft, 3600), 120);
-        let back = r.to_client(&answer);
+        assert_eq!(r.granted_s(&answer, id, &[id], 3600), 120);
+        let back = r.to_client(&answer, &[id]);
         let contacts: Vec<&[u8]> = back.values(Name::Contact).collect();
-        assert!(contacts[0].starts_with(format!("\"A\"<{CONTACT}>;").as_bytes()));
+        assert!(contacts[0].starts_with(format!("\"A\" <{CONTACT}>;").as_bytes()));
         assert_eq!(contacts[1], b"<sip:o@h>");
     }
 

@@ -49,11 +49,17 @@ pub struct Draft {
     pub place: Place,
     /// The client's contact URI.
     pub contact: Vec<u8>,
-    /// `+sip.instance` and `reg-id`, which tell a device's contacts apart when its address
-    /// changes; empty without.
+    /// `+sip.instance`, which knows a device again when its address changes; empty without.
     pub instance: Vec<u8>,
+    /// Tells the flows of a device apart (RFC 5626 §4.2); empty without.
+    pub reg_id: String,
     /// Its name of itself.
     pub device: String,
+    /// Whether that name alone tells its device from others, at any host of the address of
+    /// record: nodes of Unified CM stand in for one another, and have a device once.
+    pub one_device: bool,
+    /// User parts that it speaks under beside its address of record's.
+    pub lines: Box<[Box<str>]>,
     /// The zone towards call control.
     pub zone: String,
     /// How the contact appears there when no token came back: `user@host:port`.
@@ -360,12 +366,18 @@ impl Registrar {
 
 /// A device that says who it is, is the same wherever it is; another is its address.
 fn contact_key(draft: &Draft) -> (String, Vec<u8>) {
-    let which = if draft.instance.is_empty() {
-        &draft.contact
-    } else {
-        &draft.instance
+    if draft.one_device && !draft.device.is_empty() {
+        let line = draft.aor.split('@').next().unwrap_or_default();
+        let device = draft.device.to_ascii_lowercase();
+        let which = format!("\n{device}\n{}", draft.reg_id);
+        return (format!("{}\n{line}", draft.user), which.into_bytes());
+    }
+    let which = match (draft.instance.is_empty(), draft.reg_id.as_str()) {
+        (true, _) => draft.contact.clone(),
+        (false, "") => draft.instance.clone(),
+        (false, flow) => [&draft.instance, &b";"[..], flow.as_bytes()].concat(),
     };
-    (format!("{}\n{}", draft.user, draft.aor), which.clone())
+    (format!("{}\n{}", draft.user, draft.aor), which)
 }
 
 fn drop_from<K: std::hash::Hash + Eq>(map: &mut HashMap<K, Vec<Id>>, key: &K, id: Id) {
@@ -393,7 +405,10 @@ mod tests {
             },
             contact: format!("sip:{user}@192.0.2.1:{port}").into_bytes(),
             instance: Vec::new(),
+            reg_id: String::new(),
             device: String::new(),
+            one_device: false,
+            lines: Box::default(),
             zone: "CEtcp-cucm1".into(),
             alias: format!("{user}@192.0.2.1:{port}").into_bytes(),
             rewritten: true,

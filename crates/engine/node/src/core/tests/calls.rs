@@ -166,6 +166,41 @@ fn a_client_calls_inside_and_hangs_up() {
 }
 
 #[test]
+fn a_call_is_its_users_and_no_neighbours_who_knows_its_tags() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    world.registered("1002", "t2");
+    let invite = world.ask(LANE, &invite_from_client("t1"));
+    let inside = world.dialled("10.0.0.5");
+    let sent = world.one(inside);
+    world.take(
+        inside,
+        answer(&sent, "p", "<sip:1100@10.0.0.31>", SDP_INSIDE),
+    );
+    let ok = world.one(LANE);
+    world.ask(LANE, &follow("ACK", &invite, &ok, 1));
+    let _ = world.one(inside);
+    // An edge that has lost count of its calls asserts who sends it, and that is somebody else.
+    let asserting = |method: &str, who: &str| {
+        let identity = format!("P-Asserted-Identity: <sip:{who}@example.test>\r\nMax-Forwards");
+        follow(method, &invite, &ok, 2).replace("Max-Forwards", &identity)
+    };
+    for method in ["BYE", "INFO", "UPDATE", "REFER"] {
+        world.ask(LANE, &asserting(method, "1002"));
+        assert_eq!(world.one(LANE).status(), 481, "{method}");
+    }
+    assert!(world.out(inside).is_empty());
+    world.ask(LANE, &asserting("BYE", "1001"));
+    let bye = world.one(inside);
+    assert_eq!(bye.method(), Method::Bye);
+    world.take(inside, bye.reply(200, "OK", "p").build());
+    assert_eq!(world.one(LANE).status(), 200);
+    world.media_ends();
+    world.idle();
+    assert!(world.core.owners.is_empty());
+}
+
+#[test]
 fn a_client_is_called_and_the_phone_hangs_up() {
     let mut world = World::new(REGISTRAR, no_inside);
     let path = text(world.registered("1001", "t1").header(Name::Path));

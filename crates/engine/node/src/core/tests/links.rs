@@ -176,7 +176,7 @@ fn a_registrar_without_a_port_is_found_by_its_srv_records() {
     let with_port = named.replace("pbx.example.test", "pbx.example.test:5060");
     let mut world = World::unlinked(&with_port, no_inside);
     world.wait(Duration::from_secs(1));
-    assert_eq!((world.connects.len(), world.core.next_ask), (1, 0));
+    assert_eq!((world.connects.len(), world.services_asked.len()), (1, 0));
 }
 
 #[test]

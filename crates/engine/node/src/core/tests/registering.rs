@@ -317,6 +317,46 @@ fn a_client_sends_under_the_names_registered_on_its_own_flow_only() {
 }
 
 #[test]
+fn a_client_refers_call_control_to_no_address_or_port_of_its_choice() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    let inside = world.dialled("10.0.0.5");
+    let refer = |field: &str| request("REFER", "1001", "t1", &format!("{field}\r\n"));
+    for field in [
+        "Refer-To: <sip:1100@10.0.0.9>",
+        "r: sip:1100@127.1",
+        "Refer-To: <sip:1100@example.test;maddr=10.0.0.9>",
+        "Refer-To: <sip:1100@example.test:22?Replaces=a>",
+        "Refer-To: <sip:1100@example.test?Route=%3Csip:10.0.0.9%3E>",
+        "Refer-To: <sip:1100@example.test?Replaces=a&p-asserted%2Didentity=%3Csip:boss%40x%3E>",
+    ] {
+        world.ask(LANE, &refer(field));
+        assert_eq!(world.one(LANE).status(), 403, "{field}");
+        // Nor within a dialog.
+        let within = refer(field).replace(
+            "To: <sip:1100@example.test>",
+            "To: <sip:1100@example.test>;tag=k",
+        );
+        world.ask(LANE, &within);
+        assert_eq!(world.one(LANE).status(), 403, "{field}");
+    }
+    world.ask(LANE, &refer("Refer-To: <sip:>"));
+    assert_eq!(world.one(LANE).status(), 400);
+    assert!(world.out(inside).is_empty() && world.kinds().contains(&Kind::TargetRefused));
+    // What Unified CM's telephones send: alarms and remote control, outside of any dialog.
+    for field in [
+        "Require: norefersub\r\nRefer-To: cid:x@198.51.100.7\r\nContent-Id: <x@198.51.100.7>",
+        "Refer-To: <sip:1102@example.test?Replaces=a%3Bto-tag%3Db%3Bfrom-tag%3Dc>",
+        "Refer-To: <sip:1102@core1.example.test;transport=tls>",
+        "Refer-To: <tel:+4930>",
+    ] {
+        world.ask(LANE, &refer(field));
+        let sent = world.one(inside);
+        assert!(text(Some(sent.bytes())).contains(field), "{field}");
+    }
+}
+
+#[test]
 fn a_client_sends_call_control_to_no_address_or_port_of_its_choice() {
     let mut world = World::new(REGISTRAR, no_inside);
     world.registered("1001", "t1");

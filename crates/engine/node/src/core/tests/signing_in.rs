@@ -20,7 +20,7 @@ fn nodes(names: &[(&str, &str)]) -> String {
 }
 
 /// A cluster of two nodes, where alice is at home.
-fn cluster(fetch: &Fetch) -> Result<(u16, String), String> {
+pub(super) fn cluster(fetch: &Fetch) -> Result<(u16, String), String> {
     let basic = fetch
         .basic
         .as_ref()
@@ -55,7 +55,7 @@ fn cluster(fetch: &Fetch) -> Result<(u16, String), String> {
     }
 }
 
-fn sign_in(world: &mut World, domain: &str, user: &str, password: &str, target: &str) {
+pub(super) fn sign_in(world: &mut World, domain: &str, user: &str, password: &str, target: &str) {
     sign_in_from(world, None, domain, user, password, target);
 }
 
@@ -88,7 +88,7 @@ fn sign_in_from(
     });
 }
 
-const TARGET: &str = "get_edge_config?service_name=_cisco-uds&service_name=_cuplogin";
+pub(super) const TARGET: &str = "get_edge_config?service_name=_cisco-uds&service_name=_cuplogin";
 
 #[test]
 fn a_user_signs_in_and_may_register_with_unified_cm() {
@@ -182,7 +182,7 @@ fn a_user_signs_in_and_may_register_with_unified_cm() {
 }
 
 /// A REGISTER of alice's phone under an answer to a challenge, as the edge passes it on.
-fn register(world: &mut World, authorization: &str) {
+pub(super) fn register(world: &mut World, authorization: &str) {
     let register = format!(
         "REGISTER sip:cucm2.example.test SIP/2.0\r\n\
          Path: <sip:t1@edge1.example.test:5061;transport=tls;lr>\r\n\
@@ -194,7 +194,7 @@ fn register(world: &mut World, authorization: &str) {
     world.ask(LANE, &register);
 }
 
-fn alices_answer(world: &World) -> String {
+pub(super) fn alices_answer(world: &World) -> String {
     world.answer_of(Name::Authorization, "Alice", "secret", "REGISTER")
 }
 

@@ -1,14 +1,20 @@
 //! The m-lines of a call: ports, streams, and the descriptions that name them.
 //!
 //! Whoever speaks first names the streams ([`media::StreamId`]); the edge opens a port pair for
-//! each RTP m-line towards the client and rewrites addresses in passing. Keys pass through unread.
-//! Bounds: 16 m-lines ([`sdp::MEDIA_MAX`]), and the ports of the configured range.
+//! each m-line that is carried and rewrites addresses in passing. Keys of media pass through
+//! unread. A stream that is no RTP ([`media::Datagram`]) has none: for its way over the link edge
+//! and core give one another keys in `a=crypto`, which the client never sees, and it is heard from
+//! the address alone that the call's RTP was verified to come from. Bounds: 16 m-lines
+//! ([`sdp::MEDIA_MAX`]), and the ports of the configured range.
 
 use std::net::{IpAddr, SocketAddr};
 
 use base::{Id, Instant};
-use media::{Command, Counters, EdgeLeg, LegId, LinkId, PortPair, StreamId};
+use media::{
+    Command, Counters, Datagram, Datagrams, EdgeLeg, LegId, LinkId, PortPair, SrtpKey, StreamId,
+};
 use sdp::Session;
+use sdp::sdes::{Crypto, Suite};
 
 use super::{Call, CallId, Calls, Refusal, text};
 
@@ -19,11 +25,37 @@ pub(super) struct Stream {
     kind: String,
     local: PortPair,
     expected: Vec<SocketAddr>,
+    wrapped: Option<Wrapped>,
     counters: Counters,
+}
+
+/// What a stream that is no RTP has beside: its keys on the link.
+struct Wrapped {
+    kind: Datagram,
+    ours: Crypto,
+    theirs: Option<Crypto>,
+    /// Where the call's RTP has been verified to come from.
+    from: Option<IpAddr>,
+}
+
+/// An m-line that is to have a stream.
+struct Opening {
+    /// The core's name for it.
+    named: Option<StreamId>,
+    kind: String,
+    datagram: Option<Datagram>,
+    /// The core's key, if it is no RTP.
+    theirs: Option<Crypto>,
 }
 
 /// The attribute that names a stream between edge and core.
 pub(crate) const STREAM_ATTRIBUTE: &[u8] = b"x-causeway-stream";
+
+/// Where a stream that is no RTP has its keys, between edge and core alone.
+const CRYPTO: &[u8] = b"crypto";
+
+/// What the edge offers for such a stream: every core has it.
+const SUITE: Suite = Suite::AesCm128HmacSha1_80;
 
 impl Call {
     /// The figures of each m-line, open and closed, with its leg and what it carries.
@@ -58,15 +90,26 @@ impl Calls {
         let link = self.addresses.link;
         for (i, address) in signalled.into_iter().enumerate() {
             session.remove_attribute(i, STREAM_ATTRIBUTE);
-            if !session.is_active(i) || !session.is_rtp(i) {
+            let datagram = Datagram::of(session.proto(i));
+            if !session.is_active(i) || (!session.is_rtp(i) && datagram.is_none()) {
                 self.release(now, id, i);
                 session.reject(i);
                 continue;
             }
-            let kind = text(session.kind(i));
-            let name = self.stream(now, id, i, None, kind)?;
+            let opening = Opening {
+                named: None,
+                kind: text(session.kind(i)),
+                datagram,
+                theirs: None,
+            };
+            let name = self.stream(now, id, i, opening)?;
             self.expect(id, i, expected(address, source));
             session.set_address(i, link.ip(), link.port());
+            if datagram.is_some() {
+                session.remove_attribute(i, CRYPTO);
+                let key = self.key_to_core(id, i).ok_or(Refusal::NotAcceptable)?;
+                session.add_attribute(i, CRYPTO, key.to_string().as_bytes());
+            }
             session.add_attribute(i, STREAM_ATTRIBUTE, format!("{:08x}", name.0).as_bytes());
         }
         session.remove_session_attributes(|name, _| name == STREAM_ATTRIBUTE);
@@ -95,8 +138,20 @@ impl Calls {
                 .and_then(|v| u32::from_str_radix(v.trim(), 16).ok())
                 .map(StreamId)
                 .ok_or(Refusal::NotAcceptable)?;
-            let kind = text(session.kind(i));
-            self.stream(now, id, i, Some(named), kind)?;
+            let datagram = Datagram::of(session.proto(i));
+            let mut theirs = None;
+            if datagram.is_some() {
+                theirs = session.crypto(i).into_iter().next();
+                theirs.as_ref().ok_or(Refusal::NotAcceptable)?;
+                session.remove_attribute(i, CRYPTO);
+            }
+            let opening = Opening {
+                named: Some(named),
+                kind: text(session.kind(i)),
+                datagram,
+                theirs,
+            };
+            self.stream(now, id, i, opening)?;
             let port = self.local(id, i).ok_or(Refusal::Exhausted)?;
             session.set_address(i, advertise, port.rtp.port());
             session.remove_attribute(i, STREAM_ATTRIBUTE);
@@ -115,10 +170,11 @@ impl Calls {
         now: Instant,
         id: CallId,
         i: usize,
-        named: Option<StreamId>,
-        kind: String,
+        opening: Opening,
     ) -> Result<StreamId, Refusal> {
-        let link = self.rows.get(id).ok_or(Refusal::Unknown)?.link;
+        let named = opening.named;
+        let row = self.rows.get(id).ok_or(Refusal::Unknown)?;
+        let (link, verified) = (row.link, row.verified);
         if let Some(named) = named {
             self.check_name(id, i, link, named)?;
         }
@@ -128,16 +184,21 @@ impl Calls {
         }
         let slot = call.media.get_mut(i).ok_or(Refusal::NotAcceptable)?;
         if let Some(stream) = slot {
-            let old = stream.id;
-            if let Some(named) = named.filter(|n| *n != old) {
-                stream.id = named;
-                let command = Command::UpdateEdge {
+            let (old, before) = (stream.id, stream.edge(link));
+            if stream.wrapped.as_ref().map(|w| w.kind) != opening.datagram {
+                return Err(Refusal::NotAcceptable);
+            }
+            if let (Some(wrapped), Some(theirs)) = (&mut stream.wrapped, opening.theirs) {
+                wrapped.agree(theirs, &mut self.rng);
+            }
+            stream.id = named.unwrap_or(old);
+            if stream.edge(link) != before {
+                self.commands.push(Command::UpdateEdge {
                     leg: stream.leg,
                     edge: stream.edge(link),
-                };
+                });
                 self.streams.remove(&(link, old));
-                self.streams.insert((link, named), stream.leg);
-                self.commands.push(command);
+                self.streams.insert((link, stream.id), stream.leg);
             }
             return Ok(stream.id);
         }
@@ -151,14 +212,24 @@ impl Calls {
         // 2^64 legs are never used up, so no two bear one name.
         let leg = LegId(Id::new(self.next_leg as u32, (self.next_leg >> 32) as u32));
         self.next_leg += 1;
-        let counters = Counters::default();
+        let wrapped = opening.datagram.map(|kind| {
+            let theirs = opening.theirs;
+            let suite = theirs.as_ref().map_or(SUITE, |t| t.suite);
+            Wrapped {
+                kind,
+                ours: Crypto::fresh(1, suite, &mut self.rng),
+                theirs,
+                from: verified,
+            }
+        });
         let stream = Stream {
             leg,
             id: name,
-            kind,
+            kind: opening.kind,
             local,
             expected: Vec::new(),
-            counters,
+            wrapped,
+            counters: Counters::default(),
         };
         self.commands.push(Command::InstallEdge {
             leg,
@@ -168,6 +239,36 @@ impl Calls {
         self.streams.insert((link, name), leg);
         self.by_leg.insert(leg, id);
         Ok(name)
+    }
+
+    /// Our key of a stream that is no RTP, as an answer to the core's if that came first.
+    fn key_to_core(&self, id: CallId, i: usize) -> Option<Crypto> {
+        let stream = self.rows.get(id)?.media.get(i)?.as_ref()?;
+        let wrapped = stream.wrapped.as_ref()?;
+        Some(Crypto {
+            tag: wrapped.theirs.as_ref().map_or(1, |t| t.tag),
+            ..wrapped.ours.clone()
+        })
+    }
+
+    /// The core has verified where a leg's RTP comes from: what is no RTP is heard from there.
+    pub(crate) fn latched(&mut self, leg: LegId, address: IpAddr) {
+        let Some(call) = self.by_leg.get(&leg).and_then(|id| self.rows.get_mut(*id)) else {
+            return;
+        };
+        if call.verified.replace(address) == Some(address) {
+            return;
+        }
+        let link = call.link;
+        for stream in call.media.iter_mut().flatten() {
+            if let Some(wrapped) = &mut stream.wrapped {
+                wrapped.from = Some(address);
+                self.commands.push(Command::UpdateEdge {
+                    leg: stream.leg,
+                    edge: stream.edge(link),
+                });
+            }
+        }
     }
 
     /// A core may keep the name a stream has, or give one that is its own and free.
@@ -280,7 +381,32 @@ impl Stream {
             link,
             local: self.local,
             expected: self.expected.clone(),
+            datagrams: self.wrapped.as_ref().map(|w| Datagrams {
+                kind: w.kind,
+                unprotect: w.theirs.as_ref().map(srtp),
+                protect: Some(srtp(&w.ours)),
+                from: w.from,
+            }),
         }
+    }
+}
+
+impl Wrapped {
+    /// The core's key: ours follows its suite.
+    fn agree(&mut self, theirs: Crypto, rng: &mut base::Rng) {
+        if self.ours.suite != theirs.suite {
+            self.ours = Crypto::fresh(1, theirs.suite, rng);
+        }
+        self.theirs = Some(theirs);
+    }
+}
+
+/// A key as the media workers take it.
+fn srtp(key: &Crypto) -> SrtpKey {
+    SrtpKey {
+        suite: key.suite,
+        key: key.key.clone(),
+        mki: Vec::new(),
     }
 }
 

@@ -351,7 +351,7 @@ fn hold_refused_and_new_m_lines_follow_the_descriptions() {
     let (_, answer) = bench.call_from_client();
     let held = OFFER.replace("c=IN IP4 10.0.0.1", "c=IN IP4 0.0.0.0")
         + "a=sendonly\r\n"
-        + "m=video 5002 RTP/SAVP 97\r\nm=application 5004 UDP/BFCP *\r\n";
+        + "m=video 5002 RTP/SAVP 97\r\nm=application 5004 TCP/BFCP *\r\n";
     let reinvite = bench.within("INVITE", &answer, true, &routes(&answer), &held);
     bench.frame(ConnId(1), reinvite);
     assert_eq!(bench.take(ConnId(1)).status(), 100);
@@ -372,7 +372,7 @@ fn hold_refused_and_new_m_lines_follow_the_descriptions() {
     assert!(edge.expected.is_empty());
     // The core refuses the video: its ports go at once.
     let stream = attribute(&offer, "x-causeway-stream").unwrap();
-    let sdp = from_core(stream) + "m=video 0 RTP/SAVP 97\r\nm=application 0 UDP/BFCP *\r\n";
+    let sdp = from_core(stream) + "m=video 0 RTP/SAVP 97\r\nm=application 0 TCP/BFCP *\r\n";
     bench.reply_sdp(LANE, &inside, 200, "core", &sdp);
     let told = body(&bench.take(ConnId(1)));
     assert!(told.contains("m=video 0 "), "{told}");
@@ -385,6 +385,59 @@ fn hold_refused_and_new_m_lines_follow_the_descriptions() {
     bench.reply(LANE, &inside, 488, "core", &[]);
     assert_eq!(bench.take(ConnId(1)).status(), 488);
     assert_eq!(bench.ports_in_use(), 1);
+}
+
+#[test]
+fn floor_control_is_closed_towards_the_core_and_heard_where_media_was_verified() {
+    let mut bench = Bench::registered();
+    bench.media.clear();
+    let slides = OFFER.to_owned()
+        + "m=application 5004 UDP/BFCP *\r\na=floorctrl:c-s\r\na=confid:1\r\na=crypto:9 x\r\n";
+    let inside = bench.invite_from_client(ConnId(1), &slides);
+    let offer = body(&inside);
+    let (audio, floor) = offer.split_at(offer.find("m=application").unwrap());
+    assert!(
+        floor.starts_with("m=application 36000 UDP/BFCP *\r\na=floorctrl:c-s\r\na=confid:1\r\n")
+    );
+    assert_eq!(floor.matches("a=crypto:").count(), 1, "{floor}");
+    let legs: Vec<media::EdgeLeg> = installed(&bench.media);
+    let ours = legs[1].datagrams.clone().unwrap();
+    assert_eq!((ours.kind, ours.from), (media::Datagram::Bfcp, None));
+    assert!(ours.protect.is_some() && ours.unprotect.is_none());
+    let named = |part: &str| attribute(part, "x-causeway-stream").unwrap().to_owned();
+    let sdp = from_core(&named(audio))
+        + "m=application 36000 UDP/BFCP *\r\na=floorctrl:s\r\n\
+           a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n"
+        + &format!("a=x-causeway-stream:{}\r\n", named(floor));
+    bench.reply_sdp(LANE, &inside, 200, "core", &sdp);
+    let told = body(&bench.take(ConnId(1)));
+    let at = told.find("m=application").unwrap();
+    assert!(!told[at..].contains("crypto") && told[at..].contains("a=floorctrl:s\r\n"));
+    assert!(told[..at].contains("a=crypto:"), "media keeps its key");
+    // The core finds out where the client's audio comes from.
+    let audio_leg = |c: &Command| match c {
+        Command::InstallEdge { leg, .. } => Some(*leg),
+        _ => None,
+    };
+    let leg = bench.media.iter().find_map(audio_leg).unwrap();
+    bench.media.clear();
+    let address: std::net::SocketAddr = "198.51.100.7:61000".parse().unwrap();
+    bench.input(Input::Media(media::Event::Latched { leg, address }));
+    let [Command::UpdateEdge { edge, .. }] = bench.media.as_slice() else {
+        panic!("{:?}", bench.media)
+    };
+    let floor = edge.datagrams.clone().unwrap();
+    assert_eq!(floor.from, Some(address.ip()));
+    assert!(floor.unprotect.is_some());
+}
+
+/// The legs that were opened, in order.
+fn installed(commands: &[Command]) -> Vec<media::EdgeLeg> {
+    let of = |c: &Command| match c {
+        Command::InstallEdge { edge, .. } => Some(edge.clone()),
+        _ => None,
+    };
+    commands.iter().filter_map(of).collect()
 }
 
 #[test]

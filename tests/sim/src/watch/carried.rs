@@ -1,0 +1,177 @@
+//! What a node sends on, beside what it got.
+
+use super::{KEPT_MAX, TRACE, Watch, Who};
+use crate::raw::Raw;
+use crate::text::Text;
+
+/// Fields that a node on the way may change (RFC 3261 §16.6, RFC 3327, RFC 3325, and the rules of
+/// the two nodes): everything else passes as it came.
+const EDITED: [&str; 16] = [
+    "via",
+    "route",
+    "record-route",
+    "path",
+    "contact",
+    "from",
+    "to",
+    "cseq",
+    "max-forwards",
+    "content-length",
+    "p-asserted-identity",
+    "authorization",
+    "proxy-authorization",
+    "www-authenticate",
+    "proxy-authenticate",
+    "x-sim-trace",
+];
+
+/// Fields that name a dialog, which the core gives the names of its other leg.
+const NAMING: [&str; 5] = ["rack", "refer-to", "replaces", "join", "target-dialog"];
+
+/// A message as it was last seen.
+pub(super) struct Seen {
+    raw: Raw,
+    text: Text,
+}
+
+impl Watch {
+    pub(super) fn carried(&mut self, from: &Who, to: &Who, text: &Text, raw: Raw) {
+        let value = text.field(TRACE).to_owned();
+        let Ok(trace) = value.parse::<u64>() else {
+            if value.starts_with("hop") && from.life.is_some() {
+                self.find(from, text, "was meant for one hop alone");
+            }
+            return;
+        };
+        let text = text.clone();
+        let seen = self.on_the_way.insert(trace, Seen { raw, text });
+        while self.on_the_way.len() > KEPT_MAX {
+            self.on_the_way.pop_first();
+        }
+        let Some(new) = self.on_the_way.get(&trace) else {
+            return;
+        };
+        let Some(old) = seen.filter(|_| from.life.is_some()) else {
+            return;
+        };
+        self.seen[1] += 1;
+        let mut wrong: Vec<String> = lines(&old, new).into_iter().collect();
+        wrong.extend(first_line(&old.text, &new.text, from.core));
+        wrong.extend(parties(&old, new, from.core));
+        wrong.extend(body(&old.raw, &new.raw));
+        let text = new.text.clone();
+        for what in wrong {
+            self.find(from, &text, &format!("towards {}: {what}", to.name));
+        }
+    }
+}
+
+fn lines(old: &Seen, new: &Seen) -> Option<String> {
+    let names = [&EDITED[..], &NAMING[..]].concat();
+    let (was, mut is) = (old.raw.without(&names), new.raw.without(&names));
+    if new.text.method() == "REGISTER" {
+        // The core says that it will be in Path (RFC 3327 §5.1).
+        is.retain(|f| *f != b"Supported: path" || was.contains(f));
+    }
+    if was == is {
+        return None;
+    }
+    let show = |fields: &[&[u8]]| -> Vec<String> {
+        let text = |f: &&[u8]| String::from_utf8_lossy(f).into_owned();
+        fields.iter().map(text).collect()
+    };
+    let lost: Vec<&[u8]> = was.iter().filter(|f| !is.contains(f)).copied().collect();
+    let more: Vec<&[u8]> = is.iter().filter(|f| !was.contains(f)).copied().collect();
+    let (lost, more) = (show(&lost), show(&more));
+    Some(format!(
+        "fields lost {lost:?}, new {more:?}, or out of order"
+    ))
+}
+
+/// Method, status and hops.
+fn first_line(old: &Text, new: &Text, core: bool) -> Option<String> {
+    if old.status().is_some() {
+        // The reason is not compared: it is for people.
+        return (old.status() != new.status()).then(|| format!("it was {}", old.start));
+    }
+    if old.method() != new.method() {
+        return Some(format!("it was {}", old.start));
+    }
+    let hops = |t: &Text| t.field("Max-Forwards").trim().parse::<i64>().ok();
+    match (hops(old), hops(new)) {
+        // The core acknowledges as a party to the call, whatever came of the ACK of the other leg.
+        (Some(0), _) if core && new.method() == "ACK" => None,
+        (Some(0), _) => Some("it had no hops left".to_owned()),
+        (Some(was), Some(is)) if is == was - 1 => None,
+        (was, is) => Some(format!("Max-Forwards was {was:?} and is {is:?}")),
+    }
+}
+
+/// From, To and CSeq: the core has a tag and numbers of its own, and changes nothing else.
+fn parties(old: &Seen, new: &Seen, core: bool) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let untagged = |raw: &Raw, name: &[u8]| {
+        let value = String::from_utf8_lossy(raw.get(name).unwrap_or_default()).into_owned();
+        match (value.split_once(";tag="), core) {
+            (Some((before, after)), true) => {
+                let more = after.split_once(';').map_or("", |(_, more)| more);
+                format!("{before};{more}")
+            }
+            (None, true) => format!("{value};"),
+            _ => value,
+        }
+    };
+    for name in ["from", "to"] {
+        let (was, is) = (
+            untagged(&old.raw, name.as_bytes()),
+            untagged(&new.raw, name.as_bytes()),
+        );
+        if was != is {
+            wrong.push(format!("{name} was {was} and is {is}"));
+        }
+    }
+    let numbers = [old.raw.get(b"cseq"), new.raw.get(b"cseq")];
+    if !core && numbers[0] != numbers[1] {
+        wrong.push("another CSeq on a proxy".to_owned());
+    }
+    wrong
+}
+
+fn body(old: &Raw, new: &Raw) -> Option<String> {
+    let both = old.is_description() && new.is_description();
+    let same = match both {
+        true => description(&old.body) == description(&new.body),
+        false => old.body == new.body,
+    };
+    let show = |raw: &Raw| String::from_utf8_lossy(&raw.body).into_owned();
+    (!same).then(|| format!("its body was {:?} and is {:?}", show(old), show(new)))
+}
+
+/// A description without what the nodes may change: addresses, ports, profile, keys, candidates.
+fn description(body: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(body).into_owned();
+    let stays = |line: &str| {
+        let gone = [
+            "c=",
+            "a=crypto:",
+            "a=x-causeway-",
+            "a=rtcp:",
+            "a=candidate:",
+        ];
+        !gone.iter().any(|g| line.starts_with(g))
+    };
+    let kept = text.split("\r\n").filter(|l| stays(l));
+    kept.map(|line| match line.split_at_checked(2) {
+        Some(("o=", rest)) => {
+            let words: Vec<&str> = rest.split(' ').take(3).collect();
+            format!("o={}", words.join(" "))
+        }
+        Some(("m=", rest)) => {
+            let words: Vec<&str> = rest.split(' ').collect();
+            let (kind, formats) = (words.first(), words.get(3..).unwrap_or_default());
+            format!("m={} {}", kind.unwrap_or(&""), formats.join(" "))
+        }
+        _ => line.to_owned(),
+    })
+    .collect()
+}
