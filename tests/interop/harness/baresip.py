@@ -7,6 +7,7 @@ import shutil
 from . import process, tone
 
 MODULES = "/usr/lib/baresip/modules"
+APPLICATIONS = ("account", "menu", "ctrl_tcp", "contact", "presence")
 
 
 class Baresip:
@@ -15,7 +16,8 @@ class Baresip:
     CONTROL_PORT = 4444
 
     def __init__(self, run, name, host, address, account, tone_hz, sip_port=5070, nameserver=None,
-                 trusted=None, encrypted=False, rtp_ports="20000-20100", answer=False):
+                 trusted=None, encrypted=False, rtp_ports="20000-20100", modules_more=(), lines_more=(),
+                 contacts=(), ring_s=30):
         self.run, self.name, self.host = run, name, host
         self.folder = os.path.dirname(run.path(name, "config"))
         self.recordings = os.path.dirname(run.path(name, "recordings", "x"))
@@ -25,24 +27,24 @@ class Baresip:
         source = run.path(name, "tone.wav")
         tone.write(source, tone_hz, seconds=120)
         modules = ["account", "g711", "aufile", "aubridge", "sndfile", "uuid", "menu", "ctrl_tcp"]
-        modules += ["srtp"] if encrypted else []
+        modules += (["srtp"] if encrypted else []) + list(modules_more)
         lines = [f"module_path {MODULES}"]
-        lines += [f"module_app {m}.so" if m in ("account", "menu", "ctrl_tcp") else f"module {m}.so"
+        lines += [f"module_app {m}.so" if m in APPLICATIONS else f"module {m}.so"
                   for m in modules]
         lines += [
-            f"sip_listen {address}:{sip_port}", "call_max_calls 4", "call_local_timeout 30",
+            f"sip_listen {address}:{sip_port}", "call_max_calls 4", f"call_local_timeout {ring_s}",
             "ctrl_tcp_listen 127.0.0.1:%d" % self.CONTROL_PORT,
             f"audio_source aufile,{source}", "audio_player aubridge,nowhere",
             "audio_alert aufile,/dev/null", "audio_srate 8000-8000", "audio_channels 1-1",
             f"snd_path {self.recordings}", f"rtp_ports {rtp_ports}", "rtp_timeout 0",
-            "rtp_stats yes"]
+            "rtp_stats yes", *lines_more]
         if nameserver:
             lines.append(f"dns_server {nameserver}")
         if trusted:
             lines += [f"sip_cafile {trusted}", "sip_verify_server yes"]
         run.write(f"{name}/config", "\n".join(lines) + "\n")
         run.write(f"{name}/accounts", account + "\n")
-        run.write(f"{name}/contacts", "")
+        run.write(f"{name}/contacts", "".join(f"{contact}\n" for contact in contacts))
         number = 1 + int.from_bytes(name.encode()[-6:].rjust(6, b"0"), "big")
         with open(run.path(name, "uuid"), "w", encoding="ascii") as file:
             file.write(f"c0ffee00-0000-4000-8000-{number:012x}"[:36])

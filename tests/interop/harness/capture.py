@@ -58,6 +58,12 @@ class Capture:
         self.thread.join()
         self.socket.close()
 
+    def count(self, source, target, types, start=0):
+        """How many RTP packets of these payload types crossed between two addresses."""
+        return sum((p.source, p.target) == (source, target) and len(p.payload) > 12
+                   and p.payload[0] >> 6 == 2 and p.payload[1] & 0x7f in types
+                   for p in list(self.datagrams)[start:])
+
     def audio(self, source, target, start=0):
         """The PCMU audio of RTP version 2 packets between two addresses, taken as if unencrypted."""
         voice = bytearray()

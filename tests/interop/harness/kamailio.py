@@ -12,6 +12,7 @@ memdbg=5
 memlog=5
 disable_tcp=no
 tcp_connection_lifetime=3605
+tcp_rd_buf_size=65536
 tcp_accept_aliases=no
 auto_aliases=no
 alias="{domain}"
@@ -59,7 +60,7 @@ request_route {{
     t_check_trans();
     if (is_method("REGISTER")) {{
         if (!save("location")) sl_reply_error();
-        xlog("L_NOTICE", "SAVED $tu path $hdr(Path) contact $ct\\n");
+        xlog("L_NOTICE", "SAVED $tu path $hdr(Path) contact $ct expires $hdr(Expires)\\n");
         exit;
     }}
     record_route();

@@ -5,13 +5,14 @@ from . import baresip, capture, house, process, tone
 REMOTE_HZ, INSIDE_HZ = 440, 880
 
 
-def inside_phone(run, host, address=house.PHONE, number="1002", refresh_s=600):
+def inside_phone(run, host, address=house.PHONE, number="1002", refresh_s=600, name="phone",
+                 tone_hz=INSIDE_HZ, extra="", **more):
     """The inside telephone, registered at Kamailio over TCP, with RTP."""
     server = f"sip:{house.SERVERS}:5060;transport=tcp"
     return baresip.Baresip(
-        run, "phone", host, address,
+        run, name, host, address,
         f'<sip:{number}@{house.DOMAIN};transport=tcp>;outbound="{server}";auth_pass=none'
-        f";regint={refresh_s};answermode=auto", INSIDE_HZ)
+        f";regint={refresh_s};answermode=auto{extra}", tone_hz, **more)
 
 
 def remote_phone(run, host, user, password, trusted, address=house.REMOTE,
@@ -72,13 +73,16 @@ def hold_and_resume(run, alice, log, cables, what):
     run.check(f"{what}: resume reaches call control as sendrecv", told("RESUME", "resume"))
     for watch, source, target, hz in cables:
         start = len(watch.datagrams)
-
-        def flowing(watch=watch, source=source, target=target, hz=hz, start=start):
-            samples = watch.audio(source, target, start)
-            return len(samples) > tone.RATE_HZ and \
-                (hz is None or (capture.tone_share(samples[tone.RATE_HZ // 2:], hz) or 0) > 0.8)
         run.check(f"{what}, resumed: audio again from {source} to {target}"
-                  + (f" with its {hz} Hz" if hz else ""), process.wait_for(flowing, 10))
+                  + (f" with its {hz} Hz" if hz else ""), process.wait_for(
+                      lambda: carries(watch, source, target, hz, start), 10))
+
+
+def carries(watch, source, target, hz, start=0):
+    """Whether more than a second of audio crossed since `start`, with its tone if one is named."""
+    samples = watch.audio(source, target, start)
+    return len(samples) > tone.RATE_HZ and \
+        (hz is None or (capture.tone_share(samples[tone.RATE_HZ // 2:], hz) or 0) > 0.8)
 
 
 def last_words(phone):

@@ -3,6 +3,14 @@
 use crate::ua::{Phase, SECOND};
 use crate::world::{Plan, World};
 
+/// Tables that need not be empty when nobody is left: they forget in a longer time of their own.
+pub const STAYS: [&str; 4] = [
+    "digests seen",
+    "departed flows",
+    "former flows",
+    "departures",
+];
+
 impl World {
     /// Two telephones have a call with one another, and hear one another from now on.
     pub fn in_call(&self, a: usize, b: usize) -> bool {
@@ -64,6 +72,7 @@ impl World {
         for (edge, core) in self.blocked.clone() {
             self.unblock(edge, core);
         }
+        self.caring = false;
         self.everyone_hangs_up();
         self.run(70 * SECOND);
         if self.forgotten {
@@ -122,7 +131,10 @@ impl World {
     /// Everybody ends every call, as people do when they hear nothing any more.
     pub fn everyone_hangs_up(&mut self) {
         for i in 0..self.people.len() {
-            self.with(i, |ua, now| ua.hang_up_all(now));
+            self.with(i, |ua, now| {
+                ua.hang_up_all(now);
+                ua.unsubscribe_all(now);
+            });
         }
     }
 
@@ -181,6 +193,11 @@ impl World {
             }
             if s.counters.sip_transactions != 0 {
                 say(format!("{} transactions", s.counters.sip_transactions));
+            }
+            for (table, rows) in engine.census() {
+                if rows != 0 && !STAYS.contains(&table) {
+                    say(format!("{rows} rows of {table}"));
+                }
             }
             if node.workers.legs() != 0 {
                 say(format!("{} media legs", node.workers.legs()));

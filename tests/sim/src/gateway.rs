@@ -84,6 +84,8 @@ pub struct Gateway {
     pub asks: BTreeMap<AskId, usize>,
     /// What its disk keeps of sign-ins, by user.
     pub kept: BTreeMap<String, Kept>,
+    /// News and warnings within a second: the second, and how many.
+    pub events_in: [(u64, u32); 2],
     /// Every event.
     pub events: Vec<status::Event>,
     next_conn: u64,
@@ -111,6 +113,7 @@ impl Gateway {
             gate: None,
             asks: BTreeMap::new(),
             kept: BTreeMap::new(),
+            events_in: [(0, 0); 2],
             events: Vec::new(),
             next_conn: 0,
             next_ask: 0,

@@ -25,8 +25,20 @@ pub const CLUSTER: &str = "cucm1.example.test";
 /// Its address.
 pub const PBX: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 31), 5060));
 
-/// Names of clients.
-pub const CLIENTS: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
+/// Names of the first clients.
+const CLIENTS: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
+
+/// The name of a client, by its number.
+pub fn client(index: usize) -> String {
+    let known = CLIENTS.get(index).map(|name| (*name).to_owned());
+    known.unwrap_or_else(|| format!("user{}", index + 1))
+}
+
+/// Where a client is: at home, or on its way. At most 100 of them.
+pub fn client_address(index: usize, away: bool) -> IpAddr {
+    let first = if away { 130 } else { 10 };
+    [198, 51, 100, first + index as u8].into()
+}
 
 /// How call control takes registrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +91,8 @@ pub fn is_known(address: IpAddr) -> bool {
     let IpAddr::V4(a) = address else { return false };
     matches!(
         a.octets(),
-        [203, 0, 113, 10..20] | [192, 0, 2, 10..20] | [10, 0, 0, 20..32 | 100..110]
-            | [198, 51, 100, 10..20]
+        [203, 0, 113, 10..20] | [192, 0, 2, 10..20] | [10, 0, 0, 20..32 | 100..=255]
+            | [198, 51, 100, 10..=255]
     )
 }
 
@@ -98,7 +110,7 @@ fn edge_text(index: usize, plan: &Plan) -> String {
          [service.https]\nlisten = [\"{outer}:8443\"]\n\
          [service.sip]\nlisten = [\"{outer}:5061\"]\n\
          [service.xmpp]\nlisten = [\"{outer}:5222\"]\n\
-         [service.media]\nlisten = \"{outer}\"\nports = \"36002-36201\"\n\
+         [service.media]\nlisten = \"{outer}\"\nports = \"36002-36801\"\n\
          [traversal]\nlisten_sip = \"{inner}:7001\"\nlisten_ssh = \"{inner}:2222\"\n\
          listen_xmpp = \"{inner}:7400\"\nlisten_media = \"{inner}\"\n\
          [[traversal.zone]]\nname = \"cores\"\nverify_name = [{names}]\nuser = \"traversal\"\n\
@@ -134,7 +146,7 @@ fn core_text(index: usize, plan: &Plan) -> String {
     format!(
         "role = \"core\"\nname = \"core{}\"\ndomain = \"corp.{DOMAIN}\"\n{HEAD}\
          [service.sip]\nlisten = [\"{at}:5060\"]\n\
-         [service.media]\nlisten = \"{at}\"\nports = \"36000-36199\"\n{peers}\
+         [service.media]\nlisten = \"{at}\"\nports = \"36000-36799\"\n{peers}\
          [[domains]]\nname = \"{DOMAIN}\"\n\
          [[unified_cm]]\npublisher = \"{CLUSTER}\"\nuser = \"axl\"\npassword = \"axl pw\"\n\
          {control}",

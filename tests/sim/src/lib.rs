@@ -11,8 +11,8 @@
 //! leaves it as it came, byte for byte. The first thing that is wrong ends the run.
 //!
 //! The outside and the inside share no parsing code with the product: [`text`], [`raw`],
-//! [`description`], [`digest`], [`dialog`] and [`srtp`] are written on strings and on published
-//! primitives.
+//! [`description`], [`digest`], [`dialog`] and [`srtp`] are written on bytes and strings, and on
+//! published primitives.
 //!
 //! `SIM_SEED=n cargo test -p causeway-sim NAME` replays one seed with its whole trace;
 //! `SIM_SEEDS=n` runs that many seeds of each random scenario.

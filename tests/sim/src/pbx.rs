@@ -5,9 +5,11 @@
 //! what the core did wrong ([`Pbx::findings`]). Bodies pass from leg to leg as they are.
 
 mod bridge;
+mod messages;
+mod transfer;
 mod within;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use base::Rng;
@@ -21,6 +23,9 @@ pub const GRANTED: u64 = 120;
 
 /// How long a telephone rings before the call is given up.
 const PATIENCE: u64 = 40 * SECOND;
+
+/// How long a request other than INVITE waits for its answer (RFC 3261 §17.1.2.2).
+const TIMER_F: u64 = 32 * SECOND;
 
 /// Which way a message takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +95,14 @@ pub struct Pbx {
     bindings: BTreeMap<String, Binding>,
     bridges: BTreeMap<u64, Bridge>,
     pending: BTreeMap<String, Pending>,
+    transfers: BTreeMap<String, transfer::Step>,
+    /// Requests that were given up: their answers are late.
+    timed_out: BTreeSet<String>,
+    subscriptions: BTreeMap<String, messages::Watcher>,
+    /// Subscriptions that were ever granted.
+    pub watched: u32,
+    /// Transfers that were made.
+    pub transferred: u32,
     next_bridge: u64,
     timers: BTreeMap<(u64, u64), u64>,
     next_timer: u64,
@@ -133,6 +146,11 @@ impl Pbx {
             bindings: BTreeMap::new(),
             bridges: BTreeMap::new(),
             pending: BTreeMap::new(),
+            transfers: BTreeMap::new(),
+            timed_out: BTreeSet::new(),
+            subscriptions: BTreeMap::new(),
+            watched: 0,
+            transferred: 0,
             next_bridge: 0,
             timers: BTreeMap::new(),
             next_timer: 0,
@@ -170,13 +188,22 @@ impl Pbx {
         self.bindings.clear();
         self.bridges.clear();
         self.pending.clear();
+        self.transfers.clear();
+        self.subscriptions.clear();
         self.timers.clear();
         self.out.clear();
     }
 
     /// When [`Pbx::tick`] has something to do.
     pub fn next(&self) -> Option<u64> {
-        self.timers.keys().next().map(|(at, _)| *at)
+        let due = self.timers.keys().next().map(|(at, _)| *at);
+        let news = self.subscriptions.values().map(|s| s.due).min();
+        let silent = self
+            .pending
+            .values()
+            .filter(|p| p.request.method() != "INVITE");
+        let silent = silent.map(|p| p.at + TIMER_F).min();
+        [due, news, silent].into_iter().flatten().min()
     }
 
     /// Calls that are not over.
@@ -197,6 +224,20 @@ impl Pbx {
             .collect()
     }
 
+    /// Where a number is registered: its Contact, the routes to it, and the way.
+    fn locate(&self, now: u64, number: &str) -> Option<(String, Vec<String>, Way)> {
+        let binding = self.bindings.get(number).filter(|b| b.until > now)?;
+        let (target, routes) = (binding.contact.clone(), binding.routes.clone());
+        let hop = address(routes.first().map_or(target.as_str(), String::as_str));
+        let standing = binding.conn != u64::MAX;
+        let way = match hop {
+            Some(hop) if (self.dials || !standing) && !is_phone(hop) => Way::Address(hop),
+            _ if standing => Way::Conn(binding.conn),
+            _ => return None,
+        };
+        Some((target, routes, way))
+    }
+
     fn find(&mut self, what: String) {
         self.findings.push(format!("call control: {what}"));
     }
@@ -215,6 +256,9 @@ impl Pbx {
             ("REGISTER", _) => self.register(now, conn, text),
             ("INVITE", false) => self.invite(now, conn, text),
             ("CANCEL", _) => self.cancel(now, conn, text),
+            ("MESSAGE", false) => self.message(now, conn, text),
+            ("SUBSCRIBE", _) => self.subscribe(now, conn, text),
+            ("REFER", true) => self.refer(now, conn, text),
             (_, true) => self.within(now, conn, text),
             ("ACK", _) => {}
             ("OPTIONS", _) => self.answer(conn, text, 200, "OK"),
@@ -297,6 +341,7 @@ impl Pbx {
                 }
             }
         }
+        self.watchers_disconnected(conn);
         for binding in self.bindings.values_mut().filter(|b| b.conn == conn) {
             binding.conn = u64::MAX;
         }
@@ -313,6 +358,16 @@ impl Pbx {
 
     /// Does what is due.
     pub fn tick(&mut self, now: u64) {
+        let silent = |p: &Pending| p.request.method() != "INVITE" && p.at + TIMER_F <= now;
+        let silent = self.pending.iter().filter(|(_, p)| silent(p));
+        let silent: Vec<String> = silent.map(|(branch, _)| branch.clone()).collect();
+        for branch in silent {
+            if let Some(pending) = self.pending.remove(&branch) {
+                self.timed_out.insert(branch);
+                self.failed(now, pending, 408, "Request Timeout");
+            }
+        }
+        self.tell_watchers(now);
         while let Some((&key, &bridge)) = self.timers.iter().next()
             && key.0 <= now
         {

@@ -7,8 +7,12 @@
 mod answers;
 mod audio;
 mod call;
+mod early;
+mod messages;
+mod moves;
 mod registration;
 mod requests;
+mod session;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +25,7 @@ use crate::text::Text;
 
 pub use audio::Media;
 pub use call::{Call, Phase};
+pub use messages::Subscription;
 pub use registration::{Registration, Standing};
 
 /// Microseconds of a second.
@@ -35,6 +40,21 @@ pub enum Plan {
     Refuse(u16),
     /// Rings until the caller gives up.
     Ring,
+}
+
+/// How a telephone goes about its calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Provisional responses are reliable, where the caller can do that.
+    pub reliable: bool,
+    /// Is heard before it answers.
+    pub early: bool,
+    /// Calls without an offer.
+    pub late_offer: bool,
+    /// Wants its sessions refreshed.
+    pub timer: bool,
+    /// Refreshes and changes by UPDATE.
+    pub update: bool,
 }
 
 /// What its owner decides.
@@ -89,6 +109,8 @@ enum Tick {
     Again(usize),
     Audio(usize),
     Register,
+    Renew(usize),
+    Session(usize),
     Timeout(String),
 }
 
@@ -98,6 +120,14 @@ pub struct Ua {
     pub setup: Setup,
     /// What it does with calls that come in.
     pub plan: Plan,
+    /// How it goes about its calls.
+    pub manner: Manner,
+    /// Between two packets of audio, in microseconds.
+    pub pace: u64,
+    /// Every subscription it ever had.
+    pub subscriptions: Vec<Subscription>,
+    /// Texts sent, answered 200, and received.
+    pub texts: [u32; 3],
     /// Speaks on hold as well.
     pub rude: bool,
     /// Whether its connection stands.
@@ -115,6 +145,10 @@ pub struct Ua {
     timers: BTreeMap<(u64, u64), Tick>,
     next_timer: u64,
     next_port: u16,
+    /// Addresses it had in calls that go on elsewhere.
+    left: Vec<SocketAddr>,
+    /// It has a new address, and its calls do not know yet.
+    moved: bool,
     out: VecDeque<Text>,
     datagrams: VecDeque<(SocketAddr, SocketAddr, Vec<u8>)>,
 }
@@ -126,6 +160,10 @@ impl Ua {
             registration: Registration::new(&setup, &mut rng),
             setup,
             plan: Plan::Answer(SECOND),
+            manner: Manner::default(),
+            pace: audio::PACE,
+            subscriptions: Vec::new(),
+            texts: [0; 3],
             rude: false,
             linked: false,
             deaf: false,
@@ -136,6 +174,8 @@ impl Ua {
             timers: BTreeMap::new(),
             next_timer: 0,
             next_port: 4000,
+            left: Vec::new(),
+            moved: false,
             out: VecDeque::new(),
             datagrams: VecDeque::new(),
         }
@@ -189,6 +229,7 @@ impl Ua {
                 self.end(i, "connection");
             }
         }
+        self.subscriptions_lost();
         self.registration_disconnected(now);
     }
 
@@ -220,6 +261,8 @@ impl Ua {
                 Tick::Again(i) => self.again(now, i),
                 Tick::Audio(i) => self.speak(now, i),
                 Tick::Register => self.register_due(now),
+                Tick::Renew(n) => self.renew(now, n),
+                Tick::Session(i) => self.session_due(now, i),
                 Tick::Timeout(branch) => self.timed_out(now, &branch),
             }
         }
@@ -290,7 +333,12 @@ impl Ua {
                     self.end(i, "timeout");
                 }
             }
-            _ => {}
+            _ => {
+                if let Some(i) = call {
+                    self.calls[i].updates = false;
+                    self.calls[i].change = None;
+                }
+            }
         }
     }
 
@@ -314,14 +362,20 @@ impl Ua {
                     self.setup.name, c.peer, c.phase
                 )
             });
-        requests.chain(calls).collect()
+        let open = self.subscriptions.iter().filter(|s| !s.over);
+        let subscriptions = open.map(|s| {
+            let name = &self.setup.name;
+            format!("{name}: still watches {}", s.number)
+        });
+        requests.chain(calls).chain(subscriptions).collect()
     }
 
     /// The call whose dialog a request belongs to.
     fn call_of(&self, text: &Text) -> Option<usize> {
-        self.calls
-            .iter()
-            .position(|c| c.dialog.as_ref().is_some_and(|d| d.matches(text)))
+        self.calls.iter().position(|c| {
+            let mut dialogs = c.dialog.iter().chain(&c.early);
+            dialogs.any(|d| d.matches(text))
+        })
     }
 
     fn with_credentials(&mut self, now: u64, branch: &str, response: &Text) -> bool {
@@ -338,7 +392,15 @@ impl Ua {
             return false;
         };
         let method = request.method().to_owned();
-        let cseq = dialog::cseq(&request) + 1;
+        let last = match (method.as_str(), call) {
+            ("REGISTER", _) => self.registration.cseq,
+            (_, Some(i)) => {
+                let dialogs = self.calls[i].dialog.iter().chain(&self.calls[i].early);
+                dialogs.map(|d| d.cseq).max().unwrap_or(0)
+            }
+            (_, None) => self.cseq_outside(&request),
+        };
+        let cseq = dialog::cseq(&request).max(last) + 1;
         request.fields.retain(|(n, _)| n != "Via" && n != name);
         for (n, v) in &mut request.fields {
             if n == "CSeq" {
@@ -352,11 +414,12 @@ impl Ua {
                 self.calls[i].invite = request.clone();
             }
             (_, Some(i)) => {
-                if let Some(dialog) = &mut self.calls[i].dialog {
+                let call = &mut self.calls[i];
+                for dialog in call.dialog.iter_mut().chain(&mut call.early) {
                     dialog.cseq = cseq;
                 }
             }
-            _ => {}
+            (_, None) => self.number_outside(&request, cseq),
         }
         let branch = self.send(now, request, call, true);
         if let (Some(i), "INVITE") = (call, method.as_str()) {

@@ -15,7 +15,7 @@
 mod carried;
 mod transactions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dialog;
 use crate::raw::Raw;
@@ -62,6 +62,8 @@ pub struct Watch {
     open: BTreeMap<(Place, String), Open>,
     numbers: BTreeMap<Direction, u32>,
     on_the_way: BTreeMap<u64, carried::Seen>,
+    /// Requests that went on to where nobody was: nobody need answer them (RFC 4320 §4.2).
+    lost: BTreeSet<u64>,
     next_trace: u64,
 }
 

@@ -1,5 +1,6 @@
 //! Everything there is, the virtual clock, and what happens next.
 
+mod care;
 mod faults;
 mod links;
 mod net;
@@ -167,6 +168,8 @@ pub struct World {
     pub blocked: Vec<(usize, usize)>,
     /// Datagrams that reached their listener, and those that met nobody.
     pub datagrams: [u64; 2],
+    /// Clients look after themselves.
+    pub caring: bool,
     /// What is wrong.
     pub findings: Vec<String>,
     rng: Rng,
@@ -203,6 +206,7 @@ impl World {
             tolerated: Vec::new(),
             blocked: Vec::new(),
             datagrams: [0; 2],
+            caring: false,
             findings: Vec::new(),
             rng,
             queue: BTreeMap::new(),

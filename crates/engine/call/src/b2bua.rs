@@ -146,7 +146,7 @@ pub enum Event {
     Ringing,
     /// A 2xx came back.
     Answered,
-    /// Both ends agreed on new media within the call.
+    /// Both ends agreed on media after the answer: anew, or at last.
     MediaChanged,
     /// The INVITE was refused by us before it went out.
     Refused {
@@ -341,7 +341,6 @@ impl B2bua {
             Method::Invite => self.reinvite(cx, id, end, fork, key, message),
             Method::Update => self.update(cx, id, end, fork, key, message),
             Method::Prack => self.prack(cx, id, end, fork, key, message),
-            Method::Refer => self.refer(cx, id, end, fork, key, message),
             _ => self.relay(cx, id, end, fork, key, message),
         }
     }
@@ -443,6 +442,13 @@ impl B2bua {
             .iter()
             .filter(|(_, c)| c.phase != Phase::Ending)
             .count()
+    }
+
+    /// How many m-lines both ends of an answered call have agreed on; `None` while they have not.
+    pub fn lines(&self, call: CallId) -> Option<usize> {
+        let call = self.calls.get(call.0)?;
+        let agreed = matches!(call.phase, Phase::Answered(_)) && call.bridge.is_settled();
+        agreed.then(|| call.bridge.lines())
     }
 
     fn tell(&mut self, call: Option<Id>, event: Event) {

@@ -37,6 +37,9 @@ pub use claims::{is_privileged, links, without_links};
 /// Contacts in one REGISTER; more are refused with 403.
 pub const CONTACTS_MAX: usize = 10;
 
+/// In a core's 2xx to a REGISTER: the zone of call control that accepted it. The edge takes it out.
+pub const ZONE_FIELD: &str = "X-Causeway-Zone";
+
 /// The Contact parameter that names a device of Unified CM (`protocol.md` 5.3).
 const DEVICE: &[u8] = b"+u.sip!devicename.ccm.cisco.com";
 

@@ -30,6 +30,7 @@ section!(File {
     xmpp_server: Vec<XmppServer>,
     allow_list: Vec<AllowRule>,
     credentials: Credentials,
+    calls: Calls,
     zones: Vec<RoutingZone>,
     transforms: Vec<Transform>,
     search_rules: Vec<SearchRule>,
@@ -45,6 +46,11 @@ section!(Administration { listen: Vec<String>, token_file: Option<String> });
 section!(Limits {
     connections_per_source_max: Option<usize>,
     connections_max: Option<usize>,
+    handshakes_per_source: Option<u32>,
+    handshakes: Option<u32>,
+    requests_per_connection: Option<u32>,
+    requests_per_source: Option<u32>,
+    requests_per_user: Option<u32>,
 });
 section!(Services {
     https: Option<Service>,
@@ -57,6 +63,8 @@ section!(Service {
     listen_tls: Vec<String>,
     advertise: Option<String>,
     realm: Option<String>,
+    client_certificates: Option<String>,
+    client_authorities: Option<String>,
     digest_algorithms: Option<Vec<String>>,
     accept_from: Vec<String>,
 });
@@ -169,6 +177,19 @@ section!(Credentials {
     cleanup_interval_min: Option<u64>,
     file: Option<String>,
 });
+
+section!(Calls {
+    licences: Option<usize>,
+    concurrent_max: Option<usize>,
+    registrations_max: Option<usize>,
+});
+
+impl Calls {
+    /// Whether no key is set.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Calls::default()
+    }
+}
 
 impl Limits {
     /// Whether no key is set.

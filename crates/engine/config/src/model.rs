@@ -127,6 +127,52 @@ pub struct Edge {
     pub connections_per_source_max: usize,
     /// SIP, HTTPS and XMPP connections in all, of each. Default 20,000.
     pub connections_max: usize,
+    /// How fast clients may come and ask.
+    pub rates: Rates,
+    /// Whether SIP clients are asked for a certificate.
+    pub sip_client_certificates: ClientCertificates,
+}
+
+/// How fast clients may come and ask, a second. Ten times as much may come at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rates {
+    /// TLS handshakes from one address (IPv4) or /64 (IPv6), with SIP, HTTPS and XMPP each.
+    /// Default 20.
+    pub handshakes_per_source: u32,
+    /// TLS handshakes in all, with SIP, HTTPS and XMPP each; more wait. Default 250.
+    pub handshakes: u32,
+    /// SIP requests from one connection. A telephone that starts subscribes to the state of a
+    /// hundred others. Default 20.
+    pub requests_per_connection: u32,
+    /// SIP requests of clients that are not registered, from one address or /64. Default 50.
+    pub requests_per_source: u32,
+    /// New dialogs and transactions of one user, over all connections. Default 40.
+    pub requests_per_user: u32,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Rates {
+            handshakes_per_source: 20,
+            handshakes: 250,
+            requests_per_connection: 20,
+            requests_per_source: 50,
+            requests_per_user: 40,
+        }
+    }
+}
+
+/// Whether clients are asked for a certificate. It is an additional proof, and never takes the
+/// place of the digest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// Not asked for.
+    #[default]
+    Off,
+    /// Asked for; one that is shown must be valid. The file holds the authorities, in PEM.
+    Request(PathBuf),
+    /// Nobody without a valid one gets in. The file holds the authorities, in PEM.
+    Require(PathBuf),
 }
 
 /// A hash of a digest challenge.
@@ -208,8 +254,23 @@ pub struct Core {
     pub allow_list: Vec<AllowRule>,
     /// How long credentials are kept.
     pub credentials: Credentials,
+    /// How many calls and registrations there may be.
+    pub calls: Calls,
     /// Where requests may go beside call control.
     pub routing: Routing,
+}
+
+/// How many calls and registrations there may be (F272–F278).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calls {
+    /// Licences for rich media sessions: one for a video call, or for two audio-only ones.
+    /// Default: as many as there are calls.
+    pub licences: Option<usize>,
+    /// Calls at once, of all types. Default 2,000: what one processor core was measured to
+    /// carry as audio.
+    pub concurrent_max: usize,
+    /// Registrations at once. Default: as many as there is room for.
+    pub registrations_max: Option<usize>,
 }
 
 /// A traversal client: one edge to dial.

@@ -7,6 +7,7 @@
 //! `sign_in` and `registrations` who is who, `routing` and `calls` what goes where.
 
 mod calls;
+mod census;
 mod destination;
 mod discovery;
 mod lanes;
@@ -24,15 +25,16 @@ use std::time::Duration;
 
 use ::media::ports::{Allocator, REST};
 use ::status::{Kind, Snapshot};
-use base::{HashMap, Instant, Map, Now, Rng};
+use base::{HashMap, Instant, Map, Now, Rng, Timers};
 use call::b2bua::{self, B2bua, Side as Leg};
+use call::limits::{Ledger, Limits};
 use call::registration::core::{Admission, Place, Registrar};
 use policy::credentials::Credentials;
 use policy::token::TokenKey;
 use provisioning::axl::Duty;
 use sip::proxy::Reply;
 use sip::transaction::{Event, ServerKey};
-use sip::{FlowId, Frame, Method};
+use sip::{FlowId, Frame};
 
 use crate::Engine;
 use crate::io::{AskId, ConnId, Facts, Input, Output, Question, Side};
@@ -78,11 +80,17 @@ pub struct Core {
     desk: sign_in::Desk,
     registrar: Registrar,
     under_way: registrations::UnderWay,
+    /// When their answers should be there.
+    answers_due: Timers<ServerKey>,
     parked: Map<ServerKey, Parked>,
     /// Connections that call control made, with the zone whose calls are on them.
     inbound: HashMap<FlowId, String>,
     senders: senders::Senders,
+    zones_changed: bool,
+    /// Zones that edges were told are dead.
+    zones_dead: Vec<String>,
     b2bua: B2bua,
+    ledger: Ledger<b2bua::CallId>,
     ports: Allocator,
     starting: Option<calls::Starting>,
     /// Calls towards clients, with where those were when they were called.
@@ -109,6 +117,12 @@ impl Core {
         let settings = Settings::of(config, &identity);
         let mut calls = b2bua::Settings::new(settings.media.advertise, settings.media.advertise);
         calls.edge_port = 36_000;
+        let limits = Limits {
+            licences: settings.limits.licences,
+            calls_max: settings.limits.concurrent_max,
+        };
+        // A call that is over keeps its row until what is under way has run out.
+        calls.calls_max = limits.calls_max.saturating_mul(2);
         let (listen, ports) = (settings.media.listen, settings.media.ports.clone());
         let links = settings.peers.iter().cloned().enumerate();
         let ask = |list: &[settings::Server], duty| -> Vec<Publisher> {
@@ -135,10 +149,14 @@ impl Core {
             desk: sign_in::Desk::new(&mut rng),
             registrar: Registrar::new(&identity.token_seed, &mut rng),
             under_way: HashMap::default(),
+            answers_due: Timers::default(),
             parked: Map::new(),
             inbound: HashMap::default(),
             senders: senders::Senders::new(settings.sip_from.clone()),
+            zones_changed: false,
+            zones_dead: Vec::new(),
             b2bua: B2bua::new(rng.fork(), calls),
+            ledger: Ledger::new(limits),
             ports: Allocator::new(listen, ports, REST, &mut rng),
             starting: None,
             called: HashMap::default(),
@@ -261,7 +279,7 @@ impl Core {
             }
             self.sign_ins_work(now);
             if !self.calls_work(now) {
-                return;
+                return self.tell_zones();
             }
         }
     }
@@ -307,7 +325,8 @@ impl Core {
         let (key, mut message) = (reply.server, reply.message);
         let request = self.station.transactions.server_request(key).cloned();
         match request {
-            Some(request) if request.method() == Method::Register => {
+            // Also if its client is gone: call control has accepted it all the same.
+            _ if self.under_way.contains_key(&key) => {
                 message = self.registered_reply(now, key, message);
             }
             Some(request) if message.status() == 430 => {
@@ -394,6 +413,8 @@ impl Engine for Core {
                 Some(Asked::Nodes(_)) | None => {}
             },
             Input::Report(report) => self.report(now, report),
+            // Its clients are edges, who refuse for it.
+            Input::Waited(_) => {}
         }
         self.pump(now);
     }
@@ -426,6 +447,7 @@ impl Engine for Core {
             self.station.poll_timeout(),
             self.b2bua.poll_timeout(),
             self.registrar.poll_timeout(),
+            self.answers_due.next(),
             self.links_poll_timeout(),
             self.zones_poll_timeout(),
             self.discovery_poll_timeout(),
@@ -440,6 +462,10 @@ impl Engine for Core {
 
     fn snapshot(&self, now: Now) -> Snapshot {
         self.look(now)
+    }
+
+    fn census(&self) -> Vec<(&'static str, usize)> {
+        self.rows()
     }
 }
 

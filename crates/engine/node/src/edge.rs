@@ -3,14 +3,19 @@
 //! SIP from clients is challenged, stripped of what only we may say, marked with a flow token and
 //! sent to a core; SIP from a core is sent to the flow its token names, and nowhere else. The
 //! rooms: [`clients`] and [`lanes`] route requests, [`replies`] edits responses, [`calls`] knows
-//! ports and streams, [`links`] and [`linking`] the cores, [`status`] tells what happened.
+//! ports and streams, [`guests`] how much a client may ask for, [`links`] and [`linking`] the
+//! cores, [`status`] tells what happened.
 //!
 //! Bounds: [`FLOWS_MAX`] connections, [`CALLS_MAX`] calls and the configured ports, the
-//! registrations of [`call::registration::edge::Settings`], [`RATE`] requests from a
-//! connection, [`STRANGER_MAX`] for a connection to say who it is.
+//! registrations of [`call::registration::edge::Settings`], the configured rates
+//! ([`config::Rates`]), [`STRANGER_MAX`] for a connection to say who it is.
 
 mod calls;
+mod census;
 mod clients;
+mod failover;
+mod guests;
+mod health;
 mod lanes;
 mod linking;
 mod links;
@@ -25,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::status::Kind;
-use base::{HashMap, Instant, Map, Now, Rng, Timers, TokenBucket};
+use base::{HashMap, Instant, Map, Now, Rng, Timers};
 use call::registration::edge::{Change, EdgeRelay};
 use sip::nonce::NonceKey;
 use sip::token::TokenKey;
@@ -37,6 +42,7 @@ use crate::io::{ConnId, Facts, Input, Lane, Output, Report, Side};
 use crate::station::{Item, Station};
 use crate::strikes::Strikes;
 use calls::{Addresses, CallId, Calls};
+use guests::Guests;
 use links::{Candidate, Link};
 use parking::Parking;
 pub use settings::EdgeIdentity;
@@ -51,10 +57,6 @@ const CALLS_MAX: usize = 20_000;
 
 /// How long a connection may stay that shows neither a registration nor the zone's password.
 const STRANGER_MAX: Duration = Duration::from_secs(60);
-
-/// Requests from one client connection: a second, and at once. A telephone that starts subscribes
-/// to the state of a hundred others.
-const RATE: (u32, u32) = (20, 200);
 
 /// The edge node.
 pub struct Edge {
@@ -71,7 +73,9 @@ pub struct Edge {
     candidates: Map<ConnId, (usize, Candidate)>,
     /// Which link a client's registration went by, so that its requests go the same way.
     routes: HashMap<FlowId, usize>,
-    rates: HashMap<FlowId, TokenBucket>,
+    health: health::Health,
+    asking: failover::Asking,
+    guests: Guests,
     strikes: Strikes,
     /// Digests in a row that a connection had wrong, and when the last one was.
     wrong: HashMap<FlowId, (u32, Instant)>,
@@ -115,7 +119,9 @@ impl Edge {
             links: links.map(|(index, peer)| Link::new(index, peer)).collect(),
             candidates: Map::new(),
             routes: HashMap::default(),
-            rates: HashMap::default(),
+            health: health::Health::default(),
+            asking: HashMap::default(),
+            guests: Guests::new(&settings.rates),
             strikes: Strikes::default(),
             wrong: HashMap::default(),
             strangers: Timers::default(),
@@ -140,12 +146,16 @@ impl Edge {
             return self.station.out.push_back(Output::Close { conn });
         }
         let client = facts.side == Side::Client;
+        let proved = facts.peer_name.clone().map(|n| (facts.remote.ip(), n));
         let Some(flow) = self.station.accepted(conn, facts) else {
             return;
         };
         self.strangers.arm(now.instant + STRANGER_MAX, flow);
         if client {
-            self.rates.insert(flow, TokenBucket::new(RATE.0, RATE.1));
+            self.guests.came(flow);
+            if let Some((source, name)) = proved {
+                self.ledger.certificate(now, source, &name);
+            }
         }
     }
 
@@ -154,7 +164,9 @@ impl Edge {
             return;
         };
         self.routes.remove(&flow);
-        self.rates.remove(&flow);
+        self.health.forget(flow);
+        self.asker_gone(flow);
+        self.guests.went(flow);
         self.wrong.remove(&flow);
         if let Some(Side::Lane { peer }) = side {
             let Some(link) = self.links.get_mut(peer) else {
@@ -206,6 +218,9 @@ impl Edge {
         let Some(flow) = self.station.flows.by_conn(conn) else {
             return;
         };
+        if self.guests.is_cut(flow) {
+            return;
+        }
         match frame {
             Frame::Message(message) => self.station.transactions.receive(now, flow, true, message),
             Frame::Bad {
@@ -225,6 +240,7 @@ impl Edge {
                 let source = self.station.remote(flow).map(|a| a.ip());
                 self.ledger
                     .caused(now, Kind::Violation, source, &format!("sip: {error}"));
+                self.refused(now, flow);
             }
             Frame::Stun(bytes) => self.stun(conn, flow, &bytes),
             // Answered where the socket is.
@@ -238,6 +254,7 @@ impl Edge {
             .get(&flow)
             .and_then(|index| self.links.get(*index));
         let way = link
+            .filter(|l| !self.health.is_in(flow, &l.dead_zones))
             .and_then(|l| l.lane(flow))
             .filter(|_| self.relay.is_known(flow));
         let Some(remote) = self.station.remote(flow).filter(|_| way.is_some()) else {
@@ -283,11 +300,11 @@ impl Edge {
                 self.ledger.caused(now, Kind::Violation, source, cause);
             }
             Event::Cancelled { key, .. } => self.cancelled(now, key),
+            Event::Ended { key, .. } => {
+                self.asking.remove(&key);
+            }
             // What has no context here has been answered already, or never came from us.
-            Event::Response { .. }
-            | Event::Failed { .. }
-            | Event::Closed { .. }
-            | Event::Ended { .. } => {}
+            Event::Response { .. } | Event::Failed { .. } | Event::Closed { .. } => {}
         }
     }
 
@@ -338,6 +355,7 @@ impl Edge {
     /// A flow may have lost its last registration.
     fn unknown(&mut self, now: Now, flow: FlowId) {
         if !self.relay.is_known(flow) {
+            self.health.forget(flow);
             self.strangers.arm(now.instant + STRANGER_MAX, flow);
         }
     }
@@ -464,6 +482,7 @@ impl Engine for Edge {
                 }
                 self.ledger.report(now, report);
             }
+            Input::Waited(waited) => self.waited(now, waited),
             // An edge asks nobody, and knows no answer.
             Input::Ask { .. } | Input::Fetched { .. } | Input::Resolved { .. } => {}
         }
@@ -485,6 +504,7 @@ impl Engine for Edge {
         }
         self.links_timeout(now);
         self.parking_timeout(now);
+        self.guests_timeout(now);
         self.ledger.handle_timeout(now);
         self.pump(now);
     }
@@ -500,6 +520,7 @@ impl Engine for Edge {
             self.calls.poll_timeout(),
             self.ledger.poll_timeout(),
             self.parking.poll_timeout(),
+            self.guests.poll_timeout(),
             self.strangers.next(),
         ]
         .into_iter()
@@ -511,6 +532,10 @@ impl Engine for Edge {
 
     fn snapshot(&self, now: Now) -> ::status::Snapshot {
         self.picture(now)
+    }
+
+    fn census(&self) -> Vec<(&'static str, usize)> {
+        self.rows()
     }
 }
 

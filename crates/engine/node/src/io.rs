@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{Pii, Secret};
 use bytes::Bytes;
@@ -53,7 +54,7 @@ pub struct Facts {
     pub remote: SocketAddr,
     /// `TLS` or `TCP`, as a Via names it.
     pub transport: Transport,
-    /// The certificate name the peer proved, on a lane.
+    /// The certificate name the peer proved: on a lane, or of a client that was asked for one.
     pub peer_name: Option<String>,
 }
 
@@ -177,6 +178,8 @@ pub enum Input {
     },
     /// Something a task saw that the node keeps account of.
     Report(Report),
+    /// The longest that a SIP message of late has waited between its socket and the node.
+    Waited(Duration),
 }
 
 /// A lane that carries its streams in connections the node does not see.
@@ -385,6 +388,13 @@ pub enum Report {
         /// What is wrong with the certificate, and what to do.
         cause: String,
     },
+    /// Connections come faster than one source, or all together, may make them.
+    Flooded {
+        /// The client.
+        source: IpAddr,
+        /// Of what there was too much.
+        cause: String,
+    },
     /// A peer broke a protocol and lost its connection.
     Violation {
         /// `sip`, `http`, `xmpp`, `ssh`, `tls`, `link`.
@@ -417,6 +427,13 @@ pub enum Output {
     Close {
         /// The connection.
         conn: ConnId,
+    },
+    /// Do not read from a SIP connection for a while.
+    Pause {
+        /// The connection.
+        conn: ConnId,
+        /// How long.
+        time: Duration,
     },
     /// Write a message to a control connection.
     Control {

@@ -47,6 +47,33 @@ impl Line {
         self.0.get(2..).unwrap_or_default().trim_ascii_end()
     }
 
+    /// Another value; the line's end stays as it came.
+    fn set_value(&mut self, value: &[u8]) {
+        let end = 2 + self.value().len();
+        self.0.splice(2..end, value.iter().copied());
+    }
+
+    /// Replaces the blank-separated parts of the value from one to another; what stands around
+    /// them stays. A value that has them not stays as it is.
+    fn set_tokens(&mut self, first: usize, last: usize, new: &[u8]) {
+        let value = self.value();
+        let mut spans = Vec::new();
+        let mut start = None;
+        for (at, byte) in value.iter().chain([&b' ']).enumerate() {
+            match (*byte == b' ', start) {
+                (false, None) => start = Some(at),
+                (true, Some(from)) => {
+                    spans.push((from, at));
+                    start = None;
+                }
+                _ => {}
+            }
+        }
+        if let (Some((from, _)), Some((_, to))) = (spans.get(first), spans.get(last)) {
+            self.0.splice(2 + from..2 + to, new.iter().copied());
+        }
+    }
+
     /// Name and value of an `a=` line.
     fn attribute(&self) -> Option<(&[u8], &[u8])> {
         if self.kind() != b'a' {
@@ -77,22 +104,11 @@ impl Media {
             .unwrap_or_default()
     }
 
-    /// Replaces one blank-separated part of the m-line.
+    /// Replaces one blank-separated part of the m-line; all around it stays.
     fn set_token(&mut self, index: usize, new: &[u8]) {
-        let Some(first) = self.lines.first_mut() else {
-            return;
-        };
-        let tokens: Vec<&[u8]> = first
-            .value()
-            .split(|b| *b == b' ')
-            .filter(|t| !t.is_empty())
-            .collect();
-        let replaced: Vec<&[u8]> = tokens
-            .iter()
-            .enumerate()
-            .map(|(i, t)| if i == index { new } else { *t })
-            .collect();
-        *first = Line::new(b'm', &replaced.join(&b' '));
+        if let Some(first) = self.lines.first_mut() {
+            first.set_tokens(index, index, new);
+        }
     }
 }
 
@@ -293,7 +309,6 @@ impl Session {
     /// Points an m-line at an address: m-line, `c=`, and `a=rtcp` if it is there. RTCP is on the
     /// port above.
     pub fn set_address(&mut self, i: usize, ip: IpAddr, port: u16) {
-        let line = Line::new(b'c', connection(ip).as_bytes());
         let Some(media) = self.media.get_mut(i) else {
             return;
         };
@@ -307,14 +322,14 @@ impl Session {
             let rtcp = format!("rtcp:{} {}", port.saturating_add(1), connection(ip));
             for line in &mut media.lines {
                 if line.attribute().is_some_and(|(n, _)| n == b"rtcp") {
-                    *line = Line::new(b'a', rtcp.as_bytes());
+                    line.set_value(rtcp.as_bytes());
                 }
             }
         }
         let own = media.lines.iter_mut().find(|l| l.kind() == b'c');
         let common = self.head.iter_mut().find(|l| l.kind() == b'c');
         match own.or(common) {
-            Some(old) => *old = line,
+            Some(old) => old.set_value(connection(ip).as_bytes()),
             // After the m-line and its title (RFC 8866 §5).
             None => {
                 let at = media
@@ -322,6 +337,7 @@ impl Session {
                     .iter()
                     .take_while(|l| matches!(l.kind(), b'm' | b'i'))
                     .count();
+                let line = Line::new(b'c', connection(ip).as_bytes());
                 media.lines.insert(at, line);
             }
         }
@@ -339,7 +355,7 @@ impl Session {
             !rtcp
         });
         if let Some(own) = media.lines.iter_mut().find(|l| l.kind() == b'c') {
-            *own = Line::new(b'c', connection(ip).as_bytes());
+            own.set_value(connection(ip).as_bytes());
         }
     }
 
@@ -397,7 +413,7 @@ impl Session {
             return;
         };
         if address(line.value()).is_none_or(|a| !a.is_unspecified() && a != ip) {
-            *line = Line::new(b'c', connection(ip).as_bytes());
+            line.set_value(connection(ip).as_bytes());
         }
     }
 
@@ -407,12 +423,7 @@ impl Session {
         let Some(line) = self.head.iter_mut().find(|l| l.kind() == b'o') else {
             return;
         };
-        let tokens: Vec<&[u8]> = line.value().split(|b| *b == b' ').collect();
-        let [user, id, version, ..] = tokens.as_slice() else {
-            return;
-        };
-        let value = [user, id, version, connection(ip).as_bytes()].join(&b' ');
-        *line = Line::new(b'o', &value);
+        line.set_tokens(3, 5, connection(ip).as_bytes());
     }
 }
 
@@ -508,6 +519,37 @@ mod tests {
                 "",
             );
         assert_eq!(String::from_utf8(s.to_bytes()).unwrap(), want);
+    }
+
+    #[test]
+    fn odd_blanks_and_line_ends_around_an_edit_stay() {
+        let text = "v=0\no=-  1 1  IN IP4 10.1.1.1\ns=-\nc=IN IP4 10.1.1.1\nt=0 0\n\
+                    m=audio  2000 RTP/AVP 0  8 \na=rtcp:2001\r\nm=video 0 RTP/AVP 97\n\
+                    c=IN IP4 10.1.1.2\n";
+        let mut s = Session::parse(text.as_bytes()).unwrap();
+        s.set_address(0, ip("192.0.2.1"), 36002);
+        s.set_proto(0, b"RTP/SAVP");
+        s.refuse(1, ip("192.0.2.1"));
+        s.set_origin_address(ip("192.0.2.1"));
+        s.set_session_address(ip("192.0.2.1"));
+        let want = text
+            .replace("10.1.1.1", "192.0.2.1")
+            .replace("10.1.1.2", "192.0.2.1")
+            .replace("audio  2000 RTP/AVP", "audio  36002 RTP/SAVP")
+            .replace("a=rtcp:2001", "a=rtcp:36003 IN IP4 192.0.2.1");
+        assert_eq!(String::from_utf8(s.to_bytes()).unwrap(), want);
+    }
+
+    #[test]
+    fn a_refused_line_leaves_the_sessions_address_alone() {
+        let text = "v=0\r\no=- 1 1 IN IP4 10.1.1.1\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n\
+                    m=audio 2000 RTP/AVP 0\r\nm=video 2002 RTP/AVP 97\r\n\
+                    a=rtcp:53 IN IP4 10.1.1.1\r\n";
+        let mut s = Session::parse(text.as_bytes()).unwrap();
+        s.refuse(1, ip("192.0.2.1"));
+        s.set_session_address(ip("192.0.2.1"));
+        assert_eq!(s.rtp_address(0), Some("0.0.0.0:2000".parse().unwrap()));
+        assert!(!s.is_active(1) && s.attribute(1, b"rtcp").is_none());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{Limits, Message, Method, Name};
+use crate::{Message, Method, Name};
 
 /// Writes a request.
 #[derive(Clone, Debug)]
@@ -143,13 +143,7 @@ fn raw(head: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 fn finish(mut head: Vec<u8>, body: &[u8]) -> Message {
     head.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
     head.extend_from_slice(body);
-    let limits = Limits {
-        head_bytes_max: usize::MAX,
-        fields_max: usize::MAX,
-        folds_max: usize::MAX,
-        ..Limits::trusted()
-    };
-    match Message::head(Bytes::from(head), &limits) {
+    match Message::unbounded(Bytes::from(head)) {
         Ok(message) => message,
         // The start line was ours and malformed: a reader gets what cannot be mistaken.
         Err(_) => unbuildable(),
@@ -160,5 +154,5 @@ fn finish(mut head: Vec<u8>, body: &[u8]) -> Message {
 fn unbuildable() -> Message {
     const BYTES: &[u8] = b"SIP/2.0 500 Server Internal Error\r\nContent-Length: 0\r\n\r\n";
     #[allow(clippy::expect_used)]
-    Message::head(Bytes::from_static(BYTES), &Limits::trusted()).expect("a constant")
+    Message::unbounded(Bytes::from_static(BYTES)).expect("a constant")
 }

@@ -6,8 +6,8 @@ use md5::Md5;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::class::number;
 use crate::header::Values;
-use crate::message::number;
 
 /// A hash function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

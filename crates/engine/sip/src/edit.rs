@@ -1,23 +1,26 @@
 //! Changes to a message, made in one pass: what is not changed leaves byte for byte.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::header::Values;
 use crate::message::{Field, Span};
-use crate::{Limits, Message, Name};
+use crate::{Message, Name};
 
-/// One change: `delete` bytes at `at` make way for `insert`.
+/// One change: `delete` bytes at `at` make way for `insert`, a range of [`Edit::inserted`].
+#[derive(Clone, Copy)]
 struct Lump {
     at: u32,
     delete: u32,
-    insert: Vec<u8>,
+    insert: (u32, u32),
 }
 
 /// Collects changes; [`Edit::finish`] makes the new message.
 pub struct Edit<'m> {
     message: &'m Message,
     lumps: SmallVec<[Lump; 8]>,
+    /// What is to be put in, one after the other; off the heap for a hop's usual changes.
+    inserted: SmallVec<[u8; 512]>,
     /// Fields that are to go.
     removed: SmallVec<[usize; 8]>,
     body: Option<Vec<u8>>,
@@ -28,23 +31,41 @@ impl<'m> Edit<'m> {
         Edit {
             message,
             lumps: SmallVec::new(),
+            inserted: SmallVec::new(),
             removed: SmallVec::new(),
             body: None,
         }
     }
 
-    fn lump(&mut self, at: u32, delete: u32, insert: Vec<u8>) {
+    fn lump(&mut self, at: u32, delete: u32, insert: &[&[u8]]) {
+        let from = self.inserted.len() as u32;
+        for part in insert {
+            self.inserted.extend_from_slice(part);
+        }
+        let insert = (from, self.inserted.len() as u32);
         self.lumps.push(Lump { at, delete, insert });
     }
 
+    fn line(&mut self, at: u32, name: Name, value: &[u8]) {
+        self.lump(at, 0, &[name.as_str().as_bytes(), b": ", value, b"\r\n"]);
+    }
+
     fn span(&self, index: usize) -> Option<Span> {
-        self.message.spans.get(index).copied()
+        self.message.head.spans.get(index).copied()
+    }
+
+    /// The first field of a name that is still there.
+    fn first(&self, name: Name) -> Option<Span> {
+        if self.removed.is_empty() && !matches!(name, Name::Other(_)) {
+            return self.message.head.first_of(name.index()).copied();
+        }
+        self.span(*self.find(name).first()?)
     }
 
     /// The fields of a name that are still there.
     fn find(&self, name: Name) -> SmallVec<[usize; 8]> {
         let named = |(i, s): (usize, &Span)| self.message.is_named(s, name).then_some(i);
-        let spans = self.message.spans.iter().enumerate();
+        let spans = self.message.head.spans.iter().enumerate();
         spans
             .filter_map(named)
             .filter(|i| !self.removed.contains(i))
@@ -54,23 +75,24 @@ impl<'m> Edit<'m> {
     /// Replaces the request URI.
     pub fn request_uri(&mut self, uri: &[u8]) -> &mut Self {
         if let Some((from, to)) = self.message.request_uri_span() {
-            self.lump(from, to - from, uri.to_vec());
+            self.lump(from, to - from, &[uri]);
         }
         self
     }
 
     /// Adds a field before the first of its name, or before all fields.
     pub fn push_front(&mut self, name: Name, value: impl AsRef<[u8]>) -> &mut Self {
-        let first = self.find(name).first().and_then(|i| self.span(*i));
-        let at = first.map_or(self.message.first, |s| s.start);
-        self.lump(at, 0, line(name, value.as_ref()));
+        let at = self
+            .first(name)
+            .map_or(self.message.head.first, |s| s.start);
+        self.line(at, name, value.as_ref());
         self
     }
 
     /// Adds a field after all others.
     pub fn push_back(&mut self, name: Name, value: impl AsRef<[u8]>) -> &mut Self {
         // Before the empty line that ends the header.
-        self.lump(self.message.head_end - 2, 0, line(name, value.as_ref()));
+        self.line(self.message.head.end - 2, name, value.as_ref());
         self
     }
 
@@ -90,8 +112,7 @@ impl<'m> Edit<'m> {
     }
 
     fn replace_value(&mut self, span: Span, value: &[u8]) {
-        let insert = [b" ", value, b"\r\n"].concat();
-        self.lump(span.value, span.end - span.value, insert);
+        self.lump(span.value, span.end - span.value, &[b" ", value, b"\r\n"]);
     }
 
     fn remove_index(&mut self, index: usize) {
@@ -102,7 +123,7 @@ impl<'m> Edit<'m> {
             // Changes inside a field that goes, go with it.
             self.lumps
                 .retain(|l| l.at < span.start || l.at >= span.end || l.delete == 0);
-            self.lump(span.start, span.end - span.start, Vec::new());
+            self.lump(span.start, span.end - span.start, &[]);
         }
     }
 
@@ -200,8 +221,9 @@ impl<'m> Edit<'m> {
         self
     }
 
-    /// Makes the new message.
-    pub fn finish(&mut self) -> Message {
+    /// Writes the new message behind what is in `out`, which is best used again and again: then
+    /// nothing is allocated.
+    pub fn write(&mut self, out: &mut Vec<u8>) {
         if let Some(body) = &self.body {
             let length = body.len().to_string();
             self.set(Name::ContentLength, length);
@@ -210,39 +232,36 @@ impl<'m> Edit<'m> {
         // deleted there.
         self.lumps.sort_by_key(|l| (l.at, l.delete > 0));
         let old = self.message.bytes();
-        let head = self.message.head_end as usize;
-        let grown: usize = self.lumps.iter().map(|l| l.insert.len()).sum();
-        let mut out = BytesMut::with_capacity(old.len() + grown + 16);
+        let head = self.message.head.end as usize;
+        let body = match &self.body {
+            Some(body) => body,
+            None => self.message.body(),
+        };
+        out.reserve(head + self.inserted.len() + body.len());
         let mut at = 0;
         for lump in &self.lumps {
             let from = lump.at as usize;
-            out.put_slice(old.get(at..from).unwrap_or_default());
-            out.put_slice(&lump.insert);
+            out.extend_from_slice(old.get(at..from).unwrap_or_default());
+            let (begin, end) = (lump.insert.0 as usize, lump.insert.1 as usize);
+            out.extend_from_slice(self.inserted.get(begin..end).unwrap_or_default());
             at = at.max(from + lump.delete as usize);
         }
-        out.put_slice(old.get(at..head).unwrap_or_default());
-        match &self.body {
-            Some(body) => out.put_slice(body),
-            None => out.put_slice(self.message.body()),
-        }
-        reread(out.freeze(), self.message)
+        out.extend_from_slice(old.get(at..head).unwrap_or_default());
+        out.extend_from_slice(body);
+    }
+
+    /// Makes the new message.
+    pub fn finish(&mut self) -> Message {
+        let mut out = Vec::new();
+        self.write(&mut out);
+        reread(Bytes::from(out), self.message)
     }
 }
 
 /// Finds the parts of what we wrote ourselves. It was read before and only whole fields were
 /// changed; should a value of ours break it, the message stays as it was.
 fn reread(bytes: Bytes, before: &Message) -> Message {
-    let limits = Limits {
-        head_bytes_max: usize::MAX,
-        fields_max: usize::MAX,
-        folds_max: usize::MAX,
-        ..Limits::trusted()
-    };
-    Message::head(bytes, &limits).unwrap_or_else(|_| before.clone())
-}
-
-fn line(name: Name, value: &[u8]) -> Vec<u8> {
-    [name.as_str().as_bytes(), b": ", value, b"\r\n"].concat()
+    Message::unbounded(bytes).unwrap_or_else(|_| before.clone())
 }
 
 /// Where `part`, which lies in `whole`, begins.

@@ -43,6 +43,7 @@ impl ParseError {
     pub fn status(&self) -> (u16, &'static str) {
         match self {
             ParseError::Version => (505, "Version Not Supported"),
+            ParseError::Limit("the Request-URI") => (414, "Request-URI Too Long"),
             ParseError::Limit("body") => (413, "Request Entity Too Large"),
             ParseError::Limit(_) => (513, "Message Too Large"),
             _ => (400, "Bad Request"),

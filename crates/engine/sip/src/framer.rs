@@ -132,16 +132,15 @@ impl Framer {
             return self.refuse(ParseError::Limit("the header"), self.limits.head_bytes_max);
         }
         // The head is whole: where does the message end?
-        let head = Bytes::copy_from_slice(self.buffer.get(..head_end).unwrap_or_default());
-        let length = Message::head(head.clone(), &self.limits).and_then(|head| {
-            let length = head.content_length()?;
-            length.ok_or(ParseError::NoContentLength)
+        let message = Message::head(&self.buffer, &self.limits).and_then(|message| {
+            let length = message.head.content_length(&self.buffer)?;
+            Ok((message, length.ok_or(ParseError::NoContentLength)?))
         });
-        let length = match length {
-            Ok(length) if length > self.limits.body_bytes_max => {
+        let (message, length) = match message {
+            Ok((_, length)) if length > self.limits.body_bytes_max => {
                 return self.refuse(ParseError::Limit("body"), head_end);
             }
-            Ok(length) => length,
+            Ok(found) => found,
             Err(error) => return self.refuse(error, head_end),
         };
         if self.buffer.len() < head_end + length {
@@ -152,17 +151,19 @@ impl Framer {
         }
         (self.searched, self.awaited) = (0, 0);
         let whole = self.buffer.split_to(head_end + length).freeze();
-        match Message::parse(whole, &self.limits) {
-            Ok(message) => Some(Frame::Message(message)),
+        let message = message.with(whole);
+        Some(match message.check(&self.limits) {
+            Ok(()) => Frame::Message(message),
             Err(error) => {
-                let reply = refusal::reply(&head, &error, &self.limits);
-                Some(Frame::Bad {
+                let head = message.bytes().get(..head_end).unwrap_or_default();
+                let reply = refusal::reply(head, &error, &self.limits);
+                Frame::Bad {
                     error,
                     reply,
                     fatal: false,
-                })
+                }
             }
-        }
+        })
     }
 
     /// The head of a message, or what of it came, is no head: the end of the message is not

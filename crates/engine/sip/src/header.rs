@@ -1,7 +1,9 @@
 //! Values of headers, read when asked for (RFC 3261 §20, §25.1).
 
+use memchr::{memchr, memchr2, memchr3};
+
 use crate::HeaderError;
-use crate::message::{is_token, number};
+use crate::class::{has_no_uri_byte, is_sent_by, is_token, is_token_byte, number};
 
 /// Takes blanks and line ends off both ends.
 pub(crate) fn trim(value: &[u8]) -> &[u8] {
@@ -38,19 +40,26 @@ impl<'a> Iterator for Values<'a> {
 
 /// Where the first `mark` outside quotes and angle brackets stands.
 fn split(bytes: &[u8], mark: u8) -> Option<usize> {
-    let (mut quoted, mut angle, mut escaped) = (false, false, false);
-    for (i, b) in bytes.iter().enumerate() {
-        match b {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' if !angle => quoted = !quoted,
-            b'<' if !quoted => angle = true,
-            b'>' if !quoted => angle = false,
-            b if *b == mark && !quoted && !angle => return Some(i),
-            _ => {}
+    let mut at = 0;
+    loop {
+        at += memchr3(mark, b'"', b'<', bytes.get(at..)?)?;
+        match bytes.get(at)? {
+            b'"' if mark != b'"' => at = after_quoted(bytes, at + 1)?,
+            b'<' if mark != b'<' => at += 1 + memchr(b'>', bytes.get(at..)?)?,
+            _ => return Some(at),
         }
     }
-    None
+}
+
+/// Where the quoted string ends that `at` lies in: after its closing quote.
+fn after_quoted(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        at += memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        if bytes.get(at) == Some(&b'"') {
+            return Some(at + 1);
+        }
+        at += 2;
+    }
 }
 
 /// `;name=value` parameters.
@@ -115,25 +124,37 @@ impl<'a> NameAddr<'a> {
     /// Reads `"Name" <uri>;params` or `uri;params`. In the second form parameters belong to the
     /// header (RFC 3261 §20.10).
     pub fn parse(value: &'a [u8]) -> Option<Self> {
+        Self::tolerant(value).filter(Self::is_strict)
+    }
+
+    /// Whether the display name follows its grammar.
+    pub(crate) fn is_strict(&self) -> bool {
+        is_display(self.display)
+    }
+
+    /// As [`NameAddr::parse`], with a display name of any bytes: some write names without the
+    /// quotes they need.
+    #[inline]
+    pub(crate) fn tolerant(value: &'a [u8]) -> Option<Self> {
         let open = angle(value);
         let (display, uri, rest) = match open {
             Some(open) => {
                 let display = trim(value.get(..open)?);
                 let inner = value.get(open + 1..)?;
-                let close = inner.iter().position(|b| *b == b'>')?;
+                let close = memchr(b'>', inner)?;
                 (display, inner.get(..close)?, inner.get(close + 1..)?)
             }
             None => {
-                let end = value.iter().position(|b| *b == b';').unwrap_or(value.len());
+                let end = memchr(b';', value).unwrap_or(value.len());
                 let uri = trim(value.get(..end)?);
                 // Commas, semicolons and question marks need the brackets (RFC 3261 §20).
-                if uri.iter().any(|b| matches!(b, b'?' | b',')) {
+                if memchr2(b'?', b',', uri).is_some() {
                     return None;
                 }
                 (&b""[..], uri, value.get(end..)?)
             }
         };
-        if !is_display(display) || !is_uri(uri) {
+        if !is_uri(uri) {
             return None;
         }
         let rest = trim(rest);
@@ -169,44 +190,40 @@ impl<'a> NameAddr<'a> {
 
 /// Where the first `<` outside quotes stands.
 fn angle(value: &[u8]) -> Option<usize> {
-    let (mut quoted, mut escaped) = (false, false);
-    for (i, b) in value.iter().enumerate() {
-        match b {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'<' if !quoted => return Some(i),
-            _ => {}
-        }
-    }
-    None
+    split(value, b'<')
 }
 
 /// A quoted string, or tokens with blanks between them; bytes above 127 pass.
 fn is_display(display: &[u8]) -> bool {
     match display {
         [] => true,
-        [b'"', inner @ .., b'"'] => {
-            let mut escaped = false;
-            for b in inner {
-                match b {
-                    _ if escaped => escaped = false,
-                    b'\\' => escaped = true,
-                    b'"' => return false,
-                    _ => {}
-                }
-            }
-            !escaped
-        }
+        [b'"', inner @ .., b'"'] => is_quoted(inner),
         tokens => tokens
             .iter()
-            .all(|b| *b >= 128 || b.is_ascii_whitespace() || is_token(std::slice::from_ref(b))),
+            .all(|b| *b >= 128 || b.is_ascii_whitespace() || is_token_byte(*b)),
     }
+}
+
+/// Whether bytes may stand between quotes: no quote that is not escaped, no backslash at the end.
+fn is_quoted(inner: &[u8]) -> bool {
+    if memchr2(b'"', b'\\', inner).is_none() {
+        return true;
+    }
+    let mut escaped = false;
+    for b in inner {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return false,
+            _ => {}
+        }
+    }
+    !escaped
 }
 
 /// A scheme, a colon and something without blanks or brackets.
 fn is_uri(uri: &[u8]) -> bool {
-    let Some(colon) = uri.iter().position(|b| *b == b':') else {
+    let Some(colon) = memchr(b':', uri) else {
         return false;
     };
     let scheme = uri.get(..colon).unwrap_or_default();
@@ -215,15 +232,13 @@ fn is_uri(uri: &[u8]) -> bool {
             .iter()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
         && uri.len() > colon + 1
-        && !uri
-            .iter()
-            .any(|b| *b <= b' ' || matches!(b, b'<' | b'>' | b'"' | 127))
+        && !has_no_uri_byte(uri)
 }
 
 /// A parameter's value: a quoted string, or anything without blanks.
 fn is_value(value: &[u8]) -> bool {
     match value {
-        [b'"', inner @ .., b'"'] => is_display(&[b"\"", inner, b"\""].concat()),
+        [b'"', inner @ .., b'"'] => is_quoted(inner),
         plain => !plain.is_empty() && !plain.iter().any(|b| *b <= b' ' || *b == b'"'),
     }
 }
@@ -311,15 +326,11 @@ impl<'a> Via<'a> {
         let rest = trim(rest);
         let blank = rest.iter().position(u8::is_ascii_whitespace)?;
         let (transport, rest) = rest.split_at_checked(blank)?;
-        let end = rest.iter().position(|b| *b == b';').unwrap_or(rest.len());
+        let end = memchr(b';', rest).unwrap_or(rest.len());
         let sent_by = trim(rest.get(..end)?);
         let params = Params(rest.get(end + 1..).unwrap_or_default());
         let good = is_token(transport)
-            && !sent_by.is_empty()
-            && sent_by.iter().all(|b| {
-                b.is_ascii_alphanumeric()
-                    || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']' | b' ' | b'\t')
-            })
+            && is_sent_by(sent_by)
             && params.iter().all(|(name, _)| is_token(name));
         good.then_some(Via {
             raw,
@@ -356,6 +367,6 @@ impl<'a> Via<'a> {
 }
 
 fn cut(bytes: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
-    let at = bytes.iter().position(|b| *b == mark)?;
+    let at = memchr(mark, bytes)?;
     Some((trim(bytes.get(..at)?), bytes.get(at + 1..)?))
 }

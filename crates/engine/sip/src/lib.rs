@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod class;
 pub mod dialog;
 pub mod digest;
 mod edit;

@@ -1,11 +1,14 @@
 //! How much a message may be.
 
-/// How strictly a message is read.
+/// How strictly a message is read. Line ends, the start line, field names and what must stand once
+/// are the same for both: framing is no matter of taste.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strictness {
-    /// From the internet.
+    /// From the internet: every header that a proxy reads must follow its grammar, whether it is
+    /// read this time or not (RFC 4475 §3.1.2).
     Outside,
-    /// From a peer of our own or from call control.
+    /// From a peer of our own or from call control: what is not needed may be odd, and passes as it
+    /// is.
     Trusted,
 }
 
@@ -22,6 +25,12 @@ pub struct Limits {
     pub folds_max: usize,
     /// Via values. Default 50.
     pub vias_max: usize,
+    /// Values of Contact, Route, Record-Route and Path, of each. Default 64.
+    pub values_max: usize,
+    /// The Request-URI, in bytes. Default 4 KiB.
+    pub uri_bytes_max: usize,
+    /// A Call-ID, a tag, a branch, a method, in bytes. Default 1 KiB.
+    pub id_bytes_max: usize,
     /// How strictly.
     pub strictness: Strictness,
 }
@@ -35,6 +44,9 @@ impl Limits {
             fields_max: 256,
             folds_max: 64,
             vias_max: 50,
+            values_max: 64,
+            uri_bytes_max: 4 * 1024,
+            id_bytes_max: 1024,
             strictness: Strictness::Outside,
         }
     }

@@ -56,8 +56,11 @@ pub enum Name {
     Other(&'static str),
 }
 
+/// How many names are known; fewer than 64.
+pub(crate) const KNOWN: usize = 48;
+
 /// Every known name with its long form and, where it has one, its compact form.
-const TABLE: [(Name, &str, u8); 48] = [
+const TABLE: [(Name, &str, u8); KNOWN] = [
     (Name::Via, "Via", b'v'),
     (Name::From, "From", b'f'),
     (Name::To, "To", b't'),
@@ -190,16 +193,49 @@ impl Name {
                 .position(|(_, _, c)| *c == lower)
                 .map_or(UNKNOWN, |i| i as u8);
         }
-        TABLE
+        let Some(same) = BY_LENGTH.get(bytes.len()) else {
+            return UNKNOWN;
+        };
+        let first = bytes.first().map_or(0, u8::to_ascii_lowercase);
+        let mut candidates = same
             .iter()
-            .position(|(_, name, _)| {
-                name.len() == bytes.len() && name.as_bytes().eq_ignore_ascii_case(bytes)
+            .copied()
+            .take_while(|(_, index)| *index != UNKNOWN);
+        candidates
+            .find(|(letter, index)| {
+                *letter == first
+                    && TABLE
+                        .get(usize::from(*index))
+                        .map(|(_, name, _)| name.as_bytes())
+                        .is_some_and(|name| name == bytes || name.eq_ignore_ascii_case(bytes))
             })
-            .map_or(UNKNOWN, |i| i as u8)
+            .map_or(UNKNOWN, |(_, index)| index)
     }
 }
 
 pub(crate) const UNKNOWN: u8 = 255;
+
+/// Names of one length, each by its first letter in lower case and its index.
+type SameLength = [(u8, u8); 12];
+
+/// All names by length.
+static BY_LENGTH: [SameLength; 24] = by_length();
+
+const fn by_length() -> [SameLength; 24] {
+    let mut table = [[(0, UNKNOWN); 12]; 24];
+    let mut i = 0;
+    while i < TABLE.len() {
+        let name = TABLE[i].1.as_bytes();
+        let mut slot = 0;
+        // A row that is too short, or has too few columns, does not compile.
+        while table[name.len()][slot].1 != UNKNOWN {
+            slot += 1;
+        }
+        table[name.len()][slot] = (name[0].to_ascii_lowercase(), i as u8);
+        i += 1;
+    }
+    table
+}
 
 impl PartialEq for Name {
     fn eq(&self, other: &Name) -> bool {

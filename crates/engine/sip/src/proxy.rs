@@ -273,6 +273,16 @@ impl Proxy {
         self.replies.pop()
     }
 
+    /// Rows of each table, by name.
+    pub fn census(&self) -> [(&'static str, usize); 4] {
+        [
+            ("proxied requests", self.contexts.len()),
+            ("proxied server transactions", self.by_server.len()),
+            ("proxied client transactions", self.by_client.len()),
+            ("proxy timers", self.timers.len()),
+        ]
+    }
+
     /// Requests under way.
     pub fn len(&self) -> usize {
         self.contexts.len()

@@ -7,8 +7,8 @@
 //!
 //! Bounds: [`BYTES_MAX`] of values are repeated; a head with more gets no answer.
 
+use crate::class::is_token;
 use crate::header::NameAddr;
-use crate::message::is_token;
 use crate::{Limits, Message, Name, ParseError, ResponseBuilder};
 
 /// Bytes of values that an answer repeats at most.

@@ -10,6 +10,26 @@ use subtle::ConstantTimeEq;
 
 const TAG_BYTES: usize = 10;
 
+/// A flow's name for people, `slot.generation`: the same from the flow and from its token, whose
+/// MAC is not looked at. Empty for what is no token of a flow.
+pub fn label(token: &[u8]) -> String {
+    let bytes = URL_SAFE_NO_PAD.decode(token).unwrap_or_default();
+    let numbers = bytes.split_first_chunk::<4>();
+    let generation = numbers.and_then(|(_, rest)| rest.first_chunk::<4>());
+    match (numbers, generation) {
+        (Some((slot, rest)), Some(generation)) if rest.len() == 4 + TAG_BYTES => {
+            let number = |bytes: &[u8; 4]| u32::from_be_bytes(*bytes);
+            format!("{}.{}", number(slot), number(generation))
+        }
+        _ => String::new(),
+    }
+}
+
+/// A flow's name for people.
+pub fn label_of(flow: Id) -> String {
+    format!("{}.{}", flow.slot(), flow.generation())
+}
+
 /// Makes and opens flow tokens; one per process.
 pub struct TokenKey([u8; 32]);
 

@@ -11,7 +11,11 @@ pub fn request(message: &Message) -> Result<(), (u16, &'static str)> {
     let colon = uri.iter().position(|b| *b == b':').unwrap_or(0);
     let scheme = uri.get(..colon).unwrap_or_default();
     let sip = scheme.eq_ignore_ascii_case(b"sip") || scheme.eq_ignore_ascii_case(b"sips");
-    if !sip && !scheme.eq_ignore_ascii_case(b"tel") {
+    // Calls for help name a service (RFC 5031).
+    let service = uri
+        .get(..12)
+        .is_some_and(|p| p.eq_ignore_ascii_case(b"urn:service:"));
+    if !sip && !service && !scheme.eq_ignore_ascii_case(b"tel") {
         return Err((416, "Unsupported URI Scheme"));
     }
     if sip && Uri::parse(uri).is_err() {

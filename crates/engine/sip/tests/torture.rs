@@ -47,10 +47,8 @@ const RFC_4475: [(&str, Verdict); 49] = [
     ("lwsruri", Malformed(400)),
     ("lwsstart", Malformed(400)),
     ("trws", Malformed(400)),
-    // Escaped headers in a Request-URI may be ignored by who does not use them.
-    ("escruri", Carried),
-    // A Date in another zone may be ignored by who does not read it.
-    ("baddate", Carried),
+    ("escruri", Malformed(400)),
+    ("baddate", Malformed(400)),
     ("regbadct", Malformed(400)),
     ("badaspec", Malformed(400)),
     ("baddn", Malformed(400)),

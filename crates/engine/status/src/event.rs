@@ -111,16 +111,27 @@ kinds! {
     /// No core can take a client's request.
     NoCore = 2020, Error, "no core is linked",
         "check the links (causeway status); clients get 503 until one is up";
-    /// A host inside that is no call control sends SIP to the core.
-    SenderRefused = 2023, Warning, "SIP from an unknown host inside refused",
-        "if the host is call control, name it in unified_cm or call_control, or let its network \
-         in with service.sip.accept_from; if it is not, nothing is amiss but the host";
     /// Call control cannot be reached.
     CallControlDown = 2021, Error, "call control cannot be reached",
         "check that the server runs, and its address and port in the configuration";
     /// No rule leads to a destination.
     NoRoute = 2022, Warning, "no route",
         "add the server's domain to unified_cm or call_control";
+    /// A host inside that is no call control sends SIP to the core.
+    SenderRefused = 2023, Warning, "SIP from an unknown host inside refused",
+        "if the host is call control, name it in unified_cm or call_control, or let its network \
+         in with service.sip.accept_from; if it is not, nothing is amiss but the host";
+    /// There are as many calls as there may be.
+    CallsFull = 2030, Warning, "call refused: no room for one more",
+        "raise calls.concurrent_max or calls.licences if the machine carries more, or add a core";
+    /// There soon will be.
+    CallsNear = 2031, Warning, "a limit of calls is near",
+        "raise calls.concurrent_max or calls.licences if the machine carries more, or add a core";
+    /// There are as many registrations as there may be.
+    RegistrationsFull = 2032, Warning, "registration refused: no room for one more",
+        "raise calls.registrations_max, or add a core";
+    /// There are fewer calls again.
+    CallsFar = 2033, Info, "a limit of calls is no longer near", "";
     /// A user signed in.
     SignedIn = 3001, Info, "signed in", "";
     /// The password was wrong, or nobody knows the user.
@@ -187,6 +198,16 @@ kinds! {
     Banned = 6004, Warning, "source banned for a while",
         "nothing, unless it is an office of yours behind one address: then one device there holds \
          an old password";
+    /// A connection was closed that took no refusal for an answer.
+    FloodCut = 6005, Info, "flooding connection closed", "";
+    /// More comes in than the node can handle.
+    Overloaded = 6006, Warning, "overloaded: new work is refused",
+        "see which clients are at it (6003, 6005); give the node more processor, or spread the \
+         clients over more edges";
+    /// That has passed.
+    OverloadOver = 6007, Info, "overload has passed", "";
+    /// A client showed a certificate that is vouched for.
+    CertificateShown = 6008, Info, "client certificate verified", "";
 }
 
 /// Something that happened.

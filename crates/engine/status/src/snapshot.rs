@@ -29,8 +29,11 @@ pub struct Snapshot {
     pub version: String,
     /// Links to peers.
     pub links: Vec<LinkRow>,
-    /// Registrations.
+    /// Registrations, by user, device and address of record; all of them, or a [`Page`].
     pub registrations: Vec<RegistrationRow>,
+    /// How many there are, whatever the page.
+    #[serde(default)]
+    pub registrations_total: usize,
     /// Calls under way.
     pub calls: Vec<CallRow>,
     /// Calls that ended, the latest first, at most 500 (F314).
@@ -42,8 +45,32 @@ pub struct Snapshot {
     /// Warnings, errors and news of links, the latest first, at most [`crate::Recent::MAX`].
     #[serde(default)]
     pub events: Vec<EventRow>,
+    /// What calls there may be, and how much of it is used; on a core.
+    #[serde(default)]
+    pub capacity: Option<CapacityRow>,
     /// Figures.
     pub counters: Counters,
+}
+
+/// What calls there may be, and how much of it is used (F270–F278).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapacityRow {
+    /// Unified CM remote sessions.
+    pub remote_sessions: u64,
+    /// Rich media sessions.
+    pub rich_media_sessions: u64,
+    /// The most calls at once since the start.
+    pub calls_peak: u64,
+    /// Calls that there may be at once.
+    pub calls_max: u64,
+    /// Licences in use.
+    pub licences: u64,
+    /// The most at once since the start.
+    pub licences_peak: u64,
+    /// Licences that there are; `None` without a limit.
+    pub licences_max: Option<u64>,
+    /// Registrations that there may be; `None` without a limit.
+    pub registrations_max: Option<u64>,
 }
 
 /// One link.
@@ -88,6 +115,69 @@ pub struct RegistrationRow {
     pub from: Pii<String>,
     /// Seconds left.
     pub expires_s: u64,
+    /// The zone of call control that accepted it, on a core; the core it went by, on an edge.
+    #[serde(default)]
+    pub zone: String,
+    /// The client's connection, by the edge's number for it: the same on both nodes.
+    #[serde(default)]
+    pub flow: String,
+    /// Since when.
+    #[serde(default)]
+    pub since: UnixTime,
+    /// Other lines of the device, on a core, where one REGISTER asked for all.
+    #[serde(default)]
+    pub lines: Vec<Pii<String>>,
+}
+
+/// Some of the registrations of a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// So many are left out at the beginning.
+    pub from: usize,
+    /// So many at most; all without it.
+    pub limit: Option<usize>,
+    /// Only those whose user, address, device, edge, client or zone holds this, in any case.
+    pub find: Option<String>,
+}
+
+impl Snapshot {
+    /// Keeps a page of the registrations; [`Snapshot::registrations_total`] becomes what the page
+    /// was taken from.
+    pub fn turn_to(&mut self, page: &Page) {
+        if let Some(find) = &page.find {
+            let find = find.to_lowercase();
+            self.registrations.retain(|r| r.holds(&find));
+        }
+        self.registrations_total = self.registrations.len();
+        let limit = page.limit.unwrap_or(usize::MAX);
+        let rows = std::mem::take(&mut self.registrations).into_iter();
+        self.registrations = rows.skip(page.from).take(limit).collect();
+    }
+}
+
+impl RegistrationRow {
+    /// Whether one of its names holds a text in lower case.
+    fn holds(&self, find: &str) -> bool {
+        let names = [
+            self.user.expose(),
+            self.aor.expose(),
+            self.from.expose(),
+            &self.device,
+            &self.zone,
+        ];
+        let mut all = names.into_iter().chain(self.lines.iter().map(Pii::expose));
+        all.any(|name| name.to_lowercase().contains(find))
+    }
+
+    /// The order of rows.
+    pub fn order(&self, other: &Self) -> std::cmp::Ordering {
+        (&self.user, &self.device, &self.aor, &self.flow).cmp(&(
+            &other.user,
+            &other.device,
+            &other.aor,
+            &other.flow,
+        ))
+    }
 }
 
 /// One call, or one dialog of a client on an edge.
@@ -99,8 +189,11 @@ pub struct CallRow {
     pub from: Pii<String>,
     /// Whom it is for.
     pub to: Pii<String>,
-    /// `Unified CM remote session` (F270).
+    /// `Unified CM remote session` (F270) or `Rich media session` (F271).
     pub kind: String,
+    /// `audio` or `video`: what it counts as (F276, F277).
+    #[serde(default)]
+    pub content: String,
     /// The parts it passes through on this node (F263, F315, F316).
     pub components: Vec<String>,
     /// When it began.
@@ -172,4 +265,42 @@ pub struct Counters {
     pub violations: u64,
     /// Wrong credentials.
     pub wrong_credentials: u64,
+    /// SIP requests refused because there was too much to do.
+    pub shed: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_registrations_is_found_by_any_name_and_tells_how_many_there_are() {
+        let row = |n: usize| RegistrationRow {
+            user: Pii::new(format!("user{n}")),
+            device: format!("CSF{n:03}"),
+            zone: "CEtcp-cucm1".into(),
+            lines: vec![Pii::new(format!("9{n:03}"))],
+            ..RegistrationRow::default()
+        };
+        let whole = Snapshot {
+            registrations: (0..100).map(row).collect(),
+            ..Snapshot::default()
+        };
+        let turn = |from, limit, find: Option<&str>| {
+            let mut s = whole.clone();
+            let find = find.map(str::to_owned);
+            s.turn_to(&Page { from, limit, find });
+            let first = s.registrations.first().map(|r| r.device.clone());
+            (s.registrations_total, s.registrations.len(), first)
+        };
+        assert_eq!(turn(0, None, None), (100, 100, Some("CSF000".into())));
+        assert_eq!(turn(95, Some(10), None), (100, 5, Some("CSF095".into())));
+        assert_eq!(
+            turn(0, Some(3), Some("csf01")),
+            (10, 3, Some("CSF010".into()))
+        );
+        assert_eq!(turn(0, None, Some("9042")), (1, 1, Some("CSF042".into())));
+        assert_eq!(turn(0, None, Some("nobody")), (0, 0, None));
+        assert_eq!(turn(200, Some(1), None), (100, 0, None));
+    }
 }

@@ -5,6 +5,7 @@ use base::{Instant, Now, Rng, Secret};
 use crate::proof::{self, Exported};
 use crate::{
     EdgeServices, Event, Fault, HELLO_TIMEOUT, Hello, Message, Pulse, Refusal, VERSION, Welcome,
+    ZONES_MAX,
 };
 
 /// What the edge demands of the core, and tells it.
@@ -82,6 +83,10 @@ impl Acceptor {
                         self.events.extend(pulse.pong(now, sequence, clock));
                     }
                     Message::Domains { domains } => self.events.push(Event::Domains(domains)),
+                    Message::Zones { mut down } => {
+                        down.truncate(ZONES_MAX);
+                        self.events.push(Event::Zones(down));
+                    }
                     Message::Bye { reason } => self.fall(Fault::Bye(reason)),
                     Message::Unknown => {}
                     other => self.fall(Fault::OutOfTurn(other.name())),

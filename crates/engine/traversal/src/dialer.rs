@@ -3,7 +3,9 @@
 use base::{Instant, Now, Rng, Secret};
 
 use crate::proof::{self, Exported};
-use crate::{DomainOffer, Event, Fault, HELLO_TIMEOUT, Hello, Message, Pulse, VERSION, Welcome};
+use crate::{
+    DomainOffer, Event, Fault, HELLO_TIMEOUT, Hello, Message, Pulse, VERSION, Welcome, ZONES_MAX,
+};
 
 enum State {
     Waiting { since: Instant },
@@ -105,6 +107,15 @@ impl Dialer {
             });
         }
         self.hello.domains = domains;
+    }
+
+    /// Tells the edge which zones of call control cannot be reached; before the link is up it does
+    /// nothing.
+    pub fn zones(&mut self, down: &[String]) {
+        if matches!(self.state, State::Up(_)) {
+            let down = down.iter().take(ZONES_MAX).cloned().collect();
+            self.send.push(Message::Zones { down });
+        }
     }
 
     fn fall(&mut self, fault: Fault) {

@@ -28,7 +28,7 @@ mod pulse;
 pub use acceptor::{Acceptor, Admission};
 pub use dialer::Dialer;
 pub use message::{
-    DomainOffer, EdgeServices, Hello, Message, Refusal, ServiceAddress, VERSION, Welcome,
+    DomainOffer, EdgeServices, Hello, Message, Refusal, ServiceAddress, VERSION, Welcome, ZONES_MAX,
 };
 pub use pulse::Pulse;
 
@@ -67,6 +67,8 @@ pub enum Event {
     EdgeUp(Box<Welcome>),
     /// What the core lets the edge serve has changed.
     Domains(Vec<DomainOffer>),
+    /// On the edge: these zones of the core cannot be reached, and all others can.
+    Zones(Vec<String>),
     /// A measurement.
     Measured {
         /// Round trip of a ping.

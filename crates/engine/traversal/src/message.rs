@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// The version of the control lane that this program speaks.
 pub const VERSION: u32 = 1;
 
+/// Zones told of at once.
+pub const ZONES_MAX: usize = 500;
+
 /// One message of the control lane.
 ///
 /// Unknown fields are passed over and unknown messages end in [`Message::Unknown`], so that two
@@ -49,6 +52,12 @@ pub enum Message {
         /// All of them.
         domains: Vec<DomainOffer>,
     },
+    /// Core to edge: the zones of call control that cannot be reached, once when the link is up and
+    /// whenever that changes. An edge that does not know it takes every zone for well.
+    Zones {
+        /// The names of those that cannot; at most [`ZONES_MAX`].
+        down: Vec<String>,
+    },
     /// Either way: the sender closes the link in good order.
     Bye {
         /// Why, for the peer's log.
@@ -70,6 +79,7 @@ impl Message {
             Message::Ping { .. } => "ping",
             Message::Pong { .. } => "pong",
             Message::Domains { .. } => "domains",
+            Message::Zones { .. } => "zones",
             Message::Bye { .. } => "bye",
             Message::Unknown => "an unknown message",
         }

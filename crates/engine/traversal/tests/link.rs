@@ -161,3 +161,24 @@ fn a_changed_offer_reaches_the_edge() {
     pair.settle();
     assert_eq!(pair.edge_events[1..], [Event::Domains(domains)]);
 }
+
+#[test]
+fn an_edge_hears_of_dead_zones_once_the_link_is_up_and_of_no_more_than_it_keeps() {
+    let mut pair = Pair::new("password", "password", 1, 1);
+    let down: Vec<String> = (0..1000).map(|n| format!("zone {n}")).collect();
+    pair.core.zones(&down);
+    pair.settle();
+    let zones = |pair: &Pair| {
+        let events = pair.edge_events.iter();
+        let told = events.filter_map(|e| match e {
+            Event::Zones(down) => Some(down.len()),
+            _ => None,
+        });
+        told.collect::<Vec<usize>>()
+    };
+    assert!(zones(&pair).is_empty(), "nothing leaves before the hello");
+    pair.core.zones(&down);
+    pair.core.zones(&[]);
+    pair.settle();
+    assert_eq!(zones(&pair), [traversal::ZONES_MAX, 0]);
+}

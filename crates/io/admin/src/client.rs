@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::status::Page;
 use http::Request;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
@@ -42,13 +43,27 @@ pub async fn get(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
     }
 }
 
-/// Asks for the node's snapshot.
+/// Asks for the node's snapshot with some of its registrations.
 ///
 /// # Errors
 /// [`AskFault`].
-pub async fn status(socket: &Path) -> Result<status::Snapshot, AskFault> {
-    let body = get(socket, "/api/v1/status").await?;
+pub async fn status(socket: &Path, page: &Page) -> Result<::status::Snapshot, AskFault> {
+    let body = get(socket, &status_of(page)).await?;
     serde_json::from_slice(&body).map_err(|e| AskFault::Answer(e.to_string()))
+}
+
+/// The resource of a snapshot with some of its registrations.
+pub fn status_of(page: &Page) -> String {
+    let mut query = vec![format!("from={}", page.from)];
+    query.extend(page.limit.map(|limit| format!("registrations={limit}")));
+    if let Some(find) = &page.find {
+        let encoded = find.bytes().map(|b| match b {
+            b if b.is_ascii_alphanumeric() => char::from(b).to_string(),
+            b => format!("%{b:02X}"),
+        });
+        query.push(format!("find={}", encoded.collect::<String>()));
+    }
+    format!("/api/v1/status?{}", query.join("&"))
 }
 
 async fn ask(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {

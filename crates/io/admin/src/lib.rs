@@ -14,5 +14,7 @@ pub mod rest;
 pub mod serve;
 pub mod show;
 
+pub use status::Page;
+
 /// The local socket's name in the data folder.
 pub const SOCKET: &str = "causeway.sock";

@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use net::http::{Body, full};
 use serde::Serialize;
+use status::Page;
 
 /// Answers requests.
 #[derive(Clone)]
@@ -52,7 +53,17 @@ impl Rest {
                 refusal
             }
             "/api/v1/status" => match self.handle.snapshot().await {
-                Ok(snapshot) => json(StatusCode::OK, "application/json", &snapshot),
+                Ok(mut snapshot) => {
+                    let Some(page) = page(request.uri.query().unwrap_or_default()) else {
+                        return problem(
+                            StatusCode::BAD_REQUEST,
+                            "the query is not understood",
+                            "ask with from=NUMBER, registrations=NUMBER and find=TEXT",
+                        );
+                    };
+                    snapshot.turn_to(&page);
+                    json(StatusCode::OK, "application/json", &snapshot)
+                }
                 Err(_) => stopping(),
             },
             "/api/v1/health" => match self.handle.snapshot().await {
@@ -94,6 +105,39 @@ impl Rest {
         // `Secret` compares in constant time.
         shown.is_some_and(|shown| Secret::new(shown.to_owned()) == *token)
     }
+}
+
+/// Which registrations are asked for.
+fn page(query: &str) -> Option<Page> {
+    let mut page = Page::default();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=')?;
+        match name {
+            "from" => page.from = value.parse().ok()?,
+            "registrations" => page.limit = Some(value.parse().ok()?),
+            "find" => page.find = Some(decoded(value)?),
+            _ => return None,
+        }
+    }
+    Some(page)
+}
+
+/// A value of a query without its percent-encoding (RFC 3986 §2.1).
+fn decoded(value: &str) -> Option<String> {
+    let mut out = Vec::new();
+    let mut rest = value.bytes();
+    while let Some(byte) = rest.next() {
+        let hex = |digit: Option<u8>| char::from(digit?).to_digit(16);
+        match byte {
+            b'%' => {
+                let (high, low) = (hex(rest.next())?, hex(rest.next())?);
+                out.push(u8::try_from(high * 16 + low).ok()?);
+            }
+            b'+' => out.push(b' '),
+            byte => out.push(byte),
+        }
+    }
+    String::from_utf8(out).ok()
 }
 
 #[derive(Serialize)]
@@ -170,6 +214,15 @@ mod tests {
             (Some("t"), None, "/nothing", 401),
             (None, None, "/api/v1/status", 200),
             (None, None, "/api/v1/health", 200),
+            (
+                None,
+                None,
+                "/api/v1/status?registrations=5&from=10&find=a%20b",
+                200,
+            ),
+            (None, None, "/api/v1/status?registrations=many", 400),
+            (None, None, "/api/v1/status?find=%zz", 400),
+            (None, None, "/api/v1/status?what=1", 400),
             (None, None, "/nothing", 404),
         ];
         for (token, shown, path, want) in table {

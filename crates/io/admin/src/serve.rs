@@ -75,6 +75,7 @@ pub async fn https(
     let sources = Sources::new(Caps {
         total: CONNECTIONS_MAX,
         per_source: CONNECTIONS_MAX / 2,
+        paces: None,
     });
     let stopping = stop.clone();
     accept(listener, sources, stop, move |stream, _| {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use base::UnixTime;
-use status::{CallRow, EventRow, LinkRow, Role, Severity, Snapshot};
+use status::{CallRow, CapacityRow, EventRow, LinkRow, Role, Severity, Snapshot};
 
 /// How many rows of the history are shown.
 const HISTORY_ROWS: usize = 10;
@@ -33,7 +33,11 @@ pub fn snapshot(s: &Snapshot) -> String {
     if !s.registrations.is_empty() {
         section(
             &mut out,
-            &counted("Registrations", s.registrations.len()),
+            &shown(
+                "Registrations",
+                s.registrations.len(),
+                s.registrations_total,
+            ),
             &registrations(s),
         );
     }
@@ -59,6 +63,9 @@ pub fn snapshot(s: &Snapshot) -> String {
             &calls(s.history.iter().take(HISTORY_ROWS), s.at),
         );
     }
+    if let Some(c) = &s.capacity {
+        section(&mut out, "Capacity", &capacity(c, s.registrations.len()));
+    }
     let mut events = s.events.iter().filter(|e| e.severity > Severity::Info);
     let events: Vec<&EventRow> = events.by_ref().take(EVENT_ROWS).collect();
     if !events.is_empty() {
@@ -70,6 +77,14 @@ pub fn snapshot(s: &Snapshot) -> String {
 
 fn counted(title: &str, count: usize) -> String {
     format!("{title} ({count})")
+}
+
+/// A title for some of many rows.
+fn shown(title: &str, rows: usize, total: usize) -> String {
+    if rows >= total {
+        return counted(title, rows);
+    }
+    format!("{title} ({total}, {rows} shown; --registrations and --find show others)")
 }
 
 fn section(out: &mut String, title: &str, body: &str) {
@@ -149,18 +164,33 @@ fn recent(events: &[&EventRow]) -> String {
 
 fn registrations(s: &Snapshot) -> String {
     let rows = s.registrations.iter().map(|r| {
+        let lines = r.lines.iter().map(|l| format!(" +{}", l.expose()));
         vec![
             r.user.expose().clone(),
-            r.aor.expose().clone(),
+            r.aor.expose().clone() + &lines.collect::<String>(),
             r.device.clone(),
+            r.zone.clone(),
             r.from.expose().clone(),
+            r.flow.clone(),
+            lasted(r.since, s.at),
             format!("{} s", r.expires_s),
         ]
     });
-    table(
-        &["user", "address", "device", "from", "expires in"],
-        rows.collect(),
-    )
+    let (zone, from) = match s.role {
+        Role::Edge => ("core", "client"),
+        Role::Core => ("zone", "edge"),
+    };
+    let head = [
+        "user",
+        "address and lines",
+        "device",
+        zone,
+        from,
+        "flow",
+        "for",
+        "expires in",
+    ];
+    table(&head, rows.collect())
 }
 
 fn sessions(s: &Snapshot) -> String {
@@ -206,6 +236,7 @@ fn calls<'a>(rows: impl Iterator<Item = &'a CallRow>, at: UnixTime) -> String {
         vec![
             c.from.expose().clone(),
             c.to.expose().clone(),
+            format!("{}, {}", c.kind, c.content),
             state,
             lasted(c.answered.unwrap_or(c.began), end),
             c.components.join(" → "),
@@ -213,9 +244,49 @@ fn calls<'a>(rows: impl Iterator<Item = &'a CallRow>, at: UnixTime) -> String {
         ]
     });
     table(
-        &["from", "to", "state", "for", "through", "media (packets)"],
+        &[
+            "from",
+            "to",
+            "type",
+            "state",
+            "for",
+            "through",
+            "media (packets)",
+        ],
         rows.collect(),
     )
+}
+
+/// What is used, the most that was, and what there is.
+fn capacity(c: &CapacityRow, registrations: usize) -> String {
+    let most = |max: Option<u64>| max.map_or("no limit".to_owned(), |n| n.to_string());
+    let row = |name: &str, used: u64, peak: Option<u64>, max: Option<u64>| {
+        let peak = peak.map_or("–".to_owned(), |n| n.to_string());
+        vec![name.to_owned(), used.to_string(), peak, most(max)]
+    };
+    let calls = c.remote_sessions + c.rich_media_sessions;
+    let rows = vec![
+        row("calls", calls, Some(c.calls_peak), Some(c.calls_max)),
+        row(
+            "licences",
+            c.licences,
+            Some(c.licences_peak),
+            c.licences_max,
+        ),
+        row(
+            "registrations",
+            registrations as u64,
+            None,
+            c.registrations_max,
+        ),
+    ];
+    let mut out = table(&["of", "used", "most", "limit"], rows);
+    let _ = writeln!(
+        out,
+        "  {} Unified CM remote sessions, {} rich media sessions",
+        c.remote_sessions, c.rich_media_sessions
+    );
+    out
 }
 
 fn counters(s: &Snapshot) -> String {
@@ -230,6 +301,7 @@ fn counters(s: &Snapshot) -> String {
         ("HTTP requests refused", c.http_refused),
         ("protocol violations", c.violations),
         ("wrong credentials", c.wrong_credentials),
+        ("refused in overload", c.shed),
     ];
     rows.iter().fold(String::new(), |mut out, (name, value)| {
         let _ = writeln!(out, "  {name:<26}{value:>10}");
@@ -307,17 +379,35 @@ mod tests {
         let call = CallRow {
             from: Pii::new("sip:al\u{1b}[31mice@example.test".into()),
             to: Pii::new("sip:1100@example.test".into()),
+            kind: "Unified CM remote session".into(),
+            content: "video".into(),
             began: UnixTime::from_millis(0),
             ..CallRow::default()
+        };
+        let capacity = CapacityRow {
+            remote_sessions: 1,
+            calls_peak: 3,
+            calls_max: 2_000,
+            ..CapacityRow::default()
         };
         let shown = snapshot(&Snapshot {
             at: UnixTime::from_millis(65_000),
             node: "edge1.example.test".into(),
             links: vec![link],
             calls: vec![call],
+            capacity: Some(capacity),
             ..Snapshot::default()
         });
         assert!(shown.starts_with("edge1.example.test · edge"));
+        assert!(
+            shown.contains("Unified CM remote session, video"),
+            "{shown}"
+        );
+        assert!(shown.contains("calls          1     3     2000"), "{shown}");
+        assert!(
+            shown.contains("licences       0     0     no limit"),
+            "{shown}"
+        );
         assert!(shown.contains("up for 65 s  2 / 4 / 2"), "{shown}");
         assert!(
             shown.contains("ringing") && !shown.contains('\u{1b}'),
@@ -343,5 +433,35 @@ mod tests {
         assert!(shown.contains("600.0 s behind: WRONG"), "{shown}");
         let line = "error 1003 link refused: wrong·[2J password core=core1\n    fix: set the same";
         assert!(shown.contains(line) && !shown.contains("fine"), "{shown}");
+    }
+
+    #[test]
+    fn registrations_show_who_is_where_by_which_way_and_how_many_more_there_are() {
+        let row = status::RegistrationRow {
+            user: Pii::new("alice".into()),
+            aor: Pii::new("sip:1001@cucm1.example.test".into()),
+            device: "CSFALICE".into(),
+            from: Pii::new("edge1.example.test".into()),
+            zone: "CEtcp-cucm1".into(),
+            flow: "17.3".into(),
+            since: UnixTime::from_millis(0),
+            expires_s: 100,
+            lines: vec![Pii::new("1002".into())],
+            ..status::RegistrationRow::default()
+        };
+        let shown = snapshot(&Snapshot {
+            at: UnixTime::from_millis(65_000),
+            role: Role::Core,
+            registrations: vec![row],
+            registrations_total: 3_214,
+            ..Snapshot::default()
+        });
+        assert!(
+            shown.contains("Registrations (3214, 1 shown; --reg"),
+            "{shown}"
+        );
+        let line = "alice  sip:1001@cucm1.example.test +1002  CSFALICE  CEtcp-cucm1  \
+                    edge1.example.test  17.3  65 s  100 s";
+        assert!(shown.contains(line), "{shown}");
     }
 }

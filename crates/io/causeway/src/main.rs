@@ -12,6 +12,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+/// Registrations that are shown as a table unless asked for more.
+const REGISTRATIONS_SHOWN: usize = 50;
+
 /// Phone, video, chat, directory and voicemail from anywhere, without a VPN.
 ///
 /// An edge stands in the DMZ, a core inside; the core dials the edge, and nothing inside is ever
@@ -42,6 +45,15 @@ enum Command {
         /// One JSON object, for programs.
         #[arg(long)]
         json: bool,
+        /// So many registrations at most; without it 50 as a table, and all as JSON.
+        #[arg(long, value_name = "NUMBER")]
+        registrations: Option<usize>,
+        /// Leave out so many registrations at the beginning.
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        from: usize,
+        /// Only registrations whose user, address, device, zone, edge or client holds this.
+        #[arg(long, value_name = "TEXT")]
+        find: Option<String>,
     },
 }
 
@@ -57,7 +69,17 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(file) => run::run(&file.config),
         Command::Check { file, json } => check::check(&file.config, json),
-        Command::Status { file, json } => show::status(&file.config, json),
+        Command::Status {
+            file,
+            json,
+            registrations,
+            from,
+            find,
+        } => {
+            let limit = registrations.or((!json).then_some(REGISTRATIONS_SHOWN));
+            let page = admin::Page { from, limit, find };
+            show::status(&file.config, json, &page)
+        }
     };
     match done {
         Ok(code) => code,

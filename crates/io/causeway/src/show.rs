@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use admin::Page;
 use anyhow::Context;
 
 /// Asks the running node and prints what it says.
-pub(crate) fn status(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
+pub(crate) fn status(path: &Path, json: bool, page: &Page) -> anyhow::Result<ExitCode> {
     let (config, _) = crate::check::load(path)?;
     let socket = config.data.join(admin::SOCKET);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -14,10 +15,11 @@ pub(crate) fn status(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
         .build()
         .context("the operating system gives no threads")?;
     if json {
-        let body = runtime.block_on(admin::client::get(&socket, "/api/v1/status"))?;
+        let body =
+            runtime.block_on(admin::client::get(&socket, &admin::client::status_of(page)))?;
         println!("{}", String::from_utf8_lossy(&body));
     } else {
-        let snapshot = runtime.block_on(admin::client::status(&socket))?;
+        let snapshot = runtime.block_on(admin::client::status(&socket, page))?;
         print!("{}", admin::show::snapshot(&snapshot));
     }
     Ok(ExitCode::SUCCESS)

@@ -62,7 +62,7 @@ pub struct HttpEdge {
 impl HttpEdge {
     /// Accepts until told to stop.
     pub async fn run(self, listener: TcpListener, stop: watch::Receiver<bool>) {
-        let sources = Sources::new(self.caps);
+        let sources = Sources::new(self.caps).telling(self.handle.clone());
         let stopping = stop.clone();
         listen::accept(listener, sources, stop, move |stream, remote| {
             let (this, stop) = (self.clone(), stopping.clone());

@@ -45,6 +45,7 @@ impl Acceptor {
         let sources = Sources::new(Caps {
             total: 256,
             per_source: 64,
+            paces: None,
         });
         listen::accept(listener, sources, stop, move |stream, remote| {
             let this = self.clone();

@@ -48,6 +48,7 @@ impl Acceptor {
         let sources = Sources::new(Caps {
             total: 32,
             per_source: 16,
+            paces: None,
         });
         listen::accept(listener, sources, stop, move |stream, remote| {
             let this = self.clone();

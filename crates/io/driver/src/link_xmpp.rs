@@ -55,6 +55,7 @@ impl Acceptor {
         let sources = Sources::new(Caps {
             total: 64,
             per_source: 16,
+            paces: None,
         });
         listen::accept(listener, sources, stop, move |stream, remote| {
             let this = self.clone();

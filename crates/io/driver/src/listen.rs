@@ -1,4 +1,8 @@
-//! Accept loops: one task a listener, one task a connection, caps for all and for each source.
+//! Accept loops: one task a listener, one task a connection, caps for all and for each source, and
+//! how fast they may come.
+//!
+//! A source that comes too fast loses its connections before anything is spent on them; all
+//! together are taken from the kernel's queue one after the other.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -6,8 +10,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base::{Instant, TokenBucket};
+use node::io::{Input, Report};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+
+use crate::signal::Handle;
 
 /// How many connections a listener holds.
 #[derive(Clone, Copy, Debug)]
@@ -16,13 +24,33 @@ pub struct Caps {
     pub total: usize,
     /// From one address (IPv4) or one /64 (IPv6).
     pub per_source: usize,
+    /// How fast they may come.
+    pub paces: Option<Paces>,
 }
+
+/// How fast connections may come, a second. A source may make [`BURST`] times as many at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Paces {
+    /// In all; more wait.
+    pub total: u32,
+    /// From one source; more are closed.
+    pub per_source: u32,
+}
+
+const BURST: u32 = 10;
+
+/// Sources whose pace is known. With more, those that have been quiet are forgotten; if none has,
+/// whoever is new is let in unpaced: the caps hold.
+const PACED_MAX: usize = 10_000;
 
 /// Counts a listener's connections by source.
 #[derive(Clone)]
 pub struct Sources {
     caps: Caps,
     open: Arc<Mutex<(usize, HashMap<IpAddr, usize>)>>,
+    paces: Arc<Mutex<HashMap<IpAddr, TokenBucket>>>,
+    epoch: std::time::Instant,
+    flooded: Option<Arc<dyn Fn(IpAddr) + Send + Sync>>,
 }
 
 /// A place under a cap, given back when dropped.
@@ -37,7 +65,48 @@ impl Sources {
         Sources {
             caps,
             open: Arc::default(),
+            paces: Arc::default(),
+            epoch: std::time::Instant::now(),
+            flooded: None,
         }
+    }
+
+    /// Tells the node of sources that come too fast.
+    #[must_use]
+    pub fn telling(mut self, handle: Handle) -> Self {
+        self.flooded = Some(Arc::new(move |source| {
+            let cause = "tls: too many handshakes".to_owned();
+            // A node that is swamped has better things to count.
+            let _ = handle.try_input(Input::Report(Report::Flooded { source, cause }));
+        }));
+        self
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_micros(self.epoch.elapsed().as_micros() as u64)
+    }
+
+    /// Whether a source does not come too fast.
+    fn in_pace(&self, now: Instant, source: IpAddr) -> bool {
+        let Some(paces) = self.caps.paces else {
+            return true;
+        };
+        let source = group(source);
+        let mut rows = self
+            .paces
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if rows.len() >= PACED_MAX && !rows.contains_key(&source) {
+            rows.retain(|_, bucket| !bucket.is_idle(now));
+            if rows.len() >= PACED_MAX {
+                return true;
+            }
+        }
+        let burst = paces.per_source.saturating_mul(BURST);
+        let bucket = rows
+            .entry(source)
+            .or_insert_with(|| TokenBucket::new(paces.per_source, burst));
+        bucket.take(now).is_ok()
     }
 
     /// A place for a connection from `source`, or none.
@@ -123,6 +192,8 @@ pub async fn accept_places<F, W>(
     F: Fn(TcpStream, SocketAddr, Place) -> W,
     W: Future<Output = ()> + Send + 'static,
 {
+    let paces = sources.caps.paces;
+    let mut pace = paces.map(|p| TokenBucket::new(p.total, p.total));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -137,6 +208,18 @@ pub async fn accept_places<F, W>(
                 continue;
             }
         };
+        if !sources.in_pace(sources.now(), remote.ip()) {
+            if let Some(tell) = &sources.flooded {
+                tell(remote.ip());
+            }
+            continue;
+        }
+        if let Some(wait) = pace.as_mut().and_then(|p| p.take(sources.now()).err()) {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
         let Some(place) = sources.enter(remote.ip()) else {
             tracing::debug!("a connection over the cap was closed");
             continue;
@@ -163,6 +246,7 @@ mod tests {
         let sources = Sources::new(Caps {
             total: 3,
             per_source: 2,
+            paces: None,
         });
         let ip = |s: &str| s.parse::<IpAddr>().unwrap();
         let first = sources.enter(ip("192.0.2.1"));
@@ -173,5 +257,24 @@ mod tests {
         assert!(third.is_some() && sources.enter(ip("192.0.2.9")).is_none());
         drop(first);
         assert!(sources.enter(ip("192.0.2.1")).is_some());
+    }
+
+    #[test]
+    fn a_source_that_comes_too_fast_waits_for_its_rate_and_others_do_not() {
+        let sources = Sources::new(Caps {
+            total: 1000,
+            per_source: 1000,
+            paces: Some(Paces {
+                total: 1000,
+                per_source: 2,
+            }),
+        });
+        let at = |ms: u64| Instant::from_micros(ms * 1000);
+        let (one, other) = ("2001:db8::1".parse().unwrap(), "192.0.2.1".parse().unwrap());
+        assert!((0..20).all(|_| sources.in_pace(at(0), one)));
+        assert!(!sources.in_pace(at(0), one));
+        assert!(!sources.in_pace(at(0), "2001:db8::ffff".parse().unwrap()));
+        assert!(sources.in_pace(at(0), other));
+        assert!(sources.in_pace(at(500), one) && !sources.in_pace(at(500), one));
     }
 }

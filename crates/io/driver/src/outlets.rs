@@ -65,6 +65,7 @@ impl Outlets for NodeOutlets {
             // The signalling thread has carried these out itself.
             Output::Send { .. }
             | Output::Close { .. }
+            | Output::Pause { .. }
             | Output::Control { .. }
             | Output::CloseControl { .. }
             | Output::Answer { .. } => {}

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use base::UnixTime;
-use config::{Config, Finding, Password, Role, Severity};
+use config::{ClientCertificates, Config, Finding, Password, Role, Severity};
 use net::tls::{Identity, PeerCertificate, Trust};
 
 use crate::files;
@@ -85,6 +85,13 @@ impl Look<'_> {
             }
         }
         self.exposed(("certificate", 0, "key"), &c.key);
+        if let Role::Edge(edge) = &config.role
+            && let ClientCertificates::Request(path) | ClientCertificates::Require(path) =
+                &edge.sip_client_certificates
+            && let Err(e) = Trust::load(path)
+        {
+            self.broken(("service.sip", 0, "client_authorities"), &e);
+        }
     }
 
     fn names(&mut self, config: &Config, certificate: &PeerCertificate) {

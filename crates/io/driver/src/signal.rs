@@ -3,7 +3,9 @@
 //! Tasks and SIP workers post through a [`Handle`]; its queue is bounded, so a flood is slowed down
 //! at its own sockets. Outputs to a connection go into that connection's bounded queue: a peer that
 //! does not read loses its connection, and never holds up the node. What goes to the connections of
-//! one SIP worker is handed over in lots, with one waking.
+//! one SIP worker is handed over in lots, with one waking. How long a message has waited between its
+//! socket and the node is measured here, and told the node; a connection that the node wants to
+//! hear less of is not read by its worker for a while.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,6 +36,9 @@ const LOT: usize = 32;
 
 /// How long a SIP worker rests that finds the node swamped.
 const SWAMPED: Duration = Duration::from_millis(1);
+
+/// Waits below this are as good as none.
+const WORTH_TELLING: Duration = Duration::from_millis(20);
 
 /// What the signalling thread is given.
 pub enum Post {
@@ -86,6 +91,8 @@ pub struct Handle {
 
 /// What a SIP worker found in a turn, in order.
 pub struct Batch {
+    /// When the first of it was read.
+    at: std::time::Instant,
     posts: Vec<Post>,
     backlog: Arc<AtomicUsize>,
 }
@@ -140,7 +147,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`Stopping`] if the node is gone.
-    pub fn post_batch(&self, posts: Vec<Post>) -> Result<(), Stopping> {
+    pub fn post_batch(&self, at: std::time::Instant, posts: Vec<Post>) -> Result<(), Stopping> {
         while self.backlog.load(Ordering::Acquire) >= POSTS_MAX {
             if self.posts.is_closed() {
                 return Err(Stopping);
@@ -149,7 +156,7 @@ impl Handle {
         }
         self.backlog.fetch_add(posts.len(), Ordering::AcqRel);
         let backlog = self.backlog.clone();
-        let batch = Post::Batch(Batch { posts, backlog });
+        let batch = Post::Batch(Batch { at, posts, backlog });
         let posted = self.posts.blocking_send(batch);
         posted.map_err(|_| Stopping)
     }
@@ -267,6 +274,9 @@ pub fn run(
             }
         }
         let now = clock.now();
+        if let Some(waited) = ways.waited() {
+            node.handle(now, Input::Waited(waited));
+        }
         if node.poll_timeout().is_some_and(|at| at <= now.instant) {
             node.handle_timeout(now);
             ways.drain(node.as_mut(), &mut outlets);
@@ -291,6 +301,9 @@ struct Lot {
 /// The queues that lead to connections, and the questions under way.
 #[derive(Default)]
 struct Ways {
+    /// The longest that a frame of this burst has waited, and whether the last burst was told.
+    longest: Duration,
+    told: bool,
     sip: HashMap<ConnId, Known>,
     /// By the number of the worker.
     lots: Vec<Option<Lot>>,
@@ -300,6 +313,15 @@ struct Ways {
 }
 
 impl Ways {
+    /// How long the longest has waited since this was asked last, if that is worth telling or what
+    /// was told last is true no more.
+    fn waited(&mut self) -> Option<Duration> {
+        let longest = std::mem::take(&mut self.longest);
+        let worth = longest >= WORTH_TELLING;
+        let before = std::mem::replace(&mut self.told, worth);
+        (worth || before).then_some(longest)
+    }
+
     /// Hands one post to the node; true if it was the last.
     fn take(
         &mut self,
@@ -311,14 +333,18 @@ impl Ways {
         let now = clock.now();
         match post {
             Post::Batch(batch) => {
+                // The last of it waits longest.
+                let at = batch.at;
                 let mut posts = batch.open().into_iter();
-                return posts.any(|post| self.take(node, clock, post, outlets));
+                let last = posts.any(|post| self.take(node, clock, post, outlets));
+                self.longest = self.longest.max(at.elapsed());
+                return last;
             }
             Post::Input(input) => {
                 match &input {
                     Input::Frame { conn, frame } => {
-                        if let Some(way) = self.sip.get(conn) {
-                            wire::sip_in(way.side, frame);
+                        if let Some(known) = self.sip.get(conn) {
+                            wire::sip_in(known.side, frame);
                         }
                     }
                     Input::Disconnected { conn, .. } => drop(self.sip.remove(conn)),
@@ -394,6 +420,12 @@ impl Ways {
                         tell(&mut self.lots, known.worker, Order::Close(known.line));
                     }
                 }
+                Output::Pause { conn, time } => {
+                    if let Some(known) = self.sip.get(&conn) {
+                        let order = Order::Pause(known.line, time);
+                        tell(&mut self.lots, known.worker, order);
+                    }
+                }
                 Output::Control { conn, message } => {
                     let full = self
                         .control
@@ -423,5 +455,21 @@ fn tell(lots: &mut [Option<Lot>], worker: usize, order: Order) {
         if lot.orders.len() >= LOT {
             lot.inbox.give(&mut lot.orders);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_told_while_they_are_long_and_once_when_they_are_not() {
+        let mut ways = Ways::default();
+        let mut told = |ms: u64| {
+            ways.longest = Duration::from_millis(ms);
+            ways.waited().map(|w| w.as_millis())
+        };
+        let all: Vec<_> = [5, 30, 40, 3, 2].into_iter().map(&mut told).collect();
+        assert_eq!(all, [None, Some(30), Some(40), Some(3), None]);
     }
 }

@@ -48,6 +48,9 @@ pub const WRITE_TIME_MAX: Duration = Duration::from_secs(20);
 /// How many messages may wait for one connection: a peer with more does not read.
 pub const QUEUE_MAX: usize = 512;
 
+/// The longest that a connection is not read from: far less than its peer's patience.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
 /// How many orders may wait for one worker.
 const ORDERS_MAX: usize = 65_536;
 
@@ -103,6 +106,8 @@ pub(crate) enum Order {
     Adopt(Box<Adopted>),
     /// Write these bytes to it.
     Send(Id, Bytes),
+    /// Do not read it for so long.
+    Pause(Id, Duration),
     /// Close it once what was sent has left.
     Close(Id),
     /// Close all of them and end.

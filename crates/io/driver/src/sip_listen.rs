@@ -38,7 +38,7 @@ pub struct SipListener {
 impl SipListener {
     /// Accepts until told to stop.
     pub async fn run(self, listener: TcpListener, stop: watch::Receiver<bool>) {
-        let sources = Sources::new(self.caps);
+        let sources = Sources::new(self.caps).telling(self.handle.clone());
         listen::accept_places(listener, sources, stop, move |stream, remote, place| {
             let this = self.clone();
             async move {
@@ -63,7 +63,7 @@ impl SipListener {
         } else {
             Transport::Tcp
         };
-        let facts = Facts {
+        let mut facts = Facts {
             side: self.side,
             local,
             remote,
@@ -73,7 +73,11 @@ impl SipListener {
         let stream = match &self.tls {
             None => sip_io::Stream::plain(stream)?,
             Some(config) => match tls::accept(config.get(), stream, HANDSHAKE_MAX).await {
-                Ok(stream) => sip_io::Stream::tls(stream)?,
+                Ok(stream) => {
+                    // It was checked in the handshake, if it was asked for.
+                    facts.peer_name = tls::peer(&stream, &[]).map(|(shown, _)| shown.shown());
+                    sip_io::Stream::tls(stream)?
+                }
                 Err(e) => {
                     // Scanners and clients that dislike our certificate: worth a count, not a
                     // line.

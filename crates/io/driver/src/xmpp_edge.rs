@@ -74,7 +74,7 @@ pub struct XmppEdge {
 impl XmppEdge {
     /// Accepts until told to stop.
     pub async fn run(self, listener: TcpListener, stop: watch::Receiver<bool>) {
-        let sources = Sources::new(self.caps);
+        let sources = Sources::new(self.caps).telling(self.handle.clone());
         // Streams' names must be hard to guess (RFC 6120 §4.7.3): hashed under a key of this run.
         let names = std::hash::RandomState::new();
         listen::accept(listener, sources, stop, move |stream, remote| {

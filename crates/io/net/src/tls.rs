@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs;
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::Error;
@@ -48,6 +49,34 @@ pub fn client_facing(identity: &Identity, alpn: &[&[u8]]) -> Result<Arc<ServerCo
         .with_cert_resolver(identity.resolver());
     config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
     config.ticketer = aws_lc_rs::Ticketer::new()?;
+    Ok(Arc::new(config))
+}
+
+/// The same, and clients are asked for a certificate of one of `authorities`: with `required` those
+/// without one are refused, without it only those with a wrong one. No session tickets, so that
+/// each connection proves anew.
+///
+/// # Errors
+/// [`Error::Tls`] if the provider refuses.
+pub fn client_asking(
+    identity: &Identity,
+    authorities: &Trust,
+    required: bool,
+    alpn: &[&[u8]],
+) -> Result<Arc<ServerConfig>, Error> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(authorities.roots(), provider());
+    let verifier = match required {
+        true => verifier.build(),
+        false => verifier.allow_unauthenticated().build(),
+    };
+    let verifier = verifier.map_err(|e| rustls::Error::General(e.to_string()))?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(identity.resolver());
+    config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     Ok(Arc::new(config))
 }
 

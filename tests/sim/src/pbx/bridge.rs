@@ -2,9 +2,34 @@
 
 use std::collections::BTreeMap;
 
-use super::{Bridge, Leg, PATIENCE, Pbx, Pending, Way, address, is_phone, user};
+use super::{Bridge, Leg, PATIENCE, Pbx, Pending, Way, user};
 use crate::dialog::{self, Dialog};
 use crate::text::Text;
+
+/// What goes from leg to leg as it is.
+const PASSED: [&str; 8] = [
+    "Supported",
+    "Require",
+    "RSeq",
+    "Session-Expires",
+    "Min-SE",
+    "Allow",
+    "Event",
+    "Reason",
+];
+
+/// A message with what another one carries.
+pub(super) fn passed(from: &Text, mut to: Text) -> Text {
+    for name in PASSED {
+        for value in from.all(name) {
+            to = to.with(name, value);
+        }
+    }
+    if from.body.is_empty() {
+        return to;
+    }
+    to.with_body(from.field("Content-Type"), from.body.clone())
+}
 
 impl Pbx {
     pub(super) fn invite(&mut self, now: u64, conn: u64, text: &Text) {
@@ -12,37 +37,13 @@ impl Pbx {
         let who = user(text.field("P-Asserted-Identity")).to_owned();
         self.asserted
             .push((user(text.field("From")).to_owned(), who));
-        let found = self.bindings.get(&number).filter(|b| b.until > now);
-        let Some(binding) = found else {
+        let Some((target, routes, way)) = self.locate(now, &number) else {
             return self.answer(conn, text, 404, "Not Found");
         };
-        let (target, routes) = (binding.contact.clone(), binding.routes.clone());
-        let hop = address(routes.first().map_or(target.as_str(), String::as_str));
-        let standing = binding.conn != u64::MAX;
-        let way = match hop {
-            Some(hop) if (self.dials || !standing) && !is_phone(hop) => Way::Address(hop),
-            _ if standing => Way::Conn(binding.conn),
-            _ => return self.answer(conn, text, 404, "Not Found"),
-        };
         let caller = user(text.field("From")).to_owned();
-        let (domain, at) = (self.domain.clone(), self.address);
-        let (tag, ours) = (self.rng.hex(6), self.rng.hex(6));
-        let mut invite = Text::request("INVITE", &target);
-        for route in &routes {
-            invite = invite.with("Route", route.clone());
-        }
-        let invite = invite
-            .with("From", format!("<sip:{caller}@{domain}>;tag={ours}"))
-            .with("To", format!("<sip:{number}@{domain}>"))
-            .with("Call-ID", format!("{}@{}", self.rng.hex(10), at.ip()))
-            .with("CSeq", "101 INVITE")
-            .with("Max-Forwards", "70")
-            .with("Contact", format!("<sip:{caller}@{at};transport=tcp>"))
-            .with(
-                "Call-Info",
-                "<urn:x-cisco-remotecc:callinfo>; orientation=from",
-            )
-            .with_body("application/sdp", text.body.clone());
+        let tag = self.rng.hex(6);
+        let invite = self.invite_for(&caller, &number, &target, &routes);
+        let invite = passed(text, invite);
         self.send(Way::Conn(conn), Text::response(text, 100, "Trying", ""));
         let id = self.next_bridge;
         self.next_bridge += 1;
@@ -77,6 +78,35 @@ impl Pbx {
         }
         self.next_timer += 1;
         self.timers.insert((now + PATIENCE, self.next_timer), id);
+    }
+
+    /// An INVITE of a caller to a number, as it leaves but for its Via and body.
+    pub(super) fn invite_for(
+        &mut self,
+        caller: &str,
+        number: &str,
+        target: &str,
+        routes: &[String],
+    ) -> Text {
+        let (domain, at) = (self.domain.clone(), self.address);
+        let mut invite = Text::request("INVITE", target);
+        for route in routes {
+            invite = invite.with("Route", route.clone());
+        }
+        invite
+            .with(
+                "From",
+                format!("<sip:{caller}@{domain}>;tag={}", self.rng.hex(6)),
+            )
+            .with("To", format!("<sip:{number}@{domain}>"))
+            .with("Call-ID", format!("{}@{}", self.rng.hex(10), at.ip()))
+            .with("CSeq", "101 INVITE")
+            .with("Max-Forwards", "70")
+            .with("Contact", format!("<sip:{caller}@{at};transport=tcp>"))
+            .with(
+                "Call-Info",
+                "<urn:x-cisco-remotecc:callinfo>; orientation=from",
+            )
     }
 
     /// Sends a request to a leg; gives it as it was sent.
@@ -123,10 +153,13 @@ impl Pbx {
     pub(super) fn response(&mut self, now: u64, _conn: u64, text: &Text) {
         let branch = dialog::branch(text).to_owned();
         let Some(status) = text.status() else { return };
-        if text.method() == "CANCEL" {
+        if text.method() == "CANCEL" || self.transfer_response(now, &branch, text, status) {
             return;
         }
         let Some(pending) = self.pending.get_mut(&branch) else {
+            if self.timed_out.contains(&branch) {
+                return;
+            }
             return self.find(format!(
                 "an answer {status} to a {} that is not open",
                 text.method()
@@ -136,7 +169,12 @@ impl Pbx {
         let (id, leg) = (pending.bridge, pending.leg);
         let initial = Text::tag(pending.request.field("To")).is_none();
         if status < 200 {
-            if initial && let Some((way, request)) = pending.from.clone() {
+            let invite = pending.request.method() == "INVITE";
+            if initial
+                && invite
+                && let Some((way, request)) = pending.from.clone()
+            {
+                self.early_dialog(id, &branch, text);
                 self.ringing(now, id, way, &request, text, status);
             }
             return;
@@ -144,6 +182,9 @@ impl Pbx {
         let Some(pending) = self.pending.remove(&branch) else {
             return;
         };
+        if matches!(pending.request.method(), "MESSAGE" | "NOTIFY") && pending.bridge == u64::MAX {
+            return self.message_answered(pending, text, status);
+        }
         if pending.request.method() == "INVITE" {
             if status >= 300 {
                 self.refuse_ack(now, &pending, text);
@@ -168,11 +209,24 @@ impl Pbx {
         let reason = text.start.splitn(3, ' ').nth(2).unwrap_or("").to_owned();
         let contact = self.contact(bridge.legs[0].dialog.as_ref());
         let response = Text::response(request, status, &reason, &bridge.tag);
-        self.send(way, response.with("Contact", contact));
+        self.send(way, passed(text, response.with("Contact", contact)));
+    }
+
+    /// What the callee says before it answers makes a dialog already.
+    fn early_dialog(&mut self, id: u64, branch: &str, text: &Text) {
+        let Some(request) = self.pending.get(branch).map(|p| &p.request) else {
+            return;
+        };
+        let Some(bridge) = self.bridges.get_mut(&id) else {
+            return;
+        };
+        if bridge.legs[1].dialog.is_none() && Text::tag(text.field("To")).is_some() {
+            bridge.legs[1].dialog = Some(Dialog::caller(request, text));
+        }
     }
 
     /// The ACK of a refusal, in the INVITE's own transaction.
-    fn refuse_ack(&mut self, _now: u64, pending: &Pending, response: &Text) {
+    pub(super) fn refuse_ack(&mut self, _now: u64, pending: &Pending, response: &Text) {
         let invite = &pending.request;
         let mut ack = Text::request("ACK", invite.uri());
         for name in ["Via", "Route", "From"] {
@@ -199,7 +253,11 @@ impl Pbx {
         let Some(bridge) = self.bridges.get_mut(&id) else {
             return;
         };
-        bridge.legs[1].dialog = Some(Dialog::caller(&pending.request, text));
+        let early = bridge.legs[1].dialog.as_ref().map_or(0, |d| d.cseq);
+        let mut dialog = Dialog::caller(&pending.request, text);
+        let number = dialog.cseq;
+        dialog.cseq = number.max(early);
+        bridge.legs[1].dialog = Some(dialog);
         bridge.legs[1].up = true;
         if let Some(conn) = pending.conn {
             bridge.legs[1].way = Way::Conn(conn);
@@ -212,7 +270,7 @@ impl Pbx {
             let ack = bridge.legs[1]
                 .dialog
                 .as_ref()
-                .map(|d| d.with_cseq("ACK", d.cseq));
+                .map(|d| d.with_cseq("ACK", number));
             if let Some(ack) = ack {
                 self.request(now, id, 1, ack, None);
             }
@@ -231,11 +289,8 @@ impl Pbx {
         let tag = bridge.tag.clone();
         let contact = self.contact(self.bridges[&id].legs[0].dialog.as_ref());
         if let Some((way, request)) = pending.from {
-            let mut response = Text::response(&request, 200, "OK", &tag).with("Contact", contact);
-            if !text.body.is_empty() {
-                response = response.with_body("application/sdp", text.body.clone());
-            }
-            self.send(way, response);
+            let response = Text::response(&request, 200, "OK", &tag).with("Contact", contact);
+            self.send(way, passed(text, response));
         }
     }
 
@@ -250,6 +305,14 @@ impl Pbx {
 
     /// A request of ours has failed, by an answer or without one.
     pub(super) fn failed(&mut self, now: u64, pending: Pending, status: u16, reason: &str) {
+        let branch = dialog::branch(&pending.request).to_owned();
+        if let Some(step) = self.transfers.remove(&branch) {
+            return self.transfer_failed(now, step, status, reason);
+        }
+        if pending.bridge == u64::MAX {
+            let text = Text::response(&pending.request, status, reason, "");
+            return self.message_answered(pending, &text, status);
+        }
         let id = pending.bridge;
         let invite = pending.request.method() == "INVITE";
         let initial = Text::tag(pending.request.field("To")).is_none();

@@ -1,19 +1,13 @@
 //! Requests within a call, from leg to leg.
 
+use super::bridge::passed;
 use super::{Pbx, Pending, Way};
 use crate::dialog;
 use crate::text::Text;
 
 impl Pbx {
     pub(super) fn within(&mut self, now: u64, conn: u64, text: &Text) {
-        let found = self.bridges.iter().find_map(|(id, b)| {
-            let leg = b
-                .legs
-                .iter()
-                .position(|l| l.dialog.as_ref().is_some_and(|d| d.matches(text)));
-            leg.map(|leg| (*id, leg))
-        });
-        let Some((id, leg)) = found else {
+        let Some((id, leg)) = self.leg_of(text) else {
             if text.method() != "ACK" {
                 self.send(
                     Way::Conn(conn),
@@ -32,6 +26,18 @@ impl Pbx {
         }
     }
 
+    /// The call and the leg that a request belongs to: where a leg has been transferred, the call
+    /// in which it is now.
+    pub(super) fn leg_of(&self, text: &Text) -> Option<(u64, usize)> {
+        self.bridges.iter().rev().find_map(|(id, b)| {
+            let leg = b
+                .legs
+                .iter()
+                .position(|l| l.dialog.as_ref().is_some_and(|d| d.matches(text)));
+            leg.map(|leg| (*id, leg))
+        })
+    }
+
     fn ack(&mut self, now: u64, id: u64, leg: usize, text: &Text) {
         let other = 1 - leg;
         let Some(bridge) = self.bridges.get_mut(&id) else {
@@ -44,7 +50,7 @@ impl Pbx {
             return;
         };
         let ack = dialog.with_cseq("ACK", number);
-        self.request(now, id, other, ack, None);
+        self.request(now, id, other, passed(text, ack), None);
     }
 
     fn ended(&mut self, now: u64, id: u64, leg: usize, conn: u64, text: &Text) {
@@ -81,7 +87,9 @@ impl Pbx {
         };
         let way = Way::Conn(conn);
         let invite = text.method() == "INVITE";
-        if !bridge.legs[other].up {
+        // PRACK, and the like, before the call is answered.
+        let early = !bridge.answered && !invite && bridge.legs[other].dialog.is_some();
+        if !bridge.legs[other].up && !early {
             return self.send(way, Text::response(text, 481, "Call Does Not Exist", ""));
         }
         if invite && (bridge.change.is_some() || !bridge.acks.is_empty()) {
@@ -93,9 +101,10 @@ impl Pbx {
         let Some(dialog) = &mut bridge.legs[other].dialog else {
             return;
         };
-        let mut request = dialog.request(text.method());
-        if !text.body.is_empty() {
-            request = request.with_body(text.field("Content-Type"), text.body.clone());
+        let mut request = passed(text, dialog.request(text.method()));
+        if let Some((number, _)) = text.field("RAck").split_once(' ') {
+            let invite = dialog::cseq(&bridge.legs[other].invite);
+            request = request.with("RAck", format!("{number} {invite} INVITE"));
         }
         let contact = self.contact(self.bridges[&id].legs[other].dialog.as_ref());
         self.request(
@@ -135,12 +144,9 @@ impl Pbx {
         }
         let contact = self.contact(self.bridges[&id].legs[1 - leg].dialog.as_ref());
         let reason = text.start.splitn(3, ' ').nth(2).unwrap_or("").to_owned();
-        let mut response = Text::response(&request, status, &reason, "").with("Contact", contact);
-        if !text.body.is_empty() {
-            response = response.with_body(text.field("Content-Type"), text.body.clone());
-        }
-        self.send(way, response);
-        if matches!(status, 481 | 408) {
+        let response = Text::response(&request, status, &reason, "").with("Contact", contact);
+        self.send(way, passed(text, response));
+        if matches!(status, 481 | 408) && self.bridges.get(&id).is_some_and(|b| b.answered) {
             // The dialog is gone (RFC 5057): the other leg is ended too.
             if let Some(bridge) = self.bridges.get_mut(&id) {
                 bridge.legs[leg].up = false;

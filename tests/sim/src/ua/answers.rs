@@ -20,7 +20,11 @@ impl Ua {
         let call = pending.call;
         if status < 200 {
             pending.provisional = true;
+            let request = pending.request.clone();
             if let Some(i) = call {
+                if method == "INVITE" && self.calls[i].phase == Phase::Calling {
+                    self.progress(now, i, &request, text);
+                }
                 self.cancel_if_due(now, i);
             }
             return;
@@ -47,6 +51,14 @@ impl Ua {
                 }
             }
             ("INVITE", Some(i)) => self.invite_answered(now, i, &branch, text, status),
+            (_, _) if matches!(status, 401 | 407) && self.with_credentials(now, &branch, text) => {}
+            ("UPDATE", Some(i)) => self.updated(now, i, text, status),
+            ("SUBSCRIBE", None) => {
+                if let Some(request) = self.pending.get(&branch).map(|p| p.request.clone()) {
+                    self.subscribed(now, &request, text, status);
+                }
+            }
+            ("MESSAGE", None) if status < 300 => self.texts[1] += 1,
             // 481 and 408 end a dialog as well (RFC 5057).
             (_, Some(i)) if matches!(status, 481 | 408) => self.end(i, &status.to_string()),
             _ => {}
@@ -93,7 +105,22 @@ impl Ua {
 
     fn accepted(&mut self, now: u64, i: usize, request: &Text, text: &Text) {
         let mut dialog = Dialog::caller(request, text);
-        let ack = dialog.with_cseq("ACK", dialog.cseq);
+        let mut ack = dialog.with_cseq("ACK", dialog.cseq);
+        let encrypted = self.setup.encrypted;
+        let call = &mut self.calls[i];
+        if let Some(early) = &call.early
+            && Text::tag(&early.remote) == Text::tag(&dialog.remote)
+        {
+            dialog.cseq = early.cseq;
+        }
+        let theirs = Audio::read(&text.body).filter(|a| a.key.is_some() == encrypted);
+        if let Some(theirs) = theirs
+            .as_ref()
+            .filter(|_| call.late && call.dialog.is_none())
+        {
+            call.media.answer_to(now, theirs);
+            ack = ack.with_body("application/sdp", call.media.describe());
+        }
         self.send(now, ack, Some(i), true);
         let call = &mut self.calls[i];
         if let Some(known) = &call.dialog {
@@ -110,15 +137,20 @@ impl Ua {
         }
         call.phase = Phase::Up;
         call.was_up = true;
-        let encrypted = self.setup.encrypted;
-        match Audio::read(&text.body).filter(|a| a.key.is_some() == encrypted) {
+        match theirs {
+            // Answered above, in the ACK.
+            Some(_) if std::mem::take(&mut self.calls[i].late) => {}
             Some(theirs) => self.calls[i].media.theirs(now, &theirs),
+            None if self.calls[i].early_media => {}
             None => {
                 self.find(format!("an answer without proper audio: {:?}", text.body));
                 return self.send_bye(now, i, "no audio");
             }
         }
-        self.arm(now, Tick::Audio(i));
+        self.start_audio(now, i);
+        if text.get("Session-Expires").is_some() {
+            self.session_begins(now, i);
+        }
         if self.calls[i].cancel {
             self.send_bye(now, i, "hung up");
         }
@@ -132,17 +164,26 @@ impl Ua {
         if let Some(contact) = text.get("Contact") {
             dialog.target = Text::inside_brackets(contact).to_owned();
         }
-        let ack = dialog.with_cseq("ACK", dialog::cseq(request));
+        let mut ack = dialog.with_cseq("ACK", dialog::cseq(request));
+        let late = std::mem::take(&mut call.late);
         if call.change.take().is_some() {
             call.changes += 1;
-            if let Some(theirs) = Audio::read(&text.body) {
-                call.media.theirs(now, &theirs);
+            match Audio::read(&text.body) {
+                Some(theirs) if late => {
+                    call.media.answer_to(now, &theirs);
+                    ack = ack.with_body("application/sdp", call.media.describe());
+                }
+                Some(theirs) => call.media.theirs(now, &theirs),
+                None => {}
             }
+        } else if late {
+            // The other side's offer has to be answered all the same.
+            ack = ack.with_body("application/sdp", call.media.describe());
         }
         self.send(now, ack, Some(i), true);
     }
 
-    fn change_refused(&mut self, now: u64, i: usize, status: u16) {
+    pub(super) fn change_refused(&mut self, now: u64, i: usize, status: u16) {
         let call = &mut self.calls[i];
         call.change = None;
         match status {

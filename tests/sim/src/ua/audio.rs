@@ -9,7 +9,7 @@ use crate::description::{Audio, Direction};
 use crate::srtp::{KEY_BYTES, Srtp};
 
 /// Between two packets, in microseconds; a fifth of what a telephone sends.
-const PACE: u64 = SECOND / 10;
+pub(super) const PACE: u64 = SECOND / 10;
 
 /// After a change, what was under way may still arrive.
 const SETTLE: u64 = 3 * SECOND;
@@ -147,18 +147,18 @@ impl Ua {
             media.said += 1;
             self.datagrams.push_back((media.local, to, packet));
         }
-        self.arm(now + PACE, Tick::Audio(i));
+        self.arm(now + self.pace, Tick::Audio(i));
     }
 
     /// Takes a datagram that came to `to`, an address of this telephone's.
     pub fn datagram(&mut self, now: u64, to: SocketAddr, bytes: &[u8]) {
         let Some(call) = self.calls.iter_mut().find(|c| c.media.local == to) else {
-            if self.setup.media != self.setup.signalled {
+            if self.setup.media != self.setup.signalled || self.left.contains(&to) {
                 return; // NAT has no row for this port.
             }
             return self.find(format!("a packet to {to}, where no call ever was"));
         };
-        let (media, over) = (&mut call.media, call.phase == Phase::Over);
+        let (media, over) = (&call.media, call.phase == Phase::Over);
         let settled = now.saturating_sub(media.changed) > SETTLE;
         let plain = match media.key.is_some() {
             true => media.opening.iter().find_map(|s| s.unprotect(bytes)),
@@ -171,13 +171,17 @@ impl Ua {
             return;
         };
         let text = String::from_utf8_lossy(plain.get(12..).unwrap_or_default()).into_owned();
-        if text != format!("this is {:>8}, to be heard", call.peer) {
+        let speaker = text
+            .strip_prefix("this is ")
+            .and_then(|t| t.strip_suffix(", to be heard"));
+        if !speaker.is_some_and(|s| call.is_with(now, s.trim())) {
             let peer = call.peer.clone();
             return self.find(format!("the call with {peer} hears {text:?}"));
         }
         if over {
             return;
         }
+        let media = &mut call.media;
         if settled && media.agreed && !media.direction.hears() {
             return self.find("audio in spite of hold");
         }
@@ -187,6 +191,6 @@ impl Ua {
 
     /// Whether datagrams to an address reach this telephone, or its NAT.
     pub fn owns(&self, address: SocketAddr) -> bool {
-        address.ip() == self.setup.media
+        address.ip() == self.setup.media || self.left.contains(&address)
     }
 }

@@ -1,5 +1,6 @@
 //! One call of a telephone, and what its user does with it.
 
+use super::session::{INTERVAL, with_timer};
 use super::{Media, SECOND, Tick, Ua};
 use crate::description::Direction;
 use crate::dialog::{self, Dialog};
@@ -51,6 +52,32 @@ pub struct Call {
     pub changes: u32,
     /// When we sent a 2xx to a re-INVITE, while we wait for its ACK.
     pub(super) owed: Option<u64>,
+    /// Keys of the other side that came in INFO.
+    pub keys: u32,
+    /// How a transfer of ours goes: its last status, 0 at first.
+    pub transfer: Option<u16>,
+    /// Whom it was with before it was transferred, and until when he may still be heard.
+    pub(super) before: Option<(String, u64)>,
+    /// The dialog before the answer.
+    pub(super) early: Option<Dialog>,
+    /// Audio began before the answer.
+    pub early_media: bool,
+    /// The number of the last reliable provisional response.
+    pub(super) rseq: u32,
+    /// A reliable provisional response of ours waits for its PRACK.
+    pub(super) unacknowledged: bool,
+    /// We have offered, or will, and the answer comes in an ACK.
+    pub(super) awaits: bool,
+    /// Our INVITE under way has no offer: the other side's is answered in the ACK.
+    pub(super) late: bool,
+    /// The ACK that was to answer our offer did not.
+    pub(super) unanswered: bool,
+    /// An UPDATE of ours is under way.
+    pub(super) updates: bool,
+    /// When the session was last refreshed, if it has to be.
+    pub(super) session: Option<u64>,
+    /// Its audio has begun.
+    pub(super) audio: bool,
 }
 
 impl Ua {
@@ -60,7 +87,7 @@ impl Ua {
         let at = self.setup.clone();
         let tag = self.rng.hex(6);
         let uri = format!("sip:{number}@{}", at.domain);
-        let invite = Text::request("INVITE", &uri)
+        let mut invite = Text::request("INVITE", &uri)
             .with(
                 "From",
                 format!(
@@ -74,10 +101,23 @@ impl Ua {
             .with("Max-Forwards", "70")
             .with("Contact", self.contact())
             .with("User-Agent", "sim")
-            .with("Allow", "INVITE, ACK, BYE, CANCEL, OPTIONS, NOTIFY, UPDATE")
-            .with_body("application/sdp", media.describe());
+            .with(
+                "Allow",
+                "INVITE, ACK, BYE, CANCEL, OPTIONS, NOTIFY, UPDATE, PRACK, INFO",
+            )
+            .with("Supported", "100rel, timer, replaces");
+        let manner = self.manner;
+        if manner.timer {
+            invite = invite
+                .with("Session-Expires", format!("{INTERVAL};refresher=uac"))
+                .with("Min-SE", INTERVAL.to_string());
+        }
+        if !manner.late_offer {
+            invite = invite.with_body("application/sdp", media.describe());
+        }
         let index = self.calls.len();
         let mut call = Call::new(true, number, media, invite.clone(), tag);
+        call.late = manner.late_offer;
         call.branch = self.send(now, invite, Some(index), false);
         self.calls.push(call);
         if !self.linked {
@@ -127,26 +167,42 @@ impl Ua {
     /// Offers another direction for the audio of a call that is up: hold, or resume. False if it
     /// cannot be now.
     pub fn change(&mut self, now: u64, i: usize, direction: Direction) -> bool {
+        self.reinvite(now, i, direction, false)
+    }
+
+    /// Asks the other side to offer anew: a re-INVITE without a description.
+    pub fn ask_for_offer(&mut self, now: u64, i: usize) -> bool {
+        self.reinvite(now, i, Direction::Both, true)
+    }
+
+    fn reinvite(&mut self, now: u64, i: usize, direction: Direction, late: bool) -> bool {
         let new_key = self.rng.below(2) == 0;
         let key = self.new_key();
         let contact = self.contact();
         let Some(call) = self.calls.get_mut(i) else {
             return false;
         };
-        if call.phase != Phase::Up || call.change.is_some() || call.owed.is_some() {
+        let busy = call.change.is_some() || call.owed.is_some() || call.updates;
+        if call.phase != Phase::Up || busy {
             return false;
         }
-        if new_key {
+        call.late = late;
+        if new_key && !late {
             call.media.rekey(now, key);
         }
-        call.media.offer(now, direction);
+        if !late {
+            call.media.offer(now, direction);
+        }
         let Some(dialog) = &mut call.dialog else {
             return false;
         };
-        let request = dialog
-            .request("INVITE")
-            .with("Contact", contact)
-            .with_body("application/sdp", call.media.describe());
+        let mut request = dialog.request("INVITE").with("Contact", contact);
+        if call.session.is_some() {
+            request = with_timer(request);
+        }
+        if !late {
+            request = request.with_body("application/sdp", call.media.describe());
+        }
         call.change = Some(direction);
         let branch = self.send(now, request, Some(i), false);
         self.calls[i].branch = branch;
@@ -221,13 +277,26 @@ impl Ua {
         if call.phase != Phase::Ringing {
             return;
         }
+        if call.unacknowledged {
+            // RFC 3262 §3: not before the PRACK.
+            return self.arm(now + SECOND / 2, Tick::Answer(i));
+        }
         call.phase = Phase::Answered;
-        let response = Text::response(&call.invite, 200, "OK", &call.tag)
-            .with("Contact", contact)
-            .with_body("application/sdp", call.media.describe());
+        let timer = call.invite.get("Session-Expires").is_some();
+        let mut response =
+            Text::response(&call.invite, 200, "OK", &call.tag).with("Contact", contact);
+        if timer {
+            response = response
+                .with("Session-Expires", format!("{INTERVAL};refresher=uac"))
+                .with("Require", "timer");
+        }
+        let response = response.with_body("application/sdp", call.media.describe());
         self.reply(response);
         self.arm(now + 32 * SECOND, Tick::Unacked(i));
-        self.arm(now, Tick::Audio(i));
+        self.start_audio(now, i);
+        if timer {
+            self.session_begins(now, i);
+        }
     }
 
     /// Nobody acknowledged our answer (RFC 3261 §13.3.1.4).
@@ -235,7 +304,9 @@ impl Ua {
         let Some(call) = self.calls.get_mut(i) else {
             return;
         };
-        if call.phase == Phase::Answered {
+        if call.phase == Phase::Up && std::mem::take(&mut call.unanswered) {
+            self.find("an ACK had no answer to our offer, and no BYE came");
+        } else if call.phase == Phase::Answered {
             self.find("the answer was never acknowledged");
             self.send_bye(now, i, "no ACK");
         } else if call.phase == Phase::Up && call.owed.is_some_and(|at| at + 32 * SECOND <= now) {
@@ -296,6 +367,33 @@ impl Call {
             glares: 0,
             changes: 0,
             owed: None,
+            keys: 0,
+            transfer: None,
+            before: None,
+            early: None,
+            early_media: false,
+            rseq: 0,
+            unacknowledged: false,
+            awaits: false,
+            late: false,
+            unanswered: false,
+            updates: false,
+            session: None,
+            audio: false,
+        }
+    }
+
+    /// Whether a number is the other side, or was it a moment ago.
+    pub(super) fn is_with(&self, now: u64, number: &str) -> bool {
+        let before = self.before.as_ref();
+        self.peer == number || before.is_some_and(|(n, until)| n == number && now <= *until)
+    }
+
+    /// The other side is somebody else from now on.
+    pub(super) fn is_now_with(&mut self, now: u64, number: &str) {
+        if self.peer != number {
+            let old = std::mem::replace(&mut self.peer, number.to_owned());
+            self.before = Some((old, now + 10 * SECOND));
         }
     }
 }

@@ -132,6 +132,7 @@ impl Ua {
         }
         self.due_at(now + (granted - 5) * SECOND);
         self.hang_up_late(now);
+        self.tell_of_move(now);
     }
 
     pub(super) fn registration_failed(&mut self, now: u64, status: u16, after: Option<u64>) {

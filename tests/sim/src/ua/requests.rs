@@ -8,11 +8,17 @@ use crate::text::Text;
 impl Ua {
     pub(super) fn request(&mut self, now: u64, text: &Text) {
         let in_dialog = Text::tag(text.field("To")).is_some();
+        let whom = crate::pbx::user(text.uri());
+        if whom != self.registration.contact && whom != self.setup.number {
+            self.find(format!("{} is for somebody else", text.start));
+        }
         match (text.method(), in_dialog) {
             ("ACK", _) => self.ack(now, text),
             ("CANCEL", _) => self.cancelled(text),
             ("INVITE", false) => self.invited(now, text),
             ("OPTIONS" | "NOTIFY", false) => self.ok(text),
+            ("MESSAGE", false) => self.message_came(text),
+            (_, true) if self.notified(text) => {}
             (_, true) => match self.call_of(text) {
                 Some(i) => self.within(now, i, text),
                 None => self.reply(Text::response(text, 481, "Call Does Not Exist", "")),
@@ -24,7 +30,7 @@ impl Ua {
         }
     }
 
-    fn ok(&mut self, text: &Text) {
+    pub(super) fn ok(&mut self, text: &Text) {
         let tag = self.rng.hex(6);
         self.reply(Text::response(text, 200, "OK", &tag));
     }
@@ -51,22 +57,30 @@ impl Ua {
         if let Plan::Refuse(status) = self.plan {
             return self.reply(Text::response(text, status, "Refused", &tag));
         }
-        let Some(theirs) = Audio::read(&text.body) else {
+        let theirs = Audio::read(&text.body);
+        if theirs.is_none() && !text.body.is_empty() {
             self.find("an INVITE without audio");
             return self.reply(Text::response(text, 488, "Not Acceptable Here", &tag));
-        };
-        if theirs.key.is_some() != self.setup.encrypted {
+        }
+        let encrypted = self.setup.encrypted;
+        if theirs
+            .as_ref()
+            .is_some_and(|t| t.key.is_some() != encrypted)
+        {
             self.find(format!("offered audio is {theirs:?}"));
             return self.reply(Text::response(text, 488, "Not Acceptable Here", &tag));
         }
         let mut media = self.new_media(now);
-        media.theirs(now, &theirs);
+        if let Some(theirs) = &theirs {
+            media.theirs(now, theirs);
+        }
         let mut call = Call::new(false, &peer, media, text.clone(), tag.clone());
         call.dialog = Some(Dialog::callee(text, &tag));
+        // Without an offer the first one is ours.
+        call.awaits = theirs.is_none();
         let i = self.calls.len();
         self.calls.push(call);
-        let contact = self.contact();
-        self.reply(Text::response(text, 180, "Ringing", &tag).with("Contact", contact));
+        self.ring(now, i);
         if let Plan::Answer(after) = self.plan {
             self.arm(now + after, Tick::Answer(i));
         }
@@ -74,6 +88,7 @@ impl Ua {
 
     fn ack(&mut self, now: u64, text: &Text) {
         let Some(i) = self.call_of(text) else { return };
+        self.answered_in_ack(now, i, text);
         let call = &mut self.calls[i];
         call.owed = None;
         if call.phase == Phase::Answered {
@@ -121,9 +136,10 @@ impl Ua {
                 self.reply(Text::response(text, 481, "Call Does Not Exist", ""));
             }
             "INVITE" => self.reinvited(now, i, text),
-            "UPDATE" if self.calls[i].change.is_some() => {
-                self.reply(Text::response(text, 491, "Request Pending", ""));
-            }
+            "UPDATE" => self.update_asked(now, i, text),
+            "PRACK" => self.pracked(i, text),
+            "INFO" => self.pressed(now, i, text),
+            "NOTIFY" => self.transfer_news(i, text),
             _ => self.reply(Text::response(text, 200, "OK", "").with("Contact", self.contact())),
         }
     }
@@ -135,19 +151,35 @@ impl Ua {
         if call.change.is_some() || call.phase == Phase::Answered || call.owed.is_some() {
             return self.reply(Text::response(text, 491, "Request Pending", ""));
         }
-        let Some(theirs) = Audio::read(&text.body).filter(|a| a.key.is_some() == encrypted) else {
-            self.find("a re-INVITE without audio, or with the wrong kind");
-            return self.reply(Text::response(text, 488, "Not Acceptable Here", ""));
-        };
-        call.media.answer_to(now, &theirs);
+        let theirs = Audio::read(&text.body).filter(|a| a.key.is_some() == encrypted);
+        match theirs {
+            Some(theirs) => call.media.answer_to(now, &theirs),
+            None if text.body.is_empty() => {
+                let direction = call.media.direction;
+                call.media.offer(now, direction);
+                call.awaits = true;
+            }
+            None => {
+                self.find("a re-INVITE without audio, or with the wrong kind");
+                return self.reply(Text::response(text, 488, "Not Acceptable Here", ""));
+            }
+        }
+        if let Some(party) = text.get("Remote-Party-ID") {
+            call.is_now_with(now, crate::pbx::user(party));
+        }
         call.owed = Some(now);
-        let response = Text::response(text, 200, "OK", "")
-            .with("Contact", contact)
-            .with_body("application/sdp", call.media.describe());
+        let mut response = Text::response(text, 200, "OK", "").with("Contact", contact);
+        if text.get("Session-Expires").is_some() {
+            response = response
+                .with("Session-Expires", text.field("Session-Expires"))
+                .with("Require", "timer");
+        }
+        let response = response.with_body("application/sdp", call.media.describe());
         if let Some(dialog) = &mut call.dialog {
             dialog.target = Text::inside_brackets(text.field("Contact")).to_owned();
         }
         self.reply(response);
+        self.refreshed(now, i);
         self.arm(now + 32 * SECOND, Tick::Unacked(i));
     }
 }

@@ -1,6 +1,6 @@
 //! One final response a transaction, and not too late (RFC 3261 §17).
 
-use super::{Place, Watch, Who};
+use super::{KEPT_MAX, Place, TRACE, Watch, Who};
 use crate::dialog;
 use crate::text::Text;
 use crate::ua::SECOND;
@@ -8,6 +8,9 @@ use crate::ua::SECOND;
 /// How long a node may take for the answer to an INVITE, and to anything else: Timer C and Timer F,
 /// and what a bad network adds on each of the hops behind it.
 const PATIENCE: [u64; 2] = [260 * SECOND, 75 * SECOND];
+
+/// An answer so late may meet nobody any more: on each hop Timer F runs as long.
+const LATE: u64 = 31 * SECOND;
 
 /// Answered transactions are remembered for so long, to see a second answer.
 const MEMORY: u64 = 400 * SECOND;
@@ -19,6 +22,7 @@ pub struct Open {
     to: Who,
     line: String,
     invite: bool,
+    trace: Option<u64>,
     at: u64,
     status: Option<u16>,
     /// Its answer can no longer come: a connection, or the node that was asked, is gone.
@@ -45,7 +49,7 @@ impl Watch {
                     pipe: place.pipe,
                     end: 1 - place.end,
                 };
-                self.answered((asked, name), from, text, status);
+                self.answered(now, (asked, name), from, text, status);
             }
         }
     }
@@ -57,6 +61,7 @@ impl Watch {
             to: to.clone(),
             line: format!("{} [{id}]", text.start),
             invite: text.method() == "INVITE",
+            trace: text.field(TRACE).parse().ok(),
             at: now,
             status: None,
             moot: false,
@@ -66,7 +71,7 @@ impl Watch {
         }
     }
 
-    fn answered(&mut self, key: (Place, String), from: &Who, text: &Text, status: u16) {
+    fn answered(&mut self, now: u64, key: (Place, String), from: &Who, text: &Text, status: u16) {
         // A telephone that has come back may answer on its new connection.
         let moved = || {
             let mut rows = self.open.iter();
@@ -90,6 +95,9 @@ impl Watch {
             return;
         }
         let before = row.status.replace(status);
+        if now >= row.at + LATE {
+            self.lost.extend(row.trace);
+        }
         let forked = row.invite && status < 300 && before.is_some_and(|b| b < 300);
         if let Some(before) = before.filter(|_| !forked && from.life.is_some()) {
             self.find(from, text, &format!("comes after {before}"));
@@ -110,6 +118,9 @@ impl Watch {
             .open
             .range_mut((from, String::new())..(to, String::new()))
         {
+            if !row.moot && row.status.is_none() {
+                self.lost.extend(row.trace);
+            }
             row.moot = true;
         }
     }
@@ -124,7 +135,8 @@ impl Watch {
             }
             row.moot = true;
             let asked = row.to.life;
-            if asked.is_some() && asked == life(&row.to.name) {
+            let lost = row.trace.is_some_and(|t| self.lost.contains(&t));
+            if (row.invite || !lost) && asked.is_some() && asked == life(&row.to.name) {
                 late.push(format!(
                     "{} of {} at {} us: no answer of {}",
                     row.line, row.from.name, row.at, row.to.name
@@ -133,5 +145,8 @@ impl Watch {
         }
         self.findings.append(&mut late);
         self.open.retain(|_, row| now < row.at + MEMORY);
+        while self.lost.len() > KEPT_MAX {
+            self.lost.pop_first();
+        }
     }
 }

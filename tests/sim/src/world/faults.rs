@@ -131,6 +131,48 @@ impl World {
         }
     }
 
+    /// A firewall forgets a telephone's connection: neither end knows until it times out.
+    pub fn half_open(&mut self, i: usize) {
+        if let Some(pipe) = self.people[i].pipe {
+            self.note_person(i, "has a connection that is half open");
+            self.cut_silently(pipe);
+        }
+    }
+
+    /// A client's NAT gives the audio of its calls other ports, and tells nobody.
+    pub fn rebind(&mut self, i: usize) {
+        self.note_person(i, "has other ports from its NAT");
+        self.with(i, |ua, now| ua.rebind(now));
+    }
+
+    /// A client goes to another network in the middle of everything: its connection is dead, and
+    /// it comes back from another address.
+    pub fn travel(&mut self, i: usize) {
+        let home = crate::house::client_address(i, false);
+        let away = self.people[i].ua.setup.media == home;
+        let address = crate::house::client_address(i, away);
+        self.note_person(i, &format!("moves to {address}"));
+        let pipe = self.people[i].pipe;
+        if let Some(pipe) = pipe {
+            self.cut_silently(pipe);
+        }
+        self.with(i, |ua, _| ua.travel(address));
+        if let Some(pipe) = pipe {
+            self.person_disconnected(i, pipe);
+        }
+    }
+
+    /// A node's wall clock jumps.
+    pub fn jump(&mut self, g: usize, ms: i64) {
+        self.note(g, &format!("has its clock set by {ms} ms"));
+        self.gateways[g].skew_ms += ms;
+    }
+
+    fn note_person(&mut self, i: usize, what: &str) {
+        let line = format!("{:>8} {what}", self.people[i].ua.setup.name);
+        self.trace.note(self.now, &line);
+    }
+
     /// The connections between an edge and a core.
     pub fn lanes_between(&self, edge: usize, core: usize) -> Vec<u64> {
         let core = self.core_number(core);

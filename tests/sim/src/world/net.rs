@@ -425,6 +425,10 @@ impl World {
             (Hop::Outside, _) | (_, Hop::Outside) => Hop::Outside,
             _ => Hop::Inside,
         };
+        if hop != Hop::Inside && bytes.windows(11).any(|w| w == b"to be heard") {
+            self.findings
+                .push(format!("plain audio from {from} to {to}"));
+        }
         let weather = self.weather(hop);
         if self.rng.below(1000) < weather.loss_permille {
             return;

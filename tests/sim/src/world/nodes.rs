@@ -6,6 +6,9 @@ use node::io::{Answer, ConnId, Input, Output, Target};
 use super::{Event, Hop, World, conn_name};
 use crate::pipe::Party;
 
+/// Warnings of a node in a second.
+const EVENTS_MAX: u32 = 30;
+
 impl World {
     /// Hands an input to a node, if it lives.
     pub fn feed(&mut self, g: usize, input: Input) {
@@ -147,13 +150,15 @@ impl World {
                 );
             }
             Output::EdgeGate(gate) => self.gateways[g].gate = Some(gate),
-            Output::CoreGate(_) | Output::PinSsh { .. } => {}
+            // Nobody's socket is ever behind: no node says so.
+            Output::CoreGate(_) | Output::PinSsh { .. } | Output::Pause { .. } => {}
             Output::Keep(kept) => {
                 let user = kept.user.expose().clone();
                 self.gateways[g].kept.insert(user, *kept);
             }
             Output::Event(event) => {
                 self.note(g, &format!("! {event}"));
+                self.count_event(g, &event);
                 self.gateways[g].events.push(event);
             }
         }
@@ -162,6 +167,26 @@ impl World {
     pub(super) fn note(&mut self, g: usize, what: &str) {
         let line = format!("{:>8} {what}", self.gateways[g].name);
         self.trace.note(self.now, &line);
+    }
+
+    /// A log that anybody can fill is wrong: so many events a second, by what there is to tell.
+    fn count_event(&mut self, g: usize, event: &status::Event) {
+        let second = self.now / crate::ua::SECOND;
+        let warns = event.kind.severity() != status::Severity::Info;
+        let most = match warns {
+            true => EVENTS_MAX,
+            false => EVENTS_MAX + 6 * self.people.len() as u32,
+        };
+        let row = &mut self.gateways[g].events_in[usize::from(warns)];
+        *row = match *row {
+            (at, count) if at == second => (at, count + 1),
+            _ => (second, 1),
+        };
+        if row.1 == most {
+            let name = self.gateways[g].name.clone();
+            self.findings
+                .push(format!("{name} reports {most} events in a second: {event}"));
+        }
     }
 
     /// A core dials call control; anything else is wrong.

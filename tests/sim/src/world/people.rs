@@ -22,6 +22,12 @@ pub struct Person {
     pub pipe: Option<u64>,
     /// Connect again when the connection is gone.
     pub stays: bool,
+    /// Its sign-in that is under way, where it looks after itself.
+    pub signing: Option<usize>,
+    /// How often in a row it was found refused.
+    pub refused: u32,
+    /// STUN keep-alives that were answered.
+    pub stun_answers: u32,
     buffer: Vec<u8>,
     armed: Option<u64>,
 }
@@ -46,8 +52,8 @@ fn plain(status: u16) -> Reply {
 impl World {
     pub(super) fn settle_people(&mut self) {
         for i in 0..self.plan.clients {
-            let name = house::CLIENTS[i % house::CLIENTS.len()];
-            let real: std::net::IpAddr = [198, 51, 100, 10 + i as u8].into();
+            let name = house::client(i);
+            let real = house::client_address(i, false);
             let behind_nat = self.plan.nat && i % 2 == 1;
             let said = if behind_nat {
                 [192, 168, 1, 10 + i as u8].into()
@@ -55,7 +61,7 @@ impl World {
                 real
             };
             let setup = Setup {
-                name: name.to_owned(),
+                name: name.clone(),
                 number: format!("10{:02}", i + 1),
                 domain: house::CLUSTER.to_owned(),
                 host: format!("{said}:5061"),
@@ -64,7 +70,7 @@ impl World {
                 media: real,
                 signalled: said,
                 login: Some(Login {
-                    user: name.to_owned(),
+                    user: name.clone(),
                     password: format!("{name} pw"),
                     modern: i % 3 == 2,
                 }),
@@ -74,7 +80,7 @@ impl World {
                 password: format!("{name} pw"),
                 number: setup.number.clone(),
             };
-            self.web.users.insert(name.to_owned(), user);
+            self.web.users.insert(name, user);
             self.add(setup, Some(i % self.plan.edges));
         }
         for i in 0..self.plan.phones {
@@ -106,6 +112,9 @@ impl World {
             edge,
             pipe: None,
             stays: false,
+            signing: None,
+            refused: 0,
+            stun_answers: 0,
             buffer: Vec::new(),
             armed: None,
         };
@@ -156,12 +165,22 @@ impl World {
         if !self.people[i].stays {
             return;
         }
+        // An edge that is there is tried again before another one.
+        if let Some(edge) = self.people[i].edge
+            && self.gateways[edge].engine.is_none()
+        {
+            self.next_edge(i);
+        }
+        let wait = SECOND + self.rng.below(2 * SECOND);
+        self.schedule(self.now + wait, Event::Connect(i));
+    }
+
+    /// A client takes the next edge from its next connection on.
+    pub fn next_edge(&mut self, i: usize) {
         let edges = self.plan.edges;
         if let Some(edge) = &mut self.people[i].edge {
             *edge = (*edge + 1) % edges;
         }
-        let wait = SECOND + self.rng.below(2 * SECOND);
-        self.schedule(self.now + wait, Event::Connect(i));
     }
 
     pub(super) fn person_connected(&mut self, i: usize, pipe: u64) {
@@ -199,11 +218,37 @@ impl World {
 
     pub(super) fn person_bytes(&mut self, i: usize, bytes: &[u8]) {
         self.people[i].buffer.extend_from_slice(bytes);
+        // A Binding response stands between messages (RFC 5626 §3.5.2).
+        let person = &mut self.people[i];
+        while person.buffer.starts_with(&[1, 1]) && person.buffer.len() >= 20 {
+            let length = u16::from_be_bytes([person.buffer[2], person.buffer[3]]);
+            let length = 20 + usize::from(length);
+            if person.buffer.len() < length {
+                return;
+            }
+            person.buffer.drain(..length);
+            person.stun_answers += 1;
+        }
+        if person.buffer.first() == Some(&1) {
+            return;
+        }
         while let Some(text) = Text::take(&mut self.people[i].buffer) {
             let now = self.now;
             self.people[i].ua.receive(now, &text);
             self.person_flush(i);
         }
+    }
+
+    /// A telephone asks whether its way stands; gives whether it hears that it does, in time for
+    /// a foul network.
+    pub fn asks_by_stun(&mut self, i: usize) -> bool {
+        let Some(pipe) = self.people[i].pipe else {
+            return false;
+        };
+        let request = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[i as u8; 12]].concat();
+        let before = self.people[i].stun_answers;
+        self.transmit(pipe, 0, &request);
+        self.run_until(12 * SECOND, |w| w.people[i].stun_answers > before)
     }
 
     pub(super) fn person_due(&mut self, i: usize) {

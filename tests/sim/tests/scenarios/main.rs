@@ -4,8 +4,11 @@
 
 mod calls;
 mod chaos;
+mod failover;
 mod faults;
+mod features;
 mod hostile;
 mod inside;
 mod link;
 mod register;
+mod town;

@@ -55,10 +55,14 @@ impl B2bua {
         };
         let body = moved.as_ref().map_or(Body::Drop, Moved::as_body);
         self.pass_ack(cx, id, &unacked, message, body);
-        if let Err(error) = moved {
-            self.tell(Some(id), Event::MediaRefused(error));
-            let cause = Cause::Media(error);
-            self.hang_up(cx, id, EndedBy::Us, cause, 488, "Not Acceptable Here");
+        match moved {
+            Ok(_) if unacked.wants_answer => self.tell(Some(id), Event::MediaChanged),
+            Ok(_) => {}
+            Err(error) => {
+                self.tell(Some(id), Event::MediaRefused(error));
+                let cause = Cause::Media(error);
+                self.hang_up(cx, id, EndedBy::Us, cause, 488, "Not Acceptable Here");
+            }
         }
     }
 

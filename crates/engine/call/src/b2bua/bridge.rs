@@ -120,6 +120,11 @@ impl Bridge {
         self.tracks.iter().flatten().all(Track::is_held)
     }
 
+    /// How many m-lines are carried.
+    pub(super) fn lines(&self) -> usize {
+        self.tracks.iter().flatten().count()
+    }
+
     /// Whether an offer was made and answered.
     pub(super) fn is_settled(&self) -> bool {
         self.offer.as_ref().is_some_and(|offer| !offer.pending)
@@ -222,7 +227,8 @@ impl Bridge {
         }
     }
 
-    /// An answer of `from`, as the other end gets it, and in force from now on.
+    /// An answer of `from`, as the other end gets it, and in force from now on. A line that an
+    /// `early` dialog refuses rests, for another may accept it; else it is closed.
     ///
     /// # Errors
     /// [`MediaError`]; nothing has changed then.
@@ -231,9 +237,10 @@ impl Bridge {
         desk: &mut Desk<'_>,
         from: End,
         text: &[u8],
+        early: bool,
     ) -> Result<Vec<u8>, MediaError> {
         let offer = self.offer.take().ok_or(MediaError::Mismatch)?;
-        let result = self.apply(desk, from, text, &offer);
+        let result = self.apply(desk, from, text, &offer, early);
         let pending = offer.pending && result.is_err();
         self.offer = Some(Offer { pending, ..offer });
         result
@@ -245,6 +252,7 @@ impl Bridge {
         from: End,
         text: &[u8],
         offer: &Offer,
+        early: bool,
     ) -> Result<Vec<u8>, MediaError> {
         let mut session = Session::parse(text)?;
         if from == offer.from || session.media_count() != offer.lines.len() {
@@ -264,14 +272,16 @@ impl Bridge {
         }
         let (answerer, offerer) = (self.way(from), self.way(offer.from));
         for (i, (offered, answered)) in offer.lines.iter().zip(&lines).enumerate() {
-            if answered.active {
-                if let Some(track) = self.tracks.get_mut(i).and_then(Option::as_mut) {
+            let track = self.tracks.get_mut(i).and_then(Option::as_mut);
+            match track {
+                Some(track) if answered.active => {
                     track.agree(desk, self.link, offered, answered, answerer);
                 }
-            } else {
-                self.close(desk, i);
+                Some(track) if early => track.rest(desk),
+                _ => self.close(desk, i),
             }
             let track = self.tracks.get(i).and_then(Option::as_ref);
+            let track = track.filter(|_| answered.active);
             let keys = track.and_then(|t| t.ours(offerer));
             let writing = Writing {
                 track,

@@ -121,6 +121,8 @@ pub(super) struct Fork {
     pub(super) acks: Map<End, (ClientKey, Message)>,
     /// Another fork was answered.
     pub(super) lost: bool,
+    /// What it last answered before any was answered for good: it may be heard again.
+    pub(super) answer: Option<Box<[u8]>>,
 }
 
 impl Fork {

@@ -8,7 +8,7 @@ use sip::{Message, Method, Name};
 
 use super::call::{Call, End, Exchange, Phase, Tick};
 use super::invite::reason;
-use super::{B2bua, Cause, Context, EndedBy, Event, Output};
+use super::{B2bua, CallId, Cause, Context, EndedBy, Event, Output};
 
 /// How long a record waits for the last figures of its media.
 const FIGURES_WAIT: Duration = Duration::from_secs(2);
@@ -157,7 +157,7 @@ impl B2bua {
         if let Some(timer) = call.linger.take() {
             self.timers.disarm(timer);
         }
-        if let Some(record) = call.draft.take(&call.bridge) {
+        if let Some(record) = call.draft.take(CallId(id), &call.bridge) {
             let _ = self.out.push(Output::Record(Box::new(record)));
         }
         self.drop_finished(id);

@@ -174,7 +174,7 @@ impl B2bua {
         }
         // A description that cannot be bridged spoils early media, not the call.
         let body = self
-            .bridged_response(cx, id, response)
+            .bridged_response(cx, id, fork, response)
             .unwrap_or(Moved::Drop);
         let Some(call) = self.calls.get_mut(id) else {
             return;
@@ -196,7 +196,7 @@ impl B2bua {
             // A 2xx that makes no dialog cannot be acknowledged either.
             return self.hang_up(cx, id, EndedBy::Us, Cause::BadAnswer, 502, "Bad Gateway");
         };
-        let moved = match self.bridged_response(cx, id, response) {
+        let moved = match self.bridged_response(cx, id, Some(fork), response) {
             Ok(moved) => moved,
             Err(error) => {
                 self.acknowledge(cx, id, fork);
@@ -316,6 +316,7 @@ impl B2bua {
             callee,
             acks: base::Map::new(),
             lost: false,
+            answer: None,
         });
         let key = call.key(End::Caller, local.as_bytes());
         let fork = call.forks.len() - 1;
@@ -328,12 +329,21 @@ impl B2bua {
         &mut self,
         cx: &mut Context<'_>,
         id: Id,
+        fork: Option<usize>,
         response: &Message,
     ) -> Result<Moved, MediaError> {
-        let Some(call) = self.calls.get(id) else {
+        let Some(call) = self.calls.get_mut(id) else {
             return Ok(Moved::Same);
         };
         let (answers, settled) = (call.offer, call.bridge.is_settled());
+        let pair = fork.and_then(|fork| call.forks.get_mut(fork));
+        let range = body::description(response);
+        if let (true, Some(range), Some(pair)) = (answers, &range, pair) {
+            pair.answer = response.body().get(range.clone()).map(Box::from);
+        }
+        if answers && range.is_none() && response.status() >= 200 {
+            self.heard_again(cx, id, fork);
+        }
         if settled && !answers && body::carries_description(response) {
             return Ok(Moved::Drop); // its offer once more, answered in a PRACK
         }
@@ -347,6 +357,18 @@ impl B2bua {
         }
     }
 
+    /// A 2xx without a description stands by what its early dialog has answered; another one may
+    /// have been heard since.
+    fn heard_again(&mut self, cx: &mut Context<'_>, id: Id, fork: Option<usize>) {
+        let call = self.calls.get(id);
+        let pair = call.and_then(|call| call.forks.get(fork?));
+        let Some(answer) = pair.and_then(|pair| pair.answer.clone()) else {
+            return;
+        };
+        // Since then an UPDATE may have agreed on something else: then this fits nothing.
+        let _ = self.bridge_answer(cx, id, End::Callee, &answer, false);
+    }
+
     /// One fork has won.
     fn settle_on(&mut self, id: Id, fork: usize) {
         let Some(call) = self.calls.get_mut(id) else {
@@ -355,6 +377,7 @@ impl B2bua {
         call.phase = Phase::Answered(fork);
         for (i, pair) in call.forks.iter_mut().enumerate() {
             pair.lost = i != fork;
+            pair.answer = None;
         }
     }
 

@@ -26,10 +26,11 @@ impl B2bua {
         id: Id,
         from: End,
         text: &[u8],
+        early: bool,
     ) -> Result<Vec<u8>, MediaError> {
         let (mut desk, calls) = self.desk(cx, id);
         let call = calls.get_mut(id).ok_or(MediaError::Mismatch)?;
-        call.bridge.answer(&mut desk, from, text)
+        call.bridge.answer(&mut desk, from, text, early)
     }
 
     pub(super) fn is_pending(&self, id: Id) -> bool {

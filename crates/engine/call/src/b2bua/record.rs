@@ -1,9 +1,10 @@
 //! What a call leaves behind: who, when, how it ended, and its media in figures.
 
-use base::{Now, Pii, UnixTime};
+use base::{Id, Now, Pii, UnixTime};
 use media::Counters;
 use sip::{Message, Name};
 
+use super::CallId;
 use super::bridge::{Bridge, MediaError};
 
 /// Who ended a call.
@@ -54,6 +55,8 @@ pub struct MediaFigures {
 /// A call that is over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
+    /// Which it was.
+    pub call: CallId,
     /// Its Call-ID, the same on both legs.
     pub call_id: Vec<u8>,
     /// The From URI of the INVITE.
@@ -94,6 +97,7 @@ impl Draft {
                 .unwrap_or_default()
         };
         let record = Record {
+            call: CallId(Id::new(u32::MAX, u32::MAX)),
             call_id: invite.call_id().to_vec(),
             from: Pii::new(uri(invite.from())),
             to: Pii::new(uri(invite.to())),
@@ -135,8 +139,9 @@ impl Draft {
     }
 
     /// The record with its media, once.
-    pub(super) fn take(&mut self, bridge: &Bridge) -> Option<Record> {
+    pub(super) fn take(&mut self, call: CallId, bridge: &Bridge) -> Option<Record> {
         let mut record = self.record.take()?;
+        record.call = call;
         record.media = bridge.figures();
         Some(record)
     }

@@ -21,7 +21,11 @@ impl B2bua {
     ) -> Result<(), Refusal> {
         let call = self.calls.get(id).ok_or(GONE)?;
         if call.phase != Phase::Answered(fork) {
-            return Err(Refusal::new(491, "Request Pending"));
+            // RFC 3261 §14.2: the INVITE that it is in the middle of is its own, or ours.
+            return Err(match from {
+                End::Caller => Refusal::new(500, "Another INVITE Pending"),
+                End::Callee => Refusal::new(491, "Request Pending"),
+            });
         }
         // RFC 3261 §14.2: one INVITE at a time. The same end's second gets 500, the other end's
         // 491, so that both back off by different times.

@@ -1,5 +1,5 @@
-//! Requests that only pass: INFO, NOTIFY, MESSAGE, SUBSCRIBE, OPTIONS and what we do not know;
-//! and the way of every request within a dialog and of its responses.
+//! Requests that only pass: INFO, REFER, NOTIFY, MESSAGE, SUBSCRIBE, OPTIONS and what we do not
+//! know; and the way of every request within a dialog and of its responses.
 
 use base::Id;
 use sip::transaction::{ClientKey, ServerKey, Why};
@@ -12,7 +12,7 @@ use super::invite::Moved;
 use super::{B2bua, Cause, Context, EndedBy, Event, GONE, Refusal, cross};
 
 impl B2bua {
-    /// Carries a request across as it is.
+    /// Carries a request across as it is, but for the dialogs that it names.
     pub(super) fn relay(
         &mut self,
         cx: &mut Context<'_>,
@@ -22,7 +22,9 @@ impl B2bua {
         key: ServerKey,
         message: &Message,
     ) -> Result<(), Refusal> {
-        self.carry(cx, id, from, fork, key, message, message, Body::Same, false)
+        let side = self.calls.get(id).ok_or(GONE)?.leg(from).side;
+        let moved = self.map_references(side, message);
+        self.carry(cx, id, from, fork, key, message, &moved, Body::Same, false)
     }
 
     /// Carries `message` across; `original` is what came in, whose responses go back.
@@ -202,6 +204,11 @@ impl B2bua {
         if exchange.offer || exchange.method == Method::Invite {
             self.roll_back(cx, id);
         }
+        // An end that is silent is gone; a connection that is gone is replaced.
+        let stands = self.calls.get(id).map(|c| c.phase) == Some(Phase::Answered(exchange.fork));
+        if stands && why == Why::Timeout && exchange.method != Method::Bye {
+            self.hang_up(cx, id, EndedBy::Us, Cause::Timeout, 408, "Request Timeout");
+        }
     }
 
     /// The description in a message that comes from `from`, as the other end gets it.
@@ -222,8 +229,9 @@ impl B2bua {
             };
         };
         let text = message.body().get(range.clone()).unwrap_or_default();
+        let early = !message.is_request() && message.status() < 200;
         let new = if answers {
-            self.bridge_answer(cx, id, from, text)?
+            self.bridge_answer(cx, id, from, text, early)?
         } else {
             self.bridge_offer(cx, id, from, text)?
         };

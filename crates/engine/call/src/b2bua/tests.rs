@@ -16,6 +16,8 @@ mod change;
 mod content;
 mod early;
 mod ends;
+mod naming;
+mod offers;
 mod random;
 mod refusal;
 mod secure;

@@ -31,6 +31,9 @@ const NAME_BYTES_MAX: usize = 256;
 /// What a Contact's URI may have, in bytes.
 const URI_BYTES_MAX: usize = 1024;
 
+/// Intervals below this are told as they are.
+const SPREAD_FROM_S: u32 = 60;
+
 /// Flows of one device that lead to its next one.
 const FORMER_MAX: usize = 8;
 
@@ -154,6 +157,19 @@ pub struct EdgeRelay {
 }
 
 impl EdgeRelay {
+    /// Rows of each table, by name.
+    pub fn census(&self) -> [(&'static str, usize); 7] {
+        [
+            ("registered flows", self.flows.len()),
+            ("bindings", self.count),
+            ("devices", self.devices.len()),
+            ("departed flows", self.departed.len()),
+            ("former flows", self.former.len()),
+            ("departures", self.departures.len()),
+            ("binding timers", self.timers.len()),
+        ]
+    }
+
     /// Nobody is registered.
     pub fn new(settings: Settings) -> Self {
         EdgeRelay {
@@ -224,16 +240,19 @@ impl EdgeRelay {
     }
 
     /// An answer to a REGISTER as the client gets it: what leads inside is taken out, and a long
-    /// interval is cut so that the client's refreshes keep its connection.
-    pub fn answer(&self, response: &Message) -> Message {
+    /// interval is cut so that the client's refreshes keep its connection. What it is told is
+    /// shorter than that by `spread` percent.
+    pub fn answer(&self, response: &Message, spread: u32) -> Message {
         let mut edit = response.edit();
         if (200..300).contains(&response.status()) {
-            let most = self.settings.refresh_max_s;
-            if response.expires().ok().flatten().is_some_and(|s| s > most) {
-                edit.set(Name::Expires, most.to_string());
+            let told = |granted: u32| self.told(granted, spread);
+            if let Some(granted) = response.expires().ok().flatten()
+                && told(granted) != granted
+            {
+                edit.set(Name::Expires, told(granted).to_string());
             }
             for field in response.fields().filter(|f| f.id == Name::Contact) {
-                if let Some(value) = shortened(response, field.value, most) {
+                if let Some(value) = shortened(response, field.value, told) {
                     edit.replace_field(field.index, value);
                 }
             }
@@ -242,6 +261,16 @@ impl EdgeRelay {
             .remove(Name::ServiceRoute)
             .remove(Name::RecordRoute);
         edit.finish()
+    }
+
+    /// The interval that a client is told.
+    fn told(&self, granted: u32, spread: u32) -> u32 {
+        let told = granted.min(self.settings.refresh_max_s);
+        // A short one has been made short for a reason.
+        match told >= SPREAD_FROM_S {
+            true => told - told * spread.min(50) / 100,
+            false => told,
+        }
     }
 
     /// Notes what a final answer of the core to `request`, which came on `flow`, has changed.
@@ -547,10 +576,9 @@ fn granted(contact: &AskedContact<'_>, response: &Message) -> u32 {
         .unwrap_or(3600)
 }
 
-/// A Contact field whose `expires` parameters are at most `most` seconds; `None` if they are.
-fn shortened(response: &Message, field: &[u8], most: u32) -> Option<Vec<u8>> {
+/// A Contact field with `expires` parameters as they are told; `None` if they are.
+fn shortened(response: &Message, field: &[u8], told: impl Fn(u32) -> u32) -> Option<Vec<u8>> {
     let start = field.as_ptr() as usize;
-    let long = |value: &[u8]| seconds(value).is_some_and(|s| s > most);
     let mut out = field.to_vec();
     let mut changed = false;
     let contacts: Vec<_> = response.contacts().filter_map(Result::ok).collect();
@@ -559,14 +587,18 @@ fn shortened(response: &Message, field: &[u8], most: u32) -> Option<Vec<u8>> {
         let sip::Contact::Address(address) = contact else {
             continue;
         };
-        let Some(value) = address.param(b"expires").filter(|v| long(v)) else {
+        let Some((value, granted)) = address
+            .param(b"expires")
+            .and_then(|v| Some((v, seconds(v)?)))
+        else {
             continue;
         };
         let Some(at) = (value.as_ptr() as usize).checked_sub(start) else {
             continue;
         };
-        if at + value.len() <= field.len() {
-            out.splice(at..at + value.len(), most.to_string().into_bytes());
+        if told(granted) != granted && at + value.len() <= field.len() {
+            let new = told(granted).to_string().into_bytes();
+            out.splice(at..at + value.len(), new);
             changed = true;
         }
     }

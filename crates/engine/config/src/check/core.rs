@@ -8,13 +8,16 @@ use super::edge::media;
 use super::{Reader, routing};
 use crate::file::{File, Publisher as Written};
 use crate::model::{
-    AllowRule, CallControl, ContactMode, Core, Credentials, Domain, InsideTls, Peer, Publisher,
-    XmppServer,
+    AllowRule, CallControl, Calls, ContactMode, Core, Credentials, Domain, InsideTls, Peer,
+    Publisher, XmppServer,
 };
 use crate::network::Network;
 
 /// How many edges one core dials.
 const PEERS_MAX: usize = 6;
+
+/// The most calls, and registrations, that can be asked for.
+const CALLS_MAX: usize = 100_000;
 
 pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
     foreign(r, file);
@@ -38,6 +41,7 @@ pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
     let xmpp = xmpp(r, file);
     let allow_list = allow_list(r, file);
     let credentials = credentials(r, file);
+    let calls = calls(r, file);
     let routing = routing::core(r, file, &domains);
     Some(Core {
         peers: peers?,
@@ -53,6 +57,7 @@ pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
         xmpp,
         allow_list,
         credentials: credentials?,
+        calls,
         routing,
     })
 }
@@ -93,6 +98,20 @@ fn foreign(r: &mut Reader<'_>, file: &File) {
         (
             "realm",
             service.sip.as_ref().is_none_or(|s| s.realm.is_none()),
+        ),
+        (
+            "client_certificates",
+            service
+                .sip
+                .as_ref()
+                .is_none_or(|s| s.client_certificates.is_none()),
+        ),
+        (
+            "client_authorities",
+            service
+                .sip
+                .as_ref()
+                .is_none_or(|s| s.client_authorities.is_none()),
         ),
         (
             "digest_algorithms",
@@ -457,6 +476,24 @@ fn allow_list(r: &mut Reader<'_>, file: &File) -> Vec<AllowRule> {
         });
     }
     out
+}
+
+fn calls(r: &mut Reader<'_>, file: &File) -> Calls {
+    let written = &file.calls;
+    for (key, value) in [
+        ("concurrent_max", written.concurrent_max),
+        ("registrations_max", written.registrations_max),
+    ] {
+        if value.is_some_and(|n| !(1..=CALLS_MAX).contains(&n)) {
+            let fix = "give a number from 1 to 100000";
+            r.error("calls", 0, key, "it is out of range", fix);
+        }
+    }
+    Calls {
+        licences: written.licences,
+        concurrent_max: written.concurrent_max.unwrap_or(2_000),
+        registrations_max: written.registrations_max,
+    }
 }
 
 fn credentials(r: &mut Reader<'_>, file: &File) -> Option<Credentials> {

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{Reader, routing};
 use crate::file::{File, Service as Written};
-use crate::model::{DigestAlgorithm, Edge, MediaService, Service, Traversal, Zone};
+use crate::model::{
+    ClientCertificates, DigestAlgorithm, Edge, MediaService, Rates, Service, Traversal, Zone,
+};
 
 pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> {
     let only_core = [
@@ -18,6 +20,7 @@ pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> 
         ("allow_list", file.allow_list.is_empty()),
         ("traversal.peer", file.traversal.peer.is_empty()),
         ("credentials", file.credentials.is_empty()),
+        ("calls", file.calls.is_empty()),
         ("zones", file.zones.is_empty()),
         ("transforms", file.transforms.is_empty()),
         ("search_rules", file.search_rules.is_empty()),
@@ -46,6 +49,8 @@ pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> 
         zones: zones?,
         connections_per_source_max: file.limits.connections_per_source_max.unwrap_or(100),
         connections_max: file.limits.connections_max.unwrap_or(20_000),
+        rates: rates(r, file),
+        sip_client_certificates: client_certificates(r, file),
     };
     media_overlaps(r, &edge);
     Some(edge)
@@ -84,6 +89,15 @@ fn service(
     if !written.accept_from.is_empty() {
         let fix = "move it to service.sip of the core's file";
         r.error(section, 0, "accept_from", "it belongs to the core", fix);
+    }
+    let certificates = [
+        ("client_certificates", &written.client_certificates),
+        ("client_authorities", &written.client_authorities),
+    ];
+    for (key, value) in certificates {
+        if value.is_some() && section != "service.sip" {
+            r.error(section, 0, key, "it belongs to service.sip", "move it");
+        }
     }
     let listen = r.addresses(section, "listen", &written.listen, port);
     if listen.len() < written.listen.len() {
@@ -250,6 +264,73 @@ fn media_overlaps(r: &mut Reader<'_>, edge: &Edge) {
             "the range holds the ports of the link's media",
             "begin the range above traversal.media_ports, by default at 36002",
         );
+    }
+}
+
+fn rates(r: &mut Reader<'_>, file: &File) -> Rates {
+    let written = &file.limits;
+    let default = Rates::default();
+    let mut rate = |key: &str, value: Option<u32>, default: u32| {
+        if value == Some(0) {
+            let fix = "give a number a second, at least 1";
+            r.error("limits", 0, key, "nobody would get in", fix);
+        }
+        value.unwrap_or(default)
+    };
+    Rates {
+        handshakes_per_source: rate(
+            "handshakes_per_source",
+            written.handshakes_per_source,
+            default.handshakes_per_source,
+        ),
+        handshakes: rate("handshakes", written.handshakes, default.handshakes),
+        requests_per_connection: rate(
+            "requests_per_connection",
+            written.requests_per_connection,
+            default.requests_per_connection,
+        ),
+        requests_per_source: rate(
+            "requests_per_source",
+            written.requests_per_source,
+            default.requests_per_source,
+        ),
+        requests_per_user: rate(
+            "requests_per_user",
+            written.requests_per_user,
+            default.requests_per_user,
+        ),
+    }
+}
+
+/// Whether SIP clients are asked for a certificate, and whose they may be.
+fn client_certificates(r: &mut Reader<'_>, file: &File) -> ClientCertificates {
+    const SECTION: &str = "service.sip";
+    let Some(sip) = &file.service.sip else {
+        return ClientCertificates::Off;
+    };
+    let authorities = sip.client_authorities.as_ref().map(|p| r.path(p));
+    match (sip.client_certificates.as_deref(), authorities) {
+        (None | Some("off"), None) => ClientCertificates::Off,
+        (None | Some("off"), Some(_)) => {
+            let fix = "set client_certificates to \"request\" or \"require\", or take this out";
+            let cause = "no client is asked for a certificate";
+            r.error(SECTION, 0, "client_authorities", cause, fix);
+            ClientCertificates::Off
+        }
+        (Some("request"), Some(path)) => ClientCertificates::Request(path),
+        (Some("require"), Some(path)) => ClientCertificates::Require(path),
+        (Some("request" | "require"), None) => {
+            let fix = "name the file with the authorities of clients' certificates, in PEM";
+            let cause = "client_authorities is missing: whose certificates are good?";
+            r.error(SECTION, 0, "client_certificates", cause, fix);
+            ClientCertificates::Off
+        }
+        (Some(other), _) => {
+            let cause = format!("{other:?} is not known");
+            let fix = "write \"off\", \"request\" or \"require\"";
+            r.error(SECTION, 0, "client_certificates", &cause, fix);
+            ClientCertificates::Off
+        }
     }
 }
 

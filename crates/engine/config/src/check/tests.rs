@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::{ClientCertificates, Rates};
 
 const EDGE: &str = r#"
 role = "edge"
@@ -84,6 +85,8 @@ fn an_edge_is_read_with_the_guides_defaults() {
     assert_eq!(edge.traversal.media_ports, (36000, 36001));
     assert_eq!(edge.sip_realm, "example.test");
     assert_eq!(edge.connections_per_source_max, 100);
+    assert_eq!(edge.rates, Rates::default());
+    assert_eq!(edge.sip_client_certificates, ClientCertificates::Off);
 }
 
 #[test]
@@ -104,7 +107,7 @@ fn a_core_is_read_with_the_guides_defaults() {
 /// What is changed in a good file, and what is then said, with the line it stands on.
 #[test]
 fn each_mistake_is_named_with_line_cause_and_fix() {
-    let table: [(&str, &str, &str, usize, &str, &str); 22] = [
+    let table: [(&str, &str, &str, usize, &str, &str); 26] = [
         (
             CORE,
             "listen = [\"10.0.0.20:5060\"]",
@@ -112,6 +115,38 @@ fn each_mistake_is_named_with_line_cause_and_fix() {
             11,
             "service.sip.accept_from",
             "no range",
+        ),
+        (
+            EDGE,
+            "[service.sip]",
+            "[service.sip]\nclient_certificates = \"request\"",
+            12,
+            "service.sip.client_certificates",
+            "client_authorities is missing",
+        ),
+        (
+            EDGE,
+            "[service.sip]",
+            "[service.sip]\nclient_certificates = \"maybe\"",
+            12,
+            "service.sip.client_certificates",
+            "not known",
+        ),
+        (
+            EDGE,
+            "[service.sip]",
+            "[service.sip]\nclient_authorities = \"ca.pem\"",
+            12,
+            "service.sip.client_authorities",
+            "no client is asked",
+        ),
+        (
+            CORE,
+            "[service.sip]",
+            "[service.sip]\nclient_certificates = \"require\"",
+            10,
+            "service.sip.client_certificates",
+            "edge",
         ),
         (
             EDGE,
@@ -357,6 +392,12 @@ fn each_addition_that_cannot_work_is_refused_at_its_key() {
             "[log]\nlevel = 5\n".into(),
             "log.level",
             "invalid type",
+        ),
+        (
+            EDGE,
+            "[limits]\nrequests_per_user = 0\n".into(),
+            "limits.requests_per_user",
+            "nobody would get in",
         ),
         (
             CORE,

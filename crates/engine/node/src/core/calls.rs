@@ -7,10 +7,11 @@ use call::b2bua::{
     B2bua, CallId, Caller, Cause, Context, Encryption, Event, Face, Output as Told, Side as Leg,
     Target,
 };
+use call::limits::{CallType, Limit, News, Place};
 use call::registration::core::{Draft, RegistrationId};
 use media::LinkId;
 use sip::transaction::ServerKey;
-use sip::{FlowId, Message};
+use sip::{FlowId, Message, Name};
 use status::Kind;
 
 use super::Core;
@@ -27,6 +28,7 @@ pub(super) struct Starting {
     to: String,
     /// The client that is called.
     called: Option<RegistrationId>,
+    kind: CallType,
     /// The client that has the call, whoever began it.
     owner: Option<Owner>,
 }
@@ -119,7 +121,8 @@ impl Core {
             request_uri: message.request_uri().to_vec(),
             routes: Vec::new(),
         };
-        self.begin(now, key, message, (caller, target), row, false);
+        let kind = CallType::between(Place::RemoteClient, Place::CallControl);
+        self.begin(now, key, message, (caller, target), (row, false), kind);
     }
 
     /// A client is called.
@@ -165,7 +168,8 @@ impl Core {
         {
             self.inbound.insert(flow, zone);
         }
-        self.begin(now, key, message, (caller, target), row, true);
+        let kind = CallType::between(Place::CallControl, Place::RemoteClient);
+        self.begin(now, key, message, (caller, target), (row, true), kind);
     }
 
     fn begin(
@@ -174,9 +178,12 @@ impl Core {
         key: ServerKey,
         message: Message,
         (caller, target): (Caller, Target),
-        row: RegistrationId,
-        called: bool,
+        (row, called): (RegistrationId, bool),
+        kind: CallType,
     ) {
+        if let Err(limit) = self.ledger.admit(kind) {
+            return self.no_room(now, key, &message, kind, limit);
+        }
         let owner = self.registrar.get(row).map(|b| Owner {
             user: b.draft.user.clone(),
             aor: b.draft.aor.clone(),
@@ -189,11 +196,78 @@ impl Core {
             to: text(message.to().ok().map(|a| a.uri)),
             called: called.then_some(row),
             owner,
+            kind,
         });
         let (b2bua, mut cx) = self.calls(now);
         b2bua.invite(&mut cx, key, message, caller, target);
         self.calls_work(now);
         self.starting = None;
+    }
+
+    /// There are as many calls as there may be: another core may have room (RFC 3261 §21.5.4).
+    fn no_room(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        message: &Message,
+        kind: CallType,
+        limit: Limit,
+    ) {
+        let limits = self.ledger.limits();
+        let (cause, max) = match limit {
+            Limit::Calls => ("calls.concurrent_max is reached", Some(limits.calls_max)),
+            Limit::Licences => ("calls.licences are all in use", limits.licences),
+        };
+        let proof = [
+            ("type", kind.name().to_owned()),
+            ("max", max.unwrap_or_default().to_string()),
+        ];
+        self.board.caused(
+            &mut self.station.out,
+            Kind::CallsFull,
+            now,
+            None,
+            cause,
+            &proof,
+        );
+        let wait = 5 + self.station.rng.below(10);
+        let tag = self.station.rng.hex(8);
+        let reply = message
+            .reply(503, "Service Unavailable", &tag)
+            .header(Name::RetryAfter, wait.to_string());
+        self.station.respond(now, key, reply.build());
+    }
+
+    /// A limit of calls is near, or no longer.
+    fn limit_news(&mut self, now: Now, news: Option<News>) {
+        let Some(news) = news else { return };
+        let cause = match news.limit {
+            Limit::Calls => "calls.concurrent_max",
+            Limit::Licences => "calls.licences",
+        };
+        let proof = [
+            ("used", news.used.to_string()),
+            ("max", news.max.to_string()),
+        ];
+        let kind = if news.near {
+            Kind::CallsNear
+        } else {
+            Kind::CallsFar
+        };
+        let out = &mut self.station.out;
+        self.board.event(out, kind, now, cause, &proof);
+    }
+
+    /// A call has agreed on media: what it counts as may have changed.
+    fn media_agreed(&mut self, now: Now, call: CallId) {
+        let Some(lines) = self.b2bua.lines(call) else {
+            return;
+        };
+        let news = self.ledger.agreed(&call, lines);
+        if let (Some(row), Some((_, content))) = (self.board.call(call), self.ledger.get(&call)) {
+            row.content = content.name().to_owned();
+        }
+        self.limit_news(now, news);
     }
 
     pub(super) fn end_calls_over(&mut self, now: Now, link: LinkId) {
@@ -274,16 +348,27 @@ impl Core {
                 if let Some(b) = s.called.and_then(|row| self.registrar.get(row)) {
                     self.called.insert(call, b.draft.place.clone());
                 }
-                self.board.began(now, call, s.id, s.from, s.to);
+                self.board.began(now, call, s.kind, (s.id, s.from, s.to));
+                let news = self.ledger.began(call, s.kind);
+                self.limit_news(now, news);
                 (Kind::CallBegan, String::new())
             }
             Event::Answered => {
                 if let Some(row) = row {
                     row.answered = Some(now.unix);
                 }
+                if let Some(call) = call {
+                    self.media_agreed(now, call);
+                }
                 return;
             }
-            Event::Ringing | Event::MediaChanged => return,
+            Event::MediaChanged => {
+                if let Some(call) = call {
+                    self.media_agreed(now, call);
+                }
+                return;
+            }
+            Event::Ringing => return,
             Event::Refused { status, cause } => {
                 let why = ended(call::b2bua::EndedBy::Us, &cause);
                 (Kind::CallFailed, format!("answered {status}: {why}"))
@@ -301,6 +386,8 @@ impl Core {
                 let answered = row.is_some_and(|r| r.answered.is_some());
                 if let Some(call) = call {
                     self.board.over(call);
+                    let news = self.ledger.ended(&call);
+                    self.limit_news(now, news);
                     self.silences.remove(&call);
                     self.owners.remove(&call);
                     let called = self.called.remove(&call);

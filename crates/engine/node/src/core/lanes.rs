@@ -96,9 +96,11 @@ impl Core {
         let Some(link) = self.links.get_mut(index) else {
             return;
         };
-        let Some(lane) = link.lane() else { return };
         for orphan in std::mem::take(&mut link.orphans) {
-            self.b2bua.flow_moved(orphan, lane);
+            match link.lane(&orphan.slot().to_be_bytes()) {
+                Some(lane) => self.b2bua.flow_moved(orphan, lane),
+                None => link.orphans.push(orphan),
+            }
         }
     }
 

@@ -1,9 +1,10 @@
 //! The edges: their control connections, what they say of themselves, their media.
 
+use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use base::{Instant, Now, Secret, UnixTime};
+use base::{FixedState, Instant, Now, Secret, UnixTime};
 use media::{Command, LinkId, LinkKeys, PortPair};
 use sip::FlowId;
 use status::Kind;
@@ -36,7 +37,6 @@ pub(super) struct Link {
     /// What its clock showed when it was linked first.
     pub(super) first_clock: Option<UnixTime>,
     pub(super) lanes: Vec<Lane>,
-    next_lane: usize,
     /// Lanes that went while calls may have been on them.
     pub(super) orphans: Vec<FlowId>,
     /// Our sockets for its media.
@@ -64,7 +64,6 @@ impl Link {
             last: None,
             first_clock: None,
             lanes: Vec::new(),
-            next_lane: 0,
             orphans: Vec::new(),
             ports: None,
             http: 0,
@@ -102,19 +101,21 @@ impl Link {
         self.lanes.iter().filter(|l| l.is_ready()).count()
     }
 
-    /// A lane to send on, each in turn.
-    pub(super) fn lane(&mut self) -> Option<FlowId> {
+    /// The lane for what concerns somebody, whose flow's token is `whom`. While the lanes stand it
+    /// is the same one: what is sent after one another arrives so, and CSeq rises at the client
+    /// (RFC 3261 §12.2.2 has it answer 500 otherwise).
+    pub(super) fn lane(&self, whom: &[u8]) -> Option<FlowId> {
         if !self.is_up() {
             return None;
         }
-        self.next_lane = self.next_lane.wrapping_add(1);
+        let turn = FixedState.hash_one(whom) as usize;
         let ready: Vec<FlowId> = self
             .lanes
             .iter()
             .filter(|l| l.is_ready())
             .map(|l| l.flow)
             .collect();
-        ready.get(self.next_lane % ready.len().max(1)).copied()
+        ready.get(turn % ready.len().max(1)).copied()
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -261,7 +262,7 @@ impl Core {
                     self.fault(now, index, &fault);
                     self.link_down(now, index, &fault.to_string());
                 }
-                Event::CoreUp(_) | Event::Domains(_) => {}
+                Event::CoreUp(_) | Event::Domains(_) | Event::Zones(_) => {}
             }
         }
     }
@@ -335,7 +336,20 @@ impl Core {
         let proof = [("edge", welcome.node.clone())];
         self.board
             .event(&mut self.station.out, Kind::LinkUp, now, &cause, &proof);
+        self.tell_zones_to(index);
         self.ask_lanes(now, index);
+    }
+
+    /// Tells an edge which zones are dead.
+    pub(super) fn tell_zones_to(&mut self, index: usize) {
+        let Some(control) = self.links.get_mut(index).and_then(|l| l.control.as_mut()) else {
+            return;
+        };
+        control.dialer.zones(&self.zones_dead);
+        let conn = control.conn;
+        let messages = control.dialer.take_messages().into_iter();
+        let outputs = messages.map(|message| Output::Control { conn, message });
+        self.station.out.extend(outputs);
     }
 
     /// Opens the media of a link, under the keys of its control connection.

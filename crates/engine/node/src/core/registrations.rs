@@ -1,10 +1,12 @@
 //! REGISTER: from an edge to call control and back.
 
-use base::{HashMap, Now, Pii};
+use std::time::Duration;
+
+use base::{HashMap, Now, Pii, TimerId};
 use call::registration::core::{
     Change, Denied, Draft, Place, RegistrationId, Unfit, alias_of, aor_of, is_line, may_register,
 };
-use call::registration::{Asked, asked};
+use call::registration::{Asked, ZONE_FIELD, asked};
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Name, Uri};
 use status::Kind;
@@ -14,6 +16,9 @@ use super::routing::Purpose;
 
 /// What a contact without any expiry asks for (RFC 3261 §10.2).
 const EXPIRES_DEFAULT_S: u32 = 3_600;
+
+/// How long call control may take to answer a REGISTER: Timer F (RFC 3261 §17.1.2.2), and a bit.
+const ANSWER_MAX: Duration = Duration::from_secs(34);
 
 /// Lines of one device, beside the one it registers.
 const LINES_MAX: usize = 32;
@@ -42,6 +47,7 @@ pub(super) struct Under {
     plan: Plan,
     rows: Vec<RegistrationId>,
     zone: String,
+    timer: TimerId,
 }
 
 /// Those, by their transactions.
@@ -76,7 +82,44 @@ impl Core {
                 return self.station.answer(now, key, message, status, reason);
             }
         };
+        if !self.has_room(&plan, &zones) {
+            return self.no_registration(now, key, message);
+        }
         self.route_out(now, key, zones, Purpose::Register(Box::new(plan)));
+    }
+
+    /// Whether all contacts of a REGISTER are known already, go away, or find room (F278).
+    fn has_room(&self, plan: &Plan, zones: &[String]) -> bool {
+        let Some(max) = self.settings.limits.registrations_max else {
+            return true;
+        };
+        let known = |contact: &PlannedContact| {
+            let rows = zones
+                .iter()
+                .flat_map(|zone| self.registrar.of_aor(&plan.aor, zone));
+            let mut rows = rows.filter_map(|row| self.registrar.get(row));
+            rows.any(|b| b.draft.instance == contact.draft.instance)
+        };
+        let new = plan
+            .contacts
+            .iter()
+            .filter(|c| c.expires_s > 0 && !c.keep_alive && !known(c));
+        let new = new.count();
+        new == 0 || self.registrar.len() + new <= max
+    }
+
+    fn no_registration(&mut self, now: Now, key: ServerKey, message: &Message) {
+        let max = self.settings.limits.registrations_max.unwrap_or_default();
+        let proof = [("max", max.to_string())];
+        let (out, cause) = (&mut self.station.out, "calls.registrations_max is reached");
+        self.board
+            .caused(out, Kind::RegistrationsFull, now, None, cause, &proof);
+        let wait = 30 + self.station.rng.below(60);
+        let tag = self.station.rng.hex(8);
+        let reply = message
+            .reply(503, "Service Unavailable", &tag)
+            .header(Name::RetryAfter, wait.to_string());
+        self.station.respond(now, key, reply.build());
     }
 
     /// Whom a digest for the realm of an edge proves.
@@ -244,6 +287,7 @@ impl Core {
             plan,
             rows,
             zone: zone.to_owned(),
+            timer: self.answers_due.arm(now.instant + ANSWER_MAX, key),
         };
         self.under_way.insert(key, under);
     }
@@ -262,6 +306,8 @@ impl Core {
         let Some(under) = self.under_way.remove(&key) else {
             return response;
         };
+        self.answers_due.disarm(under.timer);
+        self.zone_heard(&under.zone, true);
         if status >= 300 {
             let reply = self.registrar.to_client(&response, &under.rows);
             under
@@ -299,6 +345,7 @@ impl Core {
             self.registration_changed(now, change, Some(&contact.draft), "");
         }
         let reply = self.registrar.to_client(&response, &under.rows);
+        let reply = self.with_zone(&under, reply);
         // Sent to a standby server, they registered nothing.
         for (contact, row) in under.plan.contacts.iter().zip(&under.rows) {
             if contact.keep_alive {
@@ -315,13 +362,27 @@ impl Core {
         reply
     }
 
-    /// A REGISTER will never be answered.
+    /// The answer with the zone in it, for the edge alone: what the client's way stands and falls
+    /// with. A keep-alive says nothing of that.
+    fn with_zone(&self, under: &Under, reply: Message) -> Message {
+        let mut contacts = under.plan.contacts.iter();
+        let stands = contacts.any(|c| !c.keep_alive && c.expires_s > 0);
+        let mut edit = reply.edit();
+        edit.remove_fields(|f| f.name.eq_ignore_ascii_case(ZONE_FIELD.as_bytes()));
+        if stands {
+            edit.push_back(Name::Other(ZONE_FIELD), &under.zone);
+        }
+        edit.finish()
+    }
+
+    /// A REGISTER is not answered; nobody waits for it any longer (RFC 4320 §4.2).
     pub(super) fn register_ended(&mut self, key: ServerKey) {
         if let Some(under) = self.under_way.remove(&key) {
-            under
-                .rows
-                .iter()
-                .for_each(|row| self.registrar.refuse(*row));
+            self.answers_due.disarm(under.timer);
+            self.zone_heard(&under.zone, false);
+            for row in &under.rows {
+                self.registrar.refuse(*row);
+            }
         }
     }
 
@@ -371,6 +432,9 @@ impl Core {
 
     /// Ends registrations that were not refreshed.
     pub(super) fn registrations_timeout(&mut self, now: Now) {
+        while let Some((_, key)) = self.answers_due.pop(now.instant) {
+            self.register_ended(key);
+        }
         for change in self.registrar.handle_timeout(now.instant) {
             self.registration_changed(now, change, None, "it was not refreshed");
         }

@@ -202,7 +202,11 @@ impl Core {
             .and_then(|row| self.may_go_to(now, &message).map(|()| row));
         match admitted {
             Ok(row) => {
-                let message = unprivileged(&message);
+                let mut message = unprivileged(&message);
+                if message.method() != Method::Invite {
+                    // The B2BUA does it for calls.
+                    message = self.b2bua.map_references(side, &message);
+                }
                 self.lane_new(now, key, flow, peer, row, &message);
             }
             Err((status, reason)) => {
@@ -491,13 +495,20 @@ impl Core {
             };
             return self.station.answer(now, key, &message, status, reason);
         };
+        if in_dialog && !by_route {
+            // It is for a Contact of ours, which we give in calls only, and no call of ours is it:
+            // an earlier process had it. The client never knew this dialog's tags.
+            let (status, reason) = (481, "Call/Transaction Does Not Exist");
+            return self.station.answer(now, key, &message, status, reason);
+        }
         let Some(binding) = self.registrar.get(row).cloned() else {
             return;
         };
+        let place = &binding.draft.place;
         let lane = self
             .links
-            .get_mut(binding.draft.place.peer)
-            .and_then(|l| l.lane());
+            .get(place.peer)
+            .and_then(|l| l.lane(&place.token));
         let Some(lane) = lane else {
             return self
                 .station
@@ -506,6 +517,7 @@ impl Core {
         if message.method() == Method::Invite && !in_dialog {
             return self.call_outside(now, key, Way { row, lane, flow }, by_route, message);
         }
+        let message = self.b2bua.map_references(Leg::Inside, &message);
         let mut edit = message.edit();
         // Whatever the dialog's route set says, the client is where it registered last.
         edit.remove(Name::Route);

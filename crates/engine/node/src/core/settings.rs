@@ -69,6 +69,7 @@ pub(super) struct Settings {
     pub(super) allow_list: Vec<config::AllowRule>,
     pub(super) refresh: Duration,
     pub(super) cleanup: Duration,
+    pub(super) limits: config::Calls,
 }
 
 impl Settings {
@@ -86,6 +87,11 @@ impl Settings {
             listen: nowhere,
             advertise: nowhere,
             ports: 36_000..=59_999,
+        };
+        let no_calls = config::Calls {
+            licences: None,
+            concurrent_max: 1,
+            registrations_max: None,
         };
         let hours = |n: u64| Duration::from_secs(n * 3600);
         Settings {
@@ -106,6 +112,7 @@ impl Settings {
             allow_list: core.map(|c| c.allow_list.clone()).unwrap_or_default(),
             refresh: core.map_or(hours(8), |c| c.credentials.refresh),
             cleanup: core.map_or(hours(12), |c| c.credentials.cleanup),
+            limits: core.map_or(no_calls, |c| c.calls),
         }
     }
 

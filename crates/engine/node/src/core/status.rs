@@ -5,10 +5,11 @@ use std::net::IpAddr;
 
 use base::{Instant, Map, Now, Pii, TokenBucket};
 use call::b2bua::{CallId, Cause, EndedBy, MediaError, MediaFigures, Record};
+use call::limits::{CallType, Content};
 use call::registration::core::Binding;
 use status::{
-    CallRow, Counters, Event, Kind, LinkRow, MediaRow, Recent, RegistrationRow, Role, SessionRow,
-    Snapshot,
+    CallRow, CapacityRow, Counters, Event, Kind, LinkRow, MediaRow, Recent, RegistrationRow, Role,
+    SessionRow, Snapshot,
 };
 
 use super::Core;
@@ -23,13 +24,12 @@ const HISTORY_MAX: usize = 500;
 /// Sign-ins remembered, the latest first.
 const SESSIONS_MAX: usize = 2_000;
 
-/// What kind of call it is (F270).
-const KIND: &str = "Unified CM remote session";
-
 /// The account that the core keeps.
 pub(super) struct Board {
     pub(super) counters: Counters,
     calls: Map<CallId, CallRow>,
+    /// Calls that are over and whose figures are still to come.
+    ended: Map<CallId, CallRow>,
     history: VecDeque<CallRow>,
     sessions: VecDeque<SessionRow>,
     recent: Recent,
@@ -44,6 +44,7 @@ impl Board {
         Board {
             counters: Counters::default(),
             calls: Map::new(),
+            ended: Map::new(),
             history: VecDeque::new(),
             sessions: VecDeque::new(),
             recent: Recent::default(),
@@ -130,12 +131,20 @@ impl Board {
         }
     }
 
-    pub(super) fn began(&mut self, now: Now, call: CallId, id: String, from: String, to: String) {
+    /// A call began, with its Call-ID, From and To.
+    pub(super) fn began(
+        &mut self,
+        now: Now,
+        call: CallId,
+        kind: CallType,
+        (id, from, to): (String, String, String),
+    ) {
         let row = CallRow {
             id,
             from: Pii::new(from),
             to: Pii::new(to),
-            kind: KIND.into(),
+            kind: kind.name().into(),
+            content: Content::default().name().into(),
             components: components(),
             began: now.unix,
             ..CallRow::default()
@@ -147,23 +156,22 @@ impl Board {
         self.calls.get_mut(&call)
     }
 
-    pub(super) fn over(&mut self, call: CallId) -> Option<CallRow> {
-        self.calls.remove(&call)
+    pub(super) fn over(&mut self, call: CallId) {
+        if let Some(row) = self.calls.remove(&call) {
+            self.ended.insert(call, row);
+        }
     }
 
     pub(super) fn record(&mut self, record: &Record) {
+        let row = self.ended.remove(&record.call).unwrap_or_default();
         self.history.truncate(HISTORY_MAX - 1);
         self.history.push_front(CallRow {
-            id: String::from_utf8_lossy(&record.call_id).into_owned(),
-            from: record.from.clone(),
-            to: record.to.clone(),
-            kind: KIND.into(),
-            components: components(),
             began: record.start,
             answered: record.answer,
             ended: Some(record.end),
             cause: ended(record.by, &record.cause),
             media: record.media.iter().map(media_row).collect(),
+            ..row
         });
     }
 
@@ -296,6 +304,8 @@ impl Core {
                 let proof = [("source", Pii::new(source).to_string())];
                 board.stranger(out, Kind::LinkRefused, now, &cause, &proof);
             }
+            // An edge's to see.
+            Report::Flooded { .. } => {}
             Report::Violation {
                 protocol,
                 source,
@@ -317,23 +327,38 @@ impl Core {
         // Pairs of calls; those of the links stay open.
         let of_links = self.links.iter().filter(|l| l.has_ports()).count();
         counters.media_ports_in_use = self.ports.in_use().saturating_sub(of_links) as u64;
+        let registrations = self.registrar.iter().map(|(_, b)| self.registered(now, b));
+        let mut registrations: Vec<RegistrationRow> = registrations.collect();
+        registrations.sort_by(RegistrationRow::order);
         Snapshot {
             at: now.unix,
             node: self.settings.fqdn.clone(),
             role: Role::Core,
             version: self.settings.version.clone(),
             links: self.links.iter().map(link_row).collect(),
-            registrations: self
-                .registrar
-                .iter()
-                .map(|(_, b)| self.registered(now, b))
-                .collect(),
+            registrations_total: registrations.len(),
+            registrations,
             calls: self.board.calls.values().cloned().collect(),
             history: self.board.history.iter().cloned().collect(),
             sessions: self.board.sessions.iter().cloned().collect(),
             zones: self.zone_rows(),
             events: self.board.recent.rows(),
+            capacity: Some(self.capacity()),
             counters,
+        }
+    }
+
+    fn capacity(&self) -> CapacityRow {
+        let (limits, used) = (self.ledger.limits(), self.ledger.figures());
+        CapacityRow {
+            remote_sessions: used.remote_sessions as u64,
+            rich_media_sessions: used.rich_media as u64,
+            calls_peak: used.calls_peak as u64,
+            calls_max: limits.calls_max as u64,
+            licences: used.licences as u64,
+            licences_peak: used.licences_peak as u64,
+            licences_max: limits.licences.map(|n| n as u64),
+            registrations_max: self.settings.limits.registrations_max.map(|n| n as u64),
         }
     }
 
@@ -350,6 +375,14 @@ impl Core {
             instance: String::from_utf8_lossy(&draft.instance).into_owned(),
             from: Pii::new(edge.unwrap_or_default()),
             expires_s: binding.until.since(now.instant).as_secs(),
+            zone: draft.zone.clone(),
+            flow: sip::token::label(&draft.place.token),
+            since: binding.since.unix,
+            lines: draft
+                .lines
+                .iter()
+                .map(|l| Pii::new(l.to_string()))
+                .collect(),
         }
     }
 }

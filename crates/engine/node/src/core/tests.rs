@@ -8,7 +8,7 @@ use bytes::Bytes;
 use policy::credentials::Kept;
 use sip::digest::{Algorithm, Challenge};
 use sip::nonce::NonceKey;
-use sip::{Limits, Message, Name};
+use sip::{Limits, Message, Method, Name};
 use traversal::{Acceptor, Admission as Zone_, EdgeServices, ServiceAddress};
 
 use super::*;
@@ -16,7 +16,9 @@ use crate::gate::CoreGate;
 use crate::io::{Answer, Fetch, FetchError, Fetched, Resolve, SignIn, Target, Transport};
 
 mod calls;
+mod limits;
 mod links;
+mod naming;
 mod registering;
 mod senders;
 mod signing_in;
@@ -361,6 +363,7 @@ impl World {
             }
             Output::CoreGate(gate) => self.gate = Some(gate),
             Output::EdgeGate(_) => panic!("a core has no edge's gate"),
+            Output::Pause { .. } => panic!("a core keeps nobody waiting"),
             Output::PinSsh { key, .. } => self.pins.push(key),
             Output::Keep(kept) => self.kept.push(*kept),
             Output::Event(event) => self.events.push(event),

@@ -18,6 +18,9 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// A connection that lived so long was good: it is dialled again at once when it goes.
 const GOOD: Duration = Duration::from_secs(10);
 
+/// So many REGISTERs in a row without an answer, and a zone counts as dead.
+const SILENT_MAX: u32 = 3;
+
 /// A neighbour zone: a node of Unified CM, or another registrar.
 pub(super) struct Zone {
     /// `CEtcp-<node>`, or the registrar's name in the configuration.
@@ -36,6 +39,8 @@ pub(super) struct Zone {
     since: Instant,
     /// Why it could not be dialled the last time.
     why: Option<String>,
+    /// REGISTERs in a row that it left without an answer.
+    silent: u32,
     /// The connection that calls were last put on.
     last: Option<FlowId>,
     wait: Duration,
@@ -60,6 +65,7 @@ impl Zone {
             up: false,
             since: Instant::ZERO,
             why: None,
+            silent: 0,
             last: None,
             wait: WAIT,
             retry: None,
@@ -75,8 +81,15 @@ impl Zone {
         self.flow.filter(|_| self.up)
     }
 
+    /// Whether its clients are better served elsewhere: it cannot be dialled, or says nothing. One
+    /// that has closed its connection and is being dialled is not dead yet.
+    pub(super) fn is_dead(&self) -> bool {
+        self.silent >= SILENT_MAX || !self.up && self.why.is_some()
+    }
+
     fn state(&self) -> String {
         match (self.up, &self.why) {
+            (true, _) if self.silent >= SILENT_MAX => "failed: REGISTERs are not answered".into(),
             (true, _) => "active".into(),
             (false, Some(why)) => format!("failed: {why}"),
             (false, None) => "connecting".into(),
@@ -109,6 +122,7 @@ impl Core {
         // Zones may share a connection that already stands.
         if self.station.side(flow).is_some() {
             zone.up = true;
+            self.zones_changed = true;
             zone.since = now.instant;
         }
         if let Some(old) = zone.last.replace(flow).filter(|old| *old != flow) {
@@ -140,7 +154,9 @@ impl Core {
             zone.up = true;
             zone.since = now.instant;
             zone.why = None;
+            zone.silent = 0;
         }
+        self.zones_changed = true;
         self.release_parked(now, flow);
     }
 
@@ -162,6 +178,7 @@ impl Core {
                 failed.push((zone.name.clone(), zone.target.clone()));
             }
         }
+        self.zones_changed = true;
         for (name, target) in failed {
             let proof = [
                 ("zone", name),
@@ -274,7 +291,39 @@ impl Core {
                 self.station.close(flow);
             }
         }
+        self.zones_changed = true;
         self.dial_zones(now);
+    }
+
+    /// A zone has answered a REGISTER, or has not.
+    pub(super) fn zone_heard(&mut self, name: &str, heard: bool) {
+        let Some(zone) = self.zones.iter_mut().find(|z| z.name == name) else {
+            return;
+        };
+        let was = zone.is_dead();
+        zone.silent = if heard {
+            0
+        } else {
+            zone.silent.saturating_add(1)
+        };
+        self.zones_changed |= zone.is_dead() != was;
+    }
+
+    /// Tells edges which zones are dead, if that has changed: they let those clients go elsewhere
+    /// that ask whether their way stands (`protocol.md` 5.5).
+    pub(super) fn tell_zones(&mut self) {
+        if !std::mem::take(&mut self.zones_changed) {
+            return;
+        }
+        let dead = self.zones.iter().filter(|z| z.is_dead());
+        let dead: Vec<String> = dead.map(|z| z.name.clone()).collect();
+        if dead == self.zones_dead {
+            return;
+        }
+        self.zones_dead = dead;
+        for index in 0..self.links.len() {
+            self.tell_zones_to(index);
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use base::{HashMap, Id, Instant, Now, Pii, Rng, Slab, TimerId, Timers, UnixTime};
+use call::limits::Content;
 use media::ports::Allocator;
 use media::{Command, Counters, LegId, LinkId, StreamId};
 use sip::{FlowId, Message};
@@ -82,6 +83,8 @@ pub(crate) struct Call {
     verified: Option<IpAddr>,
     /// The figures of m-lines that are closed already.
     closed: Vec<(LegId, String, Counters)>,
+    /// How many m-lines were open when it ended.
+    lines: Option<usize>,
     idle: Duration,
     timer: Option<TimerId>,
     /// It was told that the client sends nothing, and nothing has come since.
@@ -93,6 +96,15 @@ pub(crate) struct Call {
 impl Call {
     pub(crate) fn call_id(&self) -> String {
         text(&self.key.call_id)
+    }
+
+    /// What it counts as: video while it is being set up (F277).
+    pub(crate) fn content(&self) -> Content {
+        let open = self.media.iter().flatten().count();
+        match self.answered {
+            Some(_) => Content::of(self.lines.unwrap_or(open)),
+            None => Content::Video,
+        }
     }
 
     /// The tag of who began it.
@@ -180,6 +192,20 @@ pub(crate) struct Beginning<'a> {
 }
 
 impl Calls {
+    /// Rows of each table, by name.
+    pub(crate) fn census(&self) -> [(&'static str, usize); 8] {
+        [
+            ("calls", self.rows.len()),
+            ("calls by dialog", self.index.len()),
+            ("calls by flow", self.by_flow.len()),
+            ("legs", self.by_leg.len()),
+            ("streams", self.streams.len()),
+            ("call timers", self.timers.len()),
+            ("ports", self.ports.in_use()),
+            ("media commands", self.commands.len()),
+        ]
+    }
+
     pub(crate) fn new(ports: Allocator, addresses: Addresses, rng: Rng, limit: usize) -> Self {
         Calls {
             rows: Slab::new(limit),
@@ -245,6 +271,7 @@ impl Calls {
             media: Vec::new(),
             verified: None,
             closed: Vec::new(),
+            lines: None,
             idle: IDLE_MAX,
             timer: None,
             silent: false,
@@ -367,6 +394,7 @@ impl Calls {
         }
         drop_from(&mut self.index, &call.key, id);
         drop_from(&mut self.by_flow, &call.flow, id);
+        call.lines = Some(call.media.iter().flatten().count());
         for stream in std::mem::take(&mut call.media).into_iter().flatten() {
             call.closed.push(self.free(now, call.link, stream));
         }

@@ -41,12 +41,12 @@ impl Edge {
         message: &Message,
     ) {
         if let Err((status, reason)) = sip::validate::request(message) {
-            return self.station.answer(now, key, message, status, reason);
+            self.station.answer(now, key, message, status, reason);
+            return self.refused(now, flow);
         }
-        if self.is_flooding(now, flow) {
-            return self.busy(now, key, message);
+        if self.may_enter(now, key, flow, message) {
+            self.client_passed(now, key, flow, message);
         }
-        self.client_passed(now, key, flow, message);
     }
 
     /// A request that is well formed and came in time.
@@ -66,22 +66,10 @@ impl Edge {
                     let source = self.station.remote(flow).map(|a| a.ip());
                     self.ledger.caused(now, Kind::RequestRefused, source, cause);
                     self.station.answer(now, key, message, status, reason);
+                    self.refused(now, flow);
                 }
             },
         }
-    }
-
-    fn is_flooding(&mut self, now: Now, flow: FlowId) -> bool {
-        let Some(rate) = self.rates.get_mut(&flow) else {
-            return false;
-        };
-        if rate.take(now.instant).is_ok() {
-            return false;
-        }
-        let source = self.station.remote(flow).map(|a| a.ip());
-        self.ledger
-            .caused(now, Kind::Flooded, source, "sip: too many requests");
-        true
     }
 
     fn client_register(&mut self, now: Now, key: ServerKey, flow: FlowId, message: &Message) {
@@ -90,7 +78,10 @@ impl Edge {
             // A token instead of a digest is for the inside to judge.
             Verdict::Forged if self.brings_token(message) => {}
             Verdict::Stale => return self.challenge(now, key, message, true),
-            Verdict::Forged => return self.challenge(now, key, message, false),
+            Verdict::Forged => {
+                self.challenge(now, key, message, false);
+                return self.refused(now, flow);
+            }
         }
         let source = self.station.remote(flow).map(|a| a.ip());
         let banned = source.and_then(|ip| self.strikes.banned(now.instant, ip));
@@ -115,6 +106,11 @@ impl Edge {
             Err((503, _)) => return self.busy(now, key, message),
             Err((status, reason)) => return self.station.answer(now, key, message, status, reason),
         };
+        // Those who come all at once, when another edge died, come in as fast as cores take them.
+        if !self.relay.is_known(flow) && !self.guests.registers(now.instant, key) {
+            self.ledger.counters.shed += 1;
+            return self.busy(now, key, message);
+        }
         self.routes.insert(flow, index);
         self.send_on(now, key, lane, Side::Lane { peer: index }, request);
     }
@@ -187,7 +183,7 @@ impl Edge {
     }
 
     pub(super) fn client_ack(&mut self, now: Now, flow: FlowId, message: &Message) {
-        if self.is_flooding(now, flow) || self.admit(flow, message, true).is_err() {
+        if !self.may_ack(now, flow) || self.admit(flow, message, true).is_err() {
             return;
         }
         let link = self
@@ -338,11 +334,15 @@ impl Edge {
         let range = body::description(message).ok_or(Refusal::NotAcceptable)?;
         let text = message.body().get(range.clone()).unwrap_or_default();
         let id = call.ok_or(Refusal::Unknown)?;
+        // What one early dialog refuses, another may accept.
+        let early = !message.is_request() && message.status() < 200;
         let new = if from_client {
             let source = self.station.remote(flow).ok_or(Refusal::Unknown)?.ip();
-            self.calls.describe_to_core(now.instant, id, source, text)?
+            self.calls
+                .describe_to_core(now.instant, id, source, text, early)?
         } else {
-            self.calls.describe_to_client(now.instant, id, text)?
+            self.calls
+                .describe_to_client(now.instant, id, text, early)?
         };
         Ok(Some((range, new)))
     }
@@ -350,6 +350,11 @@ impl Edge {
     /// Which core a flow's requests go to: the one its registration went to while it is up,
     /// else any that serves the domain, else any that is up.
     fn route(&self, flow: FlowId, message: &Message) -> Option<(usize, FlowId)> {
+        self.cores_for(flow, message).into_iter().next()
+    }
+
+    /// The cores that a flow's requests may go to, each once, in that order.
+    pub(super) fn cores_for(&self, flow: FlowId, message: &Message) -> Vec<(usize, FlowId)> {
         let kept = self.routes.get(&flow).copied();
         let domain = message
             .to()
@@ -362,14 +367,15 @@ impl Edge {
             };
             link.serves_sip(domain)
         });
-        let order: Vec<usize> = kept
-            .into_iter()
-            .chain(serving)
-            .chain(0..self.links.len())
-            .collect();
-        order
-            .into_iter()
-            .find_map(|i| Some((i, self.links.get(i)?.lane(flow)?)))
+        let order = kept.into_iter().chain(serving).chain(0..self.links.len());
+        let mut found: Vec<(usize, FlowId)> = Vec::new();
+        for index in order {
+            let lane = self.links.get(index).and_then(|l| l.lane(flow));
+            if let Some(lane) = lane.filter(|_| found.iter().all(|(i, _)| *i != index)) {
+                found.push((index, lane));
+            }
+        }
+        found
     }
 
     pub(super) fn no_core(&mut self, now: Now, key: ServerKey, message: &Message) {
@@ -379,8 +385,8 @@ impl Edge {
     }
 
     /// 503 with a time to come back, spread so that not all come at once (RFC 3261 §21.5.4).
-    fn busy(&mut self, now: Now, key: ServerKey, message: &Message) {
-        let wait = 5 + self.station.rng.below(10);
+    pub(super) fn busy(&mut self, now: Now, key: ServerKey, message: &Message) {
+        let wait = 1 + self.station.rng.below(10);
         self.later(now, key, message, wait);
     }
 

@@ -50,6 +50,8 @@ pub(crate) struct Link {
     pub(crate) media_up: bool,
     /// Why it is down, in words.
     pub(crate) why: Option<String>,
+    /// Zones of call control that it cannot reach.
+    pub(crate) dead_zones: Vec<String>,
     /// When its calls are given up, while it is down.
     pub(crate) give_up: Option<Instant>,
 }
@@ -78,6 +80,7 @@ impl Link {
             skewed: false,
             media_up: false,
             why: None,
+            dead_zones: Vec::new(),
             give_up: None,
         }
     }
@@ -196,6 +199,7 @@ impl Link {
         }
         self.last_instance = Some(hello.instance.clone());
         self.hello = Some(hello);
+        self.dead_zones.clear();
         self.since = Some(now);
         self.why = None;
         self.give_up = None;
@@ -229,6 +233,7 @@ impl Link {
                     }
                     wants.happened.push(Happened::Offers);
                 }
+                Event::Zones(dead) => self.dead_zones = dead,
                 Event::Measured {
                     round_trip,
                     skew_ms,

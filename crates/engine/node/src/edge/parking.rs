@@ -43,6 +43,10 @@ impl Parking {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.rows.front().map(|p| p.until)
     }

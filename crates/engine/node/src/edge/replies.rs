@@ -6,6 +6,7 @@ use ::status::Kind;
 use base::Now;
 use call::b2bua::body::Body;
 use call::registration::credentials;
+use call::registration::edge::Change;
 use sip::nonce::Verdict;
 use sip::proxy::Reply;
 use sip::{FlowId, Message, Method, Name};
@@ -27,14 +28,25 @@ const WRONG_MAX: u32 = 3;
 /// a new connection.
 const WRONG_STANDS: Duration = Duration::from_secs(60);
 
+/// By how much the first interval of a registration is shortened, at most, in percent: those who
+/// came all at once, when a node had died, do not refresh all at once for ever after.
+const SPREAD: u64 = 20;
+
 impl Edge {
     pub(super) fn reply(&mut self, now: Now, reply: Reply) {
+        if reply.message.method() == Method::Register && reply.message.status() >= 200 {
+            self.guests.registered(reply.server);
+        }
         let transactions = &self.station.transactions;
         let request = transactions.server_request(reply.server).cloned();
         let flow = transactions.server_flow(reply.server);
         let (Some(request), Some(flow)) = (request, flow) else {
+            self.asking.remove(&reply.server);
             return self.reply_to_nobody(now, &reply.message);
         };
+        if self.ask_next_core(now, reply.server, flow, &request, &reply.message) {
+            return;
+        }
         let (client, message) = match self.station.side(flow) {
             Some(Side::Client) => (
                 Some(flow),
@@ -94,7 +106,13 @@ impl Edge {
 
     /// What a nonce is worth to the core that a client's requests go to. One that was made before
     /// this core began is stale: the core cannot know whether its answer was given before.
-    fn verdict_for(&self, now: Now, flow: FlowId, request: &Message, name: Name) -> Verdict {
+    pub(super) fn verdict_for(
+        &self,
+        now: Now,
+        flow: FlowId,
+        request: &Message,
+        name: Name,
+    ) -> Verdict {
         let began = self.link_of(flow).map(|link| link.began.unix);
         let made = credentials(request, name, &self.settings.realm)
             .and_then(|(_, found)| sip::nonce::issued(found.nonce));
@@ -148,12 +166,20 @@ impl Edge {
     ) -> Message {
         let remote = self.station.remote(flow);
         let source = remote.map(|a| a.ip());
+        let mut spread = 0;
         match message.status() {
             200..=299 => {
                 self.wrong.remove(&flow);
+                self.health.registered(flow, message);
+                self.guests.achieved(flow);
                 if let Some(remote) = remote {
                     let changes = self.relay.settled(now, flow, remote, request, message);
+                    let new = |c: &Change| matches!(c, Change::Added(_) | Change::Moved { .. });
+                    let new = changes.iter().any(new);
                     self.changed(now, flow, changes);
+                    if new {
+                        spread = self.station.rng.below(SPREAD + 1) as u32;
+                    }
                 }
             }
             // The core found the credentials wrong: it is for us to challenge again.
@@ -168,7 +194,7 @@ impl Edge {
                     let tag = self.station.rng.hex(8);
                     return request.reply(403, "Wrong Credentials", &tag).build();
                 }
-                return self.with_challenge(now, &self.relay.answer(message), stale);
+                return self.with_challenge(now, &self.relay.answer(message, 0), stale);
             }
             401 | 407 | ..200 => {}
             status => {
@@ -177,7 +203,10 @@ impl Edge {
                     .caused(now, Kind::RegistrationRefused, source, &cause);
             }
         }
-        self.relay.answer(message)
+        let answer = self.relay.answer(message, spread);
+        let mut edit = answer.edit();
+        edit.remove_fields(|f| is_our_own(f.name));
+        edit.finish()
     }
 
     fn reply_to_core(
@@ -194,13 +223,13 @@ impl Edge {
         call::registration::without_links(&message, &mut edit);
         let begins = begins_dialog(request.method()) && !in_dialog(request);
         if begins && (101..300).contains(&message.status()) {
-            // The route set is what was asked for, whatever the client made of it.
+            // The route set is what was asked for, whatever the client made of it. What is pushed
+            // in one place keeps its order.
             edit.remove(Name::RecordRoute);
-            let asked: Vec<&[u8]> = request.values(Name::RecordRoute).collect();
-            for route in asked.iter().rev() {
+            edit.push_front(Name::RecordRoute, self.record_route(client));
+            for route in request.values(Name::RecordRoute) {
                 edit.push_front(Name::RecordRoute, route);
             }
-            edit.push_front(Name::RecordRoute, self.record_route(client));
         }
         edit.finish()
     }

@@ -23,6 +23,7 @@ pub(super) struct Settings {
     pub(super) digest: Vec<sip::digest::Algorithm>,
     pub(super) sip: Service,
     pub(super) media: MediaService,
+    pub(super) rates: config::Rates,
     /// Every core that may link: the names of all zones, in order. Their positions are the peers
     /// of the driver's inputs.
     pub(super) peers: Vec<Peer>,
@@ -64,6 +65,7 @@ impl Settings {
             digest: edge.sip_digest.iter().map(|a| algorithm(*a)).collect(),
             sip: edge.sip.clone(),
             media: edge.media.clone(),
+            rates: edge.rates,
             peers: peers.collect(),
             version: identity.version,
             services: EdgeServices {

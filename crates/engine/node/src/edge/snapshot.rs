@@ -1,6 +1,8 @@
 //! What the edge looks like at one moment.
 
 use base::{Now, Pii};
+use sip::FlowId;
+use sip::token::label_of;
 use status::{Counters, LinkRow, RegistrationRow, Role, Snapshot};
 
 use super::Edge;
@@ -8,30 +10,42 @@ use super::links::Link;
 use super::status::call_row;
 
 impl Edge {
+    /// The core that a client's registration went by.
+    fn core_of(&self, flow: FlowId) -> Option<String> {
+        let link = self.links.get(*self.routes.get(&flow)?)?;
+        Some(link.peer.name.clone())
+    }
+
     pub(super) fn picture(&self, now: Now) -> Snapshot {
         let counts = self.station.transactions.counts();
-        let registrations = self.relay.bindings().map(|(_, b)| RegistrationRow {
+        let registrations = self.relay.bindings().map(|(flow, b)| RegistrationRow {
             user: b.user.clone(),
             aor: b.aor.clone(),
             device: b.device.clone(),
             instance: b.instance.clone(),
             from: Pii::new(b.remote.to_string()),
             expires_s: b.until.since(now.instant).as_secs(),
+            zone: self.core_of(flow).unwrap_or_default(),
+            flow: label_of(flow),
+            since: b.since,
+            lines: Vec::new(),
         });
         let mut registrations: Vec<_> = registrations.collect();
-        registrations.sort_by(|a, b| (&a.aor, &a.instance).cmp(&(&b.aor, &b.instance)));
+        registrations.sort_by(RegistrationRow::order);
         Snapshot {
             at: now.unix,
             node: self.settings.fqdn.clone(),
             role: Role::Edge,
             version: self.settings.version.clone(),
             links: self.links.iter().map(link_row).collect(),
+            registrations_total: registrations.len(),
             registrations,
             calls: self.calls.iter().map(|(_, call)| call_row(call)).collect(),
             history: self.ledger.history().cloned().collect(),
             sessions: Vec::new(),
             zones: Vec::new(),
             events: self.ledger.recent(),
+            capacity: None,
             counters: Counters {
                 sip_connections: self.station.flows.len() as u64,
                 sip_transactions: (counts.clients + counts.servers) as u64,

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use base::{HashSet, Instant, Now, Pii, UnixTime};
+use call::limits::CallType;
 use call::registration::edge::Binding;
 use media::{Counters as Carried, LegId};
 use status::{CallRow, Counters, Event, EventRow, Kind, MediaRow, Recent};
@@ -122,6 +124,9 @@ impl Ledger {
             Report::LinkRefused { source, cause } => {
                 self.caused(now, Kind::LinkRefused, Some(source.ip()), &cause);
             }
+            Report::Flooded { source, cause } => {
+                self.caused(now, Kind::Flooded, Some(source), &cause);
+            }
             Report::Violation {
                 protocol,
                 source,
@@ -207,7 +212,31 @@ impl Ledger {
         self.events.push_back(event);
     }
 
+    // ---- load ----
+
+    pub(super) fn overloaded(&mut self, now: Now, waited: Duration) {
+        let cause = format!("messages wait {} ms for the node", waited.as_millis());
+        self.events
+            .push_back(Event::new(Kind::Overloaded, now.unix, cause));
+    }
+
+    pub(super) fn overload_over(&mut self, now: Now) {
+        let cause = "for five seconds nothing has waited";
+        let event = Event::new(Kind::OverloadOver, now.unix, cause);
+        self.events
+            .push_back(event.with("refused_since_start", self.counters.shed));
+    }
+
     // ---- registrations ----
+
+    /// A client proved a name by its certificate. Whose registrations come on that connection is
+    /// for the digest to say.
+    pub(super) fn certificate(&mut self, now: Now, source: IpAddr, name: &str) {
+        let event = Event::new(Kind::CertificateShown, now.unix, "it is valid");
+        let event = event.with("name", Pii::new(name));
+        self.events
+            .push_back(event.with("source", Pii::new(source.to_string())));
+    }
 
     /// A binding came, went, or moved.
     pub(super) fn binding(&mut self, now: Now, kind: Kind, binding: &Binding, cause: &str) {
@@ -291,8 +320,10 @@ pub(super) fn call_row(call: &Call) -> CallRow {
         id: format!("{};{}", call.call_id(), call.tag()),
         from: call.from.clone(),
         to: call.to.clone(),
-        kind: "Unified CM remote session".to_owned(),
-        components: vec!["proxy".to_owned(), "media relay".to_owned()],
+        kind: CallType::RemoteSession.name().to_owned(),
+        content: call.content().name().to_owned(),
+        // An edge is one (F263): it relays media, and terminates nothing.
+        components: vec!["proxy".to_owned()],
         began: call.began.unix,
         answered: call.answered,
         ended: None::<UnixTime>,

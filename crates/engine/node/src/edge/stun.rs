@@ -2,8 +2,9 @@
 //! `x-cisco-mra-ha=AR_SK`): a Binding request every half minute, and another server if none is
 //! answered within three seconds.
 //!
-//! The edge answers for the way as far as it knows it: a client whose core is linked gets its
-//! answer, one without gets none and goes elsewhere.
+//! The edge answers for the way as far as it knows it: a client gets its answer while the core
+//! that its registration went by is linked, and the node that accepted it is not told dead by that
+//! core. Otherwise it gets none, and goes elsewhere.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -5,6 +5,7 @@ mod claims;
 mod clients;
 mod hostile;
 mod links;
+mod load;
 mod torture;
 
 use std::collections::VecDeque;
@@ -72,6 +73,8 @@ fn config() -> Arc<Config> {
         zones: vec![zone("inside", &["core1.test", "core2.test"])],
         connections_per_source_max: 100,
         connections_max: 20_000,
+        rates: config::Rates::default(),
+        sip_client_certificates: config::ClientCertificates::Off,
     };
     Arc::new(Config {
         name: "edge".parse().unwrap(),
@@ -101,6 +104,7 @@ struct Bench {
     sent: VecDeque<(ConnId, Message)>,
     stun: Vec<(ConnId, Bytes)>,
     closed: Vec<ConnId>,
+    paused: Vec<ConnId>,
     media: Vec<Command>,
     events: Vec<::status::Event>,
     control: VecDeque<(ConnId, traversal::Message)>,
@@ -128,6 +132,7 @@ impl Bench {
             sent: VecDeque::new(),
             stun: Vec::new(),
             closed: Vec::new(),
+            paused: Vec::new(),
             media: Vec::new(),
             events: Vec::new(),
             control: VecDeque::new(),
@@ -170,6 +175,7 @@ impl Bench {
                     self.sent.push_back((conn, message));
                 }
                 Output::Close { conn } => self.closed.push(conn),
+                Output::Pause { conn, .. } => self.paused.push(conn),
                 Output::Media(command) => self.media.push(command),
                 Output::Event(event) => self.events.push(event),
                 Output::Control { conn, message } => self.control.push_back((conn, message)),

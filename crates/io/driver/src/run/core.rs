@@ -169,6 +169,7 @@ fn listen(
     let caps = Caps {
         total: 8192,
         per_source: 4096,
+        paces: None,
     };
     let plain = SipListener {
         handle: handle.clone(),

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use config::Edge;
+use config::{ClientCertificates, Edge};
 use net::http::front;
 use net::lane::{EdgeLane, Windows};
 use net::ssh;
-use net::tls::{self, Live};
+use net::tls::{self, Live, Trust};
 use node::gate::EdgeGate;
 use node::io::Side;
 use tokio::task::JoinSet;
 
 use super::{Parts, Running, StartFault};
 use crate::http_edge::HttpEdge;
-use crate::listen::Caps;
+use crate::listen::{Caps, Paces};
 use crate::media_worker::{self, Role, Settings};
 use crate::outlets::NodeOutlets;
 use crate::signal::Handle;
@@ -134,6 +134,18 @@ fn serve_cores(
     Ok(())
 }
 
+/// What SIP clients meet: they are asked for a certificate if that is configured.
+fn sip_config(parts: &Parts, role: &Edge) -> Result<Arc<rustls::ServerConfig>, StartFault> {
+    let (path, required) = match &role.sip_client_certificates {
+        ClientCertificates::Off => return Ok(tls::client_facing(&parts.identity, &[])?),
+        ClientCertificates::Request(path) => (path, false),
+        ClientCertificates::Require(path) => (path, true),
+    };
+    let authorities = Trust::load(path)?;
+    let config = tls::client_asking(&parts.identity, &authorities, required, &[])?;
+    Ok(config)
+}
+
 /// 8443, 5061 and 5222.
 fn serve_clients(
     parts: &mut Parts,
@@ -147,6 +159,10 @@ fn serve_clients(
     let caps = Caps {
         total: role.connections_max,
         per_source: role.connections_per_source_max,
+        paces: Some(Paces {
+            total: role.rates.handshakes,
+            per_source: role.rates.handshakes_per_source,
+        }),
     };
     let name: Arc<str> = parts.config.fqdn().into();
     let https = HttpEdge {
@@ -165,7 +181,7 @@ fn serve_clients(
         handle: handle.clone(),
         workers: ways.workers.clone(),
         side: Side::Client,
-        tls: Some(config(&[])?),
+        tls: Some(Live::new(sip_config(parts, role)?)),
         limits: sip::Limits::outside(),
         caps,
     };

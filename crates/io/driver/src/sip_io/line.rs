@@ -13,7 +13,7 @@ use node::io::{ConnId, Input};
 use rustls::Connection;
 use sip::{Frame, Framer, Limits};
 
-use super::{Guard, IDLE_MAX, MESSAGE_TIME_MAX, QUEUE_MAX, WRITE_TIME_MAX};
+use super::{Guard, IDLE_MAX, MESSAGE_TIME_MAX, PAUSE_MAX, QUEUE_MAX, WRITE_TIME_MAX};
 use crate::signal::Post;
 
 /// The most that one TLS record carries (RFC 8446 §5.1).
@@ -51,6 +51,8 @@ pub(super) struct Line {
     /// Since when the peer takes nothing.
     stalled: Option<Instant>,
     end: Option<Box<End>>,
+    /// Until when it is not read.
+    paused: Option<Instant>,
     /// Whether it is on the list of those that have something to write.
     pub(super) dirty: bool,
     _guard: Guard,
@@ -68,7 +70,7 @@ struct End {
 pub(super) enum Done {
     /// All that there was.
     All,
-    /// There is more.
+    /// There is more, or may be once its pause is over.
     More,
 }
 
@@ -91,6 +93,7 @@ impl Line {
             out: VecDeque::new(),
             stalled: None,
             end: None,
+            paused: None,
             dirty: false,
             _guard: guard,
         }
@@ -100,6 +103,11 @@ impl Line {
         &mut self.socket
     }
 
+    /// It is not read for so long.
+    pub(super) fn pause(&mut self, now: Instant, time: std::time::Duration) {
+        self.paused = Some(now + time.min(PAUSE_MAX));
+    }
+
     /// Reads what is there and posts what it holds.
     pub(super) fn read(
         &mut self,
@@ -107,6 +115,10 @@ impl Line {
         now: Instant,
         posts: &mut Vec<Post>,
     ) -> Result<Done, Why> {
+        if self.paused.is_some_and(|until| now < until) {
+            return Ok(Done::More);
+        }
+        self.paused = None;
         for _ in 0..READS {
             if self.end.is_some() {
                 return Ok(Done::All);
@@ -218,6 +230,11 @@ impl Line {
         }
         self.out.push_back(bytes);
         true
+    }
+
+    /// Whether it is not to be read now.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.is_some()
     }
 
     /// Whether something waits to be written, TLS's own matters included.

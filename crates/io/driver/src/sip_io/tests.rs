@@ -193,6 +193,43 @@ fn bytes_that_are_no_sip_are_told_to_the_node_and_nothing_after_them() {
 }
 
 #[test]
+fn paused_connection_is_not_read_until_its_time_is_over() {
+    let (near, mut peer) = connection();
+    near.set_nonblocking(true).unwrap();
+    let now = Instant::now();
+    let socket = mio::net::TcpStream::from_std(near);
+    let mut line = Line::new(
+        ConnId(0),
+        Limits::trusted(),
+        socket,
+        None,
+        Box::new(()),
+        now,
+    );
+    let mut buffers = buffers();
+    let mut posts = Vec::new();
+    line.pause(now, Duration::from_secs(3600));
+    peer.write_all(OPTIONS.as_bytes()).unwrap();
+    let soon = now + Duration::from_millis(4999);
+    for _ in 0..1000 {
+        assert!(line.read(&mut buffers, soon, &mut posts).is_ok());
+    }
+    assert!(posts.is_empty() && line.is_paused());
+    while posts.is_empty() {
+        let later = now + PAUSE_MAX;
+        assert!(line.read(&mut buffers, later, &mut posts).is_ok());
+    }
+}
+
+fn buffers() -> Buffers {
+    Buffers {
+        read: vec![0; 4096].into(),
+        plain: Vec::new(),
+        write: Vec::new(),
+    }
+}
+
+#[test]
 fn half_a_message_is_awaited_for_15_s_and_silence_borne_for_400_s() {
     let (near, mut peer) = connection();
     near.set_nonblocking(true).unwrap();
@@ -209,11 +246,7 @@ fn half_a_message_is_awaited_for_15_s_and_silence_borne_for_400_s() {
     let after = |s| now + Duration::from_secs(s);
     assert_eq!(line.overdue(after(399)), None);
     assert!(line.overdue(after(400)).unwrap().contains("400 s"));
-    let mut buffers = Buffers {
-        read: vec![0; 4096].into(),
-        plain: Vec::new(),
-        write: Vec::new(),
-    };
+    let mut buffers = buffers();
     let mut posts = Vec::new();
     peer.write_all(b"OPTIONS sip:b@exa").unwrap();
     while line.overdue(after(15)).is_none() {

@@ -24,6 +24,9 @@ const EVENTS: usize = 256;
 /// Inputs posted at once: more wait for the next post, so that signalling starts early.
 const BATCH: usize = 64;
 
+/// How often it is looked whether a pause is over.
+const PAUSED: Duration = Duration::from_millis(20);
+
 /// How often times are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -36,10 +39,14 @@ pub(super) struct Worker {
     lines: Slab<Line>,
     buffers: Buffers,
     posts: Vec<Post>,
+    /// When this turn began.
+    now: Instant,
     /// Lines with something to write.
     dirty: Vec<Id>,
     /// Lines with more to read.
     more: Vec<Id>,
+    /// Lines that are not read for a while.
+    paused: Vec<Id>,
     /// Whether the node is gone, or all is to end.
     over: bool,
 }
@@ -58,8 +65,10 @@ impl Worker {
                 write: Vec::new(),
             },
             posts: Vec::new(),
+            now: Instant::now(),
             dirty: Vec::new(),
             more: Vec::new(),
+            paused: Vec::new(),
             over: false,
         }
     }
@@ -72,6 +81,7 @@ impl Worker {
             let wait = match (self.more.is_empty(), self.lines.is_empty()) {
                 (false, _) => Some(Duration::ZERO),
                 (true, true) => None,
+                (true, false) if !self.paused.is_empty() => Some(PAUSED),
                 (true, false) => Some((looked + TICK).saturating_duration_since(Instant::now())),
             };
             if let Err(e) = self.poll.poll(&mut events, wait)
@@ -81,11 +91,13 @@ impl Worker {
                 panic!("the poll of SIP connections failed: {e}");
             }
             let now = Instant::now();
+            self.now = now;
             self.inbox.take(&mut orders);
             for order in orders.drain(..) {
                 self.order(order, now);
             }
-            for id in std::mem::take(&mut self.more) {
+            let more = std::mem::take(&mut self.more);
+            for id in more.into_iter().chain(std::mem::take(&mut self.paused)) {
                 self.read(id, now);
             }
             for event in &events {
@@ -120,6 +132,11 @@ impl Worker {
                 Some(false) => self.end(id, "the peer does not read".into()),
                 None => {}
             },
+            Order::Pause(id, time) => {
+                if let Some(line) = self.lines.get_mut(id) {
+                    line.pause(now, time);
+                }
+            }
             Order::Close(id) => {
                 if let Some(line) = self.lines.get_mut(id) {
                     line.close(now);
@@ -194,6 +211,11 @@ impl Worker {
         let read = catch_unwind(AssertUnwindSafe(|| line.read(buffers, now, posts)));
         match read.unwrap_or_else(|_| Err("a fault of this node".into())) {
             Ok(Done::All) => {}
+            Ok(Done::More) if line.is_paused() => {
+                if !self.paused.contains(&id) {
+                    self.paused.push(id);
+                }
+            }
             Ok(Done::More) => self.more.push(id),
             Err(why) => return self.end(id, why),
         }
@@ -258,7 +280,7 @@ impl Worker {
             return;
         }
         let batch = std::mem::replace(&mut self.posts, Vec::with_capacity(BATCH));
-        if self.handle.post_batch(batch).is_err() {
+        if self.handle.post_batch(self.now, batch).is_err() {
             self.over = true;
         }
     }

@@ -124,6 +124,7 @@ async fn world() -> World {
         caps: Caps {
             total: 100,
             per_source: 100,
+            paces: None,
         },
         limits: Limits::default(),
         traces: Arc::new(AtomicU64::new(1)),

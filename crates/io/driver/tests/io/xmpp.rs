@@ -113,6 +113,7 @@ async fn world(ca: Authority, servers: Vec<XmppServer>, times: Times) -> World {
         caps: Caps {
             total: 100,
             per_source: 100,
+            paces: None,
         },
         times,
         streams: Arc::new(AtomicU64::new(1)),

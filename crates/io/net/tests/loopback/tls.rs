@@ -204,6 +204,58 @@ async fn a_listener_refuses_what_is_no_tls_and_those_who_dawdle() {
     );
 }
 
+/// A client's handshake with a listener that asks for certificates, and what that learnt.
+async fn shown(
+    server: &std::sync::Arc<rustls::ServerConfig>,
+    client: Option<&Issued>,
+    ca: &Trust,
+) -> Result<Option<String>, Fault> {
+    let client = match client {
+        Some(own) => tls::inside_mutual(&own.identity(), ca).unwrap(),
+        None => tls::inside_client(Some(ca), &[]).unwrap(),
+    };
+    let (accepted, dialled) = pair().await;
+    let dials = async {
+        let mut stream = tls::connect(client, "edge1.example.test", dialled, SOON).await?;
+        // Until the other side is through with it.
+        let _ = stream.read_u8().await;
+        Ok::<_, Error>(())
+    };
+    let accepts = async {
+        match tls::accept(server.clone(), accepted, SOON).await {
+            Ok(stream) => Ok(tls::peer(&stream, &[]).map(|(shown, _)| shown.shown())),
+            Err(Error::Handshake { fault, .. }) => Err(fault),
+            Err(other) => panic!("{other}"),
+        }
+    };
+    tokio::join!(accepts, dials).0
+}
+
+#[tokio::test]
+async fn clients_are_asked_for_a_certificate_only_of_the_authorities_that_were_named() {
+    let (ours, phones, other) = (
+        Authority::new("our authority"),
+        Authority::new("telephones"),
+        Authority::new("another"),
+    );
+    let edge = ours.identity("edge1.example.test");
+    let good = phones.issue(&["csfalice.example.test"], "csfalice");
+    let bad = other.issue(&["csfalice.example.test"], "csfalice");
+    for (required, without) in [(false, Ok(None)), (true, Err(Fault::NoCertificate))] {
+        let server = tls::client_asking(&edge, &phones.trust(), required, &[]).unwrap();
+        let trust = ours.trust();
+        let named = Some("csfalice.example.test".to_owned());
+        assert_eq!(shown(&server, Some(&good), &trust).await, Ok(named));
+        assert_eq!(
+            shown(&server, Some(&bad), &trust).await,
+            Err(Fault::Untrusted)
+        );
+        assert_eq!(shown(&server, None, &trust).await, without);
+    }
+    let plain = tls::client_facing(&edge, &[]).unwrap();
+    assert_eq!(shown(&plain, Some(&good), &ours.trust()).await, Ok(None));
+}
+
 /// What a client makes of a listener's certificate.
 async fn visit(server: &Live<rustls::ServerConfig>, trust: Option<&Trust>, name: &str) -> Outcome {
     let client = tls::inside_client(trust, &[]).unwrap();

@@ -179,6 +179,18 @@ impl Track {
         }
     }
 
+    /// Carries nothing for now.
+    pub(super) fn rest(&mut self, desk: &mut Desk<'_>) {
+        if self.told.receive || self.told.send {
+            self.told.receive = false;
+            self.told.send = false;
+            desk.command(Command::UpdateCore {
+                leg: self.leg,
+                core: self.told.clone(),
+            });
+        }
+    }
+
     pub(super) fn close(self, desk: &mut Desk<'_>, link: LinkId) -> Retired {
         desk.command(Command::Remove { leg: self.leg });
         desk.close_ports(self.local);

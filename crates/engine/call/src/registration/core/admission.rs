@@ -62,6 +62,16 @@ pub struct Admission {
 }
 
 impl Admission {
+    /// Digests that are remembered.
+    pub fn len(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.seen.is_empty()
+    }
+
     /// Remembers nothing yet.
     pub fn new(now: Now) -> Self {
         Admission {

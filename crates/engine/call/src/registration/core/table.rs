@@ -128,6 +128,18 @@ impl Registrar {
         }
     }
 
+    /// Rows of each table, by name.
+    pub fn census(&self) -> [(&'static str, usize); 6] {
+        [
+            ("bindings", self.rows.len()),
+            ("contacts", self.by_contact.len()),
+            ("registered flows", self.by_flow.len()),
+            ("aliases", self.by_alias.len()),
+            ("registered users", self.by_user.len()),
+            ("binding timers", self.timers.len()),
+        ]
+    }
+
     /// The row for a contact, made if it is new; `None` if there is no room. It counts only once
     /// call control has accepted it ([`Registrar::confirm`]).
     pub fn open(&mut self, now: Now, draft: &Draft) -> Option<Id> {

@@ -242,7 +242,7 @@ fn a_long_interval_is_cut_for_the_client_and_what_leads_inside_is_taken_out() {
         let reply = reply
             .header(Name::Path, "<sip:core;lr>")
             .header(Name::ServiceRoute, "<sip:x>");
-        let sent = bench.relay.answer(&reply.build());
+        let sent = bench.relay.answer(&reply.build(), 0);
         let text = |v: Option<&[u8]>| String::from_utf8_lossy(v.unwrap_or_default()).into_owned();
         assert!(sent.header(Name::Path).is_none() && sent.header(Name::ServiceRoute).is_none());
         let contacts = sent.fields().filter(|f| f.id == Name::Contact);

@@ -6,7 +6,7 @@ use super::*;
 
 const KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
 
-fn sdp_edge(stream: &str) -> String {
+pub(super) fn sdp_edge(stream: &str) -> String {
     format!(
         "v=0\r\no=- 1 1 IN IP4 192.0.2.11\r\ns=-\r\nc=IN IP4 192.0.2.11\r\nt=0 0\r\n\
          m=audio 36000 RTP/SAVP 8\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}\r\n\
@@ -14,17 +14,17 @@ fn sdp_edge(stream: &str) -> String {
     )
 }
 
-const SDP_INSIDE: &str = "v=0\r\no=- 1 1 IN IP4 10.0.0.31\r\ns=-\r\nc=IN IP4 10.0.0.31\r\n\
-                          t=0 0\r\nm=audio 4000 RTP/AVP 8\r\n";
+pub(super) const SDP_INSIDE: &str = "v=0\r\no=- 1 1 IN IP4 10.0.0.31\r\ns=-\r\n\
+    c=IN IP4 10.0.0.31\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n";
 
-fn with_body(head: &str, body: &str) -> String {
+pub(super) fn with_body(head: &str, body: &str) -> String {
     format!(
         "{head}Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
 }
 
-fn invite_from_client(token: &str) -> String {
+pub(super) fn invite_from_client(token: &str) -> String {
     let head = format!(
         "INVITE sip:1100@example.test SIP/2.0\r\n\
          Record-Route: <sip:{token}@edge1.example.test:5061;transport=tls;lr>\r\n\
@@ -36,7 +36,7 @@ fn invite_from_client(token: &str) -> String {
     with_body(&head, &sdp_edge("00000011"))
 }
 
-fn invite_from_phone(path: &str) -> String {
+pub(super) fn invite_from_phone(path: &str) -> String {
     let head = format!(
         "INVITE sip:1001@198.51.100.7:5555;transport=tls SIP/2.0\r\nRoute: {path}\r\n\
          From: <sip:1100@example.test>;tag=p\r\nTo: <sip:1001@example.test>\r\nCall-ID: call2\r\n\
@@ -45,7 +45,7 @@ fn invite_from_phone(path: &str) -> String {
     with_body(&head, SDP_INSIDE)
 }
 
-fn answer(request: &Message, tag: &str, contact: &str, body: &str) -> Message {
+pub(super) fn answer(request: &Message, tag: &str, contact: &str, body: &str) -> Message {
     request
         .reply(200, "OK", tag)
         .header(Name::Contact, contact)
@@ -54,7 +54,7 @@ fn answer(request: &Message, tag: &str, contact: &str, body: &str) -> Message {
 }
 
 /// An ACK or BYE of who sent `invite`, answered by `ok`.
-fn follow(method: &str, invite: &Message, ok: &Message, cseq: u32) -> String {
+pub(super) fn follow(method: &str, invite: &Message, ok: &Message, cseq: u32) -> String {
     let routes: Vec<&[u8]> = ok.values(Name::RecordRoute).collect();
     let routes: String = routes
         .iter()
@@ -77,7 +77,7 @@ fn follow(method: &str, invite: &Message, ok: &Message, cseq: u32) -> String {
 
 impl World {
     /// The media workers say their last word about every leg that was removed.
-    fn media_ends(&mut self) {
+    pub(super) fn media_ends(&mut self) {
         let removed: Vec<::media::LegId> = self
             .media
             .iter()
@@ -97,7 +97,7 @@ impl World {
         }
     }
 
-    fn idle(&mut self) {
+    pub(super) fn idle(&mut self) {
         self.wait(Duration::from_secs(70));
         let counts = self.core.b2bua.counts();
         assert_eq!(

@@ -226,3 +226,84 @@ fn an_edge_that_ends_a_connection_before_its_hello_is_told_once() {
     }
     assert_eq!(world.kinds(), [Kind::LinkDown]);
 }
+
+/// What the edge was told last of dead zones.
+fn told_dead(world: &mut World) -> Vec<String> {
+    let acceptor = world.acceptor.as_mut().unwrap();
+    let mut told = acceptor.take_events().into_iter().filter_map(|e| match e {
+        traversal::Event::Zones(dead) => Some(dead),
+        _ => None,
+    });
+    told.next_back()
+        .unwrap_or_else(|| vec!["nothing new".into()])
+}
+
+#[test]
+fn edges_are_told_which_zones_are_dead_and_that_they_live_again() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    assert!(told_dead(&mut world).is_empty());
+    // A connection that is closed and dialled again is no death.
+    let conn = world.dialled("10.0.0.5");
+    let gone = |conn| Input::Disconnected {
+        conn,
+        why: "closed".into(),
+    };
+    world.wait(Duration::from_secs(20));
+    let _ = told_dead(&mut world);
+    world.give(gone(conn));
+    world.wait(Duration::from_millis(10));
+    assert_eq!(told_dead(&mut world), ["nothing new"]);
+    world.down = vec!["10.0.0.5"];
+    let conn = world.dialled("10.0.0.5");
+    world.give(gone(conn));
+    world.wait(Duration::from_secs(10));
+    assert_eq!(told_dead(&mut world), ["kamailio"]);
+    // Who links up later is told at once.
+    world.link("i1");
+    assert_eq!(told_dead(&mut world), ["kamailio"]);
+    world.down.clear();
+    world.wait(Duration::from_secs(60));
+    assert!(told_dead(&mut world).is_empty());
+}
+
+#[test]
+fn a_server_that_takes_registers_and_never_answers_is_dead_until_it_does() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let contact = "Contact: <sip:1001@198.51.100.7:5555;transport=tls>\r\nExpires: 600\r\n";
+    let _ = told_dead(&mut world);
+    for n in 0..3 {
+        world.register("1001", "pw", "t1", contact);
+        world.wait(Duration::from_secs(40));
+        let told = told_dead(&mut world);
+        let want = if n < 2 { "nothing new" } else { "kamailio" };
+        assert_eq!(told, [want], "{n}");
+    }
+    assert!(world.core.under_way.is_empty() && world.core.registrar.is_empty());
+    world.out(LANE);
+    let server = world.dialled("10.0.0.5");
+    world.out(server);
+    world.registered("1001", "t1");
+    assert!(told_dead(&mut world).is_empty());
+}
+
+#[test]
+fn a_register_whose_client_is_gone_leaves_nothing_under_way() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let contact = "Contact: <sip:1001@198.51.100.7:5555;transport=tls>\r\nExpires: 600\r\n";
+    for answered in [true, false] {
+        world.register("1001", "pw", "t1", contact);
+        let server = world.dialled("10.0.0.5");
+        let sent = world.one(server);
+        world.give(Input::Disconnected {
+            conn: LANE,
+            why: "reset".into(),
+        });
+        if answered {
+            world.take(server, sent.reply(200, "OK", "k").build());
+            assert_eq!(world.core.registrar.iter().count(), 1);
+        }
+        world.wait(Duration::from_secs(70));
+        assert!(world.core.under_way.is_empty(), "{answered}");
+        world.lane();
+    }
+}

@@ -75,13 +75,15 @@ impl Call {
 
 impl Calls {
     /// A description from the client, as the core gets it. `source` is where the client's
-    /// signalling came from: behind NAT it is a better guess than the address in the text.
+    /// signalling came from: behind NAT it is a better guess than the address in the text. In an
+    /// `early` one a line that is refused keeps its stream, if it has one.
     pub(crate) fn describe_to_core(
         &mut self,
         now: Instant,
         id: CallId,
         source: IpAddr,
         description: &[u8],
+        early: bool,
     ) -> Result<Vec<u8>, Refusal> {
         let mut session = Session::parse(description).map_err(|_| Refusal::NotAcceptable)?;
         let signalled: Vec<Option<SocketAddr>> = (0..session.media_count())
@@ -92,7 +94,9 @@ impl Calls {
             session.remove_attribute(i, STREAM_ATTRIBUTE);
             let datagram = Datagram::of(session.proto(i));
             if !session.is_active(i) || (!session.is_rtp(i) && datagram.is_none()) {
-                self.release(now, id, i);
+                if !early {
+                    self.release(now, id, i);
+                }
                 session.reject(i);
                 continue;
             }
@@ -123,13 +127,18 @@ impl Calls {
         now: Instant,
         id: CallId,
         description: &[u8],
+        early: bool,
     ) -> Result<Vec<u8>, Refusal> {
         let mut session = Session::parse(description).map_err(|_| Refusal::NotAcceptable)?;
         let advertise = self.addresses.advertise;
         for i in 0..session.media_count() {
             if !session.is_active(i) {
-                self.release(now, id, i);
+                if !early {
+                    self.release(now, id, i);
+                }
                 session.remove_attribute(i, STREAM_ATTRIBUTE);
+                // Without this, a description that refuses all would show the core's address.
+                session.set_address(i, advertise, 0);
                 continue;
             }
             let named = session

@@ -188,3 +188,19 @@ fn parameters_of_globally_routable_names_pass_both_ways() {
     let outside = bench.take(ConnId(1));
     assert_eq!(String::from_utf8_lossy(outside.request_uri()), uri);
 }
+
+#[test]
+fn a_certificate_is_told_and_takes_the_place_of_no_digest() {
+    let mut bench = Bench::linked();
+    let conn = ConnId(1);
+    let mut facts = facts(Side::Client, CLIENT);
+    facts.peer_name = Some("csfalice.example.test".into());
+    bench.input(Input::Connected { conn, facts });
+    assert_eq!(bench.kinds(), [Kind::CertificateShown]);
+    let name = bench.events[0].proof.iter().find(|(n, _)| *n == "name");
+    assert!(name.is_some() && hidden(&bench.events[0]));
+    let register = bench.request("REGISTER", "sip:example.test", "1001", "1001", PHONE);
+    assert_eq!(bench.refused(conn, register), 401);
+    let message = bench.request("MESSAGE", "sip:1002@example.test", "1001", "1002", "");
+    assert_eq!(bench.refused(conn, message), 403);
+}

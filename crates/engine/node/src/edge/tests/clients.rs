@@ -204,6 +204,26 @@ fn a_request_of_the_core_reaches_the_client_by_its_token_and_nobody_by_another()
 }
 
 #[test]
+fn route_set_of_a_subscription_keeps_the_order_of_the_proxies() {
+    let mut bench = Bench::linked();
+    bench.connect(ConnId(1));
+    let path = Bench::path(&bench.register(ConnId(1), "1001", PHONE));
+    let fields = format!(
+        "Route: {path}\r\nRecord-Route: <sip:core.example.test;lr>\r\n\
+         Record-Route: <sip:proxy.example.test;lr>\r\n"
+    );
+    let subscribe = bench.request("SUBSCRIBE", "sip:a@10.0.0.1:4000", "1002", "1001", &fields);
+    bench.frame(LANE, subscribe);
+    let outside = bench.take(ConnId(1));
+    bench.reply(ConnId(1), &outside, 200, "client", &[]);
+    let answer = bench.take(LANE);
+    let recorded =
+        |m: &Message| -> Vec<Vec<u8>> { m.values(Name::RecordRoute).map(<[u8]>::to_vec).collect() };
+    assert_eq!(recorded(&outside).len(), 3);
+    assert_eq!(recorded(&answer), recorded(&outside));
+}
+
+#[test]
 fn registrations_end_by_unregistering_by_time_and_with_their_connection() {
     let mut bench = Bench::registered();
     let off = "Contact: <sip:a@10.0.0.1:4000>;expires=0\r\n";
@@ -338,9 +358,103 @@ fn stun_on_the_connection_is_answered_while_the_way_inside_stands() {
         .map(|(c, b)| (*c, b[..2].to_vec()))
         .collect();
     assert_eq!(answered, [(ConnId(1), vec![1, 1])]);
+    // The core says that the node is dead, and that it is not.
+    let ask_after = |bench: &mut Bench, down: &[&str]| {
+        let down = down.iter().map(|n| (*n).to_owned()).collect();
+        let message = traversal::Message::Zones { down };
+        bench.input(Input::Control {
+            conn: CONTROL,
+            message,
+        });
+        bench.stun.clear();
+        bench.input(stun(ConnId(1)));
+        bench.stun.len()
+    };
+    assert_eq!(
+        ask_after(&mut bench, &["CEtcp-a"]),
+        1,
+        "its zone is not known"
+    );
+    let request = bench.register_request(ConnId(1), "1001", PHONE);
+    bench.frame(ConnId(1), request);
+    let inside = bench.take(LANE);
+    let zone = (Name::Other(call::registration::ZONE_FIELD), "CEtcp-a");
+    bench.reply(LANE, &inside, 200, "core", &[(Name::Expires, "120"), zone]);
+    let answer = bench.take(ConnId(1));
+    assert!(!String::from_utf8_lossy(answer.bytes()).contains("CEtcp-a"));
+    assert_eq!(ask_after(&mut bench, &["CEtcp-b"]), 1);
+    assert_eq!(ask_after(&mut bench, &["CEtcp-b", "CEtcp-a"]), 0);
+    assert_eq!(ask_after(&mut bench, &[]), 1);
     bench.disconnect(LANE);
-    bench.input(stun(ConnId(1)));
-    assert_eq!(bench.stun.len(), 1);
+    assert_eq!(ask_after(&mut bench, &[]), 0);
+}
+
+#[test]
+fn a_register_that_one_core_does_not_accept_goes_to_the_next_and_then_stays_there() {
+    let mut bench = Bench::linked();
+    bench.link(ConnId(2001), 1, "j1");
+    bench.lane(ConnId(1001), 1);
+    bench.wait(1);
+    bench.connect(ConnId(1));
+    // Nobody accepts it: it counts once.
+    let request = bench.register_request(ConnId(1), "1001", PHONE);
+    bench.frame(ConnId(1), request);
+    for lane in [LANE, ConnId(1001)] {
+        let inside = bench.take(lane);
+        assert_eq!(inside.method(), Method::Register);
+        bench.reply(lane, &inside, 401, "core", &[]);
+    }
+    assert!(
+        bench
+            .take(ConnId(1))
+            .header(Name::WwwAuthenticate)
+            .is_some()
+    );
+    let wrong = |bench: &Bench| {
+        let kinds = bench.kinds();
+        kinds
+            .iter()
+            .filter(|k| **k == Kind::WrongCredentials)
+            .count()
+    };
+    assert_eq!((wrong(&bench), bench.edge.asking.len()), (1, 0));
+    // The second one does.
+    let request = bench.register_request(ConnId(1), "1001", PHONE);
+    bench.frame(ConnId(1), request);
+    let inside = bench.take(LANE);
+    bench.reply(LANE, &inside, 401, "core", &[]);
+    let inside = bench.take(ConnId(1001));
+    assert_eq!(inside.values(Name::Path).count(), 1);
+    bench.reply(
+        ConnId(1001),
+        &inside,
+        200,
+        "core",
+        &[(Name::Expires, "120")],
+    );
+    assert_eq!(bench.take(ConnId(1)).status(), 200);
+    assert_eq!((wrong(&bench), bench.edge.asking.len()), (1, 0));
+    let message = bench.request("MESSAGE", "sip:1002@example.test", "1001", "1002", "");
+    bench.frame(ConnId(1), message);
+    assert_eq!(bench.take(ConnId(1001)).method(), Method::Message);
+    // A challenge of call control is no core's opinion.
+    let request = bench.register_request(ConnId(1), "1001", PHONE);
+    bench.frame(ConnId(1), request);
+    let inside = bench.take(ConnId(1001));
+    let theirs = (
+        Name::WwwAuthenticate,
+        "Digest realm=\"ccmsipline\", nonce=\"n\"",
+    );
+    bench.reply(ConnId(1001), &inside, 401, "core", &[theirs]);
+    assert_eq!(bench.take(ConnId(1)).status(), 401);
+    // A client that goes while it is asked about leaves nothing.
+    let request = bench.register_request(ConnId(1), "1001", PHONE);
+    bench.frame(ConnId(1), request);
+    let inside = bench.take(ConnId(1001));
+    bench.reply(ConnId(1001), &inside, 401, "core", &[]);
+    assert_eq!(bench.edge.asking.len(), 1);
+    bench.disconnect(ConnId(1));
+    assert!(bench.edge.asking.is_empty());
 }
 
 #[test]
@@ -421,14 +535,18 @@ fn a_core_that_knows_nobody_may_ask_for_a_digest_of_any_request() {
 fn a_client_is_told_to_refresh_before_its_connection_would_be_closed_for_silence() {
     let mut bench = Bench::linked();
     bench.connect(ConnId(1));
-    let request = bench.register_request(ConnId(1), "1001", PHONE);
-    bench.frame(ConnId(1), request);
-    let inside = bench.take(LANE);
-    let granted = [(Name::Contact, "<sip:a@10.0.0.1:4000>;expires=3600")];
-    bench.reply(LANE, &inside, 200, "core", &granted);
-    let answer = bench.take(ConnId(1));
-    let told = answer.header(Name::Contact);
-    assert_eq!(told, Some(&b"<sip:a@10.0.0.1:4000>;expires=300"[..]));
+    // The first interval is shortened besides.
+    for least in [240, 300] {
+        let request = bench.register_request(ConnId(1), "1001", PHONE);
+        bench.frame(ConnId(1), request);
+        let inside = bench.take(LANE);
+        let granted = [(Name::Contact, "<sip:a@10.0.0.1:4000>;expires=3600")];
+        bench.reply(LANE, &inside, 200, "core", &granted);
+        let answer = bench.take(ConnId(1));
+        let told = String::from_utf8_lossy(answer.header(Name::Contact).unwrap()).into_owned();
+        let told = told.strip_prefix("<sip:a@10.0.0.1:4000>;expires=").unwrap();
+        assert!((least..=300).contains(&told.parse().unwrap()), "{told}");
+    }
     let rows = bench.edge.snapshot(bench.now).registrations;
     assert_eq!(rows[0].expires_s, 3600);
 }

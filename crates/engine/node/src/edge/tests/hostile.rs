@@ -221,30 +221,73 @@ fn calls_of_one_connection_are_bounded_and_repeated_invites_are_merged() {
 }
 
 #[test]
-fn a_flood_is_told_to_wait_and_fills_no_log() {
+fn a_flood_is_told_to_wait_then_cut_off_and_fills_no_log() {
     let mut bench = Bench::registered();
-    let mut passed = 0;
+    let (mut passed, mut refused) = (0, 0);
     for _ in 0..2000 {
         let request = bench.request("SUBSCRIBE", "sip:1002@example.test", "1001", "1002", "");
         bench.frame(ConnId(1), request);
         match bench.sent.pop_front() {
             Some((LANE, _)) => passed += 1,
-            Some((_, answer)) => assert_eq!(answer.status(), 503),
-            None => panic!("no answer"),
+            Some((_, answer)) => {
+                assert_eq!(answer.status(), 503);
+                let wait = answer.header(Name::RetryAfter).unwrap();
+                let wait: u32 = std::str::from_utf8(wait).unwrap().parse().unwrap();
+                assert!((1..=10).contains(&wait), "{wait}");
+                refused += 1;
+            }
+            None => assert_eq!(bench.closed, [ConnId(1)], "no answer"),
         }
     }
-    assert!(passed <= RATE.1, "{passed}");
-    assert_eq!(bench.kinds(), [Kind::Flooded]);
+    // Registering took two of the first two hundred.
+    assert_eq!((passed, refused), (198, 301));
+    assert_eq!(bench.closed, [ConnId(1)]);
+    assert_eq!(bench.kinds(), [Kind::Flooded, Kind::FloodCut]);
     // Somebody else is served.
     bench.connect(ConnId(2));
     bench.register(ConnId(2), "1002", &PHONE.replace("uuid:1", "uuid:2"));
     bench.wait(60);
-    let summary = bench
-        .events
-        .iter()
-        .filter(|e| e.kind == Kind::Flooded)
-        .count();
-    assert_eq!(summary, 2);
+    let told = |kind| bench.events.iter().filter(|e| e.kind == kind).count();
+    assert_eq!((told(Kind::Flooded), told(Kind::FloodCut)), (2, 1));
+    assert!(bench.events.iter().all(hidden));
+}
+
+#[test]
+fn whoever_takes_no_refusal_for_an_answer_is_cut_off_and_an_honest_client_is_not() {
+    let mut bench = Bench::linked();
+    // Requests without a registration, registrations without an answer to the challenge.
+    for (conn, method, status) in [(1, "MESSAGE", 403), (2, "REGISTER", 401)] {
+        bench.connect(ConnId(conn));
+        for n in 0..340 {
+            let request = bench.request(method, "sip:example.test", "1001", "1001", PHONE);
+            bench.frame(ConnId(conn), request);
+            match bench.sent.pop_front() {
+                Some((_, answer)) => assert_eq!(answer.status(), status),
+                None => assert!(n > 300, "{n}"),
+            }
+            // Slow enough for every other bound.
+            bench.now = bench.now.plus(Duration::from_millis(60));
+        }
+        assert_eq!(bench.closed.last(), Some(&ConnId(conn)));
+    }
+    // Registering makes up for what was refused before.
+    bench.connect(ConnId(3));
+    for _ in 0..3 {
+        for _ in 0..200 {
+            let request = bench.request("MESSAGE", "sip:example.test", "1001", "1001", "");
+            bench.frame(ConnId(3), request);
+            bench.sent.clear();
+            bench.now = bench.now.plus(Duration::from_millis(60));
+        }
+        bench.register(ConnId(3), "1001", PHONE);
+        let leave = PHONE.replace("Expires: 3600", "Expires: 0");
+        let leave = bench.register_request(ConnId(3), "1001", &leave);
+        bench.frame(ConnId(3), leave);
+        let inside = bench.take(LANE);
+        bench.reply(LANE, &inside, 200, "core", &[]);
+        assert_eq!(bench.take(ConnId(3)).status(), 200);
+    }
+    assert_eq!(bench.closed.len(), 2);
 }
 
 #[test]

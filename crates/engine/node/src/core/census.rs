@@ -1,0 +1,28 @@
+//! How full each table of the core is.
+
+use super::Core;
+
+impl Core {
+    pub(super) fn rows(&self) -> Vec<(&'static str, usize)> {
+        let transactions = self.station.transactions.counts();
+        let calls = self.b2bua.counts();
+        let mut rows = vec![
+            ("client transactions", transactions.clients),
+            ("server transactions", transactions.servers),
+            ("transaction timers", transactions.timers),
+            ("registrations under way", self.under_way.len()),
+            ("parked requests", self.parked.len()),
+            ("called places", self.called.len()),
+            ("silent calls", self.silences.len()),
+            ("digests seen", self.admission.len()),
+            ("calls", calls.calls),
+            ("call legs", calls.legs),
+            ("call transactions", calls.transactions),
+            ("media legs", calls.media),
+            ("call timers", calls.timers),
+        ];
+        rows.extend(self.station.proxy.census());
+        rows.extend(self.registrar.census());
+        rows
+    }
+}

@@ -1,0 +1,306 @@
+//! How much a client's connection may ask for, and when it has asked too much.
+//!
+//! Every request of a client passes here before anything else is done for it. What is refused is
+//! told 503 with a time to come back, spread so that not all come at once. Who goes on in spite of
+//! it is cut off: more than [`REFUSALS`] refusals and nothing achieved end a connection. Bounds:
+//! the settings' rates, [`SOURCES_MAX`] sources and [`USERS_MAX`] users, [`REGISTERS_MAX`]
+//! registrations under way.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ::status::Kind;
+use base::{HashMap, HashSet, Instant, Now, TokenBucket};
+use sip::transaction::ServerKey;
+use sip::{FlowId, Message, Method, Name};
+
+use super::Edge;
+use super::clients::in_dialog;
+use crate::buckets::Buckets;
+use crate::io::Output;
+use crate::overload::{Class, Overload, Told};
+use crate::strikes::whole;
+
+/// How many times its rate a bucket holds.
+const BURST: u32 = 10;
+
+/// Refusals that a connection has: a second, and at once. A telephone that lost its registration
+/// without noticing may ask for a hundred things first.
+const REFUSALS: (u32, u32) = (1, 300);
+
+/// Sources and users that are counted by themselves.
+const SOURCES_MAX: usize = 10_000;
+const USERS_MAX: usize = 50_000;
+
+/// New registrations that cores have not answered. More would only wait inside: so many leave as
+/// fast as cores take them.
+const REGISTERS_MAX: usize = 500;
+
+/// When one that was not answered counts no more (RFC 3261 §17.1.2.2, Timer F).
+const REGISTER_TIME: Duration = Duration::from_secs(32);
+
+/// How long the noisiest are not read from, and how many they are.
+const PAUSE: Duration = Duration::from_millis(500);
+const PAUSED_MAX: usize = 16;
+
+/// Messages within [`PAUSE`] that make a connection noisy.
+const NOISY: u32 = 20;
+
+/// One client's connection.
+struct Guest {
+    rate: TokenBucket,
+    refusals: TokenBucket,
+    /// Messages since the noisiest were last looked for.
+    heard: u32,
+    cut: bool,
+}
+
+/// All of them.
+pub(super) struct Guests {
+    rows: HashMap<FlowId, Guest>,
+    rate: u32,
+    sources: Buckets<IpAddr>,
+    users: Buckets<String>,
+    overload: Overload,
+    looked: Instant,
+    registering: VecDeque<(Instant, ServerKey)>,
+    unanswered: HashSet<ServerKey>,
+}
+
+impl Guests {
+    pub(super) fn new(rates: &config::Rates) -> Self {
+        let of = |rate: u32| (rate, rate.saturating_mul(BURST));
+        Guests {
+            rows: HashMap::default(),
+            rate: rates.requests_per_connection,
+            sources: Buckets::new(of(rates.requests_per_source), SOURCES_MAX),
+            users: Buckets::new(of(rates.requests_per_user), USERS_MAX),
+            overload: Overload::default(),
+            looked: Instant::ZERO,
+            registering: VecDeque::new(),
+            unanswered: HashSet::default(),
+        }
+    }
+
+    /// Connections that have a rate of their own.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn came(&mut self, flow: FlowId) {
+        let guest = Guest {
+            rate: TokenBucket::new(self.rate, self.rate.saturating_mul(BURST)),
+            refusals: TokenBucket::new(REFUSALS.0, REFUSALS.1),
+            heard: 0,
+            cut: false,
+        };
+        self.rows.insert(flow, guest);
+    }
+
+    pub(super) fn went(&mut self, flow: FlowId) {
+        self.rows.remove(&flow);
+    }
+
+    /// Whether a connection has been cut off: what still comes of it is not heard.
+    pub(super) fn is_cut(&self, flow: FlowId) -> bool {
+        self.rows.get(&flow).is_some_and(|g| g.cut)
+    }
+
+    /// A connection achieved something.
+    pub(super) fn achieved(&mut self, flow: FlowId) {
+        if let Some(guest) = self.rows.get_mut(&flow) {
+            guest.refusals = TokenBucket::new(REFUSALS.0, REFUSALS.1);
+        }
+    }
+
+    /// A new registration goes to a core; false if there are too many under way.
+    pub(super) fn registers(&mut self, now: Instant, key: ServerKey) -> bool {
+        while let Some((since, oldest)) = self.registering.front().copied() {
+            if self.unanswered.contains(&oldest) && now.since(since) < REGISTER_TIME {
+                break;
+            }
+            self.registering.pop_front();
+            self.unanswered.remove(&oldest);
+        }
+        if self.registering.len() >= REGISTERS_MAX * 2 {
+            let open = &self.unanswered;
+            self.registering.retain(|(_, key)| open.contains(key));
+        }
+        if self.unanswered.len() >= REGISTERS_MAX {
+            return false;
+        }
+        if self.unanswered.insert(key) {
+            self.registering.push_back((now, key));
+        }
+        true
+    }
+
+    /// A registration was answered.
+    pub(super) fn registered(&mut self, key: ServerKey) {
+        self.unanswered.remove(&key);
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.overload.poll_timeout()
+    }
+
+    /// The connections that have said most of late.
+    fn noisiest(&mut self, now: Instant) -> Vec<FlowId> {
+        if now.since(self.looked) < PAUSE {
+            return Vec::new();
+        }
+        self.looked = now;
+        let noisy = self.rows.iter().filter(|(_, g)| g.heard >= NOISY);
+        let mut noisy: Vec<(u32, FlowId)> = noisy.map(|(flow, g)| (g.heard, *flow)).collect();
+        noisy.sort_unstable_by(|a, b| b.cmp(a));
+        noisy.truncate(PAUSED_MAX);
+        for guest in self.rows.values_mut() {
+            guest.heard = 0;
+        }
+        noisy.into_iter().map(|(_, flow)| flow).collect()
+    }
+}
+
+impl Edge {
+    /// Whether something is done for a request; if not, it has been answered.
+    pub(super) fn may_enter(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        flow: FlowId,
+        message: &Message,
+    ) -> bool {
+        let class = self.class_of(flow, message);
+        let Some(guest) = self.guests.rows.get_mut(&flow) else {
+            return true;
+        };
+        guest.heard = guest.heard.saturating_add(1);
+        let flood = guest.rate.take(now.instant).is_err();
+        let cause = if flood {
+            // A BYE frees more than it costs, once for each call.
+            let ends = message.method() == Method::Bye && self.calls.of(message, flow).is_some();
+            (!ends).then_some("sip: too many requests")
+        } else if self.guests.overload.sheds(class) {
+            self.ledger.counters.shed += 1;
+            self.busy(now, key, message);
+            self.refused(now, flow);
+            return false;
+        } else {
+            self.over_share(now, flow, message, class)
+        };
+        let Some(cause) = cause else { return true };
+        let source = self.station.remote(flow).map(|a| a.ip());
+        self.ledger.caused(now, Kind::Flooded, source, cause);
+        self.busy(now, key, message);
+        self.refused(now, flow);
+        false
+    }
+
+    /// Whether an ACK is passed on: it cannot be refused, only dropped.
+    pub(super) fn may_ack(&mut self, now: Now, flow: FlowId) -> bool {
+        let Some(guest) = self.guests.rows.get_mut(&flow) else {
+            return true;
+        };
+        guest.heard = guest.heard.saturating_add(1);
+        if guest.rate.take(now.instant).is_ok() {
+            return true;
+        }
+        let source = self.station.remote(flow).map(|a| a.ip());
+        let cause = "sip: too many requests";
+        self.ledger.caused(now, Kind::Flooded, source, cause);
+        self.refused(now, flow);
+        false
+    }
+
+    /// Whether the source of a stranger, or a user, asks for more than its share of new work.
+    fn over_share(
+        &mut self,
+        now: Now,
+        flow: FlowId,
+        message: &Message,
+        class: Class,
+    ) -> Option<&'static str> {
+        match class {
+            Class::Stranger => {
+                let source = whole(self.station.remote(flow)?.ip());
+                let more = !self.guests.sources.take(now.instant, source);
+                more.then_some("sip: too many requests of clients that are not registered")
+            }
+            Class::New => {
+                let user = self.relay.identity(flow, message)?.user.expose().clone();
+                let more = !self.guests.users.take(now.instant, user);
+                more.then_some("sip: too many requests of one user")
+            }
+            Class::InDialog | Class::Refresh | Class::Vital => None,
+        }
+    }
+
+    fn class_of(&self, flow: FlowId, message: &Message) -> Class {
+        let known = self.relay.is_known(flow);
+        let inside = in_dialog(message);
+        match message.method() {
+            Method::Register if known => Class::Refresh,
+            Method::Bye | Method::Prack | Method::Cancel if inside => Class::Vital,
+            _ if inside && (known || self.calls.of(message, flow).is_some()) => Class::InDialog,
+            _ if !known => Class::Stranger,
+            _ if is_emergency(message) => Class::Vital,
+            _ => Class::New,
+        }
+    }
+
+    /// One more refusal of a connection; it may be the one too many.
+    pub(super) fn refused(&mut self, now: Now, flow: FlowId) {
+        let Some(guest) = self.guests.rows.get_mut(&flow) else {
+            return;
+        };
+        if guest.cut || guest.refusals.take(now.instant).is_ok() {
+            return;
+        }
+        guest.cut = true;
+        self.station.close(flow);
+        let source = self.station.remote(flow).map(|a| a.ip());
+        let cause = "sip: it went on in spite of 300 refusals";
+        self.ledger.caused(now, Kind::FloodCut, source, cause);
+    }
+
+    /// So long have messages waited for this node.
+    pub(super) fn waited(&mut self, now: Now, waited: Duration) {
+        let told = self.guests.overload.waited(now.instant, waited);
+        self.tell_overload(now, told);
+        if !self.guests.overload.drowns() {
+            return;
+        }
+        for flow in self.guests.noisiest(now.instant) {
+            if let Some(row) = self.station.flows.get(flow) {
+                let (conn, time) = (row.conn, PAUSE);
+                self.station.out.push_back(Output::Pause { conn, time });
+            }
+        }
+    }
+
+    pub(super) fn guests_timeout(&mut self, now: Now) {
+        let told = self.guests.overload.handle_timeout(now.instant);
+        self.tell_overload(now, told);
+    }
+
+    fn tell_overload(&mut self, now: Now, told: Option<Told>) {
+        match told {
+            Some(Told::Began(waited)) => self.ledger.overloaded(now, waited),
+            Some(Told::Over) => self.ledger.overload_over(now),
+            None => {}
+        }
+    }
+}
+
+/// Whether a request calls for help (RFC 5031, RFC 7135).
+fn is_emergency(message: &Message) -> bool {
+    let uri = message.request_uri().to_ascii_lowercase();
+    let prefixes: [&[u8]; 3] = [b"urn:service:sos", b"sip:sos@", b"sips:sos@"];
+    let priority = Name::Other("Resource-Priority");
+    prefixes.iter().any(|p| uri.starts_with(p))
+        || message.values(priority).any(|v| {
+            v.get(..6)
+                .is_some_and(|p| p.eq_ignore_ascii_case(b"esnet."))
+        })
+}

@@ -1,0 +1,164 @@
+//! Too much to do: what is refused first.
+//!
+//! In: how long messages have waited between their socket and the node. Out: a level, and with it
+//! which kinds of work are refused ([`Class`], in this order). The level rises at once and falls
+//! one step a second after the waiting has fallen to half of what the level stands for. Pure; no
+//! bounds but its own few numbers. RFC 6357 §8.3 (queue delay as the measure), RFC 3261 §21.5.4.
+
+use std::time::Duration;
+
+use base::Instant;
+
+/// From these queue ages on, each kind of work is refused in turn.
+const AGES: [Duration; 4] = [
+    Duration::from_millis(160),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+];
+
+/// How long a level stands after the last sign of it.
+const STANDS: Duration = Duration::from_secs(1);
+
+/// How long all must be well before the overload counts as over.
+const OVER: Duration = Duration::from_secs(5);
+
+/// From this level on the noisiest are not read from.
+const DROWNING: u8 = 3;
+
+/// Kinds of work, in the order in which they are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Class {
+    /// Of somebody who is not registered.
+    Stranger,
+    /// A new dialog or transaction of somebody who is.
+    New,
+    /// In a dialog.
+    InDialog,
+    /// A registration's refresh.
+    Refresh,
+    /// What ends or completes something, and calls for help. Never refused.
+    Vital,
+}
+
+/// What there is to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// It has begun, with messages that waited so long.
+    Began(Duration),
+    /// It is over.
+    Over,
+}
+
+/// How it stands.
+#[derive(Debug, Default)]
+pub(crate) struct Overload {
+    level: u8,
+    told: bool,
+    /// When the level falls, or the end is told.
+    review: Option<Instant>,
+}
+
+impl Overload {
+    /// The longest that a message of late has waited.
+    pub(crate) fn waited(&mut self, now: Instant, waited: Duration) -> Option<Told> {
+        let reached = AGES.iter().filter(|age| waited >= **age).count() as u8;
+        if reached > self.level {
+            self.level = reached;
+        }
+        let stands = AGES.get(usize::from(self.level).wrapping_sub(1));
+        if stands.is_some_and(|age| waited >= *age / 2) {
+            self.review = Some(now + STANDS);
+        }
+        if self.level > 0 && !self.told {
+            self.told = true;
+            return Some(Told::Began(waited));
+        }
+        None
+    }
+
+    /// Whether work of a class is refused.
+    pub(crate) fn sheds(&self, class: Class) -> bool {
+        class != Class::Vital && self.level > class as u8
+    }
+
+    /// Whether the noisiest are to be kept waiting at their sockets.
+    pub(crate) fn drowns(&self) -> bool {
+        self.level >= DROWNING
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.review
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Option<Told> {
+        self.review.take_if(|at| *at <= now)?;
+        if self.level > 0 {
+            self.level -= 1;
+            let next = if self.level > 0 { STANDS } else { OVER };
+            self.review = Some(now + next);
+            return None;
+        }
+        self.told = false;
+        Some(Told::Over)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1000)
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn refused(overload: &Overload) -> Vec<Class> {
+        let all = [
+            Class::Stranger,
+            Class::New,
+            Class::InDialog,
+            Class::Refresh,
+            Class::Vital,
+        ];
+        all.into_iter().filter(|c| overload.sheds(*c)).collect()
+    }
+
+    #[test]
+    fn work_is_refused_in_order_and_what_is_vital_never() {
+        let order = [Class::Stranger, Class::New, Class::InDialog, Class::Refresh];
+        for (waited, many) in [(159, 0), (160, 1), (200, 2), (399, 2), (400, 3), (9000, 4)] {
+            let mut overload = Overload::default();
+            let told = overload.waited(at(0), ms(waited));
+            assert_eq!(told, (many > 0).then_some(Told::Began(ms(waited))));
+            assert_eq!(refused(&overload), order[..many], "{waited}");
+            assert_eq!(overload.drowns(), many > 2);
+        }
+    }
+
+    #[test]
+    fn a_level_falls_step_by_step_and_is_told_once() {
+        let mut overload = Overload::default();
+        assert!(overload.waited(at(0), ms(900)).is_some());
+        // It goes on, and is no news.
+        assert_eq!(overload.waited(at(900), ms(500)), None);
+        assert_eq!(overload.handle_timeout(at(1000)), None);
+        assert_eq!(refused(&overload).len(), 4);
+        // Half of what the level stands for does not hold it up.
+        assert_eq!(overload.waited(at(1500), ms(399)), None);
+        for (time, left) in [(1900, 3), (2900, 2), (3900, 1), (4900, 0)] {
+            assert_eq!(overload.poll_timeout(), Some(at(time)));
+            assert_eq!(overload.handle_timeout(at(time)), None);
+            assert_eq!(refused(&overload).len(), left);
+        }
+        // A relapse within five seconds is the same story.
+        assert_eq!(overload.waited(at(5000), ms(170)), None);
+        assert_eq!(overload.handle_timeout(at(6000)), None);
+        assert_eq!(overload.handle_timeout(at(11_000)), Some(Told::Over));
+        assert_eq!(overload.poll_timeout(), None);
+        assert!(overload.waited(at(12_000), ms(170)).is_some());
+    }
+}

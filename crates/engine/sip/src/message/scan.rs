@@ -1,0 +1,286 @@
+//! Where the parts of a head lie: one pass over its bytes (RFC 3261 §7).
+//!
+//! In: bytes that begin with a start line. Out: a [`Head`] of spans. Values are not looked into.
+//! Line ends are CRLF alone; a bare CR or LF, or a NUL that is no quoted pair, is refused, so that
+//! no two readers can disagree about where a field ends.
+
+use memchr::{memchr, memchr3};
+use smallvec::SmallVec;
+
+use crate::class::{has_no_uri_byte, is_token, is_token_byte, number};
+use crate::name::Name;
+use crate::{Limits, Method, ParseError};
+
+/// One header field's place in the buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    /// Where the name begins.
+    pub(crate) start: u32,
+    /// Where the name ends.
+    pub(crate) name_end: u32,
+    /// Where the value begins, after the colon.
+    pub(crate) value: u32,
+    /// After the last CRLF of the field.
+    pub(crate) end: u32,
+    pub(crate) name: u8,
+}
+
+/// The spans of a message, few enough to stay off the heap as a rule.
+pub(crate) type Spans = SmallVec<[Span; 32]>;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Start {
+    Request {
+        method: Method,
+        method_end: u32,
+        uri_end: u32,
+    },
+    Response {
+        status: u16,
+    },
+}
+
+/// Names whose first field is remembered: all of the table.
+const REMEMBERED: usize = crate::name::KNOWN;
+
+/// No field, or one behind the 254th.
+const NONE: u8 = u8::MAX;
+
+/// A start line and header.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(super) start: Start,
+    pub(crate) spans: Spans,
+    /// After the start line's CRLF.
+    pub(crate) first: u32,
+    /// After the empty line.
+    pub(crate) end: u32,
+    /// The number of the first field of each remembered name.
+    firsts: [u8; REMEMBERED],
+    /// A bit for each remembered name that stands more than once.
+    twice: u64,
+}
+
+impl Head {
+    /// A head of nothing.
+    pub(super) fn empty() -> Head {
+        Head {
+            start: Start::Response { status: 0 },
+            spans: SmallVec::new(),
+            first: 0,
+            end: 0,
+            firsts: [NONE; REMEMBERED],
+            twice: 0,
+        }
+    }
+
+    /// Reads a head into one of nothing; what follows it is not looked at.
+    pub(super) fn read(&mut self, bytes: &[u8], limits: &Limits) -> Result<(), ParseError> {
+        let line_end = line_end(bytes, 0, false)?.ok_or(ParseError::StartLine)?;
+        let line = bytes.get(..line_end).unwrap_or_default();
+        self.start = start_line(line, limits)?;
+        let first = line_end + 2;
+        self.first = first as u32;
+        let (mut at, mut folds) = (first, 0);
+        loop {
+            let end = line_end_of_field(bytes, at)?;
+            if end == at {
+                self.end = (at + 2) as u32;
+                return Ok(());
+            }
+            if matches!(bytes.get(at), Some(b' ' | b'\t')) {
+                folds += 1;
+                let last = self.spans.last_mut().ok_or(ParseError::HeaderLine)?;
+                last.end = (end + 2) as u32;
+                if folds > limits.folds_max {
+                    return Err(ParseError::Limit("the number of folded lines"));
+                }
+            } else {
+                if self.spans.len() >= limits.fields_max {
+                    return Err(ParseError::Limit("the number of header fields"));
+                }
+                let span = field(bytes.get(at..end).unwrap_or_default(), at, end)?;
+                self.remember(span.name);
+                self.spans.push(span);
+            }
+            at = end + 2;
+            if at > limits.head_bytes_max {
+                return Err(ParseError::Limit("the header"));
+            }
+        }
+    }
+
+    /// The number in Content-Length of these bytes; several must agree.
+    pub(crate) fn content_length(&self, bytes: &[u8]) -> Result<Option<usize>, ParseError> {
+        let name = Name::ContentLength.index();
+        if self.first_of(name).is_none() {
+            return Ok(None);
+        }
+        let mut found = None;
+        for span in self.all_of(name) {
+            let digits = bytes.get(span.value as usize..span.end as usize);
+            let digits = digits.unwrap_or_default().trim_ascii();
+            let n = number(digits).filter(|_| digits.len() <= 9);
+            let n = n.ok_or(ParseError::ContentLength)? as usize;
+            if found.is_some_and(|f| f != n) {
+                return Err(ParseError::ContentLength);
+            }
+            found = Some(n);
+        }
+        Ok(found)
+    }
+
+    fn remember(&mut self, name: u8) {
+        let number = u8::try_from(self.spans.len()).unwrap_or(NONE);
+        if let Some(first) = self.firsts.get_mut(usize::from(name)) {
+            if *first == NONE {
+                *first = number;
+            } else {
+                self.twice |= 1 << name;
+            }
+        }
+    }
+
+    /// Whether there is a field of a known name.
+    pub(super) fn has(&self, name: u8) -> bool {
+        self.first_of(name).is_some()
+    }
+
+    /// The first field of a known name.
+    pub(crate) fn first_of(&self, name: u8) -> Option<&Span> {
+        match self.firsts.get(usize::from(name)) {
+            Some(&NONE) if self.spans.len() < usize::from(NONE) => None,
+            Some(&number) if number != NONE => self.spans.get(usize::from(number)),
+            _ => self.spans.iter().find(|s| s.name == name),
+        }
+    }
+
+    /// The fields of a known name.
+    pub(crate) fn all_of(&self, name: u8) -> impl Iterator<Item = &Span> {
+        let first = match self.firsts.get(usize::from(name)) {
+            Some(&NONE) if self.spans.len() < usize::from(NONE) => self.spans.len(),
+            Some(&number) if number != NONE => usize::from(number),
+            _ => 0,
+        };
+        let most = if self.is_repeated(name) {
+            usize::MAX
+        } else {
+            1
+        };
+        let rest = self.spans.get(first..).unwrap_or_default().iter();
+        rest.filter(move |s| s.name == name).take(most)
+    }
+
+    /// Whether a remembered name stands more than once.
+    pub(super) fn is_repeated(&self, name: u8) -> bool {
+        1u64.checked_shl(name.into())
+            .is_some_and(|bit| self.twice & bit != 0)
+    }
+}
+
+fn line_end_of_field(bytes: &[u8], at: usize) -> Result<usize, ParseError> {
+    line_end(bytes, at, true)?.ok_or(ParseError::HeaderLine)
+}
+
+/// Where the line that begins at `at` has its CRLF. A NUL may stand in a header behind a backslash
+/// (RFC 4475 §3.1.1.2).
+fn line_end(bytes: &[u8], at: usize, pairs: bool) -> Result<Option<usize>, ParseError> {
+    let mut from = at;
+    loop {
+        let rest = bytes.get(from..).unwrap_or_default();
+        let Some(found) = memchr3(b'\r', b'\n', 0, rest).map(|n| from + n) else {
+            return Ok(None);
+        };
+        match (bytes.get(found), bytes.get(found + 1)) {
+            (Some(b'\r'), Some(b'\n')) => return Ok(Some(found)),
+            (Some(b'\r'), None) => return Ok(None),
+            (Some(0), _) if pairs && found > at && bytes.get(found - 1) == Some(&b'\\') => {
+                from = found + 1;
+            }
+            _ => return Err(ParseError::Control),
+        }
+    }
+}
+
+fn start_line(line: &[u8], limits: &Limits) -> Result<Start, ParseError> {
+    let sip = |part: &[u8]| {
+        part.get(..4)
+            .is_some_and(|v| v.eq_ignore_ascii_case(b"SIP/"))
+    };
+    if sip(line) {
+        return status_line(line);
+    }
+    let space = |part: &[u8]| memchr(b' ', part);
+    let method_end = space(line).ok_or(ParseError::StartLine)?;
+    let (method, rest) = line.split_at_checked(method_end).unwrap_or_default();
+    let rest = rest.get(1..).unwrap_or_default();
+    let uri_length = space(rest).ok_or(ParseError::StartLine)?;
+    let (uri, version) = rest.split_at_checked(uri_length).unwrap_or_default();
+    let version = version.get(1..).unwrap_or_default();
+    if space(version).is_some() || uri.is_empty() || !is_token(method) {
+        return Err(ParseError::StartLine);
+    }
+    if !version.eq_ignore_ascii_case(b"SIP/2.0") {
+        return Err(if sip(version) {
+            ParseError::Version
+        } else {
+            ParseError::StartLine
+        });
+    }
+    if has_no_uri_byte(uri) {
+        return Err(ParseError::StartLine);
+    }
+    if uri.len() > limits.uri_bytes_max {
+        return Err(ParseError::Limit("the Request-URI"));
+    }
+    Ok(Start::Request {
+        method: Method::of(method),
+        method_end: method_end as u32,
+        uri_end: (method_end + 1 + uri_length) as u32,
+    })
+}
+
+fn status_line(line: &[u8]) -> Result<Start, ParseError> {
+    if !line
+        .get(..8)
+        .is_some_and(|v| v.eq_ignore_ascii_case(b"SIP/2.0 "))
+    {
+        return Err(ParseError::Version);
+    }
+    let status = line.get(8..11).ok_or(ParseError::StartLine)?;
+    if !status.iter().all(u8::is_ascii_digit) || !matches!(line.get(11), Some(b' ') | None) {
+        return Err(ParseError::StartLine);
+    }
+    let status = status.iter().fold(0, |n, d| n * 10 + u16::from(d - b'0'));
+    if !(100..700).contains(&status) {
+        return Err(ParseError::StartLine);
+    }
+    Ok(Start::Response { status })
+}
+
+fn field(line: &[u8], at: usize, end: usize) -> Result<Span, ParseError> {
+    let length = line
+        .iter()
+        .position(|b| !is_token_byte(*b))
+        .ok_or(ParseError::HeaderLine)?;
+    let (name, rest) = line.split_at_checked(length).unwrap_or_default();
+    // Blanks may stand before the colon (RFC 3261 §7.3.1): the name is what is before them.
+    let colon = match rest {
+        [b':', ..] => 0,
+        rest => rest
+            .iter()
+            .position(|b| !matches!(b, b' ' | b'\t'))
+            .filter(|i| rest.get(*i) == Some(&b':'))
+            .ok_or(ParseError::HeaderLine)?,
+    };
+    if name.is_empty() {
+        return Err(ParseError::HeaderLine);
+    }
+    Ok(Span {
+        start: at as u32,
+        name_end: (at + length) as u32,
+        value: (at + length + colon + 1) as u32,
+        end: (end + 2) as u32,
+        name: Name::find(name),
+    })
+}

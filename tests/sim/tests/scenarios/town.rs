@@ -1,0 +1,304 @@
+//! A town: a hundred telephones, two edges, two cores, call control. What they do, how they go
+//! about it, and what breaks meanwhile all follow from the seed.
+
+use sim::checks::under_seeds;
+use sim::description::Direction;
+use sim::house::Control;
+use sim::pipe::Weather;
+use sim::ua::{Manner, Phase, Plan as Answering, SECOND, Ua};
+use sim::world::{Plan, World};
+
+fn plan(seed: u64) -> Plan {
+    let (clients, phones) = match seed % 3 {
+        0 => (60, 40),
+        1 => (12, 8),
+        _ => (5, 4),
+    };
+    Plan {
+        edges: 2,
+        cores: 2,
+        clients,
+        phones,
+        lanes: 1 + (seed % 2) as usize,
+        nat: (seed / 2).is_multiple_of(2),
+        keeps: (seed / 3).is_multiple_of(2),
+        control: [Control::UnifiedCm, Control::Path, Control::Rewrite][(seed / 3 % 3) as usize],
+        weather: match seed % 4 {
+            1 => [Weather::FOUL, Weather::FAIR, Weather::FAIR],
+            3 => [Weather::FOUL; 3],
+            _ => [Weather::FAIR; 3],
+        },
+        skew_ms: 2_000,
+    }
+}
+
+/// What people like to do: the weight of each deed, by the seed.
+struct Taste {
+    weights: Vec<u64>,
+    polite: bool,
+}
+
+const DEEDS: usize = 14;
+
+impl Taste {
+    fn of(w: &mut World, polite: bool) -> Taste {
+        let mut weights: Vec<u64> = (0..DEEDS).map(|_| w.random(5)).collect();
+        weights[0] += 8;
+        weights[1] += 2;
+        Taste { weights, polite }
+    }
+
+    fn deed(&self, w: &mut World) -> usize {
+        let mut at = w.random(self.weights.iter().sum());
+        for (deed, weight) in self.weights.iter().enumerate() {
+            if at < *weight {
+                return deed;
+            }
+            at -= weight;
+        }
+        0
+    }
+}
+
+fn number(w: &mut World) -> String {
+    let all = w.people.len() as u64;
+    let whom = w.random(all) as usize;
+    w.people[whom].ua.setup.number.clone()
+}
+
+/// Calls of a telephone that are up.
+fn up(w: &World, who: usize) -> Vec<usize> {
+    let calls = w.people[who].ua.calls.iter().enumerate();
+    let up = calls.filter(|(_, c)| c.phase == Phase::Up);
+    up.map(|(i, _)| i).collect()
+}
+
+/// Somebody with a call that is up, if anybody has one.
+fn speaker(w: &mut World) -> Option<(usize, usize)> {
+    let all: Vec<usize> = (0..w.people.len())
+        .filter(|i| !up(w, *i).is_empty())
+        .collect();
+    let who = *all.get(w.random(all.len().max(1) as u64) as usize)?;
+    Some((who, *up(w, who).last()?))
+}
+
+/// What somebody does next.
+fn act(w: &mut World, taste: &Taste) {
+    let all = w.people.len() as u64;
+    let who = w.random(all) as usize;
+    let deed = taste.deed(w);
+    let to = number(w);
+    let own = w.people[who].ua.setup.number == to;
+    let speaking = speaker(w);
+    match (deed, speaking) {
+        (0 | 1, _) if !own && up(w, who).len() < 2 => {
+            w.with(who, |ua, now| ua.call(now, &to));
+        }
+        (2, Some((who, i))) => w.with(who, |ua, now| ua.hang_up(now, i)),
+        (3, Some((who, i))) => {
+            let direction = [Direction::Out, Direction::Both][w.random(2) as usize];
+            let by_update = w.people[who].ua.manner.update;
+            w.with(who, |ua, now| match by_update {
+                true => ua.update(now, i, Some(direction)),
+                false => ua.change(now, i, direction),
+            });
+        }
+        (4, Some((who, i))) => {
+            w.with(who, |ua, now| ua.ask_for_offer(now, i));
+        }
+        (5, Some((who, i))) => {
+            w.with(who, |ua, now| ua.press(now, i, '7'));
+        }
+        (6, Some((who, i))) => {
+            let busy = w.people[who].ua.calls[i].transfer.is_some();
+            if w.people[who].ua.calls[i].peer != to && !busy {
+                w.with(who, |ua, now| ua.transfer(now, i, &to));
+            }
+        }
+        (7, _) => {
+            let who = (0..w.people.len()).find(|i| up(w, *i).len() >= 2);
+            if let Some(who) = who {
+                let mine = up(w, who);
+                let busy = mine
+                    .iter()
+                    .any(|i| w.people[who].ua.calls[*i].transfer.is_some());
+                if !busy {
+                    w.with(who, |ua, now| ua.connect_calls(now, mine[0], mine[1]));
+                }
+            }
+        }
+        (8, _) if !own => w.with(who, |ua, now| ua.message(now, &to)),
+        (9, _) => w.with(who, |ua, now| ua.subscribe(now, &to)),
+        (10, _) => w.with(who, Ua::unsubscribe_all),
+        (11, _) => {
+            let bits = w.random(32);
+            let bit = |n: u64| bits >> n & 1 == 1;
+            w.people[who].ua.manner = Manner {
+                reliable: bit(0),
+                early: bit(1),
+                late_offer: bit(2),
+                timer: bit(3),
+                update: bit(4),
+            };
+        }
+        (12, _) => {
+            let plans = [
+                Answering::Answer(SECOND),
+                Answering::Answer(SECOND / 100),
+                Answering::Answer(6 * SECOND),
+                Answering::Refuse(486),
+                Answering::Ring,
+            ];
+            w.people[who].ua.plan = plans[w.random(5) as usize];
+        }
+        (13, _) => {
+            // Rings, and is given up: at any moment of it.
+            let calling = w.people[who].ua.last();
+            if let Some(i) = calling {
+                w.with(who, |ua, now| ua.hang_up(now, i));
+            }
+        }
+        _ if taste.polite => {}
+        _ => w.with(who, |ua, now| ua.hang_up_all(now)),
+    }
+}
+
+/// What a client suffers, alone.
+fn bother_somebody(w: &mut World) {
+    let clients = w.plan.clients as u64;
+    let who = w.random(clients) as usize;
+    match w.random(4) {
+        0 => w.disconnect(who),
+        1 => w.half_open(who),
+        2 => w.rebind(who),
+        _ => w.travel(who),
+    }
+}
+
+/// What everybody suffers.
+fn break_something(w: &mut World) {
+    let nodes = w.gateways.len() as u64;
+    let wait = SECOND / 10 + w.random(40 * SECOND);
+    let g = w.random(nodes) as usize;
+    match w.random(6) {
+        0 | 1 if w.gateways[g].engine.is_some() => {
+            w.kill(g);
+            w.after(wait, move |w| w.start(g));
+        }
+        2 => {
+            w.kill_pbx();
+            w.after(wait, World::start_pbx);
+        }
+        3 => {
+            let ms = w.random(40_000) as i64 - 20_000;
+            w.jump(g, ms);
+            w.after(wait, move |w| w.jump(g, -ms));
+        }
+        n => {
+            let (edges, cores) = (w.plan.edges as u64, w.plan.cores as u64);
+            let (edge, core) = (w.random(edges) as usize, w.random(cores) as usize);
+            w.block(edge, core, n == 4);
+            w.after(wait, move |w| w.unblock(edge, core));
+        }
+    }
+}
+
+/// Everybody is there, with audio that does not fill the night.
+fn begin(w: &mut World) {
+    for person in &mut w.people {
+        person.ua.pace = SECOND;
+    }
+    w.ready();
+    w.care();
+}
+
+fn deeds(w: &World) -> u64 {
+    w.people.len() as u64 * 3 + 30
+}
+
+#[test]
+fn a_town_speaks_and_nothing_is_lost() {
+    under_seeds(3, plan, |w: &mut World| {
+        begin(w);
+        let taste = Taste::of(w, true);
+        for _ in 0..deeds(w) {
+            act(w, &taste);
+            let wait = w.random(SECOND);
+            w.run(wait);
+        }
+        w.quiet();
+    });
+}
+
+/// What comes of connections that die with something on them, and of a call whose end nobody told.
+const BROKEN: [&str; 8] = [
+    "was never acknowledged",
+    "that its key does not open",
+    "no answer to",
+    "that is not open",
+    "that was never sent",
+    "names no call",
+    "hears",
+    "a key of",
+];
+
+#[test]
+fn a_town_speaks_while_clients_come_go_and_move() {
+    under_seeds(3, plan, |w: &mut World| {
+        begin(w);
+        w.tolerated = BROKEN.to_vec();
+        let taste = Taste::of(w, false);
+        for n in 0..deeds(w) {
+            act(w, &taste);
+            if n % 5 == 2 {
+                bother_somebody(w);
+            }
+            let wait = w.random(SECOND);
+            w.run(wait);
+        }
+        heal(w);
+        w.quiet();
+    });
+}
+
+#[test]
+fn a_town_speaks_while_everything_breaks() {
+    under_seeds(3, plan, |w: &mut World| {
+        begin(w);
+        w.tolerated = BROKEN.to_vec();
+        let taste = Taste::of(w, false);
+        for n in 0..deeds(w) {
+            act(w, &taste);
+            match n % 20 {
+                5 | 15 => bother_somebody(w),
+                10 => break_something(w),
+                _ => {}
+            }
+            let wait = w.random(SECOND);
+            w.run(wait);
+        }
+        heal(w);
+        w.quiet();
+    });
+}
+
+/// Whatever was broken is repaired: everybody is back by himself.
+fn heal(w: &mut World) {
+    w.run(60 * SECOND);
+    for g in 0..w.gateways.len() {
+        w.start(g);
+    }
+    w.start_pbx();
+    for (edge, core) in w.blocked.clone() {
+        w.unblock(edge, core);
+    }
+    assert!(w.run_until(180 * SECOND, World::all_linked));
+    let all = w.people.len();
+    let healed = w.run_until(300 * SECOND, |w| (0..all).all(|i| w.registered(i)));
+    let standing: Vec<_> = w
+        .people
+        .iter()
+        .map(|p| (&p.ua.setup.name, &p.ua.registration.standing))
+        .collect();
+    assert!(healed, "not everybody is back: {standing:?}");
+}
