@@ -29,6 +29,7 @@ const EDITED: [&str; 16] = [
 const NAMING: [&str; 5] = ["rack", "refer-to", "replaces", "join", "target-dialog"];
 
 /// A message as it was last seen.
+#[derive(Clone)]
 pub(super) struct Seen {
     raw: Raw,
     text: Text,
@@ -43,33 +44,45 @@ impl Watch {
             }
             return;
         };
-        let text = text.clone();
-        let seen = self.on_the_way.insert(trace, Seen { raw, text });
+        let new = Seen {
+            raw,
+            text: text.clone(),
+        };
+        // What a node sends on is held beside what it got itself: it may try several ways.
+        let got = self.on_the_way.get(&(trace, from.name.clone()));
+        let old = got.filter(|_| from.life.is_some()).cloned();
+        let key = (trace, to.name.clone());
+        self.on_the_way.insert(key, new.clone());
         while self.on_the_way.len() > KEPT_MAX {
             self.on_the_way.pop_first();
         }
-        let Some(new) = self.on_the_way.get(&trace) else {
-            return;
-        };
-        let Some(old) = seen.filter(|_| from.life.is_some()) else {
-            return;
-        };
+        let Some(old) = old else { return };
         self.seen[1] += 1;
-        let mut wrong: Vec<String> = lines(&old, new).into_iter().collect();
+        if new.raw.body.is_empty() && self.ended.contains(new.text.field("Call-ID")) {
+            // Its call is over: a description that is late has no meaning any more.
+            return;
+        }
+        let mut wrong: Vec<String> = lines(&old, &new, to).into_iter().collect();
         wrong.extend(first_line(&old.text, &new.text, from.core));
-        wrong.extend(parties(&old, new, from.core));
+        wrong.extend(parties(&old, &new, from.core));
         wrong.extend(body(&old.raw, &new.raw));
-        let text = new.text.clone();
         for what in wrong {
-            self.find(from, &text, &format!("towards {}: {what}", to.name));
+            self.find(from, &new.text, &format!("towards {}: {what}", to.name));
         }
     }
 }
 
-fn lines(old: &Seen, new: &Seen) -> Option<String> {
+fn lines(old: &Seen, new: &Seen, to: &Who) -> Option<String> {
     let names = [&EDITED[..], &NAMING[..]].concat();
-    let (was, mut is) = (old.raw.without(&names), new.raw.without(&names));
+    let (mut was, mut is) = (old.raw.without(&names), new.raw.without(&names));
+    // The nodes tell one another what nobody else is told.
+    let ours = |f: &[u8]| Raw::name(f).starts_with(b"x-causeway-");
+    was.retain(|f| !ours(f));
+    is.retain(|f| to.life.is_none() || !ours(f));
     if new.text.method() == "REGISTER" {
+        // The edge may have a client come back sooner than call control would.
+        was.retain(|f| Raw::name(f) != b"expires");
+        is.retain(|f| Raw::name(f) != b"expires");
         // The core says that it will be in Path (RFC 3327 §5.1).
         is.retain(|f| *f != b"Supported: path" || was.contains(f));
     }

@@ -50,7 +50,8 @@ const NOISY: u32 = 20;
 /// One client's connection.
 struct Guest {
     rate: TokenBucket,
-    refusals: TokenBucket,
+    /// Those that it had, if it had any: most never do, and there is a row for each client.
+    refusals: Option<Box<TokenBucket>>,
     /// Messages since the noisiest were last looked for.
     heard: u32,
     cut: bool,
@@ -83,15 +84,10 @@ impl Guests {
         }
     }
 
-    /// Connections that have a rate of their own.
-    pub(super) fn len(&self) -> usize {
-        self.rows.len()
-    }
-
     pub(super) fn came(&mut self, flow: FlowId) {
         let guest = Guest {
             rate: TokenBucket::new(self.rate, self.rate.saturating_mul(BURST)),
-            refusals: TokenBucket::new(REFUSALS.0, REFUSALS.1),
+            refusals: None,
             heard: 0,
             cut: false,
         };
@@ -110,19 +106,13 @@ impl Guests {
     /// A connection achieved something.
     pub(super) fn achieved(&mut self, flow: FlowId) {
         if let Some(guest) = self.rows.get_mut(&flow) {
-            guest.refusals = TokenBucket::new(REFUSALS.0, REFUSALS.1);
+            guest.refusals = None;
         }
     }
 
     /// A new registration goes to a core; false if there are too many under way.
     pub(super) fn registers(&mut self, now: Instant, key: ServerKey) -> bool {
-        while let Some((since, oldest)) = self.registering.front().copied() {
-            if self.unanswered.contains(&oldest) && now.since(since) < REGISTER_TIME {
-                break;
-            }
-            self.registering.pop_front();
-            self.unanswered.remove(&oldest);
-        }
+        self.expire(now);
         if self.registering.len() >= REGISTERS_MAX * 2 {
             let open = &self.unanswered;
             self.registering.retain(|(_, key)| open.contains(key));
@@ -137,12 +127,45 @@ impl Guests {
     }
 
     /// A registration was answered.
-    pub(super) fn registered(&mut self, key: ServerKey) {
-        self.unanswered.remove(&key);
+    pub(super) fn registered(&mut self, now: Instant, key: ServerKey) {
+        if self.unanswered.remove(&key) {
+            self.expire(now);
+        }
+    }
+
+    /// Forgets what was answered, and what never will be.
+    fn expire(&mut self, now: Instant) {
+        while let Some((since, oldest)) = self.registering.front().copied() {
+            if self.unanswered.contains(&oldest) && now.since(since) < REGISTER_TIME {
+                break;
+            }
+            self.registering.pop_front();
+            self.unanswered.remove(&oldest);
+        }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.overload.poll_timeout()
+        let oldest = self.registering.front();
+        [
+            self.overload.poll_timeout(),
+            self.sources.poll_timeout(),
+            self.users.poll_timeout(),
+            oldest.map(|(since, _)| *since + REGISTER_TIME),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// How full each table is.
+    pub(super) fn census(&self) -> Vec<(&'static str, usize)> {
+        vec![
+            ("guests", self.rows.len()),
+            ("counted sources", self.sources.len()),
+            ("counted users", self.users.len()),
+            ("new registrations", self.registering.len()),
+            ("unanswered registrations", self.unanswered.len()),
+        ]
     }
 
     /// The connections that have said most of late.
@@ -228,7 +251,8 @@ impl Edge {
                 more.then_some("sip: too many requests of clients that are not registered")
             }
             Class::New => {
-                let user = self.relay.identity(flow, message)?.user.expose().clone();
+                let user = self.relay.identity(flow, message)?.user();
+                let user = (*user.expose()).to_owned();
                 let more = !self.guests.users.take(now.instant, user);
                 more.then_some("sip: too many requests of one user")
             }
@@ -254,7 +278,9 @@ impl Edge {
         let Some(guest) = self.guests.rows.get_mut(&flow) else {
             return;
         };
-        if guest.cut || guest.refusals.take(now.instant).is_ok() {
+        let fresh = || Box::new(TokenBucket::new(REFUSALS.0, REFUSALS.1));
+        let refusals = guest.refusals.get_or_insert_with(fresh);
+        if guest.cut || refusals.take(now.instant).is_ok() {
             return;
         }
         guest.cut = true;
@@ -280,6 +306,9 @@ impl Edge {
     }
 
     pub(super) fn guests_timeout(&mut self, now: Now) {
+        self.guests.expire(now.instant);
+        self.guests.sources.handle_timeout(now.instant);
+        self.guests.users.handle_timeout(now.instant);
         let told = self.guests.overload.handle_timeout(now.instant);
         self.tell_overload(now, told);
     }

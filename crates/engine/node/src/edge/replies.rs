@@ -35,7 +35,7 @@ const SPREAD: u64 = 20;
 impl Edge {
     pub(super) fn reply(&mut self, now: Now, reply: Reply) {
         if reply.message.method() == Method::Register && reply.message.status() >= 200 {
-            self.guests.registered(reply.server);
+            self.guests.registered(now.instant, reply.server);
         }
         let transactions = &self.station.transactions;
         let request = transactions.server_request(reply.server).cloned();
@@ -260,7 +260,9 @@ impl Edge {
         let Some(id) = self.calls.of(message, client) else {
             return;
         };
-        let begins = request.method() == Method::Invite && !in_dialog(request);
+        // A call that came from another edge begins here with an INVITE of its dialog.
+        let unanswered = self.calls.is_unanswered(id);
+        let begins = request.method() == Method::Invite && (!in_dialog(request) || unanswered);
         if begins && matches!(status, 401 | 407) {
             return self.challenged(now, id, status);
         }
