@@ -3,9 +3,9 @@
 //! Tasks and SIP workers post through a [`Handle`]; its queue is bounded, so a flood is slowed down
 //! at its own sockets. Outputs to a connection go into that connection's bounded queue: a peer that
 //! does not read loses its connection, and never holds up the node. What goes to the connections of
-//! one SIP worker is handed over in lots, with one waking. How long a message has waited between its
-//! socket and the node is measured here, and told the node; a connection that the node wants to
-//! hear less of is not read by its worker for a while.
+//! one SIP worker is handed over in lots, with one waking. How long a message has waited between
+//! its socket and the node is measured here, and told the node; a connection that the node wants
+//! to hear less of is not read by its worker for a while.
 
 use std::collections::HashMap;
 use std::sync::Arc;
