@@ -50,6 +50,9 @@ pub(crate) struct Options {
     /// Only these kinds of work.
     #[arg(long, value_enum)]
     kind: Vec<Kind>,
+    /// Seconds after which memory is looked at again.
+    #[arg(long, default_value_t = 40.0)]
+    settle: f64,
     /// Leaves the open loop (200 calls a second) out.
     #[arg(long)]
     no_rate: bool,
@@ -116,12 +119,12 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         rows.turn(options).await?;
     }
     rows.print();
-    tokio::time::sleep(Duration::from_secs(40)).await;
+    tokio::time::sleep(Duration::from_secs_f64(options.settle)).await;
     for (side, base) in sides.iter().zip(&base) {
         for (i, (watched, now)) in side.watched.iter().zip(memory(side)?).enumerate() {
             let at_start = base.get(i).copied().unwrap_or(0) as f64 / 1024.0;
             let (name, part, now) = (side.name, &watched.name, now as f64 / 1024.0);
-            println!("{name} {part}: {at_start:.1} MiB at start, {now:.1} MiB 40 s after all");
+            println!("{name} {part}: {at_start:.1} MiB at start, {now:.1} MiB after all");
         }
     }
     drop(house);

@@ -228,11 +228,15 @@ impl House {
         };
         let edge = format!(
             "{}[limits]\nconnections_per_source_max = 20000\nconnections_max = 20000\n\
+             handshakes = 20000\nhandshakes_per_source = 20000\n\
+             requests_per_connection = 2000\nrequests_per_source = 100000\n\
+             requests_per_user = 2000\n\
              [service.https]\nlisten = [\"127.0.0.10:8443\"]\n\
              [service.sip]\nlisten = [\"{OURS}\"]\n\
              [service.xmpp]\nlisten = [\"127.0.0.10:5222\"]\n\
-             [service.media]\nlisten = \"127.0.0.10\"\n\
-             [traversal]\nlisten_sip = \"127.0.0.10:7001\"\nlisten_ssh = \"127.0.0.10:2222\"\n\
+             [service.media]\nlisten = \"127.0.0.10\"\nports = \"10002-59999\"\n\
+             [traversal]\nmedia_ports = [10000, 10001]\n\
+             listen_sip = \"127.0.0.10:7001\"\nlisten_ssh = \"127.0.0.10:2222\"\n\
              listen_xmpp = \"127.0.0.10:7400\"\n\
              [[traversal.zone]]\nname = \"core\"\nverify_name = [\"core.{DOMAIN}\"]\n\
              user = \"traversal\"\npassword = \"only for this comparison\"\n",
@@ -240,10 +244,10 @@ impl House {
         );
         let core = format!(
             "{}[[traversal.peer]]\nname = \"edge\"\ndial = \"127.0.0.10\"\n\
-             verify_name = \"{NAME}\"\nuser = \"traversal\"\n\
+             verify_name = \"{NAME}\"\nmedia_ports = [10000, 10001]\nuser = \"traversal\"\n\
              password = \"only for this comparison\"\n\
              [service.sip]\nlisten = [\"{CORE}:5060\"]\n\
-             [service.media]\nlisten = \"{CORE}\"\n\
+             [service.media]\nlisten = \"{CORE}\"\nports = \"10002-59999\"\n\
              [[domains]]\nname = \"{DOMAIN}\"\n\
              [[call_control]]\nname = \"kamailio\"\naddress = \"{REGISTRAR}:5060\"\n\
              [credentials]\nfile = \"users\"\n",

@@ -166,7 +166,7 @@ pub(crate) async fn register(conns: Vec<Conn>, domain: &str) -> Result<Vec<Conn>
 /// A connection or two, on which one operation runs at a time.
 enum Unit {
     One(Conn),
-    Two(Pair),
+    Two(Box<Pair>),
 }
 
 impl Unit {
@@ -243,7 +243,8 @@ fn pairs(conns: Vec<Conn>) -> VecDeque<Unit> {
     let mut units = VecDeque::new();
     let mut conns = conns.into_iter();
     while let (Some(a), Some(b)) = (conns.next(), conns.next()) {
-        units.push_back(Unit::Two(Pair { a, b, count: 0 }));
+        let pair = Pair { a, b, count: 0 };
+        units.push_back(Unit::Two(Box::new(pair)));
     }
     units
 }

@@ -39,6 +39,7 @@ mod session;
 mod update;
 mod withdraw;
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -60,7 +61,8 @@ pub use record::{Cause, EndedBy, MediaFigures, Record};
 /// Bounds, times and addresses of the B2BUA.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Calls at once, those that are running out included. Default 2 000.
+    /// Calls at once. As many again are kept that are over while their transactions run out; beyond
+    /// that, the oldest of these goes. Default 2 000.
     pub calls_max: usize,
     /// Early dialogs of one call. Default 8.
     pub forks_max: usize,
@@ -191,6 +193,9 @@ pub struct B2bua {
     rng: Rng,
     settings: Settings,
     calls: Slab<Call>,
+    /// How many of them are over, and which, the oldest first; some may be gone already.
+    over: usize,
+    over_since: VecDeque<Id>,
     legs: HashMap<LegKey, Id>,
     by_server: HashMap<ServerKey, Id>,
     by_client: HashMap<ClientKey, Id>,
@@ -233,14 +238,17 @@ impl B2bua {
     /// An idle B2BUA; `rng` gives tags, keys and stream ids.
     pub fn new(rng: Rng, settings: Settings) -> Self {
         let outputs = settings.calls_max.saturating_mul(40).saturating_add(64);
+        let tracks = settings.calls_max.saturating_mul(2 * bridge::TRACKS_MAX);
         B2bua {
             rng,
-            calls: Slab::new(settings.calls_max),
+            calls: Slab::new(settings.calls_max.saturating_mul(2)),
+            over: 0,
+            over_since: VecDeque::new(),
             legs: HashMap::default(),
             by_server: HashMap::default(),
             by_client: HashMap::default(),
             timers: Timers::default(),
-            studio: desk::Studio::new(settings.calls_max.saturating_mul(bridge::TRACKS_MAX)),
+            studio: desk::Studio::new(tracks),
             out: Queue::new(outputs),
             settings,
         }

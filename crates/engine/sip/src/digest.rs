@@ -202,22 +202,42 @@ impl<'a> Credentials<'a> {
     }
 
     fn read(value: &'a [u8]) -> Option<Self> {
-        let params = Params::of(value)?;
-        let (algorithm, session) = match params.get(b"algorithm") {
+        const NAMES: [&[u8]; 9] = [
+            b"username",
+            b"realm",
+            b"nonce",
+            b"uri",
+            b"response",
+            b"algorithm",
+            b"qop",
+            b"cnonce",
+            b"nc",
+        ];
+        let found = Params::of(value)?.all(NAMES);
+        let [
+            username,
+            realm,
+            nonce,
+            uri,
+            response,
+            algorithm,
+            qop,
+            cnonce,
+            nc,
+        ] = found;
+        let (algorithm, session) = match algorithm {
             None => (Algorithm::Md5, false),
             Some(name) => Algorithm::find_any(name)?,
         };
         let session = match session {
-            true => Some(params.get(b"cnonce")?),
+            true => Some(cnonce?),
             false => None,
         };
-        let body = params
-            .get(b"qop")
-            .is_some_and(|q| q.eq_ignore_ascii_case(b"auth-int"));
-        let qop = match params.get(b"qop") {
+        let body = qop.is_some_and(|q| q.eq_ignore_ascii_case(b"auth-int"));
+        let qop = match qop {
             None => None,
             Some(q) if body || q.eq_ignore_ascii_case(b"auth") => {
-                let (cnonce, nc) = (params.get(b"cnonce")?, params.get(b"nc")?);
+                let (cnonce, nc) = (cnonce?, nc?);
                 if nc.len() != 8 || !nc.iter().all(u8::is_ascii_hexdigit) {
                     return None;
                 }
@@ -226,11 +246,11 @@ impl<'a> Credentials<'a> {
             Some(_) => return None,
         };
         Some(Credentials {
-            username: params.get(b"username")?,
-            realm: params.get(b"realm")?,
-            nonce: params.get(b"nonce")?,
-            uri: params.get(b"uri")?,
-            response: params.get(b"response")?,
+            username: username?,
+            realm: realm?,
+            nonce: nonce?,
+            uri: uri?,
+            response: response?,
             algorithm,
             qop,
             body,
@@ -371,19 +391,35 @@ impl<'a> Params<'a> {
     }
 
     fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
-        Values::new(self.0).find_map(|one| {
-            let eq = one.iter().position(|b| *b == b'=')?;
-            if !one.get(..eq)?.trim_ascii().eq_ignore_ascii_case(name) {
-                return None;
+        let [value] = self.all([name]);
+        value
+    }
+
+    /// The first readable value of each name, in one pass.
+    fn all<const N: usize>(&self, names: [&[u8]; N]) -> [Option<&'a [u8]>; N] {
+        let mut found = [None; N];
+        for one in Values::new(self.0) {
+            let Some(eq) = one.iter().position(|b| *b == b'=') else {
+                continue;
+            };
+            let name = one.get(..eq).unwrap_or_default().trim_ascii();
+            let same = |wanted: &&[u8]| wanted.eq_ignore_ascii_case(name);
+            let place = names.iter().position(same);
+            if let Some(place @ None) = place.and_then(|at| found.get_mut(at)) {
+                *place = unquoted(one.get(eq + 1..).unwrap_or_default().trim_ascii());
             }
-            match one.get(eq + 1..)?.trim_ascii() {
-                [b'"', inner @ .., b'"'] if !inner.iter().any(|b| matches!(b, b'"' | b'\\')) => {
-                    Some(inner)
-                }
-                [b'"', ..] | [] => None,
-                plain => (!plain.iter().any(|b| matches!(b, b'"' | b'\\'))).then_some(plain),
-            }
-        })
+        }
+        found
+    }
+}
+
+/// A value without its quotes; none if it is empty, or holds more than plain text.
+fn unquoted(value: &[u8]) -> Option<&[u8]> {
+    let plain = |text: &[u8]| !text.iter().any(|b| matches!(b, b'"' | b'\\'));
+    match value {
+        [b'"', inner @ .., b'"'] if plain(inner) => Some(inner),
+        [b'"', ..] | [] => None,
+        text => plain(text).then_some(text),
     }
 }
 

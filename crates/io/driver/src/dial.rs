@@ -11,8 +11,9 @@ use rustls::ClientConfig;
 use sip::Limits;
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::link_sip;
 use crate::signal::Handle;
-use crate::{link_sip, sip_io};
+use crate::sip_io::{self, Workers};
 
 const DIAL_MAX: Duration = Duration::from_secs(5);
 
@@ -72,6 +73,8 @@ pub struct Inside {
     pub limits: Limits,
     /// The way to the node.
     pub handle: Handle,
+    /// Who serves connections that stand.
+    pub workers: Workers,
     /// Finds addresses.
     pub resolver: Resolver,
     /// Towards call control over TLS.
@@ -102,15 +105,20 @@ impl Inside {
                             transport,
                             peer_name: target.tls.clone(),
                         };
-                        // The node being gone means that the program stops.
-                        let _ = self.serve(conn, facts, &target, stream).await;
-                        return;
+                        match self.shake_hands(&target, stream).await {
+                            Ok(stream) => {
+                                let limits = self.limits;
+                                return self.workers.serve(conn, facts, limits, stream).await;
+                            }
+                            Err(e) => e.to_string(),
+                        }
                     }
                     Err(e) => e.to_string(),
                 }
             }
             Err(e) => e.to_string(),
         };
+        // The node being gone means that the program stops.
         let _ = self.handle.input(Input::Disconnected { conn, why }).await;
     }
 
@@ -126,31 +134,21 @@ impl Inside {
         Ok((stream, target.tls.is_some()))
     }
 
-    async fn serve(
-        self,
-        conn: ConnId,
-        facts: Facts,
+    async fn shake_hands(
+        &self,
         target: &Target,
         stream: TcpStream,
-    ) -> Result<(), crate::signal::Stopping> {
+    ) -> Result<sip_io::Stream, net::Error> {
         let Some(name) = &target.tls else {
-            return sip_io::serve(self.handle, conn, facts, self.limits, stream).await;
+            return Ok(sip_io::Stream::plain(stream)?);
         };
         let config = if target.tls_verify {
             self.tls.get()
         } else {
             self.unchecked.clone()
         };
-        match tls::connect(config, name, stream, link_sip::HANDSHAKE_MAX).await {
-            Ok(stream) => sip_io::serve(self.handle, conn, facts, self.limits, stream).await,
-            Err(e) => {
-                self.handle
-                    .input(Input::Disconnected {
-                        conn,
-                        why: e.to_string(),
-                    })
-                    .await
-            }
-        }
+        let within = link_sip::HANDSHAKE_MAX;
+        let stream = tls::connect(config, name, stream, within).await?;
+        Ok(sip_io::Stream::tls(stream)?)
     }
 }

@@ -11,9 +11,10 @@ use sip::Limits;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::control;
 use crate::listen::{self, Caps, Sources};
 use crate::signal::{Handle, Stopping};
-use crate::{control, sip_io};
+use crate::sip_io::{self, Workers};
 
 /// The ALPN protocol of the SIP lane.
 pub const ALPN_SIP: &[u8] = b"sip";
@@ -29,6 +30,8 @@ const DIAL_MAX: Duration = Duration::from_secs(5);
 pub struct Acceptor {
     /// The way to the node.
     pub handle: Handle,
+    /// Who serves SIP lanes.
+    pub workers: Workers,
     /// Made by [`tls::link_server`] with both protocols.
     pub config: tls::Live<ServerConfig>,
     /// The core names accepted, in the order of the node's peers.
@@ -81,7 +84,7 @@ impl Acceptor {
             Some(p) if p == traversal::ALPN => {
                 control_lane(self.handle, ends, stream).await?;
             }
-            Some(p) if p == ALPN_SIP => sip_lane(self.handle, ends, stream).await?,
+            Some(p) if p == ALPN_SIP => sip_lane(&self.handle, &self.workers, ends, stream).await,
             _ => {}
         }
         Ok(())
@@ -109,11 +112,7 @@ struct Ends {
     peer_name: String,
 }
 
-async fn sip_lane(
-    handle: Handle,
-    ends: Ends,
-    stream: tls::Stream<TcpStream>,
-) -> Result<(), Stopping> {
+async fn sip_lane(handle: &Handle, workers: &Workers, ends: Ends, stream: tls::Stream<TcpStream>) {
     let facts = Facts {
         side: Side::Lane { peer: ends.peer },
         local: ends.local,
@@ -121,8 +120,13 @@ async fn sip_lane(
         transport: Transport::Tls,
         peer_name: Some(ends.peer_name),
     };
-    let conn = handle.number();
-    sip_io::serve(handle, conn, facts, Limits::trusted(), stream).await
+    match sip_io::Stream::tls(stream) {
+        Ok(stream) => {
+            let conn = handle.number();
+            workers.serve(conn, facts, Limits::trusted(), stream).await;
+        }
+        Err(e) => tracing::debug!(error = %e, "a SIP lane was gone at once"),
+    }
 }
 
 async fn control_lane(
@@ -153,6 +157,8 @@ async fn control_lane(
 pub struct Dialer {
     /// The way to the node.
     pub handle: Handle,
+    /// Who serves SIP lanes.
+    pub workers: Workers,
     /// Finds the address of [`Dialer::host`].
     pub resolver: net::dns::Resolver,
     /// Index of the peer in the configuration.
@@ -204,9 +210,7 @@ impl Dialer {
             let began = tokio::time::Instant::now();
             match self.connect(&self.sip.get()).await {
                 Ok((ends, stream)) => {
-                    if sip_lane(self.handle.clone(), ends, stream).await.is_err() {
-                        return;
-                    }
+                    sip_lane(&self.handle, &self.workers, ends, stream).await;
                 }
                 Err(why) => tracing::debug!(peer = self.peer, why, "SIP lane not up"),
             }

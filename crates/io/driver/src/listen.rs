@@ -161,14 +161,35 @@ fn group(source: IpAddr) -> IpAddr {
     }
 }
 
-/// Accepts until told to stop. `serve` runs in a task of its own for each connection.
+/// Accepts until told to stop. `serve` runs in a task of its own for each connection, which holds
+/// its place until then.
 pub async fn accept<F, W>(
+    listener: TcpListener,
+    sources: Sources,
+    stop: watch::Receiver<bool>,
+    serve: F,
+) where
+    F: Fn(TcpStream, SocketAddr) -> W,
+    W: Future<Output = ()> + Send + 'static,
+{
+    let serve = |stream, remote, place: Place| {
+        let work = serve(stream, remote);
+        async move {
+            work.await;
+            drop(place);
+        }
+    };
+    accept_places(listener, sources, stop, serve).await;
+}
+
+/// As [`accept`], but a connection may outlive its task: its place goes with it.
+pub async fn accept_places<F, W>(
     listener: TcpListener,
     sources: Sources,
     mut stop: watch::Receiver<bool>,
     serve: F,
 ) where
-    F: Fn(TcpStream, SocketAddr) -> W,
+    F: Fn(TcpStream, SocketAddr, Place) -> W,
     W: Future<Output = ()> + Send + 'static,
 {
     let paces = sources.caps.paces;
@@ -205,14 +226,13 @@ pub async fn accept<F, W>(
         };
         // Failing to set it costs speed only.
         let _ = stream.set_nodelay(true);
-        let work = serve(stream, remote);
+        let work = serve(stream, remote, place);
         let mut stop = stop.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = work => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
-            drop(place);
         });
     }
 }

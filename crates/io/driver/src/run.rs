@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use crate::files::{DataFolder, FileFault};
 use crate::outlets::NodeOutlets;
 use crate::signal::{self, Clock, Handle, Post};
+use crate::sip_io::Workers;
 
 /// How long tasks get to end by themselves.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -157,19 +158,36 @@ impl Parts {
         Ok(listener)
     }
 
+    /// Starts the threads of SIP connections.
+    fn workers(&mut self, handle: &Handle) -> Result<Workers, StartFault> {
+        let started = Workers::new(handle);
+        let (workers, runs) = started.map_err(|source| StartFault::System {
+            what: "the threads of SIP connections",
+            source,
+        })?;
+        for run in runs {
+            self.tasks.spawn_blocking(run);
+        }
+        Ok(workers)
+    }
+
     /// Starts the thread that owns the node; everything else is running or about to.
     fn launch(
         self,
         handle: Handle,
         posts: tokio::sync::mpsc::Receiver<Post>,
+        workers: Workers,
         engine: Box<dyn Engine>,
         outlets: NodeOutlets,
     ) -> Result<Running, StartFault> {
         let (runtime, clock) = (tokio::runtime::Handle::current(), self.clock);
-        let way = handle.clone();
         let signal = std::thread::Builder::new()
             .name("signalling".into())
-            .spawn(move || runtime.block_on(signal::run(engine, clock, way, posts, outlets)))
+            .spawn(move || {
+                let _within = runtime.enter();
+                signal::run(engine, clock, posts, outlets);
+                workers.stop();
+            })
             .map_err(|source| StartFault::System {
                 what: "the signalling thread",
                 source,

@@ -1,58 +1,59 @@
 //! The signalling thread: it owns the node, feeds it inputs one by one and carries out outputs.
 //!
-//! Tasks post through a [`Handle`]; its queue is bounded, so a flood is slowed down at its own
-//! sockets. Outputs to a connection go into that connection's bounded queue: a peer that does not
-//! read loses its connection, and never holds up the node. How long a message has waited between
+//! Tasks and SIP workers post through a [`Handle`]; its queue is bounded, so a flood is slowed down
+//! at its own sockets. Outputs to a connection go into that connection's bounded queue: a peer that
+//! does not read loses its connection, and never holds up the node. What goes to the connections of
+//! one SIP worker is handed over in lots, with one waking. How long a message has waited between
 //! its socket and the node is measured here, and told the node; a connection that the node wants
-//! to hear less of waits in [`Handle::input`], and so stops reading.
+//! to hear less of is not read by its worker for a while.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 use std::time::Duration;
 
-use base::{Instant, Now, UnixTime};
-use bytes::Bytes;
+use base::{Id, Instant, Now, UnixTime};
 use node::Engine;
 use node::io::{Answer, AskId, ConnId, Facts, Input, Output, Question, Side};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::sip_io::{Inbox, Order, Way};
 use crate::wire;
 
-/// How many posts may wait for the node.
+/// How many posts may wait for the node, and how many inputs in batches.
 pub const POSTS_MAX: usize = 8192;
 
-/// How many messages may wait for one SIP or control connection.
+/// How many messages may wait for one control connection.
 pub const CONNECTION_QUEUE_MAX: usize = 512;
 
-/// The longest that a connection is not read from: far less than its peer's patience.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How many posts are handled before outputs leave and timers get their turn.
+const BURST: usize = 64;
+
+/// Orders for a SIP worker that are handed over at once.
+const LOT: usize = 32;
+
+/// How long a SIP worker rests that finds the node swamped.
+const SWAMPED: Duration = Duration::from_millis(1);
 
 /// Waits below this are as good as none.
 const WORTH_TELLING: Duration = Duration::from_millis(20);
-
-/// How many inputs are handled before outputs and timers get their turn.
-const BURST: usize = 64;
 
 /// What the signalling thread is given.
 pub enum Post {
     /// An input as it is.
     Input(Input),
-    /// A SIP frame, with the moment at which it was read.
-    Heard {
-        /// When it was read.
-        at: std::time::Instant,
-        /// The frame's input.
-        input: Input,
-    },
-    /// A SIP connection with the queue that leads to it.
+    /// What a SIP worker found in a turn, in order.
+    Batch(Batch),
+    /// A SIP connection with the way that leads to it.
     Attach {
         /// Its number.
         conn: ConnId,
         /// What it is.
         facts: Facts,
         /// The way to it.
-        queue: mpsc::Sender<Bytes>,
+        way: Way,
     },
     /// A control connection with the queue that leads to it.
     AttachControl {
@@ -83,42 +84,24 @@ pub enum Post {
 #[derive(Clone)]
 pub struct Handle {
     posts: mpsc::Sender<Post>,
+    /// Inputs in batches that wait.
+    backlog: Arc<AtomicUsize>,
     next_conn: Arc<AtomicU64>,
-    pauses: Pauses,
 }
 
-/// Connections that are not read from for a while; nobody as a rule.
-#[derive(Clone, Default)]
-struct Pauses {
-    any: Arc<AtomicBool>,
-    until: Arc<Mutex<HashMap<ConnId, std::time::Instant>>>,
+/// What a SIP worker found in a turn, in order.
+pub struct Batch {
+    /// When the first of it was read.
+    at: std::time::Instant,
+    posts: Vec<Post>,
+    backlog: Arc<AtomicUsize>,
 }
 
-impl Pauses {
-    fn rows(&self) -> std::sync::MutexGuard<'_, HashMap<ConnId, std::time::Instant>> {
-        self.until
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn set(&self, conn: ConnId, time: Duration) {
-        let now = std::time::Instant::now();
-        let mut rows = self.rows();
-        rows.retain(|_, until| *until > now);
-        rows.insert(conn, now + time.min(PAUSE_MAX));
-        self.any.store(true, Ordering::Relaxed);
-    }
-
-    /// How long a connection still has to wait.
-    fn rest(&self, conn: ConnId) -> Option<Duration> {
-        if !self.any.load(Ordering::Relaxed) {
-            return None;
-        }
-        let now = std::time::Instant::now();
-        let mut rows = self.rows();
-        rows.retain(|_, until| *until > now);
-        self.any.store(!rows.is_empty(), Ordering::Relaxed);
-        Some(rows.get(&conn)?.saturating_duration_since(now))
+impl Batch {
+    /// What it holds; it counts no longer as waiting.
+    pub fn open(self) -> Vec<Post> {
+        self.backlog.fetch_sub(self.posts.len(), Ordering::AcqRel);
+        self.posts
     }
 }
 
@@ -131,14 +114,12 @@ impl Handle {
     /// A handle and the queue it leads to.
     pub fn new() -> (Handle, mpsc::Receiver<Post>) {
         let (posts, queue) = mpsc::channel(POSTS_MAX);
-        (
-            Handle {
-                posts,
-                next_conn: Arc::new(AtomicU64::new(0)),
-                pauses: Pauses::default(),
-            },
-            queue,
-        )
+        let handle = Handle {
+            posts,
+            backlog: Arc::new(AtomicUsize::new(0)),
+            next_conn: Arc::new(AtomicU64::new(0)),
+        };
+        (handle, queue)
     }
 
     /// A number for an accepted connection.
@@ -146,20 +127,12 @@ impl Handle {
         ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Posts an input, waiting for room; a frame also until its connection may be read from.
+    /// Posts an input, waiting for room.
     ///
     /// # Errors
     /// [`Stopping`] if the node is gone.
     pub async fn input(&self, input: Input) -> Result<(), Stopping> {
-        let Input::Frame { conn, .. } = &input else {
-            return self.post(Post::Input(input)).await;
-        };
-        if let Some(rest) = self.pauses.rest(*conn) {
-            tokio::time::sleep(rest).await;
-        }
-        // The wait for room is part of what a message waits.
-        let at = std::time::Instant::now();
-        self.post(Post::Heard { at, input }).await
+        self.post(Post::Input(input)).await
     }
 
     /// Posts anything, waiting for room.
@@ -168,6 +141,24 @@ impl Handle {
     /// [`Stopping`] if the node is gone.
     pub async fn post(&self, post: Post) -> Result<(), Stopping> {
         self.posts.send(post).await.map_err(|_| Stopping)
+    }
+
+    /// Posts what a SIP worker found, waiting for room. To be called on a thread of its own.
+    ///
+    /// # Errors
+    /// [`Stopping`] if the node is gone.
+    pub fn post_batch(&self, at: std::time::Instant, posts: Vec<Post>) -> Result<(), Stopping> {
+        while self.backlog.load(Ordering::Acquire) >= POSTS_MAX {
+            if self.posts.is_closed() {
+                return Err(Stopping);
+            }
+            std::thread::sleep(SWAMPED);
+        }
+        self.backlog.fetch_add(posts.len(), Ordering::AcqRel);
+        let backlog = self.backlog.clone();
+        let batch = Post::Batch(Batch { at, posts, backlog });
+        let posted = self.posts.blocking_send(batch);
+        posted.map_err(|_| Stopping)
     }
 
     /// Posts from a thread outside the runtime, dropping the input if the node is swamped.
@@ -258,39 +249,48 @@ pub trait Outlets: Send {
     fn output(&mut self, output: Output);
 }
 
-/// Runs the node until it is told to stop. To be called on a thread of its own. `handle` is one of
-/// those that lead to `posts`.
-pub async fn run(
+/// Wakes the signalling thread.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs the node until it is told to stop. To be called on a thread of its own, within a runtime.
+pub fn run(
     mut node: Box<dyn Engine>,
     clock: Clock,
-    handle: Handle,
     mut posts: mpsc::Receiver<Post>,
     mut outlets: impl Outlets,
 ) {
-    let mut ways = Ways::new(handle.pauses);
-    // Only the way to the connections' pauses is kept: the queue ends with its last sender.
-    drop(handle.posts);
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut ways = Ways::default();
+    let mut burst = Vec::with_capacity(BURST);
+    ways.drain(node.as_mut(), &mut outlets);
     loop {
-        ways.drain(node.as_mut(), &mut outlets);
-        let wait = node.poll_timeout().map_or(Duration::from_secs(3600), |at| {
-            at.since(clock.now().instant)
-                .max(Duration::from_micros(500))
-        });
-        tokio::select! {
-            biased;
-            post = posts.recv() => {
-                let Some(post) = post else { return };
-                if ways.take(node.as_mut(), clock.now(), post, &mut outlets) {
-                    return;
-                }
-                for _ in 1..BURST {
-                    let Ok(post) = posts.try_recv() else { break };
-                    if ways.take(node.as_mut(), clock.now(), post, &mut outlets) {
+        match posts.poll_recv_many(&mut context, &mut burst, BURST) {
+            Poll::Ready(0) => return,
+            Poll::Ready(_) => {
+                for post in burst.drain(..) {
+                    if ways.take(node.as_mut(), &clock, post, &mut outlets) {
                         return;
                     }
                 }
             }
-            () = tokio::time::sleep(wait) => {}
+            Poll::Pending => {
+                let wait = node.poll_timeout().map_or(Duration::from_secs(3600), |at| {
+                    at.since(clock.now().instant)
+                        .max(Duration::from_micros(500))
+                });
+                std::thread::park_timeout(wait);
+            }
         }
         let now = clock.now();
         if let Some(waited) = ways.waited() {
@@ -298,41 +298,40 @@ pub async fn run(
         }
         if node.poll_timeout().is_some_and(|at| at <= now.instant) {
             node.handle_timeout(now);
+            ways.drain(node.as_mut(), &mut outlets);
         }
+        ways.hand_over();
     }
 }
 
 /// The way to a SIP connection.
-struct Way {
+struct Known {
     side: Side,
-    queue: mpsc::Sender<Bytes>,
+    worker: usize,
+    line: Id,
+}
+
+/// What is to be told to one SIP worker.
+struct Lot {
+    inbox: Arc<Inbox>,
+    orders: Vec<Order>,
 }
 
 /// The queues that lead to connections, and the questions under way.
+#[derive(Default)]
 struct Ways {
-    pauses: Pauses,
     /// The longest that a frame of this burst has waited, and whether the last burst was told.
     longest: Duration,
     told: bool,
-    sip: HashMap<ConnId, Way>,
+    sip: HashMap<ConnId, Known>,
+    /// By the number of the worker.
+    lots: Vec<Option<Lot>>,
     control: HashMap<ConnId, mpsc::Sender<traversal::Message>>,
     asks: HashMap<AskId, oneshot::Sender<Answer>>,
     next_ask: u64,
 }
 
 impl Ways {
-    fn new(pauses: Pauses) -> Self {
-        Ways {
-            pauses,
-            longest: Duration::ZERO,
-            told: false,
-            sip: HashMap::new(),
-            control: HashMap::new(),
-            asks: HashMap::new(),
-            next_ask: 0,
-        }
-    }
-
     /// How long the longest has waited since this was asked last, if that is worth telling or what
     /// was told last is true no more.
     fn waited(&mut self) -> Option<Duration> {
@@ -346,36 +345,35 @@ impl Ways {
     fn take(
         &mut self,
         node: &mut dyn Engine,
-        now: Now,
+        clock: &Clock,
         post: Post,
         outlets: &mut impl Outlets,
     ) -> bool {
+        let now = clock.now();
         match post {
-            Post::Heard { at, input } => {
+            Post::Batch(batch) => {
+                // The last of it waits longest.
+                let at = batch.at;
+                let mut posts = batch.open().into_iter();
+                let last = posts.any(|post| self.take(node, clock, post, outlets));
                 self.longest = self.longest.max(at.elapsed());
-                if let Input::Frame { conn, frame } = &input
-                    && let Some(way) = self.sip.get(conn)
-                {
-                    wire::sip_in(way.side, frame);
-                }
-                node.handle(now, input);
+                return last;
             }
             Post::Input(input) => {
                 match &input {
+                    Input::Frame { conn, frame } => {
+                        if let Some(known) = self.sip.get(conn) {
+                            wire::sip_in(known.side, frame);
+                        }
+                    }
                     Input::Disconnected { conn, .. } => drop(self.sip.remove(conn)),
                     Input::ControlDown { conn, .. } => drop(self.control.remove(conn)),
                     _ => {}
                 }
                 node.handle(now, input);
             }
-            Post::Attach { conn, facts, queue } => {
-                self.sip.insert(
-                    conn,
-                    Way {
-                        side: facts.side,
-                        queue,
-                    },
-                );
+            Post::Attach { conn, facts, way } => {
+                self.attach(conn, facts.side, way);
                 node.handle(now, Input::Connected { conn, facts });
             }
             Post::AttachControl { conn, up, queue } => {
@@ -394,6 +392,7 @@ impl Ways {
             }
             Post::Stop => {
                 self.drain(node, outlets);
+                self.hand_over();
                 return true;
             }
         }
@@ -401,23 +400,51 @@ impl Ways {
         false
     }
 
+    fn attach(&mut self, conn: ConnId, side: Side, way: Way) {
+        if self.lots.len() <= way.worker {
+            self.lots.resize_with(way.worker + 1, || None);
+        }
+        if let Some(lot) = self.lots.get_mut(way.worker) {
+            lot.get_or_insert_with(|| Lot {
+                inbox: way.inbox,
+                orders: Vec::with_capacity(LOT),
+            });
+        }
+        let (worker, line) = (way.worker, way.line);
+        self.sip.insert(conn, Known { side, worker, line });
+    }
+
+    /// Lets SIP workers have what was gathered for them.
+    fn hand_over(&mut self) {
+        for lot in self.lots.iter_mut().flatten() {
+            if !lot.orders.is_empty() {
+                lot.inbox.give(&mut lot.orders);
+            }
+        }
+    }
+
     /// Carries out everything the node wants.
     fn drain(&mut self, node: &mut dyn Engine, outlets: &mut impl Outlets) {
         while let Some(output) = node.poll_output() {
             match output {
                 Output::Send { conn, bytes } => {
-                    let full = self.sip.get(&conn).is_some_and(|way| {
-                        wire::sip_out(way.side, &bytes);
-                        way.queue.try_send(bytes).is_err()
-                    });
-                    if full {
-                        // The peer does not read: dropping the queue ends the connection, and
-                        // its task tells the node.
-                        self.sip.remove(&conn);
+                    if let Some(known) = self.sip.get(&conn) {
+                        wire::sip_out(known.side, &bytes);
+                        let order = Order::Send(known.line, bytes);
+                        tell(&mut self.lots, known.worker, order);
                     }
                 }
-                Output::Close { conn } => drop(self.sip.remove(&conn)),
-                Output::Pause { conn, time } => self.pauses.set(conn, time),
+                Output::Close { conn } => {
+                    if let Some(known) = self.sip.remove(&conn) {
+                        tell(&mut self.lots, known.worker, Order::Close(known.line));
+                    }
+                }
+                Output::Pause { conn, time } => {
+                    if let Some(known) = self.sip.get(&conn) {
+                        let order = Order::Pause(known.line, time);
+                        tell(&mut self.lots, known.worker, order);
+                    }
+                }
                 Output::Control { conn, message } => {
                     let full = self
                         .control
@@ -440,43 +467,23 @@ impl Ways {
     }
 }
 
+/// Gathers an order for a SIP worker.
+fn tell(lots: &mut [Option<Lot>], worker: usize, order: Order) {
+    if let Some(Some(lot)) = lots.get_mut(worker) {
+        lot.orders.push(order);
+        if lot.orders.len() >= LOT {
+            lot.inbox.give(&mut lot.orders);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use sip::Frame;
-
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_paused_connection_waits_and_others_do_not() {
-        let (handle, mut posts) = Handle::new();
-        let frame = |n: u64| Input::Frame {
-            conn: ConnId(n),
-            frame: Frame::Ping,
-        };
-        handle.pauses.set(ConnId(1), Duration::from_millis(500));
-        let waiting = tokio::spawn({
-            let handle = handle.clone();
-            let input = frame(1);
-            async move { handle.input(input).await }
-        });
-        tokio::task::yield_now().await;
-        handle.input(frame(2)).await.unwrap();
-        let conn = |post| match post {
-            Some(Post::Heard {
-                input: Input::Frame { conn, .. },
-                ..
-            }) => conn,
-            _ => panic!(),
-        };
-        assert_eq!(conn(posts.recv().await), ConnId(2));
-        assert!(!waiting.is_finished());
-        waiting.await.unwrap().unwrap();
-        assert_eq!(conn(posts.recv().await), ConnId(1));
-    }
 
     #[test]
     fn waits_are_told_while_they_are_long_and_once_when_they_are_not() {
-        let mut ways = Ways::new(Pauses::default());
+        let mut ways = Ways::default();
         let mut told = |ms: u64| {
             ways.longest = Duration::from_millis(ms);
             ways.waited().map(|w| w.as_millis())

@@ -1,20 +1,39 @@
-//! SIP connections: accept, dial, frame, write.
+//! SIP connections once they stand: a few threads that read, frame and write them all.
 //!
-//! A connection's task reads, frames and writes; every decision is the node's. Keep-alives of
-//! RFC 5626 §3.5.1 are answered here. Bounds: a message must be whole within
-//! [`MESSAGE_TIME_MAX`] of its first byte, a connection that says nothing for [`IDLE_MAX`] is
-//! closed, and what waits to be written is bounded by [`crate::signal::CONNECTION_QUEUE_MAX`].
+//! ```text
+//!  listener, dialler ── a stream, its handshake done ──▶ worker ── Batch of inputs ──▶ signalling
+//!  socket ⇄ TLS ⇄ [sip::Framer]                          worker ◀── orders, one lot a turn ── it
+//! ```
+//!
+//! A connection belongs to one worker for life. A worker waits for its sockets with no buffer
+//! held, reads what is ready into one buffer for all, posts what it found in one go, and writes
+//! what signalling sent in one go: a registered client that is silent costs its TLS session and a
+//! row. Every decision is the node's. Keep-alives of RFC 5626 §3.5.1 are answered here.
+//!
+//! Bounds: a message must be whole within [`MESSAGE_TIME_MAX`] of its first byte, a connection
+//! that says nothing for [`IDLE_MAX`] is closed, one that takes nothing for [`WRITE_TIME_MAX`] as
+//! well; [`QUEUE_MAX`] messages wait for one, [`ORDERS_MAX`] orders for a worker. Times are looked
+//! at once a second.
 
+mod line;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use base::Id;
 use bytes::Bytes;
-use node::io::{ConnId, Facts, Input};
-use sip::{Frame, Framer, Limits};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
-use tokio::time::Instant;
+use net::tls;
+use node::io::{ConnId, Facts};
+use sip::Limits;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
-use crate::signal::{CONNECTION_QUEUE_MAX, Handle, Post, Stopping};
+use crate::signal::Handle;
 
 /// From the first byte of a message to its last.
 pub const MESSAGE_TIME_MAX: Duration = Duration::from_secs(15);
@@ -24,107 +43,201 @@ pub const MESSAGE_TIME_MAX: Duration = Duration::from_secs(15);
 pub const IDLE_MAX: Duration = Duration::from_secs(400);
 
 /// How long a peer may take to accept what is written to it.
-const WRITE_TIME_MAX: Duration = Duration::from_secs(20);
+pub const WRITE_TIME_MAX: Duration = Duration::from_secs(20);
 
-const READ_BYTES: usize = 16 * 1024;
+/// How many messages may wait for one connection: a peer with more does not read.
+pub const QUEUE_MAX: usize = 512;
 
-/// Serves one connection until either side ends it.
-///
-/// # Errors
-/// [`Stopping`] if the node is gone.
-pub async fn serve<S>(
-    handle: Handle,
-    conn: ConnId,
-    facts: Facts,
-    limits: Limits,
-    stream: S,
-) -> Result<(), Stopping>
-where
-    S: AsyncRead + AsyncWrite + Send,
-{
-    let (queue, outgoing) = mpsc::channel(CONNECTION_QUEUE_MAX);
-    handle
-        .post(Post::Attach {
+/// The longest that a connection is not read from: far less than its peer's patience.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How many orders may wait for one worker.
+const ORDERS_MAX: usize = 65_536;
+
+/// Workers at most: TLS and framing are a few times what signalling is.
+const WORKERS_MAX: usize = 8;
+
+/// A connection as it is handed over: the handshake is done.
+pub struct Stream {
+    tcp: std::net::TcpStream,
+    tls: Option<Box<rustls::Connection>>,
+}
+
+impl Stream {
+    /// A plain connection.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn plain(stream: TcpStream) -> io::Result<Stream> {
+        Ok(Stream {
+            tcp: stream.into_std()?,
+            tls: None,
+        })
+    }
+
+    /// A connection whose TLS handshake is done.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn tls(stream: tls::Stream<TcpStream>) -> io::Result<Stream> {
+        let (tcp, session) = tls::into_parts(stream);
+        Ok(Stream {
+            tcp: tcp.into_std()?,
+            tls: Some(Box::new(session)),
+        })
+    }
+}
+
+/// What is dropped when a connection is gone: a place under a cap, a promise to tell.
+pub type Guard = Box<dyn Send>;
+
+/// A connection for a worker.
+pub(crate) struct Adopted {
+    pub(crate) conn: ConnId,
+    pub(crate) facts: Facts,
+    pub(crate) limits: Limits,
+    pub(crate) stream: Stream,
+    pub(crate) guard: Guard,
+}
+
+/// What a worker is told.
+pub(crate) enum Order {
+    /// Serve this connection.
+    Adopt(Box<Adopted>),
+    /// Write these bytes to it.
+    Send(Id, Bytes),
+    /// Do not read it for so long.
+    Pause(Id, Duration),
+    /// Close it once what was sent has left.
+    Close(Id),
+    /// Close all of them and end.
+    Stop,
+}
+
+/// The way to a worker.
+pub(crate) struct Inbox {
+    orders: Mutex<Vec<Order>>,
+    /// Whether the worker has been woken for what waits.
+    asked: AtomicBool,
+    waker: mio::Waker,
+}
+
+impl Inbox {
+    fn orders(&self) -> MutexGuard<'_, Vec<Order>> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands over a lot of orders, and empties it. A worker that has far too many already is to
+    /// close what it cannot write to.
+    pub(crate) fn give(&self, lot: &mut Vec<Order>) {
+        let mut orders = self.orders();
+        if orders.len() + lot.len() > ORDERS_MAX {
+            for order in lot.iter_mut() {
+                if let Order::Send(line, _) = order {
+                    *order = Order::Close(*line);
+                }
+            }
+        }
+        orders.append(lot);
+        drop(orders);
+        self.wake();
+    }
+
+    fn one(&self, order: Order) {
+        self.orders().push(order);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if !self.asked.swap(true, Ordering::AcqRel) {
+            // A worker that has ended needs no waking.
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// Everything that waits, in exchange for an empty list.
+    fn take(&self, into: &mut Vec<Order>) {
+        self.asked.store(false, Ordering::Release);
+        std::mem::swap(&mut *self.orders(), into);
+    }
+}
+
+/// Where a connection is.
+#[derive(Clone)]
+pub struct Way {
+    pub(crate) inbox: Arc<Inbox>,
+    /// The number of the worker.
+    pub(crate) worker: usize,
+    /// Its row there.
+    pub(crate) line: Id,
+}
+
+/// The workers of a node.
+#[derive(Clone)]
+pub struct Workers {
+    inboxes: Arc<[Arc<Inbox>]>,
+    next: Arc<AtomicUsize>,
+}
+
+impl Workers {
+    /// As many workers as half the processors, and for each what runs it: a call that returns when
+    /// [`Workers::stop`] was called.
+    ///
+    /// # Errors
+    /// The system's, when it gives no poll.
+    pub fn new(handle: &Handle) -> io::Result<(Workers, Vec<impl FnOnce() + Send + 'static>)> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let (mut inboxes, mut runs) = (Vec::new(), Vec::new());
+        for number in 0..(processors / 2).clamp(1, WORKERS_MAX) {
+            let poll = mio::Poll::new()?;
+            let inbox = Arc::new(Inbox {
+                orders: Mutex::default(),
+                asked: AtomicBool::new(false),
+                waker: mio::Waker::new(poll.registry(), worker::WAKE)?,
+            });
+            inboxes.push(inbox.clone());
+            let worker = worker::Worker::new(handle.clone(), number, inbox, poll);
+            runs.push(move || worker.run());
+        }
+        let workers = Workers {
+            inboxes: inboxes.into(),
+            next: Arc::default(),
+        };
+        Ok((workers, runs))
+    }
+
+    /// Closes all connections and ends the workers.
+    pub fn stop(&self) {
+        self.inboxes.iter().for_each(|i| i.one(Order::Stop));
+    }
+
+    /// Hands a connection over; `guard` is dropped when it is gone.
+    pub fn hand_over(
+        &self,
+        conn: ConnId,
+        facts: Facts,
+        limits: Limits,
+        stream: Stream,
+        guard: Guard,
+    ) {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let adopted = Adopted {
             conn,
             facts,
-            queue: queue.clone(),
-        })
-        .await?;
-    let (reader, writer) = tokio::io::split(stream);
-    // `queue` here is the keep-alive answers' way; it is weak so that the node's own dropping of
-    // its end closes the connection.
-    let pongs = queue.downgrade();
-    drop(queue);
-    let why = tokio::select! {
-        why = read(&handle, conn, Framer::new(limits), reader, pongs) => why?,
-        why = write(writer, outgoing) => why,
-    };
-    handle.input(Input::Disconnected { conn, why }).await
-}
-
-async fn read<R: AsyncRead>(
-    handle: &Handle,
-    conn: ConnId,
-    mut framer: Framer,
-    reader: R,
-    pongs: mpsc::WeakSender<Bytes>,
-) -> Result<String, Stopping> {
-    let mut reader = std::pin::pin!(reader);
-    let mut buffer = vec![0; READ_BYTES];
-    let mut begun: Option<Instant> = None;
-    loop {
-        let until = begun.map_or_else(|| Instant::now() + IDLE_MAX, |b| b + MESSAGE_TIME_MAX);
-        let read = match tokio::time::timeout_at(until, reader.read(&mut buffer)).await {
-            Err(_) if begun.is_some() => return Ok("a message was not finished in 15 s".into()),
-            Err(_) => return Ok("nothing was heard for 400 s".into()),
-            Ok(Err(e)) => return Ok(net::tls::cause(&e)),
-            Ok(Ok(0)) => return Ok("closed by the peer".into()),
-            Ok(Ok(n)) => n,
+            limits,
+            stream,
+            guard,
         };
-        framer.push(buffer.get(..read).unwrap_or_default());
-        while let Some(frame) = framer.next_frame() {
-            let fatal = matches!(&frame, Frame::Bad { fatal: true, .. });
-            match frame {
-                Frame::Ping => {
-                    if let Some(q) = pongs.upgrade() {
-                        // A full queue means that the peer does not read; it needs no pong.
-                        let _ = q.try_send(Bytes::from_static(b"\r\n"));
-                    }
-                }
-                Frame::Pong => {}
-                frame => handle.input(Input::Frame { conn, frame }).await?,
-            }
-            if fatal {
-                // The node answers, if it can, and closes; give that answer time to leave.
-                tokio::time::sleep(Duration::from_secs(2)).await;
-                return Ok("the peer's bytes were no SIP".into());
-            }
-        }
-        begun = if framer.is_idle() {
-            None
-        } else {
-            Some(begun.unwrap_or_else(Instant::now))
-        };
-    }
-}
-
-async fn write<W: AsyncWrite>(writer: W, mut outgoing: mpsc::Receiver<Bytes>) -> String {
-    let mut writer = std::pin::pin!(writer);
-    while let Some(bytes) = outgoing.recv().await {
-        let work = async {
-            writer.write_all(&bytes).await?;
-            while let Ok(more) = outgoing.try_recv() {
-                writer.write_all(&more).await?;
-            }
-            writer.flush().await
-        };
-        match tokio::time::timeout(WRITE_TIME_MAX, work).await {
-            Err(_) => return "the peer did not read for 20 s".into(),
-            Ok(Err(e)) => return net::tls::cause(&e),
-            Ok(Ok(())) => {}
+        if let Some(inbox) = self.inboxes.get(turn % self.inboxes.len().max(1)) {
+            inbox.one(Order::Adopt(Box::new(adopted)));
         }
     }
-    // Closing is best effort: the peer may be gone.
-    let _ = tokio::time::timeout(Duration::from_secs(2), writer.shutdown()).await;
-    "closed by this node".into()
+
+    /// Hands a connection over and waits for its end.
+    pub async fn serve(&self, conn: ConnId, facts: Facts, limits: Limits, stream: Stream) {
+        let (guard, gone) = oneshot::channel::<()>();
+        self.hand_over(conn, facts, limits, stream, Box::new(guard));
+        // Nothing is ever sent: the worker's dropping of its end is the news.
+        let _ = gone.await;
+    }
 }

@@ -1,6 +1,7 @@
 //! SIP connections that others make: of clients on the edge (TLS 5061), of call control on the
 //! core (TCP 5060, TLS 5061).
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,9 +12,9 @@ use sip::Limits;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::listen::{self, Caps, Sources};
-use crate::signal::{Handle, Stopping};
-use crate::sip_io;
+use crate::listen::{self, Caps, Place, Sources};
+use crate::signal::Handle;
+use crate::sip_io::{self, Workers};
 
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
@@ -22,6 +23,8 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 pub struct SipListener {
     /// The way to the node.
     pub handle: Handle,
+    /// Who serves connections that stand.
+    pub workers: Workers,
     /// Who connects here.
     pub side: Side,
     /// TLS, unless it is plain TCP.
@@ -36,21 +39,25 @@ impl SipListener {
     /// Accepts until told to stop.
     pub async fn run(self, listener: TcpListener, stop: watch::Receiver<bool>) {
         let sources = Sources::new(self.caps).telling(self.handle.clone());
-        listen::accept(listener, sources, stop, move |stream, remote| {
+        listen::accept_places(listener, sources, stop, move |stream, remote, place| {
             let this = self.clone();
             async move {
-                // The node being gone means that the program stops.
-                let _ = this.connection(stream, remote).await;
+                if let Err(e) = this.connection(stream, remote, place).await {
+                    tracing::debug!(error = %e, "a connection was gone at once");
+                }
             }
         })
         .await;
     }
 
-    async fn connection(self, stream: TcpStream, remote: SocketAddr) -> Result<(), Stopping> {
+    async fn connection(
+        self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        place: Place,
+    ) -> io::Result<()> {
         net::socket::tune(&stream);
-        let Ok(local) = stream.local_addr() else {
-            return Ok(());
-        };
+        let local = stream.local_addr()?;
         let transport = if self.tls.is_some() {
             Transport::Tls
         } else {
@@ -63,23 +70,28 @@ impl SipListener {
             transport,
             peer_name: None,
         };
-        let conn = self.handle.number();
-        let Some(config) = &self.tls else {
-            return sip_io::serve(self.handle, conn, facts, self.limits, stream).await;
+        let stream = match &self.tls {
+            None => sip_io::Stream::plain(stream)?,
+            Some(config) => match tls::accept(config.get(), stream, HANDSHAKE_MAX).await {
+                Ok(stream) => {
+                    // It was checked in the handshake, if it was asked for.
+                    facts.peer_name = tls::peer(&stream, &[]).map(|(shown, _)| shown.shown());
+                    sip_io::Stream::tls(stream)?
+                }
+                Err(e) => {
+                    // Scanners and clients that dislike our certificate: worth a count, not a
+                    // line.
+                    tracing::debug!(error = %e, "a TLS handshake failed");
+                    not_tls(&self.handle, remote, &e);
+                    return Ok(());
+                }
+            },
         };
-        match tls::accept(config.get(), stream, HANDSHAKE_MAX).await {
-            Ok(stream) => {
-                // It was checked in the handshake, if it was asked for.
-                facts.peer_name = tls::peer(&stream, &[]).map(|(shown, _)| shown.shown());
-                sip_io::serve(self.handle, conn, facts, self.limits, stream).await
-            }
-            Err(e) => {
-                // Scanners and clients that dislike our certificate: worth a count, not a line.
-                tracing::debug!(error = %e, "a TLS handshake failed");
-                not_tls(&self.handle, remote, &e);
-                Ok(())
-            }
-        }
+        let conn = self.handle.number();
+        let guard = Box::new(place);
+        self.workers
+            .hand_over(conn, facts, self.limits, stream, guard);
+        Ok(())
     }
 }
 

@@ -21,7 +21,9 @@ use rustls::{ClientConfig, ServerConfig};
 use crate::Error;
 
 pub use files::{Identity, Trust};
-pub use handshake::{Stream, accept, cause, connect, explain, export, negotiated, peer};
+pub use handshake::{
+    Stream, accept, cause, connect, explain, export, into_parts, negotiated, peer,
+};
 pub use links::{link_client, link_server, named_client};
 pub use names::{NameMismatch, PeerCertificate};
 

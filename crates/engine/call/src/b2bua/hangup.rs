@@ -6,7 +6,7 @@ use base::Id;
 use sip::transaction::{ClientKey, ServerKey};
 use sip::{Message, Method, Name};
 
-use super::call::{End, Exchange, Phase, Tick};
+use super::call::{Call, End, Exchange, Phase, Tick};
 use super::invite::reason;
 use super::{B2bua, CallId, Cause, Context, EndedBy, Event, Output};
 
@@ -121,6 +121,8 @@ impl B2bua {
             return;
         }
         call.phase = Phase::Ending;
+        self.over += 1;
+        self.over_since.push_back(id);
         call.draft.ended(cx.now, by, cause.clone());
         if let Some(timer) = call.session.take() {
             self.timers.disarm(timer);
@@ -200,6 +202,27 @@ impl B2bua {
         }
     }
 
+    /// Whether there is room for one more call, which the oldest that is over may have to make.
+    pub(super) fn has_room(&mut self) -> bool {
+        if self.calls.len().saturating_sub(self.over) >= self.settings.calls_max {
+            return false;
+        }
+        // A row named here may have another tenant by now, but not by the same id.
+        let over = |call: &Call| call.phase == Phase::Ending;
+        while let Some(&id) = self.over_since.front() {
+            let stays = self.calls.get(id).is_some_and(over);
+            if stays && !self.calls.is_full() {
+                break;
+            }
+            self.over_since.pop_front();
+            if stays {
+                self.lingered(id);
+                self.forget(id);
+            }
+        }
+        !self.calls.is_full()
+    }
+
     fn drop_finished(&mut self, id: Id) {
         let done = self.calls.get(id).is_some_and(|call| {
             call.phase == Phase::Ending && call.open == 0 && call.draft.is_taken()
@@ -222,6 +245,9 @@ impl B2bua {
         let Some(call) = self.calls.remove(id) else {
             return;
         };
+        if call.phase == Phase::Ending {
+            self.over = self.over.saturating_sub(1);
+        }
         for key in call.keys() {
             if self.legs.get(&key) == Some(&id) {
                 self.legs.remove(&key);

@@ -54,7 +54,7 @@ impl B2bua {
         };
         // The dialog must be possible before anything is done for it.
         Dialog::uas(message, "t").map_err(|_| Refusal::new(400, "Bad Request"))?;
-        if self.calls.is_full() {
+        if !self.has_room() {
             return Err(Refusal::new(503, "Service Unavailable"));
         }
         cx.transactions

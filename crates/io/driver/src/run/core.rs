@@ -22,6 +22,7 @@ use crate::media_worker::{self, Role, Settings};
 use crate::outlets::NodeOutlets;
 use crate::questions::{ASKED_MAX, Questions};
 use crate::signal::Handle;
+use crate::sip_io::Workers;
 use crate::sip_listen::SipListener;
 use crate::xmpp_core::{Times, XmppCore};
 use crate::{dial, files, link_sip, link_ssh, link_xmpp};
@@ -59,9 +60,11 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         },
     )?;
 
+    let workers = parts.workers(&handle)?;
     let web = Web::of(&parts)?;
     let gate = Live::new(Arc::new(CoreGate::closed(token_key.public())));
     let lanes = Lanes {
+        workers: workers.clone(),
         key,
         pins: ssh::Pins::default(),
         http: web.http(&parts, &handle, &gate, role),
@@ -76,7 +79,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
             stop: parts.stop.subscribe(),
         },
     };
-    listen(&mut parts, role, &handle)?;
+    listen(&mut parts, role, &handle, &workers)?;
     for (index, peer) in role.peers.iter().enumerate() {
         lanes.keep(&mut parts, &handle, index, peer)?;
     }
@@ -84,6 +87,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         side: Side::Inside,
         limits: sip::Limits::trusted(),
         handle: handle.clone(),
+        workers: workers.clone(),
         resolver: parts.resolver.clone(),
         tls: Live::new(tls::inside_mutual(&parts.identity, Some(&parts.trust))?),
         unchecked: tls::inside_mutual(&parts.identity, None)?,
@@ -106,7 +110,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         keeper: Some(to_keeper),
         dialled: JoinSet::new(),
     };
-    parts.launch(handle, posts, Box::new(engine), outlets)
+    parts.launch(handle, posts, workers, Box::new(engine), outlets)
 }
 
 /// How inside web servers are asked.
@@ -158,7 +162,12 @@ impl Web {
 }
 
 /// Where call control reaches the core.
-fn listen(parts: &mut Parts, role: &Core, handle: &Handle) -> Result<(), StartFault> {
+fn listen(
+    parts: &mut Parts,
+    role: &Core,
+    handle: &Handle,
+    workers: &Workers,
+) -> Result<(), StartFault> {
     // Call control is one source, and opens a connection for each of its nodes and lines.
     let caps = Caps {
         total: 8192,
@@ -167,6 +176,7 @@ fn listen(parts: &mut Parts, role: &Core, handle: &Handle) -> Result<(), StartFa
     };
     let plain = SipListener {
         handle: handle.clone(),
+        workers: workers.clone(),
         side: Side::Inside,
         tls: None,
         limits: sip::Limits::trusted(),
@@ -192,6 +202,7 @@ fn listen(parts: &mut Parts, role: &Core, handle: &Handle) -> Result<(), StartFa
 
 /// What runs on the lanes to edges.
 struct Lanes {
+    workers: Workers,
     key: ssh::Key,
     pins: ssh::Pins,
     http: HttpCore,
@@ -213,6 +224,7 @@ impl Lanes {
         };
         let sip = link_sip::Dialer {
             handle: handle.clone(),
+            workers: self.workers.clone(),
             resolver: parts.resolver.clone(),
             peer: index,
             host: peer.dial.clone(),

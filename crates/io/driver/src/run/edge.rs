@@ -20,6 +20,7 @@ use crate::media_worker::{self, Role, Settings};
 use crate::outlets::NodeOutlets;
 use crate::questions::{ASKED_MAX, Questions};
 use crate::signal::Handle;
+use crate::sip_io::Workers;
 use crate::sip_listen::SipListener;
 use crate::xmpp_edge::{Times, XmppEdge};
 use crate::{dial, link_sip, link_ssh, link_xmpp};
@@ -37,9 +38,14 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
         },
     )?;
 
+    let workers = parts.workers(&handle)?;
     let ssh = ssh::Acceptor::new(&key, pins.clone());
-    serve_cores(&mut parts, role, &handle, ssh, &lanes)?;
-    serve_clients(&mut parts, role, &handle, &gate, &lanes)?;
+    let ways = Ways {
+        handle: handle.clone(),
+        workers: workers.clone(),
+    };
+    serve_cores(&mut parts, role, &ways, ssh, &lanes)?;
+    serve_clients(&mut parts, role, &ways, &gate, &lanes)?;
 
     let identity = node::EdgeIdentity {
         ssh_host_key: key.public().to_string(),
@@ -48,7 +54,7 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
     let (now, rng) = (parts.clock.now(), parts.rng.fork());
     let engine = node::Edge::new(now, rng, &parts.config, identity);
     let (questions, foreign) = match role.business.as_ref().filter(|b| b.call) {
-        Some(business) => abroad(&parts, &handle, business)?,
+        Some(business) => abroad(&parts, &ways, business)?,
         None => (None, None),
     };
     let outlets = NodeOutlets {
@@ -61,13 +67,13 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
         keeper: None,
         dialled: JoinSet::new(),
     };
-    parts.launch(handle, posts, Box::new(engine), outlets)
+    parts.launch(handle, posts, workers, Box::new(engine), outlets)
 }
 
 /// What an edge needs that calls foreign domains: DNS, and dialling over TLS.
 fn abroad(
     parts: &Parts,
-    handle: &Handle,
+    ways: &Ways,
     business: &config::Business,
 ) -> Result<(Option<Questions>, Option<dial::Inside>), StartFault> {
     let Some(trusted) = &business.trusted else {
@@ -76,7 +82,7 @@ fn abroad(
     let trust = Trust::load(trusted)?;
     let tls = tls::inside_mutual(&parts.identity, Some(&trust))?;
     let questions = Questions {
-        handle: handle.clone(),
+        handle: ways.handle.clone(),
         resolver: parts.resolver.clone(),
         inside: Default::default(),
         checked: Live::new(tls.clone()),
@@ -86,7 +92,8 @@ fn abroad(
     let foreign = dial::Inside {
         side: Side::Client,
         limits: sip::Limits::outside(),
-        handle: handle.clone(),
+        handle: ways.handle.clone(),
+        workers: ways.workers.clone(),
         resolver: parts.resolver.clone(),
         tls: Live::new(tls.clone()),
         // Whatever is asked, a foreign domain shows its certificate.
@@ -119,19 +126,27 @@ impl Lanes {
     }
 }
 
+/// Where listeners lead to.
+struct Ways {
+    handle: Handle,
+    workers: Workers,
+}
+
 /// 7001, 2222 and 7400.
 fn serve_cores(
     parts: &mut Parts,
     role: &Edge,
-    handle: &Handle,
+    ways: &Ways,
     ssh: ssh::Acceptor,
     lanes: &Lanes,
 ) -> Result<(), StartFault> {
+    let handle = &ways.handle;
     let config = |alpn: &[&[u8]]| {
         tls::link_server(&parts.identity, &parts.trust, &lanes.names, alpn).map(Live::new)
     };
     let sip = link_sip::Acceptor {
         handle: handle.clone(),
+        workers: ways.workers.clone(),
         config: config(&[traversal::ALPN, link_sip::ALPN_SIP])?,
         names: lanes.names.clone(),
     };
@@ -173,10 +188,11 @@ fn sip_config(parts: &Parts, role: &Edge) -> Result<Arc<rustls::ServerConfig>, S
 fn serve_clients(
     parts: &mut Parts,
     role: &Edge,
-    handle: &Handle,
+    ways: &Ways,
     gate: &Live<EdgeGate>,
     lanes: &Lanes,
 ) -> Result<(), StartFault> {
+    let handle = &ways.handle;
     let config = |alpn: &[&[u8]]| tls::client_facing(&parts.identity, alpn).map(Live::new);
     let caps = Caps {
         total: role.connections_max,
@@ -201,6 +217,7 @@ fn serve_clients(
     };
     let sip = SipListener {
         handle: handle.clone(),
+        workers: ways.workers.clone(),
         side: Side::Client,
         tls: Some(Live::new(sip_config(parts, role)?)),
         limits: sip::Limits::outside(),

@@ -80,6 +80,20 @@ pub fn negotiated<S>(stream: &Stream<S>) -> Option<&[u8]> {
     stream.get_ref().1.alpn_protocol()
 }
 
+/// The connection below and the session, for whoever reads and writes without a runtime.
+pub fn into_parts<S>(stream: Stream<S>) -> (S, rustls::Connection) {
+    match stream {
+        Stream::Client(s) => {
+            let (below, session) = s.into_inner();
+            (below, session.into())
+        }
+        Stream::Server(s) => {
+            let (below, session) = s.into_inner();
+            (below, session.into())
+        }
+    }
+}
+
 /// `N` bytes that both ends of this very connection know and nobody else (RFC 8446 §7.5,
 /// RFC 5705).
 ///

@@ -229,6 +229,31 @@ fn calls_are_bounded() {
 }
 
 #[test]
+fn calls_that_are_over_count_no_longer_and_give_way_to_new_ones() {
+    let mut world = World::new();
+    let mut settings = world.b2bua.settings.clone();
+    settings.calls_max = 2;
+    world.b2bua = B2bua::new(Rng::from_number(3), settings);
+    for n in 0..20 {
+        let id = format!("call-{n}");
+        let ask = invite("alice", None)
+            .edit()
+            .set(Name::CallId, id.as_bytes())
+            .finish();
+        world.ask(EDGE, &ask);
+        assert_eq!(world.words(EDGE), ["100"], "call {n}");
+        // Refused and acknowledged: over, while its transactions last.
+        let got = world.one(INSIDE);
+        world.take(INSIDE, reply(&got, 486, "b1", None));
+        world.out(EDGE);
+        world.out(INSIDE);
+        let counts = world.b2bua.counts();
+        assert!(counts.calls <= 4, "{counts:?}");
+    }
+    assert_eq!(world.records.len(), 20);
+}
+
+#[test]
 fn answer_that_never_came_ends_the_call_and_leaves_a_change_undone() {
     let mut world = World::new();
     world.ask(EDGE, &invite("alice", Some(&edge_sdp(KEY_1))));

@@ -1,0 +1,261 @@
+//! Workers on loopback connections; the test stands in for the node.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
+
+use node::io::{Input, Side, Transport};
+use sip::Frame;
+use tokio::sync::mpsc;
+
+use super::line::{Buffers, Line};
+use super::*;
+use crate::signal::Post;
+
+const OPTIONS: &str = "OPTIONS sip:b@example.test SIP/2.0\r\n\
+    Via: SIP/2.0/TCP h;branch=z9hG4bK1\r\nFrom: <sip:a@example.test>;tag=1\r\n\
+    To: <sip:b@example.test>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\n\
+    Content-Length: 0\r\n\r\n";
+
+/// Both ends of a connection.
+fn connection() -> (std::net::TcpStream, std::net::TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let far = listener.accept().unwrap().0;
+    (near, far)
+}
+
+/// One worker with one connection.
+struct World {
+    workers: Workers,
+    posts: mpsc::Receiver<Post>,
+    waiting: std::collections::VecDeque<Post>,
+    peer: std::net::TcpStream,
+    gone: Receiver<()>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+/// Tells when it is dropped.
+struct Told(std::sync::mpsc::Sender<()>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+impl World {
+    fn new() -> (World, Way) {
+        let (handle, posts) = Handle::new();
+        let (workers, runs) = Workers::new(&handle).unwrap();
+        let threads = runs.into_iter().map(std::thread::spawn).collect();
+        let (near, peer) = connection();
+        near.set_nonblocking(true).unwrap();
+        let facts = Facts {
+            side: Side::Inside,
+            local: near.local_addr().unwrap(),
+            remote: near.peer_addr().unwrap(),
+            transport: Transport::Tcp,
+            peer_name: None,
+        };
+        let stream = Stream {
+            tcp: near,
+            tls: None,
+        };
+        let (guard, gone) = channel();
+        let guard = Box::new(Told(guard));
+        workers.hand_over(handle.number(), facts, Limits::trusted(), stream, guard);
+        let mut world = World {
+            workers,
+            posts,
+            waiting: std::collections::VecDeque::new(),
+            peer,
+            gone,
+            threads,
+        };
+        let Post::Attach { way, .. } = world.next() else {
+            panic!("no connection");
+        };
+        (world, way)
+    }
+
+    fn next(&mut self) -> Post {
+        loop {
+            if let Some(post) = self.waiting.pop_front() {
+                return post;
+            }
+            match self.posts.blocking_recv().unwrap() {
+                Post::Batch(batch) => self.waiting.extend(batch.open()),
+                post => return post,
+            }
+        }
+    }
+
+    fn message(&mut self) -> sip::Message {
+        match self.next() {
+            Post::Input(Input::Frame {
+                frame: Frame::Message(message),
+                ..
+            }) => message,
+            _ => panic!("no message"),
+        }
+    }
+
+    fn end(mut self) -> String {
+        let why = match self.next() {
+            Post::Input(Input::Disconnected { why, .. }) => why,
+            _ => panic!("no end"),
+        };
+        self.gone.recv().unwrap();
+        self.workers.stop();
+        self.threads.into_iter().for_each(|t| t.join().unwrap());
+        why
+    }
+}
+
+#[test]
+fn messages_in_pieces_reach_the_node_in_order_and_then_the_end() {
+    let (mut world, _) = World::new();
+    let second = OPTIONS.replace("Call-ID: c", "Call-ID: d");
+    let stream = format!("{OPTIONS}\r\n{second}");
+    for piece in stream.as_bytes().chunks(100) {
+        world.peer.write_all(piece).unwrap();
+    }
+    assert_eq!(world.message().call_id(), b"c");
+    assert_eq!(world.message().call_id(), b"d");
+    world.peer.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(world.end(), "closed by the peer");
+}
+
+#[test]
+fn keep_alive_is_answered_without_the_node() {
+    let (mut world, _) = World::new();
+    world.peer.write_all(b"\r\n\r\n").unwrap();
+    let mut pong = [0; 2];
+    world.peer.read_exact(&mut pong).unwrap();
+    assert_eq!(&pong, b"\r\n");
+    world.peer.write_all(OPTIONS.as_bytes()).unwrap();
+    assert_eq!(world.message().call_id(), b"c");
+}
+
+#[test]
+fn what_the_node_sent_leaves_before_its_close() {
+    let (mut world, way) = World::new();
+    let long = Bytes::from(vec![b'x'; 100_000]);
+    let mut lot = vec![
+        Order::Send(way.line, Bytes::from_static(b"one")),
+        Order::Send(way.line, long.clone()),
+        Order::Send(way.line, Bytes::from_static(b"two")),
+        Order::Close(way.line),
+    ];
+    way.inbox.give(&mut lot);
+    assert!(lot.is_empty());
+    let mut read = Vec::new();
+    world.peer.read_to_end(&mut read).unwrap();
+    assert_eq!(read, [&b"one"[..], &long, b"two"].concat());
+    assert_eq!(world.end(), "closed by this node");
+}
+
+#[test]
+fn peer_that_does_not_read_is_cut_off() {
+    let (world, way) = World::new();
+    let long = Bytes::from(vec![b'x'; 64 * 1024]);
+    for _ in 0..QUEUE_MAX {
+        way.inbox
+            .give(&mut vec![Order::Send(way.line, long.clone())]);
+        way.inbox
+            .give(&mut vec![Order::Send(way.line, long.clone())]);
+    }
+    assert_eq!(world.end(), "the peer does not read");
+}
+
+#[test]
+fn bytes_that_are_no_sip_are_told_to_the_node_and_nothing_after_them() {
+    let (mut world, way) = World::new();
+    world
+        .peer
+        .write_all(b"\x16\x03\x01nonsense\r\n\r\n")
+        .unwrap();
+    let bad = world.next();
+    assert!(matches!(
+        bad,
+        Post::Input(Input::Frame {
+            frame: Frame::Bad { fatal: true, .. },
+            ..
+        })
+    ));
+    // What comes then is not read; the node closes.
+    world.peer.write_all(OPTIONS.as_bytes()).unwrap();
+    way.inbox.give(&mut vec![Order::Close(way.line)]);
+    let why = world.end();
+    assert_eq!(why, "closed by this node");
+}
+
+#[test]
+fn paused_connection_is_not_read_until_its_time_is_over() {
+    let (near, mut peer) = connection();
+    near.set_nonblocking(true).unwrap();
+    let now = Instant::now();
+    let socket = mio::net::TcpStream::from_std(near);
+    let mut line = Line::new(
+        ConnId(0),
+        Limits::trusted(),
+        socket,
+        None,
+        Box::new(()),
+        now,
+    );
+    let mut buffers = buffers();
+    let mut posts = Vec::new();
+    line.pause(now, Duration::from_secs(3600));
+    peer.write_all(OPTIONS.as_bytes()).unwrap();
+    let soon = now + Duration::from_millis(4999);
+    for _ in 0..1000 {
+        assert!(line.read(&mut buffers, soon, &mut posts).is_ok());
+    }
+    assert!(posts.is_empty() && line.is_paused());
+    while posts.is_empty() {
+        let later = now + PAUSE_MAX;
+        assert!(line.read(&mut buffers, later, &mut posts).is_ok());
+    }
+}
+
+fn buffers() -> Buffers {
+    Buffers {
+        read: vec![0; 4096].into(),
+        plain: Vec::new(),
+        write: Vec::new(),
+    }
+}
+
+#[test]
+fn half_a_message_is_awaited_for_15_s_and_silence_borne_for_400_s() {
+    let (near, mut peer) = connection();
+    near.set_nonblocking(true).unwrap();
+    let now = Instant::now();
+    let socket = mio::net::TcpStream::from_std(near);
+    let mut line = Line::new(
+        ConnId(0),
+        Limits::outside(),
+        socket,
+        None,
+        Box::new(()),
+        now,
+    );
+    let after = |s| now + Duration::from_secs(s);
+    assert_eq!(line.overdue(after(399)), None);
+    assert!(line.overdue(after(400)).unwrap().contains("400 s"));
+    let mut buffers = buffers();
+    let mut posts = Vec::new();
+    peer.write_all(b"OPTIONS sip:b@exa").unwrap();
+    while line.overdue(after(15)).is_none() {
+        assert!(line.read(&mut buffers, now, &mut posts).is_ok());
+    }
+    // More of it buys no time.
+    peer.write_all(b"mple").unwrap();
+    assert!(line.read(&mut buffers, after(14), &mut posts).is_ok());
+    assert_eq!(line.overdue(after(14)), None);
+    assert!(line.overdue(after(15)).unwrap().contains("15 s"));
+    assert!(posts.is_empty());
+}
