@@ -167,18 +167,19 @@ impl Proxy {
         }
         let mut branches = Vec::new();
         for target in targets.into_iter().take(TARGETS_MAX) {
-            let mut edit = target.request.edit();
-            edit.set(Name::MaxForwards, hops.to_string().as_bytes());
-            if let Some(breadth) = breadth {
-                edit.set(preflight::MAX_BREADTH, breadth.to_string());
-            }
             let sent = transactions.request_marked(
                 now,
                 target.flow,
                 target.reliable,
-                &edit.finish(),
+                &target.request,
                 &target.via,
                 mark,
+                |edit| {
+                    edit.set(Name::MaxForwards, hops.to_string());
+                    if let Some(breadth) = breadth {
+                        edit.set(preflight::MAX_BREADTH, breadth.to_string());
+                    }
+                },
             );
             let Ok(client) = sent else { continue };
             let timer =
