@@ -140,6 +140,11 @@ impl Dialog {
         self.routes.iter().map(AsRef::as_ref)
     }
 
+    /// The other end is reached another way from now on: it has moved, and only we know it.
+    pub fn reroute(&mut self, route: &[u8]) {
+        self.routes = vec![Box::from(route)];
+    }
+
     /// Whether a 2xx has been sent or received.
     pub fn is_confirmed(&self) -> bool {
         self.confirmed
