@@ -5,9 +5,9 @@
 //! the caller may edit once more before it hands them to
 //! [`Transactions::respond`](crate::transaction::Transactions::respond).
 //!
-//! Done here: Max-Forwards, loops and breadth (RFC 5393), 100 (Trying), the hop's Via off each response,
-//! Timer C, CANCEL, the choice of the best response, what stands for an answer that never came,
-//! 2xx that come late. Not done here: routing, authentication, Record-Route; and an ACK for a
+//! Done here: Max-Forwards, loops and breadth (RFC 5393), 100 (Trying), the hop's Via off each
+//! response, Timer C, CANCEL, the choice of the best response, what stands for an answer that never
+//! came, 2xx that come late. Not done here: routing, authentication, Record-Route; and an ACK for a
 //! 2xx, which belongs to no transaction and is forwarded by the caller
 //! ([`Transactions::send`](crate::transaction::Transactions::send)).
 //!
