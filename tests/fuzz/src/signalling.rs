@@ -96,7 +96,8 @@ pub(crate) fn message(data: &[u8]) {
 /// What was remembered of a message when it was judged is what its headers say.
 fn facts(message: &Message, strict: bool) {
     let via = Via::parse(message.values(Name::Via).next().unwrap_or_default());
-    let (via, kept) = (via.unwrap(), message.top_via().unwrap());
+    let via = via.expect("it was read before");
+    let kept = message.top_via().expect("it was judged");
     assert_eq!((via.raw(), via.branch()), (kept.raw(), kept.branch()));
     assert_eq!(
         (via.transport(), via.sent_by()),
@@ -105,7 +106,7 @@ fn facts(message: &Message, strict: bool) {
     let cseq = sip::CSeq::parse(message.header(Name::CSeq).unwrap_or_default());
     assert_eq!(message.cseq(), cseq);
     for (name, kept) in [(Name::From, message.from()), (Name::To, message.to())] {
-        let kept = kept.unwrap();
+        let kept = kept.expect("it was judged");
         let read = NameAddr::parse(message.header(name).unwrap_or_default());
         assert!(read.is_some() || !strict, "a stranger's odd name passed");
         if let Some(read) = read {

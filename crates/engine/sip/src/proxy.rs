@@ -5,9 +5,9 @@
 //! the caller may edit once more before it hands them to
 //! [`Transactions::respond`](crate::transaction::Transactions::respond).
 //!
-//! Done here: Max-Forwards, loops and breadth (RFC 5393), 100 (Trying), the hop's Via off each response,
-//! Timer C, CANCEL, the choice of the best response, what stands for an answer that never came,
-//! 2xx that come late. Not done here: routing, authentication, Record-Route; and an ACK for a
+//! Done here: Max-Forwards, loops and breadth (RFC 5393), 100 (Trying), the hop's Via off each
+//! response, Timer C, CANCEL, the choice of the best response, what stands for an answer that never
+//! came, 2xx that come late. Not done here: routing, authentication, Record-Route; and an ACK for a
 //! 2xx, which belongs to no transaction and is forwarded by the caller
 //! ([`Transactions::send`](crate::transaction::Transactions::send)).
 //!
@@ -171,18 +171,19 @@ impl Proxy {
             // The caller may have set a lower limit for what lies behind this target.
             let limit = target.request.max_forwards().ok().flatten();
             let hops = hops.min(limit.unwrap_or(hops));
-            let mut edit = target.request.edit();
-            edit.set(Name::MaxForwards, hops.to_string().as_bytes());
-            if let Some(breadth) = breadth {
-                edit.set(preflight::MAX_BREADTH, breadth.to_string());
-            }
             let sent = transactions.request_marked(
                 now,
                 target.flow,
                 target.reliable,
-                &edit.finish(),
+                &target.request,
                 &target.via,
                 mark,
+                |edit| {
+                    edit.set(Name::MaxForwards, hops.to_string());
+                    if let Some(breadth) = breadth {
+                        edit.set(preflight::MAX_BREADTH, breadth.to_string());
+                    }
+                },
             );
             let Ok(client) = sent else { continue };
             let timer =

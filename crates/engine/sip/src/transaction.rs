@@ -38,7 +38,7 @@ use std::collections::BTreeSet;
 use base::{HashMap, Id, Instant, Now, Queue, Rng, Slab, TimerId, Timers};
 use bytes::Bytes;
 
-use crate::{FlowId, Message, Method};
+use crate::{Edit, FlowId, Message, Method};
 use client_rows::Client;
 use key::Secret;
 use machine::{ClientEvent, ServerEvent};
@@ -395,10 +395,12 @@ impl Transactions {
         request: &Message,
         via: &ViaOptions,
     ) -> Result<ClientKey, RequestError> {
-        self.open_client(now, flow, reliable, request, via, None)
+        self.open_client(now, flow, reliable, request, via, None, |_| {})
     }
 
-    /// As [`Transactions::request`], with a mark in the branch by which a loop is known.
+    /// As [`Transactions::request`], with a mark in the branch by which a loop is known, and with
+    /// what the hop changes.
+    #[expect(clippy::too_many_arguments, reason = "one call, in the proxy")]
     pub(crate) fn request_marked(
         &mut self,
         now: Now,
@@ -407,8 +409,9 @@ impl Transactions {
         request: &Message,
         via: &ViaOptions,
         mark: u64,
+        change: impl FnOnce(&mut Edit<'_>),
     ) -> Result<ClientKey, RequestError> {
-        self.open_client(now, flow, reliable, request, via, Some(mark))
+        self.open_client(now, flow, reliable, request, via, Some(mark), change)
     }
 
     /// Sends a message that has no transaction: an ACK for a 2xx. Adds a Via of our own.

@@ -104,7 +104,7 @@ impl Sent {
     }
 
     /// The RSeq for the next response; `None` while one waits, or when the numbers are used up.
-    pub fn next(&mut self) -> Option<u32> {
+    pub fn next_rseq(&mut self) -> Option<u32> {
         if self.waiting {
             return None;
         }
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn one_response_at_a_time_waits_for_its_prack() {
         let mut sent = Sent::new(0);
-        assert_eq!((sent.next(), sent.next()), (Some(1), None));
+        assert_eq!((sent.next_rseq(), sent.next_rseq()), (Some(1), None));
         let rack = |response, cseq, method| RAck {
             response,
             cseq,
@@ -191,6 +191,6 @@ mod tests {
         assert_eq!(sent.acknowledged(&right, 7), Ok(()));
         // A PRACK that is sent again as a new transaction acknowledges nothing.
         assert!(sent.acknowledged(&right, 7).is_err());
-        assert_eq!(sent.next(), Some(2));
+        assert_eq!(sent.next_rseq(), Some(2));
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use base::Rng;
 
 use super::ViaOptions;
-use crate::{Message, Name, RequestBuilder};
+use crate::{Edit, Message, Name, RequestBuilder};
 
 /// A branch of RFC 3261 with 128 random bits, and a mark behind a dot if one is given.
 pub(super) fn branch(rng: &mut Rng, mark: Option<u64>) -> String {
@@ -19,12 +19,23 @@ pub(super) fn branch(rng: &mut Rng, mark: Option<u64>) -> String {
 
 /// The message with a Via of our own on top.
 pub(super) fn with_via(message: &Message, via: &ViaOptions, branch: &str) -> Message {
+    changed_with_via(message, via, branch, |_| {})
+}
+
+/// The same with further changes, all in one pass.
+pub(super) fn changed_with_via(
+    message: &Message,
+    via: &ViaOptions,
+    branch: &str,
+    change: impl FnOnce(&mut Edit<'_>),
+) -> Message {
     let value = format!(
         "SIP/2.0/{} {};branch={branch}{}",
         via.transport, via.sent_by, via.parameters
     );
     let mut edit = message.edit();
     edit.push_front(Name::Via, value.as_bytes());
+    change(&mut edit);
     edit.finish()
 }
 

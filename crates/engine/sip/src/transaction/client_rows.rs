@@ -9,7 +9,7 @@ use super::{
     Armed, ClientKey, Event, RequestError, Tick, Transactions, ViaOptions, Why, build, client,
     client_invite,
 };
-use crate::{FlowId, Message, Method};
+use crate::{Edit, FlowId, Message, Method};
 
 /// The state of either machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,7 @@ impl Client {
 }
 
 impl Transactions {
+    #[expect(clippy::too_many_arguments, reason = "two calls, both next door")]
     pub(super) fn open_client(
         &mut self,
         now: Now,
@@ -72,12 +73,13 @@ impl Transactions {
         request: &Message,
         via: &ViaOptions,
         mark: Option<u64>,
+        change: impl FnOnce(&mut Edit<'_>),
     ) -> Result<ClientKey, RequestError> {
         if !request.is_request() || matches!(request.method(), Method::Ack | Method::Cancel) {
             return Err(RequestError::NotARequest);
         }
         let branch = build::branch(&mut self.core.rng, mark);
-        let request = build::with_via(request, via, &branch);
+        let request = build::changed_with_via(request, via, &branch, change);
         self.insert_client(now, flow, reliable, request, branch.into_bytes(), false)
     }
 
