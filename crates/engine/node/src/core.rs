@@ -12,6 +12,7 @@ mod destination;
 mod discovery;
 mod lanes;
 mod links;
+mod ownership;
 mod registrations;
 mod routing;
 mod senders;
