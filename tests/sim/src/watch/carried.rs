@@ -1,5 +1,7 @@
 //! What a node sends on, beside what it got.
 
+use std::rc::Rc;
+
 use super::{KEPT_MAX, TRACE, Watch, Who};
 use crate::raw::Raw;
 use crate::text::Text;
@@ -28,10 +30,17 @@ const EDITED: [&str; 16] = [
 /// Fields that name a dialog, which the core gives the names of its other leg.
 const NAMING: [&str; 5] = ["rack", "refer-to", "replaces", "join", "target-dialog"];
 
-/// A message as it was last seen.
+/// A message as it was seen.
 pub(super) struct Seen {
     raw: Raw,
     text: Text,
+}
+
+/// A message on its way: as it was last sent, by whom, and as it came to them.
+pub(super) struct Passing {
+    sent: Rc<Seen>,
+    by: String,
+    came: Option<Rc<Seen>>,
 }
 
 impl Watch {
@@ -44,14 +53,25 @@ impl Watch {
             return;
         };
         let text = text.clone();
-        let seen = self.on_the_way.insert(trace, Seen { raw, text });
+        let new = Rc::new(Seen { raw, text });
+        // Who sends it a second time, another way, had it from whom the first one came.
+        let came =
+            self.on_the_way
+                .remove(&trace)
+                .and_then(|passing| match passing.by == from.name {
+                    true => passing.came,
+                    false => Some(passing.sent),
+                });
+        let passing = Passing {
+            sent: Rc::clone(&new),
+            by: from.name.clone(),
+            came: came.clone(),
+        };
+        self.on_the_way.insert(trace, passing);
         while self.on_the_way.len() > KEPT_MAX {
             self.on_the_way.pop_first();
         }
-        let Some(new) = self.on_the_way.get(&trace) else {
-            return;
-        };
-        let Some(old) = seen.filter(|_| from.life.is_some()) else {
+        let Some(old) = came.filter(|_| from.life.is_some()) else {
             return;
         };
         self.seen[1] += 1;
@@ -59,9 +79,9 @@ impl Watch {
             // Its call is over: a description that is late has no meaning any more.
             return;
         }
-        let mut wrong: Vec<String> = lines(&old, new, from.core).into_iter().collect();
+        let mut wrong: Vec<String> = lines(&old, &new, from.core).into_iter().collect();
         wrong.extend(first_line(&old.text, &new.text, from.core));
-        wrong.extend(parties(&old, new, from.core));
+        wrong.extend(parties(&old, &new, from.core));
         wrong.extend(body(&old.raw, &new.raw));
         let text = new.text.clone();
         for what in wrong {

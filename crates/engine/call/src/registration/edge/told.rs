@@ -1,6 +1,6 @@
-//! What a client is told of its registration: the registrar's answer, without what leads inside, and
-//! with an interval that keeps its connection.
-//! Bounds: the settings' longest interval; shortened by half at most.
+//! What a client is told of its registration: the registrar's answer, without what leads inside,
+//! and with an interval that keeps its connection. Bounds: the settings' longest interval;
+//! shortened by half at most.
 
 use sip::{Message, Name};
 
