@@ -102,7 +102,7 @@ fn a_storm_of_registrations_after_a_failover_spreads_out() {
     });
 }
 
-/// Alice is in a call by the first edge, goes to another network in the middle of it, and comes back
+/// Alice is in a call by the first edge, goes to another network in mid-call, and comes back
 /// by this or another edge. Either end offers anew, and either end hangs up.
 fn goes_on(w: &mut World, edge: usize) {
     w.ready();
