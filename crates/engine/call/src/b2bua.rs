@@ -37,6 +37,7 @@ mod reinvite;
 mod relay;
 mod session;
 mod update;
+mod withdraw;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -264,7 +265,7 @@ impl B2bua {
                 None => return Some(TransactionEvent::Failed { key, why }),
             },
             TransactionEvent::Closed { key } => match self.by_client.remove(&key) {
-                Some(id) => self.closed(id),
+                Some(id) => self.closed(id, key),
                 None => return Some(TransactionEvent::Closed { key }),
             },
             TransactionEvent::Cancelled { key, cancel } => match self.by_server.get(&key) {
