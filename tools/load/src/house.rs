@@ -229,8 +229,8 @@ impl House {
         let edge = format!(
             "{}[limits]\nconnections_per_source_max = 20000\nconnections_max = 20000\n\
              handshakes = 20000\nhandshakes_per_source = 20000\n\
-             requests_per_connection = 2000\nrequests_per_source = 100000\n\
-             requests_per_user = 2000\n\
+             requests_per_connection = 20000\nrequests_per_source = 100000\n\
+             requests_per_user = 20000\n\
              [service.https]\nlisten = [\"127.0.0.10:8443\"]\n\
              [service.sip]\nlisten = [\"{OURS}\"]\n\
              [service.xmpp]\nlisten = [\"127.0.0.10:5222\"]\n\

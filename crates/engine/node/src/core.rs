@@ -16,6 +16,7 @@ mod lanes;
 mod links;
 mod outbound;
 mod outward;
+mod ownership;
 mod registrations;
 mod routing;
 mod search;

@@ -28,7 +28,7 @@ pub struct Caps {
     pub paces: Option<Paces>,
 }
 
-/// How fast connections may come, a second. A source may make [`BURST`] times as many at once.
+/// How fast connections may come, a second. A source may make ten times as many at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Paces {
     /// In all; more wait.
@@ -37,6 +37,7 @@ pub struct Paces {
     pub per_source: u32,
 }
 
+/// How many times its pace a source may come at once.
 const BURST: u32 = 10;
 
 /// Sources whose pace is known. With more, those that have been quiet are forgotten; if none has,

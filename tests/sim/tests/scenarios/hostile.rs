@@ -272,6 +272,9 @@ fn a_hostile_edge_gains_nothing_that_the_core_does_not_grant() {
         // Whose client turns to the hostile edge gets nothing of it.
         w.tolerated = vec!["bob: no answer to REGISTER"];
         w.usurp(1, Box::new(HostileEdge::new(1, rng, strings.clone())));
+        // Its clients go elsewhere.
+        let bob = w.who("bob");
+        w.people[bob].edge = Some(0);
         assert!(w.run_until(60 * SECOND, |w| {
             let core = w.core_number(0);
             let now = w.gateways[core].now(w.now);

@@ -102,54 +102,57 @@ fn a_storm_of_registrations_after_a_failover_spreads_out() {
     });
 }
 
-/// Alice is in a call by the first edge, and goes to another network and the second edge.
-fn moved_in_a_call(w: &mut World) -> (usize, usize) {
+/// Alice is in a call by the first edge, goes to another network in mid-call, and comes back
+/// by this or another edge. Either end offers anew, and either end hangs up.
+fn goes_on(w: &mut World, edge: usize) {
     w.ready();
     let (alice, phone) = (w.who("alice"), w.who("phone1"));
     w.with(alice, |ua, now| ua.call(now, "1101"));
     assert!(w.run_until(30 * SECOND, |w| w.in_call(alice, phone)));
     w.run(2 * SECOND);
-    w.people[alice].edge = Some(1);
+    w.people[alice].edge = Some(edge);
     w.travel(alice);
     assert!(w.run_until(40 * SECOND, |w| w.registered(alice)));
-    assert_eq!(w.people[alice].edge, Some(1));
+    assert_eq!(w.people[alice].edge, Some(edge));
     w.run(2 * SECOND);
     assert!(w.in_call(alice, phone));
-    (alice, phone)
+    let heard = |w: &World, who: usize| w.people[who].ua.calls[0].media.heard;
+    let who = if w.seed < 3 { alice } else { phone };
+    w.with(who, |ua, now| ua.change(now, 0, Direction::Both));
+    w.run(5 * SECOND);
+    let before = (heard(w, alice), heard(w, phone));
+    w.run(3 * SECOND);
+    let after = (heard(w, alice), heard(w, phone));
+    assert!(
+        after.0 > before.0 && after.1 > before.1,
+        "{before:?} {after:?}"
+    );
+    let (ends, other) = match w.seed % 2 {
+        0 => (alice, phone),
+        _ => (phone, alice),
+    };
+    w.with(ends, |ua, now| ua.hang_up(now, 0));
+    w.run(10 * SECOND);
+    assert_eq!(w.people[other].ua.calls[0].why, "bye");
+    w.quiet();
+}
+
+fn moving(seed: u64) -> Plan {
+    Plan {
+        edges: 2,
+        keeps: true,
+        v6: seed.is_multiple_of(2),
+        weather: [Weather::FAIR; 3],
+        ..plan(seed)
+    }
+}
+
+#[test]
+fn a_call_goes_on_from_another_address_by_the_same_edge() {
+    under_seeds(6, moving, |w: &mut World| goes_on(w, 0));
 }
 
 #[test]
 fn a_call_goes_on_by_another_edge_in_both_directions() {
-    let plan = |seed| Plan {
-        edges: 2,
-        keeps: true,
-        v6: seed % 2 == 0,
-        weather: [Weather::FAIR; 3],
-        ..plan(seed)
-    };
-    under_seeds(6, plan, |w: &mut World| {
-        let (alice, phone) = moved_in_a_call(w);
-        let heard = |w: &World, who: usize| w.people[who].ua.calls[0].media.heard;
-        // Either end offers anew, and audio flows by the second edge.
-        let who = if w.seed < 3 { alice } else { phone };
-        w.with(who, |ua, now| ua.change(now, 0, Direction::Both));
-        w.run(5 * SECOND);
-        let before = (heard(w, alice), heard(w, phone));
-        w.run(3 * SECOND);
-        let after = (heard(w, alice), heard(w, phone));
-        assert!(
-            after.0 > before.0 && after.1 > before.1,
-            "{before:?} {after:?}"
-        );
-        // And either end's BYE finds the other.
-        let (ends, other) = if w.seed % 2 == 0 {
-            (alice, phone)
-        } else {
-            (phone, alice)
-        };
-        w.with(ends, |ua, now| ua.hang_up(now, 0));
-        w.run(10 * SECOND);
-        assert_eq!(w.people[other].ua.calls[0].why, "bye");
-        w.quiet();
-    });
+    under_seeds(6, moving, |w: &mut World| goes_on(w, 1));
 }

@@ -11,6 +11,7 @@
 //! Bounds: [`Settings`].
 
 mod binding;
+mod told;
 
 pub use binding::Binding;
 
@@ -35,9 +36,6 @@ const NAME_BYTES_MAX: usize = 256;
 
 /// What a Contact's URI may have, in bytes.
 const URI_BYTES_MAX: usize = 1024;
-
-/// Intervals below this are told as they are.
-const SPREAD_FROM_S: u32 = 60;
 
 /// Flows of one device that lead to its next one.
 const FORMER_MAX: usize = 8;
@@ -195,40 +193,6 @@ impl EdgeRelay {
         let path = format!("<sip:{token}@{}:{};transport=tls;lr;ob>", at.host, at.port);
         edit.push_front(Name::Path, path);
         Ok(edit.finish())
-    }
-
-    /// An answer to a REGISTER as the client gets it: what leads inside is taken out, and a long
-    /// interval is cut so that the client's refreshes keep its connection. What it is told is
-    /// shorter than that by `spread` percent.
-    pub fn answer(&self, response: &Message, spread: u32) -> Message {
-        let mut edit = response.edit();
-        if (200..300).contains(&response.status()) {
-            let told = |granted: u32| self.told(granted, spread);
-            if let Some(granted) = response.expires().ok().flatten()
-                && told(granted) != granted
-            {
-                edit.set(Name::Expires, told(granted).to_string());
-            }
-            for field in response.fields().filter(|f| f.id == Name::Contact) {
-                if let Some(value) = shortened(response, field.value, told) {
-                    edit.replace_field(field.index, value);
-                }
-            }
-        }
-        edit.remove(Name::Path)
-            .remove(Name::ServiceRoute)
-            .remove(Name::RecordRoute);
-        edit.finish()
-    }
-
-    /// The interval that a client is told.
-    fn told(&self, granted: u32, spread: u32) -> u32 {
-        let told = granted.min(self.settings.refresh_max_s);
-        // A short one has been made short for a reason.
-        match told >= SPREAD_FROM_S {
-            true => told - told * spread.min(50) / 100,
-            false => told,
-        }
     }
 
     /// Notes what a final answer of the core to `request`, which came on `flow`, has changed.
@@ -532,35 +496,6 @@ fn granted(contact: &AskedContact<'_>, response: &Message) -> u32 {
         .or(common)
         .or(contact.expires_s)
         .unwrap_or(3600)
-}
-
-/// A Contact field with `expires` parameters as they are told; `None` if they are.
-fn shortened(response: &Message, field: &[u8], told: impl Fn(u32) -> u32) -> Option<Vec<u8>> {
-    let start = field.as_ptr() as usize;
-    let mut out = field.to_vec();
-    let mut changed = false;
-    let contacts: Vec<_> = response.contacts().filter_map(Result::ok).collect();
-    // From the last to the first, so that what is changed moves nothing that is still to come.
-    for contact in contacts.iter().rev() {
-        let sip::Contact::Address(address) = contact else {
-            continue;
-        };
-        let Some((value, granted)) = address
-            .param(b"expires")
-            .and_then(|v| Some((v, seconds(v)?)))
-        else {
-            continue;
-        };
-        let Some(at) = (value.as_ptr() as usize).checked_sub(start) else {
-            continue;
-        };
-        if told(granted) != granted && at + value.len() <= field.len() {
-            let new = told(granted).to_string().into_bytes();
-            out.splice(at..at + value.len(), new);
-            changed = true;
-        }
-    }
-    changed.then_some(out)
 }
 
 fn same_uri(a: &[u8], b: &[u8]) -> bool {

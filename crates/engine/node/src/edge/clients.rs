@@ -310,8 +310,8 @@ impl Edge {
         format!("<sip:{}@{at};transport=tls;lr>", self.tokens.seal(flow))
     }
 
-    /// Whether an INVITE in a dialog that is not known here is of a call that began on another
-    /// edge: the client's carries no route of ours, and a core has said where the client is now.
+    /// Whether an INVITE in a dialog not known here is of a call that began on another edge:
+    /// the client's carries no route of ours, and a core has said where the client is now.
     fn comes_from_elsewhere(&self, message: &Message, beginning: &Beginning<'_>) -> bool {
         let elsewhere = !beginning.by_client || self.own_route(message).is_none();
         message.method() == Method::Invite && elsewhere

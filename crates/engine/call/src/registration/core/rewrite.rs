@@ -296,9 +296,25 @@ impl Registrar {
             let uri = Uri::parse(request.request_uri()).ok()?;
             let id = self
                 .named(&uri)
-                .or_else(|| Some(self.open_token(uri.user?)?.0))?;
+                .or_else(|| Some(self.open_token(uri.user?)?.0))
+                .or_else(|| self.by_gruu(request.request_uri(), uri.param(b"gr")?))?;
             Some((id, false))
         })
+    }
+
+    /// The device that a globally routable URI names (RFC 5627 §5.1, §6.1): its address of record,
+    /// and its instance. A client that a registrar gave one writes it as its Contact.
+    fn by_gruu(&self, uri: &[u8], device: &[u8]) -> Option<Id> {
+        let device = sip::unescape(device);
+        let is_it = |instance: &[u8]| {
+            let inner = instance.strip_prefix(b"<").unwrap_or(instance);
+            let inner = inner.strip_suffix(b">").unwrap_or(inner);
+            !inner.is_empty() && inner.eq_ignore_ascii_case(&device)
+        };
+        let (_, aor) = aor_of(uri)?;
+        let mut rows = self.iter();
+        let found = rows.find(|(_, b)| b.draft.aor == aor && is_it(&b.draft.instance));
+        found.map(|(id, _)| id)
     }
 
     /// Makes a row for a client whose registration an earlier process of this core relayed, by the

@@ -318,6 +318,52 @@ fn a_client_sends_under_the_names_registered_on_its_own_flow_only() {
 }
 
 #[test]
+fn a_device_is_found_by_the_globally_routable_name_that_a_registrar_gave_it() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let inside = {
+        for (token, port, instance) in [("t1", 5555, "urn:uuid:AA"), ("t2", 5556, "urn:uuid:bb")] {
+            let contact = format!(
+                "Contact: <sip:1001@198.51.100.7:{port};transport=tls>;\
+                 +sip.instance=\"<{instance}>\"\r\nExpires: 600\r\n"
+            );
+            world.register("1001", "pw", token, &contact);
+            let inside = world.dialled("10.0.0.5");
+            let register = world.one(inside);
+            world.take(
+                inside,
+                register
+                    .reply(200, "OK", "k")
+                    .header(Name::Expires, "600")
+                    .build(),
+            );
+            assert_eq!(world.one(LANE).status(), 200);
+        }
+        world.dialled("10.0.0.5")
+    };
+    let to =
+        |uri: &str| request("MESSAGE", "1100", "x", "").replacen("sip:1100@example.test", uri, 1);
+    for (name, token, port) in [("urn:uuid:aa", "t1", 5555), ("urn%3Auuid%3ABB", "t2", 5556)] {
+        world.ask(inside, &to(&format!("sip:1001@EXAMPLE.test;gr={name}")));
+        let sent = world.one(LANE);
+        assert!(
+            text(sent.header(Name::Route)).starts_with(&format!("<sip:{token}@")),
+            "{name}"
+        );
+        let contact = format!("sip:1001@198.51.100.7:{port};transport=tls");
+        assert_eq!(text(Some(sent.request_uri())), contact);
+    }
+    for nobody in [
+        "sip:1001@example.test;gr=urn:uuid:cc",
+        "sip:1002@example.test;gr=urn:uuid:aa",
+        "sip:1001@example.test;gr",
+        "sip:1001@example.test;gr=",
+    ] {
+        world.ask(inside, &to(nobody));
+        assert_eq!(world.one(inside).status(), 404, "{nobody}");
+    }
+}
+
+#[test]
 fn a_client_refers_call_control_to_no_address_or_port_of_its_choice() {
     let mut world = World::new(REGISTRAR, no_inside);
     world.registered("1001", "t1");
