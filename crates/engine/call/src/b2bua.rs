@@ -265,7 +265,7 @@ impl B2bua {
                 None => return Some(TransactionEvent::Failed { key, why }),
             },
             TransactionEvent::Closed { key } => match self.by_client.remove(&key) {
-                Some(id) => self.closed(id),
+                Some(id) => self.closed(id, key),
                 None => return Some(TransactionEvent::Closed { key }),
             },
             TransactionEvent::Cancelled { key, cancel } => match self.by_server.get(&key) {

@@ -35,6 +35,12 @@ impl World {
         self.kill(g);
         self.gateways[g].began = self.now;
         self.gateways[g].usurped = true;
+        // Its clients find nobody there whom they trust, and go elsewhere.
+        for i in 0..self.people.len() {
+            if self.people[i].edge == Some(g) {
+                self.next_edge(i);
+            }
+        }
         self.gateways[g].engine = Some(engine);
         self.drain(g);
     }

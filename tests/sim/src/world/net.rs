@@ -431,6 +431,10 @@ impl World {
             self.findings
                 .push(format!("plain audio from {from} to {to}"));
         }
+        if hop == Hop::Link && bytes.ends_with(crate::ua::FLOOR) {
+            self.findings
+                .push(format!("plain floor control from {from} to {to}"));
+        }
         let weather = self.weather(hop);
         if self.rng.below(1000) < weather.loss_permille {
             return;

@@ -4,6 +4,7 @@
 
 mod calls;
 mod chaos;
+mod content;
 mod failover;
 mod faults;
 mod features;

@@ -120,6 +120,14 @@ impl Bridge {
         self.tracks.iter().flatten().all(Track::is_held)
     }
 
+    /// No answer to the last offer is to come once more.
+    pub(super) fn seal(&mut self) {
+        if let Some(offer) = self.offer.as_mut().filter(|offer| !offer.pending) {
+            offer.lines = Vec::new();
+        }
+        self.tracks.shrink_to_fit();
+    }
+
     /// How many m-lines are carried.
     pub(super) fn lines(&self) -> usize {
         self.tracks.iter().flatten().count()

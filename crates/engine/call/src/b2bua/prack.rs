@@ -34,10 +34,11 @@ impl B2bua {
             .find(|e| e.from == from && same(&e.request));
         let number = match crossing {
             Some(exchange) => exchange.cseq,
-            None if from == End::Caller && same(&call.invite) => {
-                call.sent.cseq().map(|c| c.number).unwrap_or_default()
+            None => {
+                let opening = call.opening.as_ref().filter(|_| from == End::Caller);
+                let opening = opening.filter(|o| same(&o.received)).ok_or(GONE)?;
+                opening.sent.cseq().map(|c| c.number).unwrap_or_default()
             }
-            None => return Err(GONE),
         };
         let mut edit = message.edit();
         edit.set(Name::RAck, rack.value(number));

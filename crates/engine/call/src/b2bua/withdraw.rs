@@ -27,7 +27,7 @@ impl B2bua {
         if !unheard || call.caller.side != Side::Inside {
             return None;
         }
-        let (server, invite) = (call.server, call.invite.clone());
+        let (server, invite) = (call.server, call.opening.as_ref()?.received.clone());
         self.by_client.remove(&client);
         self.by_server.remove(&server);
         self.discard(cx, id);

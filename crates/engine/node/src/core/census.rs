@@ -14,6 +14,8 @@ impl Core {
             ("contacts under way", self.busy.len()),
             ("register timers", self.answers_due.len()),
             ("parked requests", self.parked.len()),
+            ("owners of calls", self.owners.len()),
+            ("calls counted", self.ledger.len()),
             ("called places", self.called.len()),
             ("silent calls", self.silences.len()),
             ("digests seen", self.admission.len()),

@@ -25,6 +25,14 @@ pub(super) struct Health {
 }
 
 impl Health {
+    /// Rows of each table, by name.
+    pub(super) fn census(&self) -> [(&'static str, usize); 2] {
+        [
+            ("zones of flows", self.zones.len()),
+            ("names of zones", self.names.len()),
+        ]
+    }
+
     /// A core has accepted a client's REGISTER.
     pub(super) fn registered(&mut self, flow: FlowId, response: &Message) {
         let named = |name: &[u8]| name.eq_ignore_ascii_case(ZONE_FIELD.as_bytes());
@@ -58,11 +66,6 @@ impl Health {
     /// A flow is gone, or nobody is registered on it any more.
     pub(super) fn forget(&mut self, flow: FlowId) {
         self.zones.remove(&flow);
-    }
-
-    /// Clients whose zone is known.
-    pub(super) fn len(&self) -> usize {
-        self.zones.len()
     }
 
     /// Whether a client's zone is one of these.
