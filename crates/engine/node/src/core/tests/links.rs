@@ -299,12 +299,34 @@ fn a_register_whose_client_is_gone_leaves_nothing_under_way() {
             why: "reset".into(),
         });
         if answered {
-            // Nobody waits for it any more: the client registers again by another connection.
+            // Nobody waits for it any more; call control has accepted it all the same.
             world.take(server, sent.reply(200, "OK", "k").build());
-            assert!(world.core.registrar.is_empty());
+            assert_eq!(world.core.registrar.iter().count(), 1);
+            assert!(world.core.under_way.is_empty());
         }
         world.wait(Duration::from_secs(70));
         assert!(world.core.under_way.is_empty(), "{answered}");
+        assert!(world.core.busy.is_empty() && world.core.answers_due.is_empty());
         world.lane();
     }
+}
+
+#[test]
+fn clients_that_go_while_they_register_do_not_make_their_zone_dead() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let contact = "Contact: <sip:1001@198.51.100.7:5555;transport=tls>\r\nExpires: 600\r\n";
+    let _ = told_dead(&mut world);
+    for _ in 0..5 {
+        world.register("1001", "pw", "t1", contact);
+        let server = world.dialled("10.0.0.5");
+        let sent = world.one(server);
+        world.give(Input::Disconnected {
+            conn: LANE,
+            why: "reset".into(),
+        });
+        world.wait(Duration::from_secs(1));
+        world.take(server, sent.reply(200, "OK", "k").build());
+        world.lane();
+    }
+    assert_eq!(told_dead(&mut world), ["nothing new"]);
 }
