@@ -4,7 +4,9 @@ use crate::ua::{Phase, SECOND};
 use crate::world::{Plan, World};
 
 /// Tables that need not be empty when nobody is left: they forget in a longer time of their own.
-pub const STAYS: [&str; 4] = [
+pub const STAYS: [&str; 6] = [
+    "registrations of late",
+    "names of zones",
     "digests seen",
     "departed flows",
     "former flows",

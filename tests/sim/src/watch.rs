@@ -61,7 +61,8 @@ pub struct Watch {
     pub seen: [u64; 2],
     open: BTreeMap<(Place, String), Open>,
     numbers: BTreeMap<Direction, u32>,
-    on_the_way: BTreeMap<u64, carried::Passing>,
+    /// What each receiver got, by trace.
+    on_the_way: BTreeMap<(u64, String), carried::Seen>,
     /// Requests that went on to where nobody was: nobody need answer them (RFC 4320 §4.2).
     lost: BTreeSet<String>,
     /// Calls in which a BYE was sent, by Call-ID.

@@ -11,5 +11,6 @@ mod features;
 mod hostile;
 mod inside;
 mod link;
+mod outside;
 mod register;
 mod town;

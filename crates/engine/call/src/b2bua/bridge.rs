@@ -326,6 +326,18 @@ impl Bridge {
         self.tracks.clear();
     }
 
+    /// The client is behind the edge of this link. If it was not, what it had there is closed, and
+    /// the next offer opens all of it anew: streams are the link's, and keys are never used twice.
+    pub(super) fn go_to(&mut self, desk: &mut Desk<'_>, link: LinkId) {
+        if link == self.link {
+            return;
+        }
+        for i in 0..self.tracks.len() {
+            self.close(desk, i);
+        }
+        self.link = link;
+    }
+
     /// Finds or opens the track of an offered m-line.
     fn open(
         &mut self,
