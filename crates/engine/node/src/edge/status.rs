@@ -15,6 +15,9 @@ use super::links::Link;
 use crate::io::{Lane, Report};
 use crate::quiet::Quiet;
 
+/// The zone of all clients, as the guide names it (F156, F316).
+const CLIENTS: &str = "CollaborationEdgeZone";
+
 /// Calls kept after their end (F314).
 const HISTORY_MAX: usize = 500;
 
@@ -323,7 +326,7 @@ pub(super) fn call_row(call: &Call) -> CallRow {
         kind: CallType::RemoteSession.name().to_owned(),
         content: call.content().name().to_owned(),
         // An edge is one (F263): it relays media, and terminates nothing.
-        components: vec!["proxy".to_owned()],
+        components: vec![format!("proxy ({CLIENTS})")],
         began: call.began.unix,
         answered: call.answered,
         ended: None::<UnixTime>,

@@ -63,8 +63,7 @@ impl Offered {
         }
     }
 
-    /// The describer's key, and ours that goes with it, once this is answered by `answered`; as
-    /// the describer of this m-line sees it.
+    /// The offerer's key, and ours that answers it.
     pub(super) fn settled(&self) -> (Option<Crypto>, Option<Crypto>) {
         (self.theirs.clone(), self.answer.clone())
     }

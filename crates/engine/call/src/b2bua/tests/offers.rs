@@ -295,3 +295,19 @@ fn request_that_stays_unanswered_in_a_call_ends_it_on_both_legs() {
     assert!(s.world.events.contains(&ended));
     s.world.assert_idle();
 }
+
+#[test]
+fn change_that_is_refused_for_now_leaves_the_call_and_its_media() {
+    for status in [403, 480, 488, 491, 500, 503] {
+        let mut s = call(true, EDGE);
+        let before = s.world.leg();
+        let request = s.change(INSIDE, b"INVITE", &inside_sdp().replace("20000", "20100"));
+        let (_, got) = s.carry(INSIDE, request);
+        s.world.out(INSIDE);
+        s.world.take(EDGE, reply(&got, status, "", None));
+        assert_eq!(s.world.words(INSIDE), [status.to_string()]);
+        assert_eq!(s.world.words(EDGE), ["ACK"]);
+        assert_eq!(s.world.leg(), before);
+        s.hang_up(EDGE).assert_idle();
+    }
+}

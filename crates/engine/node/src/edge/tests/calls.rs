@@ -110,6 +110,8 @@ fn a_clients_call_gets_a_port_and_a_stream_and_gives_both_back_with_its_bye() {
     assert!(told.contains(&format!("m=audio {} ", edge.local.rtp.port())));
     assert_eq!((bench.media.len(), open(&bench.media)), (1, 1));
     let row = bench.edge.snapshot(bench.now).calls.remove(0);
+    assert_eq!(row.components, ["proxy (CollaborationEdgeZone)"]);
+    assert_eq!(row.content, "audio");
     assert_eq!(
         (row.from.expose().as_str(), row.media[0].kind.as_str()),
         ("sip:1001@example.test", "audio")
