@@ -4,8 +4,7 @@ use crate::ua::{Phase, SECOND};
 use crate::world::{Plan, World};
 
 /// Tables that need not be empty when nobody is left: they forget in a longer time of their own.
-pub const STAYS: [&str; 6] = [
-    "registrations of late",
+pub const STAYS: [&str; 5] = [
     "names of zones",
     "digests seen",
     "departed flows",

@@ -1,11 +1,15 @@
 //! Token buckets by key: for sources, for users.
 //!
-//! Bound: a number of keys. Buckets that are full again are forgotten when room is needed; if none
-//! is, whoever is new shares one.
+//! Bound: a number of keys. Buckets that are full again are forgotten each minute, and when room is
+//! needed; if none is, whoever is new shares one.
 
 use std::hash::Hash;
+use std::time::Duration;
 
 use base::{HashMap, Instant, TokenBucket};
+
+/// How often those that are full again are forgotten.
+const SWEEP: Duration = Duration::from_secs(60);
 
 pub(crate) struct Buckets<K> {
     rows: HashMap<K, TokenBucket>,
@@ -15,6 +19,8 @@ pub(crate) struct Buckets<K> {
     most: usize,
     /// When room was last made.
     swept: Instant,
+    /// When those that are full again are forgotten next; `None` while there are none at all.
+    sweep_at: Option<Instant>,
 }
 
 impl<K: Hash + Eq> Buckets<K> {
@@ -26,6 +32,22 @@ impl<K: Hash + Eq> Buckets<K> {
             rate,
             most,
             swept: Instant::ZERO,
+            sweep_at: None,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.sweep_at
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.sweep_at.is_some_and(|at| at <= now) {
+            self.rows.retain(|_, bucket| !bucket.is_idle(now));
+            self.sweep_at = (!self.rows.is_empty()).then(|| now + SWEEP);
         }
     }
 
@@ -45,6 +67,7 @@ impl<K: Hash + Eq> Buckets<K> {
         let mut bucket = TokenBucket::new(self.rate.0, self.rate.1);
         let taken = bucket.take(now).is_ok();
         self.rows.insert(key, bucket);
+        self.sweep_at.get_or_insert(now + SWEEP);
         taken
     }
 }
@@ -67,6 +90,11 @@ mod tests {
         assert_eq!(buckets.rows.len(), 2);
         // Those that are full again make room.
         assert!(buckets.take(at(13), 5) && buckets.take(at(13), 6));
-        assert_eq!(buckets.rows.len(), 2);
+        assert_eq!(buckets.len(), 2);
+        // And are forgotten after a while, needed or not.
+        buckets.handle_timeout(at(69));
+        assert_eq!((buckets.len(), buckets.poll_timeout()), (2, Some(at(70))));
+        buckets.handle_timeout(at(70));
+        assert_eq!((buckets.len(), buckets.poll_timeout()), (0, None));
     }
 }

@@ -83,15 +83,6 @@ impl Guests {
         }
     }
 
-    /// Rows of each table, by name. Rates of sources and users are forgotten as new ones come.
-    pub(super) fn census(&self) -> [(&'static str, usize); 3] {
-        [
-            ("guests", self.rows.len()),
-            ("registrations of late", self.registering.len()),
-            ("registrations unanswered", self.unanswered.len()),
-        ]
-    }
-
     pub(super) fn came(&mut self, flow: FlowId) {
         let guest = Guest {
             rate: TokenBucket::new(self.rate, self.rate.saturating_mul(BURST)),
@@ -120,13 +111,7 @@ impl Guests {
 
     /// A new registration goes to a core; false if there are too many under way.
     pub(super) fn registers(&mut self, now: Instant, key: ServerKey) -> bool {
-        while let Some((since, oldest)) = self.registering.front().copied() {
-            if self.unanswered.contains(&oldest) && now.since(since) < REGISTER_TIME {
-                break;
-            }
-            self.registering.pop_front();
-            self.unanswered.remove(&oldest);
-        }
+        self.expire(now);
         if self.registering.len() >= REGISTERS_MAX * 2 {
             let open = &self.unanswered;
             self.registering.retain(|(_, key)| open.contains(key));
@@ -141,12 +126,45 @@ impl Guests {
     }
 
     /// A registration was answered.
-    pub(super) fn registered(&mut self, key: ServerKey) {
-        self.unanswered.remove(&key);
+    pub(super) fn registered(&mut self, now: Instant, key: ServerKey) {
+        if self.unanswered.remove(&key) {
+            self.expire(now);
+        }
+    }
+
+    /// Forgets what was answered, and what never will be.
+    fn expire(&mut self, now: Instant) {
+        while let Some((since, oldest)) = self.registering.front().copied() {
+            if self.unanswered.contains(&oldest) && now.since(since) < REGISTER_TIME {
+                break;
+            }
+            self.registering.pop_front();
+            self.unanswered.remove(&oldest);
+        }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.overload.poll_timeout()
+        let oldest = self.registering.front();
+        [
+            self.overload.poll_timeout(),
+            self.sources.poll_timeout(),
+            self.users.poll_timeout(),
+            oldest.map(|(since, _)| *since + REGISTER_TIME),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// How full each table is.
+    pub(super) fn census(&self) -> Vec<(&'static str, usize)> {
+        vec![
+            ("guests", self.rows.len()),
+            ("counted sources", self.sources.len()),
+            ("counted users", self.users.len()),
+            ("new registrations", self.registering.len()),
+            ("unanswered registrations", self.unanswered.len()),
+        ]
     }
 
     /// The connections that have said most of late.
@@ -284,6 +302,9 @@ impl Edge {
     }
 
     pub(super) fn guests_timeout(&mut self, now: Now) {
+        self.guests.expire(now.instant);
+        self.guests.sources.handle_timeout(now.instant);
+        self.guests.users.handle_timeout(now.instant);
         let told = self.guests.overload.handle_timeout(now.instant);
         self.tell_overload(now, told);
     }

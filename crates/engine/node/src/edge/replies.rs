@@ -35,7 +35,7 @@ const SPREAD: u64 = 20;
 impl Edge {
     pub(super) fn reply(&mut self, now: Now, reply: Reply) {
         if reply.message.method() == Method::Register && reply.message.status() >= 200 {
-            self.guests.registered(reply.server);
+            self.guests.registered(now.instant, reply.server);
         }
         let transactions = &self.station.transactions;
         let request = transactions.server_request(reply.server).cloned();
