@@ -83,6 +83,7 @@ pub struct Core {
     /// When their answers should be there.
     answers_due: Timers<ServerKey>,
     parked: Map<ServerKey, Parked>,
+    next_parked: u64,
     /// Connections that call control made, with the zone whose calls are on them.
     inbound: HashMap<FlowId, String>,
     senders: senders::Senders,
@@ -151,6 +152,7 @@ impl Core {
             under_way: HashMap::default(),
             answers_due: Timers::default(),
             parked: Map::new(),
+            next_parked: 0,
             inbound: HashMap::default(),
             senders: senders::Senders::new(settings.sip_from.clone()),
             zones_changed: false,

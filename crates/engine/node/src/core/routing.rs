@@ -2,6 +2,8 @@
 //! they are for. An edge is believed nothing that the core has not registered itself, and a
 //! client names nobody but itself as the sender and no destination that is call control's alone.
 
+use std::collections::BTreeMap;
+
 use base::{Now, Pii};
 use call::b2bua::{CallId, Side as Leg};
 use call::registration::core::{
@@ -39,6 +41,8 @@ pub(super) enum Purpose {
 
 /// A request that waits for a connection.
 pub(super) struct Parked {
+    /// Counts them: they leave in the order in which they came.
+    number: u64,
     flow: FlowId,
     zone: String,
     rest: Vec<String>,
@@ -71,9 +75,11 @@ impl Core {
             }
             if let Some(flow) = self.zone_flow(now, &name) {
                 let rest = rest.collect();
+                self.next_parked += 1;
                 self.parked.insert(
                     key,
                     Parked {
+                        number: self.next_parked,
                         flow,
                         zone: name,
                         rest,
@@ -113,11 +119,9 @@ impl Core {
     }
 
     fn parked_on(&self, flow: FlowId) -> Vec<ServerKey> {
-        self.parked
-            .iter()
-            .filter(|(_, p)| p.flow == flow)
-            .map(|(key, _)| *key)
-            .collect()
+        let rows = self.parked.iter().filter(|(_, p)| p.flow == flow);
+        let rows: BTreeMap<u64, ServerKey> = rows.map(|(key, p)| (p.number, *key)).collect();
+        rows.into_values().collect()
     }
 
     /// The connection stands: what waited for it is sent.
@@ -496,8 +500,7 @@ impl Core {
             return self.station.answer(now, key, &message, status, reason);
         };
         if in_dialog && !by_route {
-            // It is for a Contact of ours, which we give in calls only, and no call of ours is it:
-            // an earlier process had it. The client never knew this dialog's tags.
+            // For a Contact of ours in a call of an earlier process: the client never knew its tags.
             let (status, reason) = (481, "Call/Transaction Does Not Exist");
             return self.station.answer(now, key, &message, status, reason);
         }
