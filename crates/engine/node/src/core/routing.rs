@@ -2,9 +2,7 @@
 //! they are for. An edge is believed nothing that the core has not registered itself, and a
 //! client names nobody but itself as the sender and no destination that is call control's alone.
 
-use std::collections::BTreeMap;
-
-use base::{Now, Pii};
+use base::{Map, Now, Pii};
 use call::b2bua::{CallId, Side as Leg};
 use call::registration::core::{
     Admitted, Draft, Place, RegistrationId, alias_of, aor_of, may_register, same_aor,
@@ -41,8 +39,7 @@ pub(super) enum Purpose {
 
 /// A request that waits for a connection.
 pub(super) struct Parked {
-    /// Counts them: they leave in the order in which they came.
-    number: u64,
+    number: u64, // they leave in the order in which they came
     flow: FlowId,
     zone: String,
     rest: Vec<String>,
@@ -120,8 +117,8 @@ impl Core {
 
     fn parked_on(&self, flow: FlowId) -> Vec<ServerKey> {
         let rows = self.parked.iter().filter(|(_, p)| p.flow == flow);
-        let rows: BTreeMap<u64, ServerKey> = rows.map(|(key, p)| (p.number, *key)).collect();
-        rows.into_values().collect()
+        let rows = rows.map(|(key, p)| (p.number, *key));
+        rows.collect::<Map<_, _>>().into_values().collect()
     }
 
     /// The connection stands: what waited for it is sent.
@@ -500,7 +497,7 @@ impl Core {
             return self.station.answer(now, key, &message, status, reason);
         };
         if in_dialog && !by_route {
-            // For a Contact of ours in a call of an earlier process: the client never knew its tags.
+            // For a Contact of ours in a call of an earlier process, which no client knows.
             let (status, reason) = (481, "Call/Transaction Does Not Exist");
             return self.station.answer(now, key, &message, status, reason);
         }
