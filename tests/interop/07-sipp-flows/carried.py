@@ -19,7 +19,7 @@ SPELLING = {
 UNKNOWN = ("X-Fold: here", "X-Latin: here", "X-Empty: here", "X-Spaces: here",
            "Call-Info: <urn:x-cisco-remotecc:callinfo>; security=Unknown; gci=1-2",
            'Geolocation: <cid:a@b>;inserted-by="x"', "Accept-Language: da, en-gb;q=0.8",
-           "Alert-Info: <file://Bellcore-dr2/>", "User-to-User: 56a390f3d2b7310023;encoding=hex")
+           "Alert-Info: <urn:alert:service:call-waiting>", "User-to-User: 56a390f3d2b7310023;encoding=hex")
 COMPACT = {b"From: ": b"f: ", b"To: ": b"t: ", b"Call-ID: ": b"i: ", b"Contact: ": b"m: ",
            b"Content-Type: ": b"c: ", b"Content-Length: ": b"l: ", b"Via: ": b"v: ",
            b"Subject: ": b"s: ", b"Supported: ": b"k: "}
@@ -84,6 +84,28 @@ def messages(ends):
     caller.take("NOTIFY").reply(200)
     ends.play("SUBSCRIBE, NOTIFY, and its end", caller, callee)
     same_body(ends, "the presence document", "NOTIFY", ends.callee, ends.caller)
+
+
+def pings(ends):
+    """OPTIONS outside and within a call, and a NOTIFY nobody subscribed to (messages waiting)."""
+    caller, callee = ends.scripts()
+    caller.begin("OPTIONS").expect(200)
+    callee.take("OPTIONS").reply(200, extra=("Allow: INVITE, X-OWN",), first=True)
+    ends.play("OPTIONS", caller, callee)
+    ends.check("the answer is the phone's own", b"INVITE, X-OWN" in wires.values(
+        ends.received(ends.caller, "SIP/2.0 200"), "Allow"))
+    caller, callee = answered(ends)
+    callee.within("OPTIONS", 1).expect(200)
+    caller.take("OPTIONS").reply(200)
+    hang_up(callee, caller)
+    ends.play("OPTIONS within a call", caller, callee)
+    caller, callee = ends.scripts()
+    caller.begin("NOTIFY", "Messages-Waiting: yes\nVoice-Message: 2/8 (0/2)\n",
+                 "application/simple-message-summary", extra=(
+                     "Event: message-summary", "Subscription-State: active")).expect(200)
+    callee.take("NOTIFY").reply(200, first=True)
+    ends.play("NOTIFY of waiting messages", caller, callee)
+    same_body(ends, "the summary", "NOTIFY", ends.caller, ends.callee)
 
 
 def spelled(ends):

@@ -38,6 +38,35 @@ def fork(ends, others, winner):
                        cancel[:600])
 
 
+def early(ends, others, winner):
+    """Devices that each give early media: as many early dialogs, each with a tag of its own."""
+    caller, _ = ends.scripts()
+    caller.begin(body=ends.offer(ends.caller)).expect(*[183] * len(others))
+    caller.expect(200, optional=(), keep=True).within("ACK", 1)
+    hang_up(caller, sipp.Script(False))
+    ends.last = f"early-{winner.name}-{ends.caller.name}@interop"
+    parties = []
+    for line in others:
+        script = sipp.Script(False).take("INVITE", keep=True)
+        script.reply(183, ends.offer(line, key=1), first=True)
+        if line is winner:
+            script.pause(500)  # Until the others have given theirs.
+            script.reply(200, ends.offer(line, key=1), first=True).take("ACK")
+            script.take("BYE").reply(200)
+        else:
+            script.take("CANCEL").reply(200).late("INVITE", 487).take("ACK")
+        parties.append(sipp.Sipp(ends.run, line, script))
+    parties.append(sipp.Sipp(ends.run, ends.caller, caller, ends.callee.number, call=ends.last))
+    what = f"{ends.caller.name} hears early media of {len(others)} devices"
+    sipp.play(ends.run, what, parties)
+    rang = {tag(wires.value(m, "To")) for m in ends.caller.got("SIP/2.0 183", ends.last.encode())}
+    final = tag(wires.value(ends.received(ends.caller, "SIP/2.0 200"), "To"))
+    ends.run.check(f"{what}: each under a tag of its own", len(rang) == len(others), rang)
+    said = {tag(wires.value(m, "To")) for m in ends.caller.got("SIP/2.0 200", ends.last.encode())}
+    ends.run.check(f"{what}: the answer under one of them", final in rang and len(said) == 1,
+                   f"{final} of {rang}, {said}")
+
+
 def nobody(ends, others):
     """All devices are busy, and the caller is told once."""
     caller, _ = ends.scripts()

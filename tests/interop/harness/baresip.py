@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 
-from . import process, tone
+from . import net, process, tone
 
 MODULES = "/usr/lib/baresip/modules"
 APPLICATIONS = ("account", "menu", "ctrl_tcp", "contact", "presence")
@@ -13,11 +13,9 @@ APPLICATIONS = ("account", "menu", "ctrl_tcp", "contact", "presence")
 class Baresip:
     """One telephone. `account` is baresip's account line; `tone_hz` what it sends."""
 
-    CONTROL_PORT = 4444
-
     def __init__(self, run, name, host, address, account, tone_hz, sip_port=5070, nameserver=None,
                  trusted=None, encrypted=False, rtp_ports="20000-20100", modules_more=(), lines_more=(),
-                 contacts=(), ring_s=30):
+                 contacts=(), ring_s=30, control_port=4444, certificate=None):
         self.run, self.name, self.host = run, name, host
         self.folder = os.path.dirname(run.path(name, "config"))
         self.recordings = os.path.dirname(run.path(name, "recordings", "x"))
@@ -32,8 +30,8 @@ class Baresip:
         lines += [f"module_app {m}.so" if m in APPLICATIONS else f"module {m}.so"
                   for m in modules]
         lines += [
-            f"sip_listen {address}:{sip_port}", "call_max_calls 4", f"call_local_timeout {ring_s}",
-            "ctrl_tcp_listen 127.0.0.1:%d" % self.CONTROL_PORT,
+            f"sip_listen {net.host_part(address)}:{sip_port}", "call_max_calls 4", f"call_local_timeout {ring_s}",
+            f"ctrl_tcp_listen 127.0.0.1:{control_port}",
             f"audio_source aufile,{source}", "audio_player aubridge,nowhere",
             "audio_alert aufile,/dev/null", "audio_srate 8000-8000", "audio_channels 1-1",
             f"snd_path {self.recordings}", f"rtp_ports {rtp_ports}", "rtp_timeout 0",
@@ -42,6 +40,10 @@ class Baresip:
             lines.append(f"dns_server {nameserver}")
         if trusted:
             lines += [f"sip_cafile {trusted}", "sip_verify_server yes"]
+        if certificate:
+            # Chain and key in one file; it listens for TLS on the port after `sip_port`.
+            pem = "".join(open(part, encoding="ascii").read() for part in certificate)
+            lines.append("sip_certificate " + run.write(f"{name}/certificate.pem", pem))
         run.write(f"{name}/config", "\n".join(lines) + "\n")
         run.write(f"{name}/accounts", account + "\n")
         run.write(f"{name}/contacts", "".join(f"{contact}\n" for contact in contacts))
@@ -50,8 +52,8 @@ class Baresip:
             file.write(f"c0ffee00-0000-4000-8000-{number:012x}"[:36])
         self.process = run.start(name, ["baresip", "-f", self.folder, "-v"], host=host)
         run.wait(f"{name} opens its control socket", lambda: process.port_open(
-            host, "127.0.0.1", self.CONTROL_PORT))
-        self.control = host.connect("127.0.0.1", self.CONTROL_PORT)
+            host, "127.0.0.1", control_port))
+        self.control = host.connect("127.0.0.1", control_port)
         self.control.setblocking(False)
 
     def poll(self):

@@ -37,19 +37,22 @@ class Capture:
                 return
 
     def take(self, frame):
-        if len(frame) < 34 or frame[12:14] != b"\x08\x00":
-            return
         ip = frame[14:]
-        head = (ip[0] & 15) * 4
-        size = struct.unpack(">H", ip[2:4])[0]
-        source, target = socket.inet_ntoa(ip[12:16]), socket.inet_ntoa(ip[16:20])
-        body = ip[head:size]
+        if frame[12:14] == b"\x08\x00" and len(ip) >= 20:
+            body = ip[(ip[0] & 15) * 4:struct.unpack(">H", ip[2:4])[0]]
+            kind = ip[9]
+            source, target = socket.inet_ntoa(ip[12:16]), socket.inet_ntoa(ip[16:20])
+        elif frame[12:14] == b"\x86\xdd" and len(ip) >= 40:  # Without extension headers.
+            body, kind = ip[40:40 + struct.unpack(">H", ip[4:6])[0]], ip[6]
+            source, target = (socket.inet_ntop(socket.AF_INET6, ip[at:at + 16]) for at in (8, 24))
+        else:
+            return
         if len(body) < 8:
             return
         ports = struct.unpack(">HH", body[:4])
-        if ip[9] == 17 and len(self.datagrams) < LIMIT:
+        if kind == 17 and len(self.datagrams) < LIMIT:
             self.datagrams.append(Datagram(source, ports[0], target, ports[1], body[8:]))
-        elif ip[9] == 6 and len(body) >= 20 and body[13] & 0x12 == 0x02:
+        elif kind == 6 and len(body) >= 20 and body[13] & 0x12 == 0x02:
             if len(self.openings) < LIMIT:
                 self.openings.append(Opening(source, target, ports[1]))
 

@@ -1,4 +1,4 @@
-"""A small name server: A and SRV records from a file of lines, NXDOMAIN for all else (RFC 1035, 2782).
+"""A small name server: A, AAAA and SRV records from a file of lines, NXDOMAIN for all else (RFC 1035, 2782).
 
 Started as a program in a host: `python3 dns.py ADDRESS PORT FILE`, where FILE has lines such as
 `edge1.example.test A 203.0.113.10` and `_collab-edge._tls.example.test SRV 0 0 8443 edge1.example.test`.
@@ -10,7 +10,7 @@ import struct
 import sys
 import threading
 
-A, SRV, ANY = 1, 33, 255
+A, AAAA, SRV, ANY = 1, 28, 33, 255
 
 
 def encode_name(name):
@@ -34,9 +34,11 @@ def load(path):
                 continue
             if words[1] == "A":
                 value = socket.inet_aton(words[2])
+            elif words[1] == "AAAA":
+                value = socket.inet_pton(socket.AF_INET6, words[2])
             else:
                 value = struct.pack(">HHH", *map(int, words[2:5])) + encode_name(words[5])
-            kind = A if words[1] == "A" else SRV
+            kind = {"A": A, "AAAA": AAAA}.get(words[1], SRV)
             records.setdefault(words[0].lower().strip("."), []).append((kind, value))
     return records
 
@@ -75,9 +77,10 @@ def serve_streams(listener, records):
 def main():
     address, port, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     records = load(path)
-    listener = socket.create_server((address, port))
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.create_server((address, port), family=family)
     threading.Thread(target=serve_streams, args=(listener, records), daemon=True).start()
-    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    datagrams = socket.socket(family, socket.SOCK_DGRAM)
     datagrams.bind((address, port))
     while True:
         query, peer = datagrams.recvfrom(4096)

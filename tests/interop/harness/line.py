@@ -195,7 +195,10 @@ class Line(threading.Thread):
         for message in messages:
             if len(self.received) < LIMIT:
                 self.received.append(message)
-            self.to_phone(message)
+            try:
+                self.to_phone(message)
+            except OSError as fault:
+                self.trouble.append(f"{fault}: {message[:60]!r} of {call_id(message)!r}")
 
     def to_phone(self, message):
         call = call_id(message)

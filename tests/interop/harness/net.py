@@ -27,6 +27,11 @@ def set_namespace(descriptor):
         raise OSError(ctypes.get_errno(), "setns")
 
 
+def host_part(address):
+    """An address as it stands before a port: IPv6 in brackets."""
+    return f"[{address}]" if ":" in address else address
+
+
 class Host:
     """A network namespace with the loopback up."""
 
@@ -64,7 +69,7 @@ class Host:
     def listen(self, address, port):
         """A listening TCP socket of this host."""
         with self.inside():
-            return socket.create_server((address, port))
+            return listening(address, port)
 
     def do(self, *words):
         command(*self.enter(), *words)
@@ -91,6 +96,12 @@ class Host:
         process.output_of(["nft", "reset", "counters"], self)
 
 
+def listening(address, port):
+    """A listening TCP socket, IPv4 or IPv6."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.create_server((address, port), family=family)
+
+
 def wire(one, one_address, other, other_address):
     """A cable between two hosts; the addresses are `a.b.c.d/len`."""
     Host.count += 1
@@ -98,7 +109,8 @@ def wire(one, one_address, other, other_address):
     command("ip", "link", "add", f"{name}a", "netns", one.name, "type", "veth",
             "peer", "name", f"{name}b", "netns", other.name)
     for host, port, address in ((one, f"{name}a", one_address), (other, f"{name}b", other_address)):
-        host.ip("addr", "add", address, "dev", port)
+        # An IPv6 address is used at once: nobody else on this cable can have it.
+        host.ip("addr", "add", address, "dev", port, *(["nodad"] if ":" in address else []))
         host.ip("link", "set", port, "up")
     return f"{name}a", f"{name}b"
 

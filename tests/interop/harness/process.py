@@ -105,5 +105,6 @@ def port_open(host, address, port):
     status, out, _ = output_of(["ss", "-Hltn"], host)
     if status != 0:
         return False
-    wanted = {f"{address}:{port}", f"0.0.0.0:{port}", f"*:{port}"}
+    at = f"[{address}]" if ":" in address else address
+    wanted = {f"{at}:{port}", f"0.0.0.0:{port}", f"*:{port}"}
     return any(line.split()[3] in wanted for line in out.splitlines() if len(line.split()) > 3)

@@ -1,6 +1,6 @@
 """A call between two baresips, checked by what each hears, and by what crossed the cables."""
 
-from . import baresip, capture, house, process, tone
+from . import baresip, capture, house, net, process, tone
 
 REMOTE_HZ, INSIDE_HZ = 440, 880
 
@@ -16,14 +16,15 @@ def inside_phone(run, host, address=house.PHONE, number="1002", refresh_s=600, n
 
 
 def remote_phone(run, host, user, password, trusted, address=house.REMOTE,
-                 nameserver=house.REMOTE, name="alice", number="1001", refresh_s=600):
+                 nameserver=house.REMOTE, name="alice", number="1001", refresh_s=600,
+                 edge=None):
     """The remote telephone: TLS with the edge's name checked, and SRTP or nothing."""
-    edge = f"sip:edge1.{house.DOMAIN}:5061;transport=tls"
+    edge = f"sip:{edge or f'edge1.{house.DOMAIN}:5061'};transport=tls"
     return baresip.Baresip(
         run, name, host, address,
         f'<sip:{number}@{house.DOMAIN};transport=tls>;outbound="{edge}";auth_user={user}'
         f";auth_pass={password};regint={refresh_s};answermode=auto;mediaenc=srtp-mand", REMOTE_HZ,
-        nameserver=f"{nameserver}:53", trusted=trusted, encrypted=True)
+        nameserver=f"{net.host_part(nameserver)}:53", trusted=trusted, encrypted=True)
 
 
 def growing(measure, by=1.0):
@@ -83,6 +84,29 @@ def carries(watch, source, target, hz, start=0):
     samples = watch.audio(source, target, start)
     return len(samples) > tone.RATE_HZ and \
         (hz is None or (capture.tone_share(samples[tone.RATE_HZ // 2:], hz) or 0) > 0.8)
+
+
+def transferred(run, giver, taker, target, numbers, what):
+    """In a call that stands, `giver` transfers `taker` to `target`, unattended; all end well.
+
+    `numbers` are the target's number and the tones in Hz of taker and target.
+    """
+    number, taker_hz, target_hz = numbers
+    for one in (taker, target):
+        one.forget_recordings()
+    marks = giver.mark(), taker.mark(), target.mark()
+    giver.command("transfer", f"sip:{number}@{house.DOMAIN}")
+    run.need(f"{what}: the target's call stands", target.event(
+        "CALL_ESTABLISHED", 15, since=marks[2]), last_words(taker))
+    run.check(f"{what}: who transferred is out of it",
+              giver.event("CALL_CLOSED", 15, since=marks[0]), last_words(giver))
+    run.check(f"{what}: the target hears the transferred", process.wait_for(
+        growing(lambda: target.heard_seconds(taker_hz)), 10))
+    run.check(f"{what}: the transferred hears the target", process.wait_for(
+        growing(lambda: taker.heard_seconds(target_hz)), 10))
+    target.command("hangup")
+    run.check(f"{what}: hang-up ends the new call", taker.event(
+        "CALL_CLOSED", 10, since=marks[1]) and target.event("CALL_CLOSED", 10, since=marks[2]))
 
 
 def last_words(phone):

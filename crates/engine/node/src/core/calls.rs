@@ -8,7 +8,7 @@ use call::b2bua::{
     Target,
 };
 use call::limits::{CallType, Limit, News, Place};
-use call::registration::core::{Draft, RegistrationId};
+use call::registration::core::{Draft, Place as At, RegistrationId};
 use media::LinkId;
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Name};
@@ -37,9 +37,17 @@ pub(super) struct Starting {
 pub(super) struct Owner {
     user: String,
     aor: String,
+    row: RegistrationId,
+    /// The edge that it is behind.
+    peer: usize,
 }
 
 impl Owner {
+    /// Whether an address of record is the call's own.
+    pub(super) fn has(&self, aor: &str) -> bool {
+        self.aor == aor
+    }
+
     /// Whether a registration is of the same user, or line.
     pub(super) fn is(&self, draft: &Draft) -> bool {
         draft.aor == self.aor || !self.user.is_empty() && draft.user == self.user
@@ -153,7 +161,7 @@ impl Core {
             request_uri,
             routes: vec![draft.place.path.clone()],
         };
-        let zone = draft.zone.clone();
+        let zone = draft.zone.to_string();
         let face = self.inside_face(flow, self.is_tls(flow), row);
         let caller = Caller {
             side: Leg::Inside,
@@ -164,7 +172,7 @@ impl Core {
             .station
             .flows
             .get(flow)
-            .is_some_and(|f| f.target.is_none())
+            .is_some_and(|f| f.target().is_none())
         {
             self.inbound.insert(flow, zone);
         }
@@ -187,6 +195,8 @@ impl Core {
         let owner = self.registrar.get(row).map(|b| Owner {
             user: b.draft.user.clone(),
             aor: b.draft.aor.clone(),
+            row,
+            peer: b.draft.place.peer,
         });
         let text =
             |uri: Option<&[u8]>| String::from_utf8_lossy(uri.unwrap_or_default()).into_owned();
@@ -270,6 +280,28 @@ impl Core {
         self.limit_news(now, news);
     }
 
+    /// A registration is at a place: the calls of its client go on there.
+    pub(super) fn calls_follow(&mut self, row: RegistrationId) {
+        let Some(place) = self.registrar.get(row).map(|b| b.draft.place.clone()) else {
+            return;
+        };
+        let moved = |owner: &Owner| owner.row == row && owner.peer != place.peer;
+        let calls = self.owners.iter().filter(|(_, o)| moved(o));
+        let calls: Vec<CallId> = calls.map(|(call, _)| *call).collect();
+        for call in calls {
+            self.call_follows(call, &place);
+        }
+    }
+
+    /// A call's client is at a place; gives its side if that can be reached.
+    pub(super) fn call_follows(&mut self, call: CallId, place: &At) -> Option<Leg> {
+        let link = self.links.get_mut(place.peer)?;
+        let (side, lane) = (Leg::Edge { link: link.id }, link.lane(&place.token)?);
+        self.owners.get_mut(&call)?.peer = place.peer;
+        self.b2bua.client_moved(call, side, lane, &place.path);
+        Some(side)
+    }
+
     pub(super) fn end_calls_over(&mut self, now: Now, link: LinkId) {
         let (b2bua, mut cx) = self.calls(now);
         b2bua.link_down(&mut cx, link);
@@ -319,6 +351,16 @@ impl Core {
         }
     }
 
+    /// Nothing is kept of a call any more; gives where the client was that it was for.
+    pub(super) fn call_over(&mut self, now: Now, call: CallId) -> Option<At> {
+        self.board.over(call);
+        let news = self.ledger.ended(&call);
+        self.limit_news(now, news);
+        self.silences.remove(&call);
+        self.owners.remove(&call);
+        self.called.remove(&call)
+    }
+
     fn call_event(&mut self, now: Now, call: Option<CallId>, event: Event) {
         let row = call.and_then(|id| self.board.call(id));
         let mut proof = Vec::new();
@@ -354,6 +396,9 @@ impl Core {
                 self.board.began(now, call, s.kind, (s.id, s.from, s.to));
                 let news = self.ledger.began(call, s.kind);
                 self.limit_news(now, news);
+                if self.again {
+                    return;
+                }
                 (Kind::CallBegan, String::new())
             }
             Event::Answered => {
@@ -388,12 +433,7 @@ impl Core {
             Event::Ended { by, cause } => {
                 let answered = row.is_some_and(|r| r.answered.is_some());
                 if let Some(call) = call {
-                    self.board.over(call);
-                    let news = self.ledger.ended(&call);
-                    self.limit_news(now, news);
-                    self.silences.remove(&call);
-                    self.owners.remove(&call);
-                    let called = self.called.remove(&call);
+                    let called = self.call_over(now, call);
                     if let Some(place) = called.filter(|_| cause == Cause::Status(430)) {
                         self.flow_failed(now, &place);
                     }

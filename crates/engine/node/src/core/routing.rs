@@ -5,7 +5,7 @@
 use base::{Map, Now, Pii};
 use call::b2bua::{CallId, Side as Leg};
 use call::registration::core::{
-    Admitted, Draft, Place, RegistrationId, alias_of, aor_of, may_register, same_aor,
+    Admitted, Draft, Place, RegistrationId, aor_of, may_register, same_aor,
 };
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Name, NameAddr, Uri};
@@ -216,39 +216,41 @@ impl Core {
         }
     }
 
-    /// A client that has moved to another edge may still hang up: its call is the one that its
-    /// dialog names, if the edge asserts an identity that is registered behind it and is the
-    /// call's. What concerns media cannot move: it runs over the link where it began.
-    fn moved(&self, peer: usize, message: &Message) -> Option<Leg> {
-        if message.method() != Method::Bye {
-            return None;
-        }
+    /// The call of a client that speaks from behind another edge than it did: the edge must assert
+    /// an identity that is registered behind it and is the call's. The call goes on there.
+    fn moved(&mut self, peer: usize, message: &Message) -> Option<Leg> {
         let mut sides = self.links.iter().map(|l| Leg::Edge { link: l.id });
-        sides.find(|side| {
-            let call = self.b2bua.call_of(*side, message);
-            let owner = call.and_then(|call| self.owners.get(&call));
-            owner.is_some_and(|owner| self.asserted(peer, message).any(|b| owner.is(b)))
-        })
+        let (side, call) =
+            sides.find_map(|side| Some((side, self.b2bua.call_of(side, message)?)))?;
+        let owner = self.owners.get(&call)?;
+        let place = self
+            .asserted(peer, message)
+            .find(|b| owner.is(b))
+            .map(|b| b.place.clone())?;
+        match message.method() {
+            // It needs no way back.
+            Method::Bye => Some(side),
+            _ => self.call_follows(call, &place),
+        }
     }
 
     /// Whether a request in a call of a client behind this edge is that client's: another who is
     /// registered there and knows the call by its tags is not. A client that the edge asserts, and
     /// of whom nothing is known any more, has lost its registration in mid-call.
     fn may_speak(&self, call: CallId, peer: usize, message: &Message) -> bool {
-        let Some(owner) = self.owners.get(&call) else {
+        let (Some(owner), Some(aor)) = (self.owners.get(&call), asserted_aor(message)) else {
             return true;
         };
+        if owner.has(&aor) {
+            return true;
+        }
         let mut known = self.asserted(peer, message).peekable();
         known.peek().is_none() || known.any(|b| owner.is(b))
     }
 
     /// The registrations behind an edge of whom it asserts to have sent a request.
     fn asserted<'a>(&'a self, peer: usize, message: &Message) -> impl Iterator<Item = &'a Draft> {
-        let asserted = message.values(Name::PAssertedIdentity).next();
-        let aor = asserted
-            .and_then(NameAddr::parse)
-            .and_then(|address| aor_of(address.uri))
-            .map(|(_, aor)| aor);
+        let aor = asserted_aor(message);
         let rows = self.registrar.iter().map(|(_, b)| &b.draft);
         rows.filter(move |d| d.place.peer == peer && Some(&d.aor) == aor.as_ref())
     }
@@ -265,7 +267,7 @@ impl Core {
         let Some(binding) = self.registrar.get(row) else {
             return;
         };
-        let mut zones = vec![binding.draft.zone.clone()];
+        let mut zones = vec![binding.draft.zone.to_string()];
         // Registrars stand in for one another; a node of Unified CM knows its own phones only.
         if self.zone(&binding.draft.zone).is_none_or(|z| !z.unified_cm) {
             let host = binding.draft.aor.rsplit('@').next().unwrap_or_default();
@@ -312,7 +314,7 @@ impl Core {
         let Some(binding) = found.filter(|b| b.draft.place.peer == peer) else {
             return self.station.answer(now, key, message, gone.0, gone.1);
         };
-        let zone = binding.draft.zone.clone();
+        let zone = binding.draft.zone.to_string();
         let mut edit = message.edit();
         edit.remove_first_value(Name::Route);
         if !binding.draft.user.is_empty() {
@@ -445,21 +447,19 @@ impl Core {
         let contact = contact.map(|c| c.uri.to_vec()).unwrap_or_default();
         Some(Draft {
             user: self.credentials.account(&admitted.user).to_owned(),
-            uri: format!("sip:{aor}"),
             aor,
             place: Place {
                 peer,
                 token: token.to_vec(),
                 path: recorded.to_vec(),
             },
-            alias: alias_of(&contact),
             contact,
             instance: Vec::new(),
             reg_id: String::new(),
             device: String::new(),
             one_device: false,
             lines: Box::default(),
-            zone,
+            zone: zone.into(),
             rewritten: false,
             registered: false,
         })
@@ -501,37 +501,7 @@ impl Core {
             let (status, reason) = (481, "Call/Transaction Does Not Exist");
             return self.station.answer(now, key, &message, status, reason);
         }
-        let Some(binding) = self.registrar.get(row).cloned() else {
-            return;
-        };
-        let place = &binding.draft.place;
-        let lane = self
-            .links
-            .get(place.peer)
-            .and_then(|l| l.lane(&place.token));
-        let Some(lane) = lane else {
-            return self
-                .station
-                .answer(now, key, &message, 480, "Temporarily Unavailable");
-        };
-        if message.method() == Method::Invite && !in_dialog {
-            return self.call_outside(now, key, Way { row, lane, flow }, by_route, message);
-        }
-        let message = self.b2bua.map_references(Leg::Inside, &message);
-        let mut edit = message.edit();
-        // Whatever the dialog's route set says, the client is where it registered last.
-        edit.remove(Name::Route);
-        edit.push_front(Name::Route, &binding.draft.place.path);
-        if !in_dialog {
-            if !by_route {
-                edit.request_uri(&binding.draft.contact);
-            }
-            let tls = self.is_tls(flow);
-            edit.push_front(Name::RecordRoute, self.record_route(row, tls));
-        }
-        let request = edit.finish();
-        let via = self.settings.edge_via();
-        self.station.send_on(now, key, lane, via, request);
+        self.outward(now, key, flow, (row, by_route), message);
     }
 
     /// A client that registered before this core was restarted.
@@ -556,7 +526,7 @@ impl Core {
         self.registrar.open_token(token).map(|(id, _)| id)
     }
 
-    fn record_route(&self, row: RegistrationId, tls: bool) -> String {
+    pub(super) fn record_route(&self, row: RegistrationId, tls: bool) -> String {
         format!(
             "<{};lr>",
             self.settings.inside(tls).uri(&self.registrar.token(row))
@@ -583,6 +553,13 @@ impl Core {
         let welcome = self.links.get(peer).and_then(|l| l.welcome());
         welcome.map_or("", |w| w.services.sip_realm.as_str())
     }
+}
+
+/// The address of record that an edge asserts to have sent a request.
+fn asserted_aor(message: &Message) -> Option<String> {
+    let asserted = message.values(Name::PAssertedIdentity).next()?;
+    let address = NameAddr::parse(asserted)?;
+    aor_of(address.uri).map(|(_, aor)| aor)
 }
 
 /// A message of an edge without what only a trusted node may say: an edge is not one. What it may
