@@ -15,7 +15,10 @@
 //! published primitives.
 //!
 //! `SIM_SEED=n cargo test -p causeway-sim NAME` replays one seed with its whole trace;
-//! `SIM_SEEDS=n` runs that many seeds of each random scenario.
+//! `SIM_SEEDS=n` runs that many seeds of each random scenario, and tells how much that was:
+//! `SIM_SEEDS=200 cargo test -p causeway-sim town -- --nocapture`. With
+//! `CARGO_PROFILE_TEST_OPT_LEVEL=2 CARGO_PROFILE_DEV_OPT_LEVEL=2` before it (and a target folder of
+//! its own) it is seven times as fast.
 
 #![forbid(unsafe_code)]
 

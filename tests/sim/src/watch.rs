@@ -16,6 +16,7 @@ mod carried;
 mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use crate::dialog;
 use crate::raw::Raw;
@@ -62,7 +63,7 @@ pub struct Watch {
     open: BTreeMap<(Place, String), Open>,
     numbers: BTreeMap<Direction, u32>,
     /// What each receiver got, by trace.
-    on_the_way: BTreeMap<(u64, String), carried::Seen>,
+    on_the_way: BTreeMap<(u64, String), Rc<carried::Seen>>,
     /// Requests that went on to where nobody was: nobody need answer them (RFC 4320 §4.2).
     lost: BTreeSet<String>,
     /// Calls in which a BYE was sent, by Call-ID.

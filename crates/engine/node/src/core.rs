@@ -96,6 +96,7 @@ pub struct Core {
     /// When their answers should be there.
     answers_due: Timers<ServerKey>,
     parked: Map<ServerKey, Parked>,
+    next_parked: u64,
     /// Transforms and rules, with those that discovery brings.
     plan: policy::search::Plan,
     /// Requests between neighbours that may try another zone.
@@ -176,6 +177,7 @@ impl Core {
             busy: HashMap::default(),
             answers_due: Timers::default(),
             parked: Map::new(),
+            next_parked: 0,
             plan: policy::search::Plan::default(),
             trials: Map::new(),
             trunk_key: sip::token::TokenKey::derived(identity.token_seed.expose(), b"trunks"),

@@ -1,5 +1,7 @@
 //! What a node sends on, beside what it got.
 
+use std::rc::Rc;
+
 use super::{KEPT_MAX, TRACE, Watch, Who};
 use crate::raw::Raw;
 use crate::text::Text;
@@ -28,8 +30,7 @@ const EDITED: [&str; 16] = [
 /// Fields that name a dialog, which the core gives the names of its other leg.
 const NAMING: [&str; 5] = ["rack", "refer-to", "replaces", "join", "target-dialog"];
 
-/// A message as it was last seen.
-#[derive(Clone)]
+/// A message as it was seen.
 pub(super) struct Seen {
     raw: Raw,
     text: Text,
@@ -44,47 +45,61 @@ impl Watch {
             }
             return;
         };
-        let new = Seen {
-            raw,
-            text: text.clone(),
-        };
-        // What a node sends on is held beside what it got itself: it may try several ways.
-        let got = self.on_the_way.get(&(trace, from.name.clone()));
-        let old = got.filter(|_| from.life.is_some()).cloned();
-        let key = (trace, to.name.clone());
-        self.on_the_way.insert(key, new.clone());
+        let text = text.clone();
+        let new = Rc::new(Seen { raw, text });
+        // What a node sends is held beside what it got itself: it may try several ways.
+        let got = self.on_the_way.get(&(trace, from.name.clone())).cloned();
+        self.on_the_way
+            .insert((trace, to.name.clone()), Rc::clone(&new));
         while self.on_the_way.len() > KEPT_MAX {
             self.on_the_way.pop_first();
         }
-        let Some(old) = old else { return };
+        let Some(old) = got.filter(|_| from.life.is_some()) else {
+            return;
+        };
         self.seen[1] += 1;
         if new.raw.body.is_empty() && self.ended.contains(new.text.field("Call-ID")) {
             // Its call is over: a description that is late has no meaning any more.
             return;
         }
-        let mut wrong: Vec<String> = lines(&old, &new, to).into_iter().collect();
+        let mut wrong: Vec<String> = lines(&old, &new, from.core).into_iter().collect();
         wrong.extend(first_line(&old.text, &new.text, from.core));
         wrong.extend(parties(&old, &new, from.core));
         wrong.extend(body(&old.raw, &new.raw));
+        let text = new.text.clone();
         for what in wrong {
-            self.find(from, &new.text, &format!("towards {}: {what}", to.name));
+            self.find(from, &text, &format!("towards {}: {what}", to.name));
         }
     }
 }
 
-fn lines(old: &Seen, new: &Seen, to: &Who) -> Option<String> {
-    let names = [&EDITED[..], &NAMING[..]].concat();
+fn lines(old: &Seen, new: &Seen, core: bool) -> Option<String> {
+    let mut names = [&EDITED[..], &NAMING[..]].concat();
+    if !core && is_granted(&new.text) {
+        // The edge shortens the first interval by up to a fifth, and nothing else of it.
+        names.push("expires");
+        let seconds = |t: &Text| t.field("Expires").trim().parse::<u64>().ok();
+        let (was, is) = (seconds(&old.text), seconds(&new.text));
+        let fair = was
+            .zip(is)
+            .is_none_or(|(was, is)| is <= was && is * 5 >= was * 4);
+        if !fair || was.is_some() != is.is_some() {
+            return Some(format!("Expires was {was:?} and is {is:?}"));
+        }
+    }
     let (mut was, mut is) = (old.raw.without(&names), new.raw.without(&names));
-    // The nodes tell one another what nobody else is told.
-    let ours = |f: &[u8]| Raw::name(f).starts_with(b"x-causeway-");
-    was.retain(|f| !ours(f));
-    is.retain(|f| to.life.is_none() || !ours(f));
     if new.text.method() == "REGISTER" {
-        // The edge may have a client come back sooner than call control would.
-        was.retain(|f| Raw::name(f) != b"expires");
-        is.retain(|f| Raw::name(f) != b"expires");
         // The core says that it will be in Path (RFC 3327 §5.1).
         is.retain(|f| *f != b"Supported: path" || was.contains(f));
+    }
+    // What the nodes tell one another begins with the core's answer and ends at the edge.
+    let ours = |f: &&[u8]| {
+        let name = f.get(..11);
+        name.is_some_and(|n| n.eq_ignore_ascii_case(b"X-Causeway-"))
+    };
+    match core {
+        true => is.retain(|f| !ours(f) || was.contains(f)),
+        false => was.retain(|f| !ours(f) || is.contains(f)),
     }
     if was == is {
         return None;
@@ -101,6 +116,10 @@ fn lines(old: &Seen, new: &Seen, to: &Who) -> Option<String> {
     ))
 }
 
+/// Whether a message is a registrar's yes.
+fn is_granted(text: &Text) -> bool {
+    text.status() == Some(200) && text.field("CSeq").ends_with("REGISTER")
+}
 /// The hop count of a link where the configuration says nothing.
 const HOP_COUNT: i64 = 15;
 

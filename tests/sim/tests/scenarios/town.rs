@@ -303,3 +303,56 @@ fn heal(w: &mut World) {
         .collect();
     assert!(healed, "not everybody is back: {standing:?}");
 }
+
+#[test]
+fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
+    let trace = |seed: u64| {
+        let mut w = World::new(seed, plan(2));
+        begin(&mut w);
+        w.tolerated = BROKEN.to_vec();
+        let taste = Taste::of(&mut w, false);
+        for _ in 0..20 {
+            act(&mut w, &taste);
+            bother_somebody(&mut w);
+            w.run(SECOND);
+        }
+        (w.trace.hash(), w.trace.count())
+    };
+    let (first, again, other) = (trace(2), trace(2), trace(5));
+    assert_eq!(first, again);
+    assert_ne!(first.0, other.0);
+}
+
+#[test]
+fn edges_forget_within_a_day_who_was_there() {
+    under_seeds(
+        1,
+        |_| plan(2),
+        |w: &mut World| {
+            begin(w);
+            for who in 0..w.plan.clients {
+                w.disconnect(who);
+                w.people[who].stays = false;
+            }
+            w.run(30 * SECOND);
+            let full = |w: &World, g: usize| {
+                let engine = w.gateways[g].engine.as_ref();
+                let rows = engine.map(|e| e.census()).unwrap_or_default();
+                let used = rows.iter().filter(|(_, rows)| *rows > 0);
+                used.map(|(table, _)| *table).collect::<Vec<_>>()
+            };
+            assert!(full(w, 0).contains(&"departed flows"));
+            w.quiet();
+            for core in 0..w.plan.cores {
+                let g = w.core_number(core);
+                w.kill(g);
+            }
+            w.run(13 * 3600 * SECOND);
+            for g in 0..w.plan.edges {
+                let mut left = full(w, g);
+                left.retain(|table| *table != "names of zones");
+                assert!(left.is_empty(), "{left:?}");
+            }
+        },
+    );
+}

@@ -11,6 +11,7 @@
 //! Bounds: [`Settings`].
 
 mod binding;
+mod census;
 mod told;
 
 pub use binding::Binding;
@@ -113,19 +114,6 @@ pub struct EdgeRelay {
 }
 
 impl EdgeRelay {
-    /// Rows of each table, by name.
-    pub fn census(&self) -> [(&'static str, usize); 7] {
-        [
-            ("registered flows", self.flows.len()),
-            ("bindings", self.count),
-            ("devices", self.devices.len()),
-            ("departed flows", self.departed.len()),
-            ("former flows", self.former.len()),
-            ("departures", self.departures.len()),
-            ("binding timers", self.timers.len()),
-        ]
-    }
-
     /// Nobody is registered.
     pub fn new(settings: Settings) -> Self {
         EdgeRelay {

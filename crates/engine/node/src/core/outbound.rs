@@ -1,7 +1,7 @@
 //! Requests on their way to the inside: the zones to try, the connection to wait for, and what is
 //! done once it stands. Bounds: [`PARKED_MAX`] requests wait at once.
 
-use base::Now;
+use base::{Map, Now};
 use call::registration::core::RegistrationId;
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Name};
@@ -50,6 +50,8 @@ pub(super) struct Hop {
 
 /// A request that waits for a connection.
 pub(super) struct Parked {
+    /// Counts them: they leave in the order in which they came.
+    number: u64,
     flow: FlowId,
     hop: Hop,
     rest: Vec<Hop>,
@@ -90,9 +92,11 @@ impl Core {
             }
             if let Some(flow) = self.zone_flow(now, &hop.zone) {
                 let rest = rest.collect();
+                self.next_parked += 1;
                 self.parked.insert(
                     key,
                     Parked {
+                        number: self.next_parked,
                         flow,
                         hop,
                         rest,
@@ -157,11 +161,9 @@ impl Core {
     }
 
     fn parked_on(&self, flow: FlowId) -> Vec<ServerKey> {
-        self.parked
-            .iter()
-            .filter(|(_, p)| p.flow == flow)
-            .map(|(key, _)| *key)
-            .collect()
+        let rows = self.parked.iter().filter(|(_, p)| p.flow == flow);
+        let rows = rows.map(|(key, p)| (p.number, *key));
+        rows.collect::<Map<_, _>>().into_values().collect()
     }
 
     /// The connection stands: what waited for it is sent.

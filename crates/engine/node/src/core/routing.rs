@@ -354,8 +354,7 @@ impl Core {
             };
         };
         if in_dialog && !by_route {
-            // It is for a Contact of ours, which we give in calls only, and no call of ours is it:
-            // an earlier process had it. The client never knew this dialog's tags.
+            // For a Contact of ours in a call of an earlier process, which no client knows.
             let (status, reason) = (481, "Call/Transaction Does Not Exist");
             return self.station.answer(now, key, &message, status, reason);
         }

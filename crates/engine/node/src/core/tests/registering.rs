@@ -185,6 +185,42 @@ fn a_request_waits_for_the_connection_and_goes_when_it_stands() {
 }
 
 #[test]
+fn requests_that_wait_leave_in_the_order_they_came() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    let texts = |world: &mut World, numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            let more = format!("X-Number: {number}\r\n");
+            world.ask(LANE, &request("MESSAGE", "1001", "t1", &more));
+        }
+    };
+    // Transactions that ended leave rows behind that are used again, the last one first.
+    let inside = world.dialled("10.0.0.5");
+    texts(&mut world, 0..6);
+    for sent in world.out(inside) {
+        world.take(inside, sent.reply(200, "OK", "k").build());
+    }
+    world.wait(Duration::from_secs(40));
+    world.out(LANE);
+    world.slow = vec!["10.0.0.5", "10.0.0.6"];
+    for host in ["10.0.0.5", "10.0.0.6"] {
+        let conn = world.dialled(host);
+        let why = "idle".into();
+        world.give(Input::Disconnected { conn, why });
+    }
+    texts(&mut world, 10..16);
+    assert_eq!(world.core.parked.len(), 6);
+    let conn = world.dialled("10.0.0.5");
+    world.connect(conn, Side::Inside, "10.0.0.5:5060");
+    let sent = world.out(conn);
+    let texts = sent.iter().filter(|m| m.method_bytes() == b"MESSAGE");
+    let numbers: Vec<String> = texts
+        .map(|m| text(m.header(Name::Other("X-Number"))))
+        .collect();
+    assert_eq!(numbers, ["10", "11", "12", "13", "14", "15"]);
+}
+
+#[test]
 fn a_clients_request_goes_on_under_its_own_identity() {
     let mut world = World::new(REGISTRAR, no_inside);
     world.registered("1001", "t1");
