@@ -51,6 +51,11 @@ pub const TARGETS: &[Target] = &[
         words: signalling::WORDS,
     },
     Target {
+        name: "sip_locate",
+        run: signalling::locate,
+        words: signalling::DNS_WORDS,
+    },
+    Target {
         name: "sdp_session",
         run: session::description,
         words: session::WORDS,

@@ -5,7 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use base::{Instant, Rng, Secret, Slab};
 use media::mux::{End, HEADER_BYTES, Head, Keys, Kind};
 use media::srtp::{Context, Suite};
-use media::{Component, CoreLeg, EdgeLeg, LegId, LinkId, LinkKeys, PortPair, SrtpKey, StreamId};
+use media::{
+    Component, CoreLeg, Datagram, Datagrams, EdgeLeg, Inside, LegId, LinkId, LinkKeys, PortPair,
+    SrtpKey, StreamId,
+};
 use media::{core, edge, rtp};
 use traversal::frame::{Decoder, encode};
 
@@ -219,6 +222,81 @@ pub(crate) fn relay(data: &[u8]) {
         );
     }
     let _ = (rtp::kind(data), rtp::Header::parse(data));
+    for kind in [Datagram::Bfcp, Datagram::Udt] {
+        datagram(data, kind);
+    }
+}
+
+/// A stream that is no RTP, given anything from its client and from inside: what is admitted
+/// arrives as it was, and nothing else does.
+fn datagram(data: &[u8], kind: Datagram) {
+    let mut slab = Slab::new(1);
+    let Ok(id) = slab.insert(()) else { return };
+    let (leg, link, stream) = (LegId(id), LinkId(1), StreamId(1));
+    let here = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let local = PortPair {
+        rtp: here(30_000),
+        rtcp: here(30_001),
+    };
+    let now = Instant::default();
+    let key = Some(key(Suite::ALL[0]));
+    let mut outer = edge::Relay::default();
+    let datagrams = Datagrams {
+        kind,
+        unprotect: key.clone(),
+        protect: key.clone(),
+        from: Some(here(0).ip()),
+    };
+    let edge = EdgeLeg {
+        stream,
+        link,
+        local,
+        expected: Vec::new(),
+        datagrams: Some(datagrams),
+    };
+    outer.install(leg, edge);
+    let mut inner = core::Relay::default();
+    let core = CoreLeg {
+        stream,
+        link,
+        local,
+        remote: Some(local),
+        unprotect: key.clone(),
+        protect: key,
+        receive: true,
+        send: true,
+        inside: Inside::Datagrams(kind),
+    };
+    inner.install(now, leg, core);
+    let (edge_keys, core_keys) = (keys(End::Edge), keys(End::Core));
+    let (mut frame, half) = (Vec::new(), Component::Rtp);
+    let goes = outer.from_client(now, leg, half, here(5000), data, &edge_keys, &mut frame);
+    assert_eq!(goes, kind.admits(data), "what is admitted goes on");
+    if goes {
+        let head = core_keys.open(&frame).expect("the edge's frame opens");
+        let to = inner.from_link(now, link, half, head, &mut frame);
+        let arrives = matches!(to, core::FromLink::ToInside { to: Some(_), .. });
+        assert!(arrives && frame == data, "and arrives as it was");
+    }
+    let mut packet = data.to_vec();
+    let source = local.rtp;
+    if inner.from_inside(now, leg, half, source, &mut packet, &core_keys, &mut frame) {
+        let head = edge_keys.open(&frame).expect("the core's frame opens");
+        let to = outer.from_link(now, link, half, head, &frame);
+        let back = matches!(to, edge::FromLink::Datagram { .. });
+        assert!(!goes || (back && outer.datagram() == data), "and back");
+    }
+    // Junk under a good head is no datagram.
+    let head = Head {
+        kind: Kind::Data,
+        number: 9,
+        stream,
+    };
+    let to = outer.from_link(now, link, half, head, data);
+    assert!(
+        !matches!(to, edge::FromLink::Datagram { .. }),
+        "junk went outside"
+    );
 }
 
 fn keys(end: End) -> Keys {

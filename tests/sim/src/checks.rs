@@ -4,7 +4,9 @@ use crate::ua::{Phase, SECOND};
 use crate::world::{Plan, World};
 
 /// Tables that need not be empty when nobody is left: they forget in a longer time of their own.
-pub const STAYS: [&str; 4] = [
+pub const STAYS: [&str; 6] = [
+    "registrations of late",
+    "names of zones",
     "digests seen",
     "departed flows",
     "former flows",
@@ -89,8 +91,9 @@ impl World {
         }
         // Longer than Timer C, a registration, and any grace.
         self.run(240 * SECOND);
-        // The link's own keep-alives come and go: there must be a moment without any.
-        self.run_until(30 * SECOND, |w| w.leftovers().is_empty());
+        // The link's own keep-alives come and go: there must be a moment without any. An
+        // identity that a digest proved outside of a registration stands for ten minutes.
+        self.run_until(660 * SECOND, |w| w.leftovers().is_empty());
         let left = self.leftovers();
         for line in &left {
             self.trace.note(self.now, &format!("LEFT {line}"));

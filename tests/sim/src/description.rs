@@ -1,4 +1,5 @@
-//! Session descriptions as the simulated phones write and read them: one audio stream, on text.
+//! Session descriptions as the simulated phones write and read them: one audio stream, and perhaps
+//! floor control beside it, on text.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -57,6 +58,8 @@ pub struct Audio {
     pub key: Option<Vec<u8>>,
     /// Which way.
     pub direction: Direction,
+    /// Its floor control: `None` without such a line, port 0 if it is refused.
+    pub floor: Option<SocketAddr>,
 }
 
 impl Audio {
@@ -82,6 +85,12 @@ impl Audio {
                 "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}\r\n"
             ));
         }
+        if let Some(floor) = self.floor {
+            out.push_str(&format!(
+                "m=application {} UDP/BFCP *\r\na=floorctrl:c-s\r\n",
+                floor.port()
+            ));
+        }
         out
     }
 
@@ -99,6 +108,9 @@ impl Audio {
                 }
             } else if let Some(rest) = line.strip_prefix("m=") {
                 foreign = audio.is_some() || !rest.starts_with("audio ");
+                if let (Some(audio), Some(port)) = (&mut audio, floor_port(rest)) {
+                    audio.floor = Some(SocketAddr::new(audio.address.ip(), port));
+                }
                 if !foreign {
                     let port = rest.split(' ').nth(1)?.parse().ok()?;
                     let at = SocketAddr::new(ip.unwrap_or([0, 0, 0, 0].into()), port);
@@ -106,6 +118,7 @@ impl Audio {
                         address: at,
                         key: None,
                         direction: Direction::Both,
+                        floor: None,
                     });
                 }
             } else if let (Some(audio), false) = (&mut audio, foreign) {
@@ -137,6 +150,13 @@ impl Audio {
     }
 }
 
+/// The port of an m-line that is floor control over UDP.
+fn floor_port(line: &str) -> Option<u16> {
+    let mut words = line.split(' ');
+    let (kind, port, profile) = (words.next()?, words.next()?, words.next()?);
+    (kind == "application" && profile == "UDP/BFCP").then(|| port.parse().ok())?
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,11 +164,13 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         for (key, direction) in [(None, Direction::Both), (Some(vec![7; 30]), Direction::Out)] {
-            let address = "198.51.100.7:4000".parse().unwrap();
+            let address: SocketAddr = "198.51.100.7:4000".parse().unwrap();
+            let floor = Some(SocketAddr::new(address.ip(), 4002));
             let audio = Audio {
                 address,
                 key,
                 direction,
+                floor,
             };
             assert_eq!(Audio::read(&audio.write(1)), Some(audio));
         }

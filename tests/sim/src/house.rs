@@ -5,7 +5,7 @@
 //!                                                     call control 10.0.0.31, phones 10.0.0.100+
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,8 +34,13 @@ pub fn client(index: usize) -> String {
     known.unwrap_or_else(|| format!("user{}", index + 1))
 }
 
-/// Where a client is: at home, or on its way. At most 100 of them.
-pub fn client_address(index: usize, away: bool) -> IpAddr {
+/// Where a client is: at home, or on its way. At most 100 of them with IPv4; with IPv6 each has a
+/// network of its own.
+pub fn client_address(plan: &Plan, index: usize, away: bool) -> IpAddr {
+    if plan.v6 {
+        let site = if away { 0x200 } else { 0x100 };
+        return Ipv6Addr::new(0x2001, 0xdb8, site, index as u16, 0, 0, 0, 1).into();
+    }
     let first = if away { 130 } else { 10 };
     [198, 51, 100, first + index as u8].into()
 }
@@ -52,7 +57,10 @@ pub enum Control {
 }
 
 /// Where clients reach an edge.
-pub fn edge_outer(index: usize) -> IpAddr {
+pub fn edge_outer(plan: &Plan, index: usize) -> IpAddr {
+    if plan.v6 {
+        return Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 10 + index as u16).into();
+    }
     [203, 0, 113, 10 + index as u8].into()
 }
 
@@ -88,7 +96,10 @@ pub fn zone(address: IpAddr) -> Hop {
 
 /// Whether an address is a node's, a telephone's or call control's.
 pub fn is_known(address: IpAddr) -> bool {
-    let IpAddr::V4(a) = address else { return false };
+    let a = match address {
+        IpAddr::V4(a) => a,
+        IpAddr::V6(a) => return matches!(a.segments(), [0x2001, 0xdb8, 0x100 | 0x113 | 0x200, ..]),
+    };
     matches!(
         a.octets(),
         [203, 0, 113, 10..20] | [192, 0, 2, 10..20] | [10, 0, 0, 20..32 | 100..=255]
@@ -100,16 +111,18 @@ const HEAD: &str = "[certificate]\nchain = \"server.pem\"\nkey = \"server.key\"\
     trusted = \"ca.pem\"\n";
 
 fn edge_text(index: usize, plan: &Plan) -> String {
-    let (outer, inner) = (edge_outer(index), edge_inner(index));
+    let (outer, inner) = (edge_outer(plan, index), edge_inner(index));
+    let at = |port: u16| SocketAddr::new(outer, port);
+    let (https, sip, xmpp) = (at(8443), at(5061), at(5222));
     let names: Vec<String> = (0..plan.cores)
         .map(|i| format!("\"{}\"", fqdn(false, i)))
         .collect();
     let names = names.join(", ");
     format!(
         "role = \"edge\"\nname = \"edge{}\"\ndomain = \"{DOMAIN}\"\n{HEAD}\
-         [service.https]\nlisten = [\"{outer}:8443\"]\n\
-         [service.sip]\nlisten = [\"{outer}:5061\"]\n\
-         [service.xmpp]\nlisten = [\"{outer}:5222\"]\n\
+         [service.https]\nlisten = [\"{https}\"]\n\
+         [service.sip]\nlisten = [\"{sip}\"]\n\
+         [service.xmpp]\nlisten = [\"{xmpp}\"]\n\
          [service.media]\nlisten = \"{outer}\"\nports = \"36002-36801\"\n\
          [traversal]\nlisten_sip = \"{inner}:7001\"\nlisten_ssh = \"{inner}:2222\"\n\
          listen_xmpp = \"{inner}:7400\"\nlisten_media = \"{inner}\"\n\

@@ -23,7 +23,7 @@ use crate::dialog;
 use crate::digest::Login;
 use crate::text::Text;
 
-pub use audio::Media;
+pub use audio::{FLOOR, Media};
 pub use call::{Call, Phase};
 pub use messages::Subscription;
 pub use registration::{Registration, Standing};
@@ -130,6 +130,8 @@ pub struct Ua {
     pub texts: [u32; 3],
     /// Speaks on hold as well.
     pub rude: bool,
+    /// Shares its screen: there is floor control beside its audio.
+    pub shares: bool,
     /// Whether its connection stands.
     pub linked: bool,
     deaf: bool,
@@ -165,6 +167,7 @@ impl Ua {
             subscriptions: Vec::new(),
             texts: [0; 3],
             rude: false,
+            shares: false,
             linked: false,
             deaf: false,
             calls: Vec::new(),

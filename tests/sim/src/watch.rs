@@ -61,9 +61,12 @@ pub struct Watch {
     pub seen: [u64; 2],
     open: BTreeMap<(Place, String), Open>,
     numbers: BTreeMap<Direction, u32>,
-    on_the_way: BTreeMap<u64, carried::Seen>,
+    /// What each receiver got, by trace.
+    on_the_way: BTreeMap<(u64, String), carried::Seen>,
     /// Requests that went on to where nobody was: nobody need answer them (RFC 4320 §4.2).
-    lost: BTreeSet<u64>,
+    lost: BTreeSet<String>,
+    /// Calls in which a BYE was sent, by Call-ID.
+    ended: BTreeSet<String>,
     next_trace: u64,
 }
 
@@ -83,6 +86,9 @@ impl Watch {
         self.transaction(now, place, from, to, &text);
         if text.status().is_none() {
             self.number(from, to, &text);
+            if text.method() == "BYE" {
+                self.ended.insert(text.field("Call-ID").to_owned());
+            }
         }
         if let Some(raw) = Raw::of(bytes) {
             self.carried(from, to, &text, raw);

@@ -116,6 +116,8 @@ pub struct Plan {
     pub control: house::Control,
     /// Clocks of nodes differ by up to so many milliseconds.
     pub skew_ms: u64,
+    /// Clients and edges speak IPv6; behind the edges all is IPv4.
+    pub v6: bool,
 }
 
 impl Plan {
@@ -131,6 +133,7 @@ impl Plan {
         keeps: false,
         control: house::Control::UnifiedCm,
         skew_ms: 0,
+        v6: false,
     };
 }
 

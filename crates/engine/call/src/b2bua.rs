@@ -264,7 +264,7 @@ impl B2bua {
                 None => return Some(TransactionEvent::Failed { key, why }),
             },
             TransactionEvent::Closed { key } => match self.by_client.remove(&key) {
-                Some(id) => self.closed(id),
+                Some(id) => self.closed(id, key),
                 None => return Some(TransactionEvent::Closed { key }),
             },
             TransactionEvent::Cancelled { key, cancel } => match self.by_server.get(&key) {
@@ -391,6 +391,26 @@ impl B2bua {
                     leg.face.flow = new;
                 }
             }
+        }
+    }
+
+    /// The client of a call that was answered is behind another edge now: requests for it take
+    /// that way. Media follows with the next offer of either end.
+    pub fn client_moved(&mut self, call: CallId, to: Side, flow: FlowId, route: &[u8]) {
+        let Some(call) = self.calls.get_mut(call.0) else {
+            return;
+        };
+        let end = match (call.caller.side.is_edge(), call.phase) {
+            (_, Phase::Calling | Phase::Ending) => return,
+            (true, _) => End::Caller,
+            (false, _) => End::Callee,
+        };
+        for leg in call.legs_mut().into_iter().filter(|l| l.side.is_edge()) {
+            leg.side = to;
+            leg.face.flow = flow;
+        }
+        for fork in &mut call.forks {
+            fork.dialog_mut(end).reroute(route);
         }
     }
 

@@ -176,6 +176,16 @@ pub struct Ledger<C> {
 }
 
 impl<C: std::hash::Hash + Eq> Ledger<C> {
+    /// Calls that are counted.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Without a call.
     pub fn new(limits: Limits) -> Self {
         Ledger {

@@ -1,4 +1,5 @@
-//! Dialogs: the state two user agents share (RFC 3261 §12), and session intervals (RFC 4028).
+//! Dialogs: the state two user agents share (RFC 3261 §12), session intervals (RFC 4028), and
+//! reliable provisional responses (RFC 3262).
 //!
 //! In: the message that makes a dialog, and what follows in it. Out: requests addressed to the
 //! other end. A [`Dialog`] is one leg of a B2BUA, as server ([`Dialog::uas`]) or client
@@ -6,11 +7,13 @@
 //!
 //! It sends nothing and keeps no timer. Bounds: [`ROUTES_MAX`] routes.
 
+mod reliable;
 mod session;
 
 use crate::{Contact, Edit, Message, Method, Name, RequestBuilder, Uri};
 
-pub use session::{Refresher, SessionInterval};
+pub use reliable::{RAck, Received, Reception, Sent, rseq};
+pub use session::{Refresher, SessionInterval, min_se, too_short};
 
 /// Entries in a route set. More are refused.
 pub const ROUTES_MAX: usize = 16;
@@ -135,6 +138,11 @@ impl Dialog {
     /// The way to it.
     pub fn routes(&self) -> impl Iterator<Item = &[u8]> {
         self.routes.iter().map(AsRef::as_ref)
+    }
+
+    /// The other end is reached another way from now on: it has moved, and only we know it.
+    pub fn reroute(&mut self, route: &[u8]) {
+        self.routes = vec![Box::from(route)];
     }
 
     /// Whether a 2xx has been sent or received.

@@ -1,4 +1,10 @@
-//! Digest authentication (RFC 7616, RFC 8760): MD5 and SHA-256, `qop=auth`.
+//! Digest authentication (RFC 7616, RFC 8760): MD5 and SHA-256, each also with `-sess`.
+//!
+//! We ask with `qop=auth`. An answer with `qop=auth-int` is checked against the body as it came
+//! ([`verify_with_body`]); where bodies are rewritten on the way, as an edge does to session
+//! descriptions, it cannot be right, and [`verify`] refuses it. What the digest was made for is
+//! told by [`covers`]. Comparisons take the same time whatever they hold; [`Algorithm::nobody`]
+//! stands for a user who is not known, so that he costs as much work as one who is.
 
 use std::fmt;
 
@@ -8,6 +14,10 @@ use subtle::ConstantTimeEq;
 
 use crate::class::number;
 use crate::header::Values;
+use crate::{Uri, unescape};
+
+/// H(A1) of nobody, of the longest algorithm.
+const NOBODY: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// A hash function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,9 +47,35 @@ impl Algorithm {
         }
     }
 
+    /// As [`Algorithm::find`], and whether it is the variant for sessions.
+    fn find_any(name: &[u8]) -> Option<(Self, bool)> {
+        if let Some(found) = Algorithm::find(name) {
+            return Some((found, false));
+        }
+        let (stem, end) = name.split_at_checked(name.len().checked_sub(5)?)?;
+        let session = end.eq_ignore_ascii_case(b"-sess");
+        session
+            .then(|| Algorithm::find(stem))
+            .flatten()
+            .map(|a| (a, true))
+    }
+
+    /// What stands for H(A1) of a user who is not known: as long as one, and nobody's.
+    pub fn nobody(self) -> &'static str {
+        match self {
+            Algorithm::Md5 => NOBODY.split_at(32).0,
+            Algorithm::Sha256 => NOBODY,
+        }
+    }
+
     /// The hash in lower-case hexadecimal.
     fn hash(self, parts: &[&[u8]]) -> String {
-        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect();
+        let hex = |bytes: &[u8]| {
+            let digits = bytes.iter().flat_map(|b| [b >> 4, b & 15]);
+            digits
+                .filter_map(|d| char::from_digit(d.into(), 16))
+                .collect()
+        };
         match self {
             Algorithm::Md5 => {
                 let mut h = Md5::new();
@@ -148,8 +184,12 @@ pub struct Credentials<'a> {
     pub response: &'a [u8],
     /// The hash.
     pub algorithm: Algorithm,
-    /// Client nonce and count, if `qop=auth`.
+    /// Client nonce and count, if there is a `qop`.
     pub qop: Option<(&'a [u8], &'a [u8])>,
+    /// Whether the body is hashed too: `qop=auth-int`.
+    pub body: bool,
+    /// The client nonce of a `-sess` algorithm.
+    pub session: Option<&'a [u8]>,
 }
 
 impl<'a> Credentials<'a> {
@@ -163,13 +203,20 @@ impl<'a> Credentials<'a> {
 
     fn read(value: &'a [u8]) -> Option<Self> {
         let params = Params::of(value)?;
-        let algorithm = match params.get(b"algorithm") {
-            None => Algorithm::Md5,
-            Some(name) => Algorithm::find(name)?,
+        let (algorithm, session) = match params.get(b"algorithm") {
+            None => (Algorithm::Md5, false),
+            Some(name) => Algorithm::find_any(name)?,
         };
+        let session = match session {
+            true => Some(params.get(b"cnonce")?),
+            false => None,
+        };
+        let body = params
+            .get(b"qop")
+            .is_some_and(|q| q.eq_ignore_ascii_case(b"auth-int"));
         let qop = match params.get(b"qop") {
             None => None,
-            Some(q) if q.eq_ignore_ascii_case(b"auth") => {
+            Some(q) if body || q.eq_ignore_ascii_case(b"auth") => {
                 let (cnonce, nc) = (params.get(b"cnonce")?, params.get(b"nc")?);
                 if nc.len() != 8 || !nc.iter().all(u8::is_ascii_hexdigit) {
                     return None;
@@ -186,6 +233,8 @@ impl<'a> Credentials<'a> {
             response: params.get(b"response")?,
             algorithm,
             qop,
+            body,
+            session,
         })
     }
 }
@@ -206,22 +255,67 @@ pub fn ha1(algorithm: Algorithm, user: &str, realm: &str, password: &str) -> Str
     ])
 }
 
-fn response(c: &Credentials<'_>, method: &[u8], ha1: &str) -> String {
-    let a2 = c.algorithm.hash(&[method, b":", c.uri]);
-    let (ha1, a2) = (ha1.as_bytes(), a2.as_bytes());
+fn response(c: &Credentials<'_>, method: &[u8], ha1: &str, body: &[u8]) -> String {
+    let hash = |parts: &[&[u8]]| c.algorithm.hash(parts);
+    // RFC 7616 §3.4.2: what is kept of a password makes the key of a session.
+    let session = c
+        .session
+        .map(|cnonce| hash(&[ha1.as_bytes(), b":", c.nonce, b":", cnonce]));
+    let ha1 = session.as_deref().unwrap_or(ha1).as_bytes();
+    let a2 = if c.body {
+        let body = hash(&[body]);
+        hash(&[method, b":", c.uri, b":", body.as_bytes()])
+    } else {
+        hash(&[method, b":", c.uri])
+    };
+    let a2 = a2.as_bytes();
+    let qop: &[u8] = if c.body { b"auth-int" } else { b"auth" };
     match c.qop {
-        None => c.algorithm.hash(&[ha1, b":", c.nonce, b":", a2]),
-        Some((cnonce, nc)) => c
-            .algorithm
-            .hash(&[ha1, b":", c.nonce, b":", nc, b":", cnonce, b":auth:", a2]),
+        None => hash(&[ha1, b":", c.nonce, b":", a2]),
+        Some((cnonce, nc)) => hash(&[
+            ha1, b":", c.nonce, b":", nc, b":", cnonce, b":", qop, b":", a2,
+        ]),
     }
 }
 
 /// Whether the answer is right for the user whose H(A1), under the answer's algorithm, is given.
+/// One over the body (`qop=auth-int`) is not: the body may have changed on its way.
 pub fn verify(credentials: &Credentials<'_>, method: &[u8], ha1: &str) -> bool {
-    let want = response(credentials, method, ha1);
+    verify_with_body(credentials, method, ha1, b"") & !credentials.body
+}
+
+/// As [`verify`], for a body that is as the client sent it.
+pub fn verify_with_body(
+    credentials: &Credentials<'_>,
+    method: &[u8],
+    ha1: &str,
+    body: &[u8],
+) -> bool {
+    let want = response(credentials, method, ha1, body);
     let given = credentials.response.to_ascii_lowercase();
     want.as_bytes().ct_eq(&given).into()
+}
+
+/// Whether an answer was made for this Request-URI (RFC 7616 §3.4.6).
+///
+/// Proxies rewrite Request-URIs and clients spell them twice, so the two need not be the same
+/// bytes: scheme `sip` or `sips`, parameters and headers do not count, hosts are compared without
+/// regard to case, users with escapes undone, and the port that the scheme implies is the same as
+/// none. A user in one and none in the other, another host or another port is another resource.
+/// What is no SIP URI must be the same byte for byte.
+pub fn covers(uri: &[u8], request_uri: &[u8]) -> bool {
+    if uri == request_uri {
+        return true;
+    }
+    let (Ok(a), Ok(b)) = (Uri::parse(uri), Uri::parse(request_uri)) else {
+        return false;
+    };
+    let host = |u: &Uri<'_>| {
+        let host = u.host.to_string().to_ascii_lowercase();
+        host.strip_suffix('.').unwrap_or(&host).to_owned()
+    };
+    let port = |u: &Uri<'_>| u.port.filter(|p| !matches!(p, 5060 | 5061));
+    a.user.map(unescape) == b.user.map(unescape) && host(&a) == host(&b) && port(&a) == port(&b)
 }
 
 /// Answers a challenge; gives the value of an Authorization.
@@ -243,9 +337,11 @@ pub fn respond(
         response: b"",
         algorithm: challenge.algorithm,
         qop: challenge.qop.then_some((cnonce.as_bytes(), nc.as_bytes())),
+        body: false,
+        session: None,
     };
     let ha1 = ha1(challenge.algorithm, user, &challenge.realm, password);
-    let response = response(&credentials, method.as_bytes(), &ha1);
+    let response = response(&credentials, method.as_bytes(), &ha1, b"");
     let mut out = format!(
         "Digest username=\"{user}\", realm=\"{}\", nonce=\"{}\", uri=\"{uri}\", \
          response=\"{response}\", algorithm={}",
@@ -350,6 +446,91 @@ mod tests {
             b"REGISTER",
             &ha1(Algorithm::Sha256, "alice", "example.test", "px")
         ));
+    }
+
+    /// Answers of the variants we never ask for, made by hand with another program's MD5.
+    #[test]
+    fn sessions_and_bodies_are_hashed_as_rfc_7616_wants() {
+        let a1 = ha1(Algorithm::Md5, "alice", "r", "pw");
+        let hash = |text: String| Algorithm::Md5.hash(&[text.as_bytes()]);
+        let a2 = hash("REGISTER:sip:h".into());
+        let body = hash(format!("REGISTER:sip:h:{}", hash("hello".into())));
+        let key = hash(format!("{a1}:n:c"));
+        let table = [
+            (
+                "algorithm=MD5-sess, qop=auth",
+                hash(format!("{key}:n:00000001:c:auth:{a2}")),
+            ),
+            ("algorithm=MD5-SESS", hash(format!("{key}:n:{a2}"))),
+            (
+                "qop=auth-int",
+                hash(format!("{a1}:n:00000001:c:auth-int:{body}")),
+            ),
+        ];
+        for (parameters, response) in table {
+            let header = format!(
+                "Digest username=\"alice\", realm=\"r\", nonce=\"n\", uri=\"sip:h\", nc=00000001, \
+                 cnonce=\"c\", response=\"{response}\", {parameters}"
+            );
+            let c = Credentials::parse(header.as_bytes()).unwrap();
+            assert!(
+                verify_with_body(&c, b"REGISTER", &a1, b"hello"),
+                "{parameters}"
+            );
+            assert_eq!(verify_with_body(&c, b"REGISTER", &a1, b"hell"), !c.body);
+            assert_eq!(verify(&c, b"REGISTER", &a1), !c.body, "{parameters}");
+            assert!(!verify_with_body(
+                &c,
+                b"REGISTER",
+                Algorithm::Md5.nobody(),
+                b"hello"
+            ));
+        }
+        // A session needs its nonce.
+        let header =
+            b"Digest username=\"a\", realm=\"r\", nonce=\"n\", uri=\"u\", response=\"x\", \
+                       algorithm=MD5-sess";
+        assert!(Credentials::parse(header).is_err());
+    }
+
+    #[test]
+    fn a_digest_covers_its_own_request_uri_however_it_is_spelt() {
+        for (uri, request) in [
+            ("sip:example.test", "sip:example.test"),
+            ("sip:example.test", "sips:EXAMPLE.test:5061;transport=tls"),
+            ("sip:example.test:5060", "sip:example.test."),
+            ("sip:%61lice@h;user=phone", "sip:alice@h"),
+            ("sip:a@[2001:db8::1]", "sip:a@[2001:DB8:0::1]"),
+            ("tel:+1", "tel:+1"),
+        ] {
+            assert!(
+                covers(uri.as_bytes(), request.as_bytes()),
+                "{uri} {request}"
+            );
+            assert!(
+                covers(request.as_bytes(), uri.as_bytes()),
+                "{request} {uri}"
+            );
+        }
+        for (uri, request) in [
+            ("sip:example.test", "sip:example.org"),
+            ("sip:example.test", "sip:a@example.test"),
+            ("sip:a@h", "sip:b@h"),
+            ("sip:a@h", "sip:A@h"),
+            ("sip:h", "sip:h:5070"),
+            ("sip:h", "/dir/index.html"),
+            ("tel:+1", "tel:+2"),
+            ("", "sip:h"),
+        ] {
+            assert!(
+                !covers(uri.as_bytes(), request.as_bytes()),
+                "{uri} {request}"
+            );
+            assert!(
+                !covers(request.as_bytes(), uri.as_bytes()),
+                "{request} {uri}"
+            );
+        }
     }
 
     #[test]

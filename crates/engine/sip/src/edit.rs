@@ -98,6 +98,10 @@ impl<'m> Edit<'m> {
 
     /// Makes a field the only one of its name.
     pub fn set(&mut self, name: Name, value: impl AsRef<[u8]>) -> &mut Self {
+        if let Some(span) = self.first(name).filter(|s| self.message.head.is_single(s)) {
+            self.replace_value(span, value.as_ref());
+            return self;
+        }
         let found = self.find(name);
         let Some((first, others)) = found.split_first() else {
             return self.push_back(name, value);

@@ -151,7 +151,7 @@ impl Framer {
         }
         (self.searched, self.awaited) = (0, 0);
         let whole = self.buffer.split_to(head_end + length).freeze();
-        let message = message.with(whole);
+        let mut message = message.with(whole);
         Some(match message.check(&self.limits) {
             Ok(()) => Frame::Message(message),
             Err(error) => {

@@ -62,6 +62,37 @@ fn after_quoted(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
+/// A parameter's name and its value.
+type Parameter<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// The first parameter and what follows its semicolon, if it is as parameters mostly are: a token,
+/// perhaps with a value that is a quoted string or has neither blanks, quotes nor angle brackets.
+fn plain(bytes: &[u8]) -> Option<(Parameter<'_>, &[u8])> {
+    let end = bytes.iter().position(|b| !is_token_byte(*b));
+    let (name, rest) = bytes.split_at_checked(end.unwrap_or(bytes.len()))?;
+    if name.is_empty() {
+        return None;
+    }
+    let (value, rest) = match rest {
+        [] | [b';', ..] => (None, rest),
+        [b'=', b'"', ..] => {
+            let end = after_quoted(rest, 2)?;
+            (Some(rest.get(1..end)?), rest.get(end..)?)
+        }
+        [b'=', rest @ ..] => {
+            let odd = |b: &u8| *b <= b' ' || matches!(*b, b';' | b'"' | b'<');
+            let end = rest.iter().position(odd).unwrap_or(rest.len());
+            (Some(rest.get(..end)?), rest.get(end..)?)
+        }
+        _ => return None,
+    };
+    match rest {
+        [] => Some(((name, value), rest)),
+        [b';', left @ ..] => Some(((name, value), left)),
+        _ => None,
+    }
+}
+
 /// `;name=value` parameters.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Params<'a>(&'a [u8]);
@@ -79,6 +110,10 @@ impl<'a> Params<'a> {
                 if rest.is_empty() {
                     return None;
                 }
+                if let Some((parameter, left)) = plain(rest) {
+                    rest = left;
+                    return Some(parameter);
+                }
                 let end = split(rest, b';').unwrap_or(rest.len());
                 let one = trim(rest.get(..end).unwrap_or_default());
                 rest = rest.get(end + 1..).unwrap_or_default();
@@ -94,6 +129,29 @@ impl<'a> Params<'a> {
                 });
             }
         })
+    }
+
+    /// Whether each has a token for a name.
+    fn have_names(self) -> bool {
+        let mut rest = self.0;
+        while let Some((_, left)) = plain(rest) {
+            rest = left;
+        }
+        Params(rest).iter().all(|(name, _)| is_token(name))
+    }
+
+    /// Whether each has a token for a name and, if it has a value, a good one.
+    fn are_good(self) -> bool {
+        let mut rest = self.0;
+        while let Some(((_, value), left)) = plain(rest) {
+            if value.is_some_and(<[u8]>::is_empty) {
+                return false;
+            }
+            rest = left;
+        }
+        Params(rest)
+            .iter()
+            .all(|(name, value)| is_token(name) && value.is_none_or(is_value))
     }
 
     /// A parameter's value: nothing inside if it has none.
@@ -164,17 +222,20 @@ impl<'a> NameAddr<'a> {
             Some(_) => return None,
         };
         let params = Params(params);
-        if params
-            .iter()
-            .any(|(name, value)| !is_token(name) || value.is_some_and(|v| !is_value(v)))
-        {
-            return None;
-        }
-        Some(NameAddr {
+        params.are_good().then_some(NameAddr {
             display,
             uri,
             params,
         })
+    }
+
+    /// Parts that were read before.
+    pub(crate) fn of_parts(display: &'a [u8], uri: &'a [u8], params: &'a [u8]) -> Self {
+        NameAddr {
+            display,
+            uri,
+            params: Params(params),
+        }
     }
 
     /// The tag parameter.
@@ -329,15 +390,28 @@ impl<'a> Via<'a> {
         let end = memchr(b';', rest).unwrap_or(rest.len());
         let sent_by = trim(rest.get(..end)?);
         let params = Params(rest.get(end + 1..).unwrap_or_default());
-        let good = is_token(transport)
-            && is_sent_by(sent_by)
-            && params.iter().all(|(name, _)| is_token(name));
+        let good = is_token(transport) && is_sent_by(sent_by) && params.have_names();
         good.then_some(Via {
             raw,
             transport,
             sent_by,
             params,
         })
+    }
+
+    /// Parts that were read before, as [`Via::parts`] gives them.
+    pub(crate) fn of_parts([raw, transport, sent_by, params]: [&'a [u8]; 4]) -> Self {
+        Via {
+            raw,
+            transport,
+            sent_by,
+            params: Params(params),
+        }
+    }
+
+    /// All of it, the transport, the sent-by, the parameters.
+    pub(crate) fn parts(&self) -> [&'a [u8]; 4] {
+        [self.raw, self.transport, self.sent_by, self.params.0]
     }
 
     /// The value as it came.

@@ -5,6 +5,7 @@
 //! - [`transaction`], [`proxy`], [`dialog`]: state machines that take `(now, input)`.
 //! - [`digest`], [`nonce`], [`token`]: who is who, without memory.
 //! - [`locate`]: where a URI's server is, by DNS: questions out, places in order.
+//! - [`route`]: Routes of ours taken off and put in, strict routers served.
 //! - [`validate`]: what a proxy checks before it routes.
 //!
 //! The driver reads a connection into a [`Framer`], hands messages to
@@ -28,6 +29,7 @@ mod name;
 pub mod nonce;
 pub mod proxy;
 mod refusal;
+pub mod route;
 pub mod token;
 pub mod transaction;
 mod uri;

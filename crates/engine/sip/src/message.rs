@@ -5,14 +5,16 @@
 //! case, folding, compact names, bytes that are no UTF-8. Bounds: [`Limits`].
 
 mod check;
+mod facts;
 mod scan;
 
 use bytes::Bytes;
 
 use crate::class::number;
-use crate::header::{CSeq, Contact, NameAddr, Values, Via, trim};
+use crate::header::{CSeq, Contact, NameAddr, Values, Via};
 use crate::name::{Name, UNKNOWN};
 use crate::{Edit, HeaderError, Limits, Method, ParseError, ResponseBuilder};
+use facts::Facts;
 use scan::Start;
 pub(crate) use scan::{Head, Span};
 
@@ -22,6 +24,8 @@ pub struct Message {
     bytes: Bytes,
     pub(crate) head: Head,
     body_end: u32,
+    /// What was read when it was judged; nothing for a message of our own.
+    facts: Option<Facts>,
 }
 
 /// One header field.
@@ -43,6 +47,7 @@ impl Message {
     ///
     /// # Errors
     /// [`ParseError`], whose [`ParseError::status`] is the answer.
+    #[inline]
     pub fn parse(bytes: Bytes, limits: &Limits) -> Result<Message, ParseError> {
         let mut message = Message::head(&bytes, limits)?;
         message.bytes = bytes;
@@ -63,12 +68,13 @@ impl Message {
     }
 
     /// Finds the parts of the head without judging them; the message has no bytes yet.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn head(bytes: &[u8], limits: &Limits) -> Result<Message, ParseError> {
         let mut message = Message {
             bytes: Bytes::new(),
             head: Head::empty(),
             body_end: 0,
+            facts: None,
         };
         message.head.read(bytes, limits)?;
         Ok(message)
@@ -93,8 +99,9 @@ impl Message {
         Ok(Message::head(&bytes, &limits)?.with(bytes))
     }
 
-    pub(crate) fn check(&self, limits: &Limits) -> Result<(), ParseError> {
-        check::check(self, limits)
+    pub(crate) fn check(&mut self, limits: &Limits) -> Result<(), ParseError> {
+        self.facts = Some(check::check(self, limits)?);
+        Ok(())
     }
 
     /// The number in Content-Length; several must agree.
@@ -177,7 +184,7 @@ impl Message {
     }
 
     pub(crate) fn value_of(&self, span: &Span) -> &[u8] {
-        trim(self.slice(span.value, span.end))
+        self.slice(span.trimmed.0, span.trimmed.1)
     }
 
     pub(crate) fn is_named(&self, span: &Span, name: Name) -> bool {
@@ -234,6 +241,9 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
     pub fn top_via(&self) -> Result<Via<'_>, HeaderError> {
+        if let Some(facts) = &self.facts {
+            return Ok(facts.via(&self.bytes));
+        }
         Via::parse(
             self.values(Name::Via)
                 .next()
@@ -257,6 +267,9 @@ impl Message {
     /// [`HeaderError`] if there is none, or it cannot be read.
     #[allow(clippy::should_implement_trait)]
     pub fn from(&self) -> Result<NameAddr<'_>, HeaderError> {
+        if let Some(facts) = &self.facts {
+            return Ok(facts.from(&self.bytes));
+        }
         self.address(Name::From, "From")
     }
 
@@ -265,6 +278,9 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
     pub fn to(&self) -> Result<NameAddr<'_>, HeaderError> {
+        if let Some(facts) = &self.facts {
+            return Ok(facts.to(&self.bytes));
+        }
         self.address(Name::To, "To")
     }
 
@@ -307,6 +323,9 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
     pub fn cseq(&self) -> Result<CSeq<'_>, HeaderError> {
+        if let Some(facts) = &self.facts {
+            return Ok(facts.cseq(&self.bytes));
+        }
         CSeq::parse(
             self.header(Name::CSeq)
                 .ok_or(HeaderError::Missing("CSeq"))?,

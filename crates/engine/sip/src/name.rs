@@ -185,6 +185,7 @@ impl Name {
     }
 
     /// Finds a name as it came, long or compact.
+    #[inline]
     pub(crate) fn find(bytes: &[u8]) -> u8 {
         if let [one] = bytes {
             let lower = one.to_ascii_lowercase();
@@ -193,45 +194,46 @@ impl Name {
                 .position(|(_, _, c)| *c == lower)
                 .map_or(UNKNOWN, |i| i as u8);
         }
-        let Some(same) = BY_LENGTH.get(bytes.len()) else {
+        let Some(index) = BUCKETS.get(bucket(bytes)).copied() else {
             return UNKNOWN;
         };
-        let first = bytes.first().map_or(0, u8::to_ascii_lowercase);
-        let mut candidates = same
-            .iter()
-            .copied()
-            .take_while(|(_, index)| *index != UNKNOWN);
-        candidates
-            .find(|(letter, index)| {
-                *letter == first
-                    && TABLE
-                        .get(usize::from(*index))
-                        .map(|(_, name, _)| name.as_bytes())
-                        .is_some_and(|name| name == bytes || name.eq_ignore_ascii_case(bytes))
-            })
-            .map_or(UNKNOWN, |(_, index)| index)
+        match TABLE.get(usize::from(index)) {
+            Some((_, name, _)) if same(name.as_bytes(), bytes) => index,
+            _ => UNKNOWN,
+        }
     }
 }
 
 pub(crate) const UNKNOWN: u8 = 255;
 
-/// Names of one length, each by its first letter in lower case and its index.
-type SameLength = [(u8, u8); 12];
+/// Whether two names are the same. As a rule they come as RFCs write them.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && (a.iter().zip(b).all(|(a, b)| a == b) || a.eq_ignore_ascii_case(b))
+}
 
-/// All names by length.
-static BY_LENGTH: [SameLength; 24] = by_length();
+/// Where a name is looked for: length, first, last and middle letter tell all known ones apart.
+const fn bucket(name: &[u8]) -> usize {
+    let length = name.len();
+    if length == 0 {
+        return 0;
+    }
+    let first = name[0].to_ascii_lowercase() as usize;
+    let last = name[length - 1].to_ascii_lowercase() as usize;
+    let middle = name[length / 2].to_ascii_lowercase() as usize;
+    (length * 31 + first * 25 + last * 26 + middle) % 128
+}
 
-const fn by_length() -> [SameLength; 24] {
-    let mut table = [[(0, UNKNOWN); 12]; 24];
+/// The index of the name that has a bucket. Two names in one do not compile.
+static BUCKETS: [u8; 128] = buckets();
+
+const fn buckets() -> [u8; 128] {
+    let mut table = [UNKNOWN; 128];
     let mut i = 0;
     while i < TABLE.len() {
-        let name = TABLE[i].1.as_bytes();
-        let mut slot = 0;
-        // A row that is too short, or has too few columns, does not compile.
-        while table[name.len()][slot].1 != UNKNOWN {
-            slot += 1;
-        }
-        table[name.len()][slot] = (name[0].to_ascii_lowercase(), i as u8);
+        let bucket = bucket(TABLE[i].1.as_bytes());
+        assert!(table[bucket] == UNKNOWN, "two names want one bucket");
+        table[bucket] = i as u8;
         i += 1;
     }
     table

@@ -5,7 +5,7 @@
 //! the caller may edit once more before it hands them to
 //! [`Transactions::respond`](crate::transaction::Transactions::respond).
 //!
-//! Done here: Max-Forwards, loops (RFC 5393), 100 (Trying), the hop's Via off each response,
+//! Done here: Max-Forwards, loops and breadth (RFC 5393), 100 (Trying), the hop's Via off each response,
 //! Timer C, CANCEL, the choice of the best response, what stands for an answer that never came,
 //! 2xx that come late. Not done here: routing, authentication, Record-Route; and an ACK for a
 //! 2xx, which belongs to no transaction and is forwarded by the caller
@@ -134,7 +134,7 @@ impl Proxy {
     /// Sends a request on to its targets, of which the first [`TARGETS_MAX`] count, and answers
     /// an INVITE 100 at once.
     ///
-    /// What cannot be sent on is answered instead: 483, 482, 503 (as 500 where RFC 3261 §16.7
+    /// What cannot be sent on is answered instead: 483, 482, 440, 503 (as 500 where RFC 3261 §16.7
     /// wants it), 480 without a target. An ACK is not for this method.
     pub fn forward(
         &mut self,
@@ -147,8 +147,13 @@ impl Proxy {
             return;
         };
         let mark = preflight::mark(&request);
-        let hops = match preflight::check(&request, mark, &targets, self.settings.max_forwards) {
-            Ok(hops) => hops,
+        let checked = preflight::check(&request, mark, &targets, self.settings.max_forwards)
+            .and_then(|hops| {
+                let forks = targets.len().min(TARGETS_MAX);
+                Ok((hops, preflight::breadth(&request, forks)?))
+            });
+        let (hops, breadth) = match checked {
+            Ok(checked) => checked,
             Err(Refusal { status, reason }) => {
                 return self.refuse(server, &request, status, reason);
             }
@@ -164,6 +169,9 @@ impl Proxy {
         for target in targets.into_iter().take(TARGETS_MAX) {
             let mut edit = target.request.edit();
             edit.set(Name::MaxForwards, hops.to_string().as_bytes());
+            if let Some(breadth) = breadth {
+                edit.set(preflight::MAX_BREADTH, breadth.to_string());
+            }
             let sent = transactions.request_marked(
                 now,
                 target.flow,
@@ -202,7 +210,8 @@ impl Proxy {
         }
     }
 
-    /// Takes an event of the transaction layer; gives back one that is not the proxy's.
+    /// Takes an event of the transaction layer; gives back one that is not the proxy's. The end of
+    /// a server transaction is always given back: its user may keep something for it, too.
     pub fn handle(
         &mut self,
         now: Now,
@@ -235,10 +244,10 @@ impl Proxy {
                 self.cancel(now, transactions, id, cancel.header(Name::Reason));
             }
             Event::Ended { key, ending } => {
-                let Some(id) = self.by_server.remove(&key) else {
-                    return Some(Event::Ended { key, ending });
-                };
-                self.ended(now, transactions, id);
+                if let Some(id) = self.by_server.remove(&key) {
+                    self.ended(now, transactions, id);
+                }
+                return Some(Event::Ended { key, ending });
             }
             other => return Some(other),
         }

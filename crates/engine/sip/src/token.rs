@@ -31,12 +31,28 @@ pub fn label_of(flow: Id) -> String {
 }
 
 /// Makes and opens flow tokens; one per process.
-pub struct TokenKey([u8; 32]);
+///
+/// A key that was changed ([`TokenKey::rotate`]) opens what it made before the last change, and
+/// nothing from before that: a token is worth something for one to two times the interval of
+/// changes. Routes of a dialog are tokens that are never made anew, so the interval bounds how long
+/// a dialog lasts.
+pub struct TokenKey {
+    now: [u8; 32],
+    before: Option<[u8; 32]>,
+}
 
 impl TokenKey {
     /// A fresh key.
     pub fn new(rng: &mut Rng) -> Self {
-        TokenKey(rng.array())
+        TokenKey {
+            now: rng.array(),
+            before: None,
+        }
+    }
+
+    /// Makes tokens with a fresh key from now on; those of the last one are still opened.
+    pub fn rotate(&mut self, rng: &mut Rng) {
+        self.before = Some(std::mem::replace(&mut self.now, rng.array()));
     }
 
     /// A key that is the same for the same secret and purpose, so that tokens survive a restart.
@@ -48,12 +64,15 @@ impl TokenKey {
             mac.update(purpose);
             key.copy_from_slice(&mac.finalize().into_bytes());
         }
-        TokenKey(key)
+        TokenKey {
+            now: key,
+            before: None,
+        }
     }
 
     /// A token of any content: base64url of the content and a tag of 10 bytes.
     pub fn seal_bytes(&self, content: &[u8]) -> String {
-        let tag = self.tag(content);
+        let tag = tag(&self.now, content);
         URL_SAFE_NO_PAD.encode([content, &tag].concat())
     }
 
@@ -65,7 +84,7 @@ impl TokenKey {
         let mut bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
         let at = bytes.len().checked_sub(TAG_BYTES)?;
         let (content, tag) = bytes.split_at_checked(at)?;
-        let ours: bool = self.tag(content).ct_eq(tag).into();
+        let ours = self.made(content, tag);
         bytes.truncate(at);
         ours.then_some(bytes)
     }
@@ -75,7 +94,7 @@ impl TokenKey {
         let mut bytes = Vec::with_capacity(8 + TAG_BYTES);
         bytes.extend_from_slice(&flow.slot().to_be_bytes());
         bytes.extend_from_slice(&flow.generation().to_be_bytes());
-        let tag = self.tag(&bytes);
+        let tag = tag(&self.now, &bytes);
         bytes.extend_from_slice(&tag);
         URL_SAFE_NO_PAD.encode(bytes)
     }
@@ -89,21 +108,30 @@ impl TokenKey {
         let (body, tag) = bytes.split_at_checked(8)?;
         let (slot, generation) = body.split_at_checked(4)?;
         let word = |b: &[u8]| b.first_chunk::<4>().map(|b| u32::from_be_bytes(*b));
-        let ours: bool = self.tag(body).ct_eq(tag).into();
+        let ours = self.made(body, tag);
         ours.then_some(Id::new(word(slot)?, word(generation)?))
     }
 
-    fn tag(&self, body: &[u8]) -> [u8; TAG_BYTES] {
-        let mut out = [0; TAG_BYTES];
-        // HMAC takes keys of any length, so this cannot fail.
-        if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) {
-            mac.update(b"flow");
-            mac.update(body);
-            let tag = mac.finalize().into_bytes();
-            out.copy_from_slice(tag.get(..TAG_BYTES).unwrap_or(&[0; TAG_BYTES]));
-        }
-        out
+    /// Whether one of the keys made a tag.
+    fn made(&self, body: &[u8], found: &[u8]) -> bool {
+        let keys = std::iter::once(&self.now).chain(&self.before);
+        keys.fold(subtle::Choice::from(0), |any, key| {
+            any | tag(key, body).ct_eq(found)
+        })
+        .into()
     }
+}
+
+fn tag(key: &[u8; 32], body: &[u8]) -> [u8; TAG_BYTES] {
+    let mut out = [0; TAG_BYTES];
+    // HMAC takes keys of any length, so this cannot fail.
+    if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) {
+        mac.update(b"flow");
+        mac.update(body);
+        let tag = mac.finalize().into_bytes();
+        out.copy_from_slice(tag.get(..TAG_BYTES).unwrap_or(&[0; TAG_BYTES]));
+    }
+    out
 }
 
 #[cfg(test)]
@@ -125,6 +153,23 @@ mod tests {
             assert_eq!(other.open_bytes(token.as_bytes()), None);
         }
         assert_eq!(again.open_bytes(b""), None);
+    }
+
+    #[test]
+    fn a_token_outlives_one_change_of_the_key_and_not_two() {
+        let mut rng = Rng::from_number(1);
+        let mut key = TokenKey::new(&mut rng);
+        let old = key.seal(Id::new(7, 9));
+        let content = key.seal_bytes(b"content");
+        key.rotate(&mut rng);
+        let new = key.seal(Id::new(7, 9));
+        assert_ne!(old, new);
+        assert_eq!(key.open(old.as_bytes()), Some(Id::new(7, 9)));
+        assert!(key.open_bytes(content.as_bytes()).is_some());
+        key.rotate(&mut rng);
+        assert_eq!(key.open(new.as_bytes()), Some(Id::new(7, 9)));
+        assert_eq!(key.open(old.as_bytes()), None);
+        assert_eq!(key.open_bytes(content.as_bytes()), None);
     }
 
     #[test]

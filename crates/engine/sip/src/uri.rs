@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::class::number;
+use memchr::{memchr, memrchr};
+
 use crate::header::Params;
 
 /// A URI that cannot be read.
@@ -63,12 +65,15 @@ impl<'a> Uri<'a> {
     fn read(bytes: &'a [u8]) -> Option<Self> {
         let colon = bytes.iter().position(|b| *b == b':')?;
         let scheme = bytes.get(..colon)?;
-        if !scheme.eq_ignore_ascii_case(b"sip") && !scheme.eq_ignore_ascii_case(b"sips") {
+        if scheme != b"sip"
+            && !scheme.eq_ignore_ascii_case(b"sip")
+            && !scheme.eq_ignore_ascii_case(b"sips")
+        {
             return None;
         }
         let rest = bytes.get(colon + 1..)?;
         // The user part may hold `;` and `?` (RFC 3261 §25.1), the rest no `@`.
-        let (userinfo, rest) = match rest.iter().rposition(|b| *b == b'@') {
+        let (userinfo, rest) = match memrchr(b'@', rest) {
             Some(at) => (Some(rest.get(..at)?), rest.get(at + 1..)?),
             None => (None, rest),
         };
@@ -82,10 +87,10 @@ impl<'a> Uri<'a> {
         if user.is_some_and(<[u8]>::is_empty) {
             return None;
         }
-        let question = rest.iter().position(|b| *b == b'?');
+        let question = memchr(b'?', rest);
         let headers = question.and_then(|q| rest.get(q + 1..)).unwrap_or_default();
         let rest = rest.get(..question.unwrap_or(rest.len()))?;
-        let semicolon = rest.iter().position(|b| *b == b';');
+        let semicolon = memchr(b';', rest);
         let params = semicolon
             .and_then(|s| rest.get(s + 1..))
             .unwrap_or_default();
@@ -155,18 +160,20 @@ pub(crate) fn host_port(bytes: &[u8]) -> Option<(Host<'_>, Option<u16>)> {
             (Host::V6(address.ok()?), port)
         }
         None => {
-            let (host, port) = match text.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
+            let (host, port) = match memchr(b':', bytes) {
+                Some(at) => (text.get(..at)?, text.get(at + 1..)),
                 None => (text, None),
             };
             let name = !host.is_empty()
                 && host
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
-            let host = match host.parse() {
-                Ok(v4) => Host::V4(v4),
-                Err(_) if name => Host::Name(host),
-                Err(_) => return None,
+            // Only what begins with a digit can be an address.
+            let digit = host.as_bytes().first().is_some_and(u8::is_ascii_digit);
+            let host = match digit.then(|| host.parse()) {
+                Some(Ok(v4)) => Host::V4(v4),
+                _ if name => Host::Name(host),
+                _ => return None,
             };
             (host, port)
         }

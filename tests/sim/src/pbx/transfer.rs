@@ -247,13 +247,15 @@ impl Pbx {
                 .with_cseq("ACK", dialog::cseq(&step.asked))
                 .with_body("application/sdp", REFUSED);
             self.plain(way, ack);
-            let bye = party.request("BYE");
-            self.alone(now, way, bye);
-            if let Some((id, leg)) = step.with {
-                if let Some(bridge) = self.bridges.get_mut(&id) {
-                    bridge.legs[1 - leg].up = false;
+            match step.with {
+                Some((id, leg)) => {
+                    self.bye(now, id, 1 - leg);
+                    self.bye(now, id, leg);
                 }
-                self.bye(now, id, leg);
+                None => {
+                    let bye = party.request("BYE");
+                    self.alone(now, way, bye);
+                }
             }
         }
         self.news(now, step.referrer, status, reason, true);

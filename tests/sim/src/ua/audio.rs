@@ -1,6 +1,7 @@
 //! What a telephone says and hears.
 //!
-//! Each packet names its speaker, so that a listener knows whether it was meant for it.
+//! Each packet names its speaker, so that a listener knows whether it was meant for it. One that
+//! shares its screen speaks floor control beside it, in plain datagrams (RFC 8855).
 
 use std::net::SocketAddr;
 
@@ -13,6 +14,19 @@ pub(super) const PACE: u64 = SECOND / 10;
 
 /// After a change, what was under way may still arrive.
 const SETTLE: u64 = 3 * SECOND;
+
+/// What floor control says; nobody may see it on the link.
+pub const FLOOR: &[u8] = b"floor!!!";
+
+/// One call's floor control.
+#[derive(Clone, Debug)]
+pub struct Floor {
+    local: SocketAddr,
+    signalled: SocketAddr,
+    remote: Option<SocketAddr>,
+    /// Messages heard.
+    pub heard: u32,
+}
 
 /// One call's audio.
 #[derive(Clone)]
@@ -29,6 +43,10 @@ pub struct Media {
     pub said: u32,
     /// Heard since the last change.
     pub fresh: u32,
+    /// Its floor control, if it shares its screen.
+    pub floor: Option<Floor>,
+    /// Whether the other side's description has a line for it.
+    floor_line: Option<bool>,
     remote: Option<Audio>,
     key: Option<Vec<u8>>,
     closing: Option<Srtp>,
@@ -48,8 +66,19 @@ impl Media {
             address: self.signalled,
             key: self.key.clone(),
             direction: self.direction,
+            floor: self.floor_here(),
         };
         audio.write(self.version)
+    }
+
+    /// Our line for floor control, refused if we have none.
+    fn floor_here(&self) -> Option<SocketAddr> {
+        let none = SocketAddr::new(self.signalled.ip(), 0);
+        match (&self.floor, self.floor_line) {
+            (_, Some(false)) | (None, None) => None,
+            (Some(floor), _) => Some(floor.signalled),
+            (None, Some(true)) => Some(none),
+        }
     }
 
     /// A description of the other side.
@@ -60,6 +89,10 @@ impl Media {
         if let Some(srtp) = theirs.key.as_deref().and_then(Srtp::new) {
             self.opening.insert(0, srtp);
             self.opening.truncate(2);
+        }
+        self.floor_line = Some(theirs.floor.is_some());
+        if let Some(floor) = &mut self.floor {
+            floor.remote = theirs.floor.filter(|a| a.port() != 0);
         }
         self.remote = Some(theirs.clone());
     }
@@ -106,6 +139,15 @@ impl Ua {
         // Behind NAT the port differs as well.
         let behind = self.setup.media != self.setup.signalled;
         let said = if behind { port + 10_000 } else { port };
+        let floor = self.shares.then(|| {
+            self.next_port += 2;
+            Floor {
+                local: SocketAddr::new(self.setup.media, port + 2),
+                signalled: SocketAddr::new(self.setup.signalled, said + 2),
+                remote: None,
+                heard: 0,
+            }
+        });
         Media {
             local: SocketAddr::new(self.setup.media, port),
             signalled: SocketAddr::new(self.setup.signalled, said),
@@ -113,6 +155,8 @@ impl Ua {
             heard: 0,
             said: 0,
             fresh: 0,
+            floor,
+            floor_line: None,
             remote: None,
             closing: key.as_deref().and_then(Srtp::new),
             key,
@@ -147,11 +191,31 @@ impl Ua {
             media.said += 1;
             self.datagrams.push_back((media.local, to, packet));
         }
+        if let Some(Floor {
+            local,
+            remote: Some(to),
+            ..
+        }) = &media.floor
+        {
+            // A Hello with two words of payload.
+            let number = media.sequence.to_be_bytes();
+            let mut hello = vec![0x40, 11, 0, 2, 0, 0, 0, 1, number[0], number[1], 0, 2];
+            hello.extend_from_slice(FLOOR);
+            self.datagrams.push_back((*local, *to, hello));
+        }
         self.arm(now + self.pace, Tick::Audio(i));
     }
 
     /// Takes a datagram that came to `to`, an address of this telephone's.
     pub fn datagram(&mut self, now: u64, to: SocketAddr, bytes: &[u8]) {
+        let floors = self.calls.iter_mut().filter_map(|c| c.media.floor.as_mut());
+        if let Some(floor) = floors.into_iter().find(|f| f.local == to) {
+            floor.heard += 1;
+            if bytes.len() != 20 || !bytes.ends_with(FLOOR) {
+                self.find("floor control that nobody said");
+            }
+            return;
+        }
         let Some(call) = self.calls.iter_mut().find(|c| c.media.local == to) else {
             if self.setup.media != self.setup.signalled || self.left.contains(&to) {
                 return; // NAT has no row for this port.

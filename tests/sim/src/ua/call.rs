@@ -393,7 +393,8 @@ impl Call {
     pub(super) fn is_now_with(&mut self, now: u64, number: &str) {
         if self.peer != number {
             let old = std::mem::replace(&mut self.peer, number.to_owned());
-            self.before = Some((old, now + 10 * SECOND));
+            // His BYE may be slow.
+            self.before = Some((old, now + 30 * SECOND));
         }
     }
 }

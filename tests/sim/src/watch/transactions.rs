@@ -1,6 +1,6 @@
 //! One final response a transaction, and not too late (RFC 3261 §17).
 
-use super::{KEPT_MAX, Place, TRACE, Watch, Who};
+use super::{Place, TRACE, Watch, Who};
 use crate::dialog;
 use crate::text::Text;
 use crate::ua::SECOND;
@@ -22,11 +22,21 @@ pub struct Open {
     to: Who,
     line: String,
     invite: bool,
-    trace: Option<u64>,
+    /// By what it is known behind a proxy, and behind a core.
+    names: [String; 2],
     at: u64,
     status: Option<u16>,
     /// Its answer can no longer come: a connection, or the node that was asked, is gone.
     moot: bool,
+}
+
+fn names(text: &Text) -> [String; 2] {
+    let tag = Text::tag(text.field("From")).unwrap_or("");
+    let dialog = format!("{} {tag} {}", text.field("Call-ID"), text.field("CSeq"));
+    match text.field(TRACE) {
+        "" => [dialog.clone(), dialog],
+        trace => [trace.to_owned(), dialog],
+    }
 }
 
 impl Watch {
@@ -61,7 +71,7 @@ impl Watch {
             to: to.clone(),
             line: format!("{} [{id}]", text.start),
             invite: text.method() == "INVITE",
-            trace: text.field(TRACE).parse().ok(),
+            names: names(text),
             at: now,
             status: None,
             moot: false,
@@ -96,7 +106,7 @@ impl Watch {
         }
         let before = row.status.replace(status);
         if now >= row.at + LATE {
-            self.lost.extend(row.trace);
+            self.lost.extend(row.names.clone());
         }
         let forked = row.invite && status < 300 && before.is_some_and(|b| b < 300);
         if let Some(before) = before.filter(|_| !forked && from.life.is_some()) {
@@ -119,7 +129,7 @@ impl Watch {
             .range_mut((from, String::new())..(to, String::new()))
         {
             if !row.moot && row.status.is_none() {
-                self.lost.extend(row.trace);
+                self.lost.extend(row.names.clone());
             }
             row.moot = true;
         }
@@ -135,7 +145,7 @@ impl Watch {
             }
             row.moot = true;
             let asked = row.to.life;
-            let lost = row.trace.is_some_and(|t| self.lost.contains(&t));
+            let lost = row.names.iter().any(|name| self.lost.contains(name));
             if (row.invite || !lost) && asked.is_some() && asked == life(&row.to.name) {
                 late.push(format!(
                     "{} of {} at {} us: no answer of {}",
@@ -145,8 +155,5 @@ impl Watch {
         }
         self.findings.append(&mut late);
         self.open.retain(|_, row| now < row.at + MEMORY);
-        while self.lost.len() > KEPT_MAX {
-            self.lost.pop_first();
-        }
     }
 }

@@ -35,6 +35,12 @@ impl World {
         self.kill(g);
         self.gateways[g].began = self.now;
         self.gateways[g].usurped = true;
+        // Its clients find nobody there whom they trust, and go elsewhere.
+        for i in 0..self.people.len() {
+            if self.people[i].edge == Some(g) {
+                self.next_edge(i);
+            }
+        }
         self.gateways[g].engine = Some(engine);
         self.drain(g);
     }
@@ -148,9 +154,9 @@ impl World {
     /// A client goes to another network in the middle of everything: its connection is dead, and
     /// it comes back from another address.
     pub fn travel(&mut self, i: usize) {
-        let home = crate::house::client_address(i, false);
+        let home = crate::house::client_address(&self.plan, i, false);
         let away = self.people[i].ua.setup.media == home;
-        let address = crate::house::client_address(i, away);
+        let address = crate::house::client_address(&self.plan, i, away);
         self.note_person(i, &format!("moves to {address}"));
         let pipe = self.people[i].pipe;
         if let Some(pipe) = pipe {

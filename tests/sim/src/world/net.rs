@@ -59,7 +59,9 @@ impl World {
         let (hop, last) = (self.hop_of(row.ends), row.arrival[to]);
         let weather = self.weather(hop);
         let mut at = last.max(self.now + self.delay(hop));
-        if self.rng.below(1000) < weather.stall_permille {
+        // One stall at a time: what waits behind it comes at once when it is over.
+        let stalled = last > self.now + SECOND;
+        if self.rng.below(1000) < weather.stall_permille && !stalled {
             at += SECOND + self.rng.below(5 * SECOND);
         }
         let split = self.rng.below(1000) < weather.split_permille && bytes.len() > 1;
@@ -208,12 +210,12 @@ impl World {
                 let remote = at(self.people[i].ua.setup.media, port);
                 (
                     Side::Client,
-                    at(crate::house::edge_outer(node.index), 5061),
+                    at(crate::house::edge_outer(&self.plan, node.index), 5061),
                     remote,
                 )
             }
             Party::Stranger => {
-                let edge = at(crate::house::edge_outer(node.index), 5061);
+                let edge = at(crate::house::edge_outer(&self.plan, node.index), 5061);
                 (Side::Client, edge, at([203, 0, 113, 200].into(), port))
             }
         }
@@ -402,7 +404,7 @@ impl World {
                 Some("the link's own names beyond the link")
             }
             Party::Pbx if body("a=crypto") => Some("a client's key inside"),
-            Party::Pbx if body("198.51.100.") || body("203.0.113.") => {
+            Party::Pbx if body("198.51.100.") || body("203.0.113.") || body("2001:db8:") => {
                 Some("an outside address in a description for the inside")
             }
             Party::Sip { .. } if edge && text.all("P-Asserted-Identity").count() > 1 => {
@@ -428,6 +430,10 @@ impl World {
         if hop != Hop::Inside && bytes.windows(11).any(|w| w == b"to be heard") {
             self.findings
                 .push(format!("plain audio from {from} to {to}"));
+        }
+        if hop == Hop::Link && bytes.ends_with(crate::ua::FLOOR) {
+            self.findings
+                .push(format!("plain floor control from {from} to {to}"));
         }
         let weather = self.weather(hop);
         if self.rng.below(1000) < weather.loss_permille {

@@ -6,7 +6,7 @@ use node::io::{Answer, ConnId, Input, Output, Target};
 use super::{Event, Hop, World, conn_name};
 use crate::pipe::Party;
 
-/// Warnings of a node in a second.
+/// Warnings of a node in a second, besides one for each telephone.
 const EVENTS_MAX: u32 = 30;
 
 impl World {
@@ -174,7 +174,7 @@ impl World {
         let second = self.now / crate::ua::SECOND;
         let warns = event.kind.severity() != status::Severity::Info;
         let most = match warns {
-            true => EVENTS_MAX,
+            true => EVENTS_MAX + self.people.len() as u32,
             false => EVENTS_MAX + 6 * self.people.len() as u32,
         };
         let row = &mut self.gateways[g].events_in[usize::from(warns)];

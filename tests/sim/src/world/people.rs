@@ -53,8 +53,8 @@ impl World {
     pub(super) fn settle_people(&mut self) {
         for i in 0..self.plan.clients {
             let name = house::client(i);
-            let real = house::client_address(i, false);
-            let behind_nat = self.plan.nat && i % 2 == 1;
+            let real = house::client_address(&self.plan, i, false);
+            let behind_nat = self.plan.nat && !self.plan.v6 && i % 2 == 1;
             let said = if behind_nat {
                 [192, 168, 1, 10 + i as u8].into()
             } else {
@@ -64,7 +64,7 @@ impl World {
                 name: name.clone(),
                 number: format!("10{:02}", i + 1),
                 domain: house::CLUSTER.to_owned(),
-                host: format!("{said}:5061"),
+                host: std::net::SocketAddr::new(said, 5061).to_string(),
                 transport: "TLS",
                 encrypted: true,
                 media: real,

@@ -23,6 +23,7 @@ fn plan(seed: u64) -> Plan {
             [Weather::FAIR; 3]
         },
         skew_ms: 2_000,
+        v6: false,
     }
 }
 

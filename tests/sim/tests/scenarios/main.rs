@@ -4,11 +4,13 @@
 
 mod calls;
 mod chaos;
+mod content;
 mod failover;
 mod faults;
 mod features;
 mod hostile;
 mod inside;
 mod link;
+mod outside;
 mod register;
 mod town;

@@ -143,6 +143,31 @@ fn a_dead_inside_is_502_or_503_and_never_a_wrong_password() {
 }
 
 #[test]
+fn a_registration_whose_link_dies_under_way_leaves_nothing() {
+    under_seeds(12, plan, |w: &mut World| {
+        w.ready();
+        // The core has heard, call control has not answered yet, or the answer is on its way.
+        for _ in 0..4 {
+            w.with(0, |ua, now| ua.register(now));
+            let slow = if w.plan.weather[0].jitter > 10_000 {
+                700_000
+            } else {
+                40_000
+            };
+            let wait = 8_000 + w.random(slow);
+            w.run(wait);
+            w.block(0, 0, false);
+            w.run(2 * SECOND);
+            w.unblock(0, 0);
+            assert!(w.run_until(60 * SECOND, World::all_linked));
+            w.with(0, |ua, now| ua.register(now));
+            assert!(w.run_until(60 * SECOND, |w| w.registered(0)));
+        }
+        w.quiet();
+    });
+}
+
+#[test]
 fn a_client_that_lost_its_connection_is_back_under_its_own_number() {
     under_seeds(4, plan, |w: &mut World| {
         w.ready();

@@ -29,6 +29,7 @@ fn plan(seed: u64) -> Plan {
             _ => [Weather::FAIR; 3],
         },
         skew_ms: 2_000,
+        v6: false,
     }
 }
 

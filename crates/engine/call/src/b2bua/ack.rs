@@ -55,6 +55,9 @@ impl B2bua {
         };
         let body = moved.as_ref().map_or(Body::Drop, Moved::as_body);
         self.pass_ack(cx, id, &unacked, message, body);
+        if let Some(call) = self.calls.get_mut(id) {
+            call.bridge.seal();
+        }
         match moved {
             Ok(_) if unacked.wants_answer => self.tell(Some(id), Event::MediaChanged),
             Ok(_) => {}
@@ -92,7 +95,7 @@ impl B2bua {
             body,
         );
         cx.transactions.send(face.flow, &ack, &face.via);
-        fork.acks.insert(to, (unacked.client, ack));
+        fork.acked(to, unacked.client, ack);
     }
 
     /// A 2xx has gone out; its ACK is awaited.
@@ -150,7 +153,7 @@ impl B2bua {
         };
         let ack = fork.dialog(to).ack(unacked.cseq_out).build();
         cx.transactions.send(face.flow, &ack, &face.via);
-        fork.acks.insert(to, (unacked.client, ack));
+        fork.acked(to, unacked.client, ack);
     }
 
     /// Acknowledges a 2xx of the callee to the first INVITE by ourselves: nobody else will.
@@ -158,20 +161,21 @@ impl B2bua {
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
-        let (Some(client), Ok(cseq)) = (call.client, call.sent.cseq().map(|c| c.number)) else {
+        let (Some(client), Some(opening)) = (call.client, &call.opening) else {
             return;
         };
+        let cseq = opening.sent.cseq().map(|c| c.number).unwrap_or_default();
         let face = call.callee.face.clone();
         let Some(pair) = call.forks.get_mut(fork) else {
             return;
         };
         let mut ack = pair.callee.ack(cseq);
-        if let Some(agent) = call.invite.header(Name::UserAgent) {
+        if let Some(agent) = opening.received.header(Name::UserAgent) {
             ack = ack.header(Name::UserAgent, agent);
         }
         let ack = ack.build();
         cx.transactions.send(face.flow, &ack, &face.via);
-        pair.acks.insert(End::Callee, (client, ack));
+        pair.acked(End::Callee, client, ack);
     }
 
     /// A 2xx came once more: so does its ACK, if there was one yet.
@@ -180,7 +184,7 @@ impl B2bua {
             return;
         };
         let face = &call.leg(to).face;
-        if let Some((_, ack)) = call.forks.get(fork).and_then(|f| f.acks.get(&to)) {
+        if let Some(ack) = call.forks.get(fork).and_then(|f| f.ack_to(to)) {
             cx.transactions.send(face.flow, ack, &face.via);
         }
     }

@@ -120,6 +120,14 @@ impl Bridge {
         self.tracks.iter().flatten().all(Track::is_held)
     }
 
+    /// No answer to the last offer is to come once more.
+    pub(super) fn seal(&mut self) {
+        if let Some(offer) = self.offer.as_mut().filter(|offer| !offer.pending) {
+            offer.lines = Vec::new();
+        }
+        self.tracks.shrink_to_fit();
+    }
+
     /// How many m-lines are carried.
     pub(super) fn lines(&self) -> usize {
         self.tracks.iter().flatten().count()
@@ -316,6 +324,18 @@ impl Bridge {
             self.close(desk, i);
         }
         self.tracks.clear();
+    }
+
+    /// The client is behind the edge of this link. If it was not, what it had there is closed, and
+    /// the next offer opens all of it anew: streams are the link's, and keys are never used twice.
+    pub(super) fn go_to(&mut self, desk: &mut Desk<'_>, link: LinkId) {
+        if link == self.link {
+            return;
+        }
+        for i in 0..self.tracks.len() {
+            self.close(desk, i);
+        }
+        self.link = link;
     }
 
     /// Finds or opens the track of an offered m-line.

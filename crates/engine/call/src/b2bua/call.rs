@@ -1,7 +1,7 @@
 //! One call: two legs, the dialogs on them, what is under way. Plain data; the verbs are in
 //! files of their own.
 
-use base::{Id, Instant, Map, TimerId};
+use base::{Id, Instant, TimerId};
 use sip::dialog::Dialog;
 use sip::transaction::{ClientKey, ServerKey, ViaOptions};
 use sip::{FlowId, Message, Method};
@@ -117,15 +117,35 @@ pub(super) struct LegKey {
 pub(super) struct Fork {
     pub(super) caller: Dialog,
     pub(super) callee: Dialog,
-    /// The ACK last sent to each end, for a 2xx that comes once more.
-    pub(super) acks: Map<End, (ClientKey, Message)>,
+    /// The ACK last sent to each end, for a 2xx that comes once more; until none can.
+    pub(super) acks: Vec<Acked>,
     /// Another fork was answered.
     pub(super) lost: bool,
     /// What it last answered before any was answered for good: it may be heard again.
     pub(super) answer: Option<Box<[u8]>>,
 }
 
+/// An ACK that was sent, as it went out but for its Via.
+pub(super) struct Acked {
+    /// The end that it went to.
+    pub(super) to: End,
+    /// The INVITE's transaction.
+    pub(super) client: ClientKey,
+    pub(super) ack: Message,
+}
+
 impl Fork {
+    /// An ACK was sent to an end.
+    pub(super) fn acked(&mut self, to: End, client: ClientKey, ack: Message) {
+        self.acks.retain(|a| a.to != to);
+        self.acks.push(Acked { to, client, ack });
+    }
+
+    /// The ACK last sent to an end.
+    pub(super) fn ack_to(&self, to: End) -> Option<&Message> {
+        self.acks.iter().find(|a| a.to == to).map(|a| &a.ack)
+    }
+
     pub(super) fn dialog(&self, end: End) -> &Dialog {
         match end {
             End::Caller => &self.caller,
@@ -190,15 +210,20 @@ pub(super) enum Phase {
     Ending,
 }
 
+/// The INVITE that makes a call: as it came in, and as it went out.
+pub(super) struct Opening {
+    pub(super) received: Message,
+    pub(super) sent: Message,
+}
+
 /// One call.
 pub(super) struct Call {
     pub(super) call_id: Box<[u8]>,
     pub(super) phase: Phase,
     pub(super) caller: Leg,
     pub(super) callee: Leg,
-    /// The INVITE as it came in, and as it went out.
-    pub(super) invite: Message,
-    pub(super) sent: Message,
+    /// The INVITE that makes the call, while responses to it may come.
+    pub(super) opening: Option<Box<Opening>>,
     pub(super) server: ServerKey,
     /// `None` until it went out.
     pub(super) client: Option<ClientKey>,
@@ -236,6 +261,20 @@ impl Call {
         self.forks
             .iter()
             .position(|fork| fork.dialog(end).matches(message))
+    }
+
+    /// A client transaction's row is gone: what was kept for its responses goes, too.
+    pub(super) fn forget_transaction(&mut self, key: ClientKey) {
+        if self.client == Some(key) && self.phase != Phase::Calling {
+            self.opening = None;
+        }
+        for fork in &mut self.forks {
+            fork.acks.retain(|a| a.client != key);
+            fork.acks.shrink_to_fit();
+        }
+        self.forks.shrink_to_fit();
+        self.exchanges.shrink_to_fit();
+        self.unacked.shrink_to_fit();
     }
 
     /// Keys under which this call is found.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base::Id;
-use sip::transaction::ServerKey;
+use sip::transaction::{ClientKey, ServerKey};
 use sip::{Message, Method, Name};
 
 use super::call::{End, Exchange, Phase, Tick};
@@ -59,8 +59,10 @@ impl B2bua {
         let Some(call) = self.calls.get(id) else {
             return;
         };
-        let answer = call.invite.reply(status, text, &call.caller_tag).build();
-        cx.transactions.respond(cx.now, call.server, answer);
+        if let Some(opening) = &call.opening {
+            let answer = opening.received.reply(status, text, &call.caller_tag);
+            cx.transactions.respond(cx.now, call.server, answer.build());
+        }
         if let Some(client) = call.client {
             cx.transactions.cancel_because(cx.now, client, why);
         }
@@ -171,10 +173,11 @@ impl B2bua {
         self.settle_record(id);
     }
 
-    /// A client transaction's row is gone.
-    pub(super) fn closed(&mut self, id: Id) {
+    /// A client transaction's row is gone: no response to it comes any more.
+    pub(super) fn closed(&mut self, id: Id, key: ClientKey) {
         if let Some(call) = self.calls.get_mut(id) {
             call.open = call.open.saturating_sub(1);
+            call.forget_transaction(key);
         }
         self.drop_finished(id);
     }

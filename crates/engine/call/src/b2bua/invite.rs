@@ -8,7 +8,7 @@ use sip::{Message, Name};
 
 use super::body::{self, Body};
 use super::bridge::{Bridge, MediaError};
-use super::call::{Call, Caller, End, Fork, Leg, Phase, Side, Target, Tick, Unacked};
+use super::call::{Call, Caller, End, Fork, Leg, Opening, Phase, Side, Target, Tick, Unacked};
 use super::relay::hidden;
 use super::{B2bua, Cause, Context, Draft, EndedBy, Event, Refusal, cross, refuse};
 
@@ -80,8 +80,10 @@ impl B2bua {
                 side: target.side,
                 face: target.face.clone(),
             },
-            invite: message.clone(),
-            sent: placeholder.clone(),
+            opening: Some(Box::new(Opening {
+                received: message.clone(),
+                sent: placeholder.clone(),
+            })),
             server: key,
             client: None,
             offer: range.is_some(),
@@ -144,7 +146,9 @@ impl B2bua {
             .request(cx.now, face.flow, face.reliable, &sent, &face.via)
             .map_err(|_| Refusal::new(503, "Service Unavailable"))?;
         call.client = Some(client);
-        call.sent = sent;
+        if let Some(opening) = &mut call.opening {
+            opening.sent = sent;
+        }
         call.open += 1;
         self.by_client.insert(client, id);
         Ok(())
@@ -184,7 +188,9 @@ impl B2bua {
             None => call.caller_tag.clone().into_bytes(),
         };
         let contact = call.caller.face.contact.clone();
-        let out = cross::response(&call.invite, response, &tag, &contact, body.as_body());
+        let Some(opening) = &call.opening else { return };
+        let invite = &opening.received;
+        let out = cross::response(invite, response, &tag, &contact, body.as_body());
         call.draft.ringing(cx.now);
         let server = call.server;
         cx.transactions.respond(cx.now, server, out);
@@ -215,11 +221,13 @@ impl B2bua {
             return;
         };
         pair.caller.confirm();
-        let cseq_in = call.invite.cseq().map(|c| c.number).unwrap_or_default();
-        let cseq_out = call.sent.cseq().map(|c| c.number).unwrap_or_default();
+        let Some(opening) = &call.opening else { return };
+        let invite = &opening.received;
+        let cseq_in = invite.cseq().map(|c| c.number).unwrap_or_default();
+        let cseq_out = opening.sent.cseq().map(|c| c.number).unwrap_or_default();
         let contact = call.caller.face.contact.clone();
         let tag = pair.caller.local_tag().to_vec();
-        let out = cross::response(&call.invite, response, &tag, &contact, moved.as_body());
+        let out = cross::response(invite, response, &tag, &contact, moved.as_body());
         let wants_answer = !call.offer && matches!(moved, Moved::New(..));
         let reliable = cx.transactions.server_reliable(call.server).unwrap_or(true);
         let server = call.server;
@@ -261,7 +269,7 @@ impl B2bua {
             .calls
             .get(id)
             .and_then(|c| c.forks.get(fork))
-            .is_some_and(|f| f.acks.contains_key(&End::Callee));
+            .is_some_and(|f| f.acks.iter().any(|a| a.to == End::Callee));
         if known {
             return self.repeat_ack(cx, id, End::Callee, fork);
         }
@@ -275,7 +283,9 @@ impl B2bua {
         };
         let tag = call.caller_tag.clone().into_bytes();
         let contact = call.caller.face.contact.clone();
-        let out = cross::response(&call.invite, response, &tag, &contact, hidden(response));
+        let Some(opening) = &call.opening else { return };
+        let invite = &opening.received;
+        let out = cross::response(invite, response, &tag, &contact, hidden(response));
         let server = call.server;
         cx.transactions.respond(cx.now, server, out);
         self.finish(cx, id, EndedBy::Callee, Cause::Status(response.status()));
@@ -309,12 +319,13 @@ impl B2bua {
         } else {
             self.rng.hex(8)
         };
-        let callee = Dialog::uac(&call.sent, response).ok()?;
-        let caller = Dialog::uas(&call.invite, &local).ok()?;
+        let opening = call.opening.as_ref()?;
+        let callee = Dialog::uac(&opening.sent, response).ok()?;
+        let caller = Dialog::uas(&opening.received, &local).ok()?;
         call.forks.push(Fork {
             caller,
             callee,
-            acks: base::Map::new(),
+            acks: Vec::new(),
             lost: false,
             answer: None,
         });

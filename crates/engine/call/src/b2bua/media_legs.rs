@@ -4,7 +4,7 @@ use base::Id;
 use media::Event as Report;
 
 use super::bridge::MediaError;
-use super::call::{End, Phase};
+use super::call::{End, Phase, Side};
 use super::{B2bua, Cause, Context, EndedBy, Event};
 
 impl B2bua {
@@ -17,6 +17,12 @@ impl B2bua {
     ) -> Result<Vec<u8>, MediaError> {
         let (mut desk, calls) = self.desk(cx, id);
         let call = calls.get_mut(id).ok_or(MediaError::Mismatch)?;
+        let sides = [call.caller.side, call.callee.side];
+        for side in sides {
+            if let Side::Edge { link } = side {
+                call.bridge.go_to(&mut desk, link);
+            }
+        }
         call.bridge.offer(&mut desk, from, text)
     }
 

@@ -2,8 +2,9 @@
 //! CSeq, which differs between the legs.
 
 use base::Id;
+use sip::dialog::RAck;
 use sip::transaction::ServerKey;
-use sip::{Message, Name};
+use sip::{HeaderError, Message, Name};
 
 use super::body;
 use super::call::End;
@@ -21,36 +22,26 @@ impl B2bua {
         message: &Message,
     ) -> Result<(), Refusal> {
         let call = self.calls.get(id).ok_or(GONE)?;
-        let rack = message
-            .header(Name::RAck)
-            .ok_or(Refusal::new(400, "No RAck"))?;
-        let mut words = rack
-            .split(|b| b.is_ascii_whitespace())
-            .filter(|w| !w.is_empty());
-        let (Some(rseq), Some(cseq), Some(method)) = (words.next(), words.next(), words.next())
-        else {
-            return Err(Refusal::new(400, "Bad RAck"));
-        };
+        let rack = RAck::read(message).map_err(|error| match error {
+            HeaderError::Missing(_) => Refusal::new(400, "No RAck"),
+            HeaderError::Malformed(_) => Refusal::new(400, "Bad RAck"),
+        })?;
         // Towards `from` the INVITE has the number in RAck; find its number on the other leg.
-        let same = |request: &Message| {
-            request
-                .cseq()
-                .is_ok_and(|c| c.number.to_string().as_bytes() == cseq)
-        };
+        let same = |request: &Message| request.cseq().is_ok_and(|c| c.number == rack.cseq);
         let crossing = call
             .exchanges
             .iter()
             .find(|e| e.from == from && same(&e.request));
         let number = match crossing {
             Some(exchange) => exchange.cseq,
-            None if from == End::Caller && same(&call.invite) => {
-                call.sent.cseq().map(|c| c.number).unwrap_or_default()
+            None => {
+                let opening = call.opening.as_ref().filter(|_| from == End::Caller);
+                let opening = opening.filter(|o| same(&o.received)).ok_or(GONE)?;
+                opening.sent.cseq().map(|c| c.number).unwrap_or_default()
             }
-            None => return Err(GONE),
         };
-        let value = [rseq, b" ", number.to_string().as_bytes(), b" ", method].concat();
         let mut edit = message.edit();
-        edit.set(Name::RAck, &value);
+        edit.set(Name::RAck, rack.value(number));
         let moved_rack = edit.finish();
         // The answer to an offer in a reliable provisional, or else an offer of its own.
         let answers = call.bridge.is_pending();

@@ -187,7 +187,7 @@ impl B2bua {
         if let Some(pair) = call.forks.get_mut(fork) {
             let ack = pair.dialog(to).ack(cseq).build();
             cx.transactions.send(face.flow, &ack, &face.via);
-            pair.acks.insert(to, (client, ack));
+            pair.acked(to, client, ack);
         }
     }
 }

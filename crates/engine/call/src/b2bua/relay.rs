@@ -89,8 +89,8 @@ impl B2bua {
         let Some(at) = call.exchanges.iter().position(|e| e.client == client) else {
             // A 2xx to a re-INVITE that is already done.
             let known = call.forks.iter().enumerate().find_map(|(i, fork)| {
-                let (end, _) = fork.acks.iter().find(|(_, (key, _))| *key == client)?;
-                Some((i, *end))
+                let acked = fork.acks.iter().find(|a| a.client == client)?;
+                Some((i, acked.to))
             });
             if let Some((fork, end)) = known.filter(|_| response.status() >= 200) {
                 self.repeat_ack(cx, id, end, fork);

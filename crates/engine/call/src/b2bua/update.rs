@@ -5,7 +5,7 @@ use sip::transaction::ServerKey;
 use sip::{Message, Method};
 
 use super::body::{self, Body};
-use super::call::End;
+use super::call::{End, Phase};
 use super::invite::Moved;
 use super::relay::hidden;
 use super::{B2bua, Cause, Context, EndedBy, Event, GONE, Refusal};
@@ -55,6 +55,15 @@ impl B2bua {
         sent
     }
 
+    /// Once a call is answered, an UPDATE's answer is its last; before that the INVITE's may come.
+    fn seal_update(&mut self, id: Id) {
+        if let Some(call) = self.calls.get_mut(id)
+            && matches!(call.phase, Phase::Answered(_))
+        {
+            call.bridge.seal();
+        }
+    }
+
     pub(super) fn update_response(
         &mut self,
         cx: &mut Context<'_>,
@@ -82,6 +91,7 @@ impl B2bua {
                 let body = moved.as_ref().map_or(Body::Drop, Moved::as_body);
                 self.pass_back(cx, id, at, server, response, body);
                 self.done(id, client, true);
+                self.seal_update(id);
                 match moved {
                     Ok(_) if offer => {
                         // Accepted without an answer: nothing has changed.

@@ -8,7 +8,7 @@ use call::b2bua::{
     Target,
 };
 use call::limits::{CallType, Limit, News, Place};
-use call::registration::core::{Draft, RegistrationId};
+use call::registration::core::{Draft, Place as At, RegistrationId};
 use media::LinkId;
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Name};
@@ -37,9 +37,17 @@ pub(super) struct Starting {
 pub(super) struct Owner {
     user: String,
     aor: String,
+    row: RegistrationId,
+    /// The edge that it is behind.
+    peer: usize,
 }
 
 impl Owner {
+    /// Whether an address of record is the call's own.
+    pub(super) fn has(&self, aor: &str) -> bool {
+        self.aor == aor
+    }
+
     /// Whether a registration is of the same user, or line.
     pub(super) fn is(&self, draft: &Draft) -> bool {
         draft.aor == self.aor || !self.user.is_empty() && draft.user == self.user
@@ -187,6 +195,8 @@ impl Core {
         let owner = self.registrar.get(row).map(|b| Owner {
             user: b.draft.user.clone(),
             aor: b.draft.aor.clone(),
+            row,
+            peer: b.draft.place.peer,
         });
         let text =
             |uri: Option<&[u8]>| String::from_utf8_lossy(uri.unwrap_or_default()).into_owned();
@@ -270,6 +280,28 @@ impl Core {
         self.limit_news(now, news);
     }
 
+    /// A registration is at a place: the calls of its client go on there.
+    pub(super) fn calls_follow(&mut self, row: RegistrationId) {
+        let Some(place) = self.registrar.get(row).map(|b| b.draft.place.clone()) else {
+            return;
+        };
+        let moved = |owner: &Owner| owner.row == row && owner.peer != place.peer;
+        let calls = self.owners.iter().filter(|(_, o)| moved(o));
+        let calls: Vec<CallId> = calls.map(|(call, _)| *call).collect();
+        for call in calls {
+            self.call_follows(call, &place);
+        }
+    }
+
+    /// A call's client is at a place; gives its side if that can be reached.
+    pub(super) fn call_follows(&mut self, call: CallId, place: &At) -> Option<Leg> {
+        let link = self.links.get_mut(place.peer)?;
+        let (side, lane) = (Leg::Edge { link: link.id }, link.lane(&place.token)?);
+        self.owners.get_mut(&call)?.peer = place.peer;
+        self.b2bua.client_moved(call, side, lane, &place.path);
+        Some(side)
+    }
+
     pub(super) fn end_calls_over(&mut self, now: Now, link: LinkId) {
         let (b2bua, mut cx) = self.calls(now);
         b2bua.link_down(&mut cx, link);
@@ -292,6 +324,9 @@ impl Core {
     /// A call is silent: now and then its ends are asked whether they still know it. Gives whether
     /// it is news.
     fn silent(&mut self, now: Now, call: CallId) -> bool {
+        if self.board.call(call).is_none() {
+            return false; // over: the media workers' report crossed its end
+        }
         let since = self
             .silences
             .get(&call)

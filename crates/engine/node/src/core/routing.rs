@@ -215,39 +215,41 @@ impl Core {
         }
     }
 
-    /// A client that has moved to another edge may still hang up: its call is the one that its
-    /// dialog names, if the edge asserts an identity that is registered behind it and is the
-    /// call's. What concerns media cannot move: it runs over the link where it began.
-    fn moved(&self, peer: usize, message: &Message) -> Option<Leg> {
-        if message.method() != Method::Bye {
-            return None;
-        }
+    /// The call of a client that speaks from behind another edge than it did: the edge must assert
+    /// an identity that is registered behind it and is the call's. The call goes on there.
+    fn moved(&mut self, peer: usize, message: &Message) -> Option<Leg> {
         let mut sides = self.links.iter().map(|l| Leg::Edge { link: l.id });
-        sides.find(|side| {
-            let call = self.b2bua.call_of(*side, message);
-            let owner = call.and_then(|call| self.owners.get(&call));
-            owner.is_some_and(|owner| self.asserted(peer, message).any(|b| owner.is(b)))
-        })
+        let (side, call) =
+            sides.find_map(|side| Some((side, self.b2bua.call_of(side, message)?)))?;
+        let owner = self.owners.get(&call)?;
+        let place = self
+            .asserted(peer, message)
+            .find(|b| owner.is(b))
+            .map(|b| b.place.clone())?;
+        match message.method() {
+            // It needs no way back.
+            Method::Bye => Some(side),
+            _ => self.call_follows(call, &place),
+        }
     }
 
     /// Whether a request in a call of a client behind this edge is that client's: another who is
     /// registered there and knows the call by its tags is not. A client that the edge asserts, and
     /// of whom nothing is known any more, has lost its registration in mid-call.
     fn may_speak(&self, call: CallId, peer: usize, message: &Message) -> bool {
-        let Some(owner) = self.owners.get(&call) else {
+        let (Some(owner), Some(aor)) = (self.owners.get(&call), asserted_aor(message)) else {
             return true;
         };
+        if owner.has(&aor) {
+            return true;
+        }
         let mut known = self.asserted(peer, message).peekable();
         known.peek().is_none() || known.any(|b| owner.is(b))
     }
 
     /// The registrations behind an edge of whom it asserts to have sent a request.
     fn asserted<'a>(&'a self, peer: usize, message: &Message) -> impl Iterator<Item = &'a Draft> {
-        let asserted = message.values(Name::PAssertedIdentity).next();
-        let aor = asserted
-            .and_then(NameAddr::parse)
-            .and_then(|address| aor_of(address.uri))
-            .map(|(_, aor)| aor);
+        let aor = asserted_aor(message);
         let rows = self.registrar.iter().map(|(_, b)| &b.draft);
         rows.filter(move |d| d.place.peer == peer && Some(&d.aor) == aor.as_ref())
     }
@@ -583,6 +585,13 @@ impl Core {
         let welcome = self.links.get(peer).and_then(|l| l.welcome());
         welcome.map_or("", |w| w.services.sip_realm.as_str())
     }
+}
+
+/// The address of record that an edge asserts to have sent a request.
+fn asserted_aor(message: &Message) -> Option<String> {
+    let asserted = message.values(Name::PAssertedIdentity).next()?;
+    let address = NameAddr::parse(asserted)?;
+    aor_of(address.uri).map(|(_, aor)| aor)
 }
 
 /// A message of an edge without what only a trusted node may say: an edge is not one. What it may

@@ -459,9 +459,19 @@ impl World {
     }
 
     fn answer_of(&self, name: Name, user: &str, password: &str, method: &str) -> String {
+        self.answer_for(name, (user, password), method, "sip:example.test")
+    }
+
+    /// An answer to a challenge, for a request to `uri`.
+    fn answer_for(
+        &self,
+        name: Name,
+        (user, password): (&str, &str),
+        method: &str,
+        uri: &str,
+    ) -> String {
         let nonce = self.nonces.issue(self.now, REALM.as_bytes());
         let challenge = Challenge::new(REALM, &nonce, Algorithm::Sha256, false);
-        let uri = "sip:example.test";
         let value = sip::digest::respond(&challenge, user, password, method, uri, "cn", 1);
         format!("{}: {value}\r\n", name.as_str())
     }

@@ -230,6 +230,11 @@ impl Calls {
         self.rows.get(id)
     }
 
+    /// Whether a call has begun, and nobody has answered it.
+    pub(crate) fn is_unanswered(&self, id: CallId) -> bool {
+        self.get(id).is_some_and(|c| c.answered.is_none())
+    }
+
     /// Whether a flow has a call.
     pub(crate) fn on(&self, flow: FlowId) -> bool {
         self.by_flow.contains_key(&flow)

@@ -10,11 +10,13 @@ impl Edge {
             ("server transactions", transactions.servers),
             ("transaction timers", transactions.timers),
             ("routes", self.routes.len()),
+            ("cores being asked", self.asking.len()),
             ("wrong digests", self.wrong.len()),
             ("strangers", self.strangers.len()),
             ("parked requests", self.parking.len()),
         ];
         rows.extend(self.guests.census());
+        rows.extend(self.health.census());
         rows.extend(self.station.proxy.census());
         rows.extend(self.relay.census());
         rows.extend(self.calls.census());

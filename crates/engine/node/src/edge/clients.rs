@@ -240,7 +240,7 @@ impl Edge {
             Ok(Some((range, new))) => Body::Replace(&range, &new).put(request),
             Ok(None) => request,
             Err(refusal) => {
-                if let Some(id) = call.filter(|_| !inside) {
+                if let Some(id) = call.filter(|id| !inside || self.calls.is_unanswered(*id)) {
                     self.end_call(now, id, "its session description could not be carried");
                 }
                 return Err(refusal);
@@ -297,7 +297,15 @@ impl Edge {
         format!("<sip:{}@{at};transport=tls;lr>", self.tokens.seal(flow))
     }
 
-    /// The call a request belongs to; a new INVITE begins one.
+    /// Whether an INVITE in a dialog that is not known here is of a call that began on another edge:
+    /// the client's carries no route of ours, and a core has said where the client is now.
+    fn comes_from_elsewhere(&self, message: &Message, beginning: &Beginning<'_>) -> bool {
+        let elsewhere = !beginning.by_client || self.own_route(message).is_none();
+        message.method() == Method::Invite && elsewhere
+    }
+
+    /// The call a request belongs to; a new INVITE begins one, and so does one within a call that
+    /// has moved here from another edge.
     pub(super) fn call_for(
         &mut self,
         now: Now,
@@ -309,7 +317,9 @@ impl Edge {
             if let Some(id) = found {
                 self.calls.alive(now.instant, id, None);
             }
-            return Ok(found);
+            if found.is_some() || !self.comes_from_elsewhere(message, beginning) {
+                return Ok(found);
+            }
         }
         Ok(Some(self.calls.begin(now, beginning)?))
     }

@@ -83,6 +83,15 @@ impl Guests {
         }
     }
 
+    /// Rows of each table, by name. Rates of sources and users are forgotten as new ones come.
+    pub(super) fn census(&self) -> [(&'static str, usize); 3] {
+        [
+            ("guests", self.rows.len()),
+            ("registrations of late", self.registering.len()),
+            ("registrations unanswered", self.unanswered.len()),
+        ]
+    }
+
     pub(super) fn came(&mut self, flow: FlowId) {
         let guest = Guest {
             rate: TokenBucket::new(self.rate, self.rate.saturating_mul(BURST)),

@@ -26,6 +26,14 @@ pub(super) struct Health {
 }
 
 impl Health {
+    /// Rows of each table, by name.
+    pub(super) fn census(&self) -> [(&'static str, usize); 2] {
+        [
+            ("zones of flows", self.zones.len()),
+            ("names of zones", self.names.len()),
+        ]
+    }
+
     /// A core has accepted a client's REGISTER.
     pub(super) fn registered(&mut self, flow: FlowId, response: &Message) {
         let named = |name: &[u8]| name.eq_ignore_ascii_case(ZONE_FIELD.as_bytes());

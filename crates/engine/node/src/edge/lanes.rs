@@ -88,7 +88,7 @@ impl Edge {
             Ok(Some((range, new))) => Body::Replace(&range, &new).put(message.clone()),
             Ok(None) => message.clone(),
             Err(refusal) => {
-                if let Some(id) = call.filter(|_| !inside) {
+                if let Some(id) = call.filter(|id| !inside || self.calls.is_unanswered(*id)) {
                     self.end_call(now, id, "its session description could not be carried");
                 }
                 return Err(refusal);

@@ -260,7 +260,9 @@ impl Edge {
         let Some(id) = self.calls.of(message, client) else {
             return;
         };
-        let begins = request.method() == Method::Invite && !in_dialog(request);
+        // A call that came from another edge begins here with an INVITE of its dialog.
+        let unanswered = self.calls.is_unanswered(id);
+        let begins = request.method() == Method::Invite && (!in_dialog(request) || unanswered);
         if begins && matches!(status, 401 | 407) {
             return self.challenged(now, id, status);
         }

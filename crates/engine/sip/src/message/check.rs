@@ -1,8 +1,9 @@
 //! What every message must have, once, and readable (RFC 3261 §8.1.1), and what more is asked of
 //! strangers.
 
+use super::facts::Facts;
 use crate::class::is_token;
-use crate::header::{NameAddr, Via};
+use crate::header::{NameAddr, Values, Via};
 use crate::name::Name;
 use crate::{HeaderError, Limits, Message, ParseError, Strictness};
 
@@ -24,7 +25,7 @@ const ONCE: [(Name, &str); 5] = [
     (Name::MaxForwards, "Max-Forwards"),
 ];
 
-pub(super) fn check(message: &Message, limits: &Limits) -> Result<(), ParseError> {
+pub(super) fn check(message: &Message, limits: &Limits) -> Result<Facts, ParseError> {
     for (name, word) in ONCE {
         if message.head.is_repeated(name.index()) {
             return Err(ParseError::Repeated(word));
@@ -33,7 +34,7 @@ pub(super) fn check(message: &Message, limits: &Limits) -> Result<(), ParseError
             return Err(ParseError::Missing(word));
         }
     }
-    vias(message, limits)?;
+    let via = vias(message, limits)?;
     let cseq = message.cseq()?;
     if message.is_request() && cseq.method != message.method_bytes() {
         return Err(ParseError::Header("CSeq"));
@@ -43,7 +44,14 @@ pub(super) fn check(message: &Message, limits: &Limits) -> Result<(), ParseError
         return Err(ParseError::Header("Call-ID"));
     }
     let (from, to) = (message.from()?, message.to()?);
-    let tag = |party: &NameAddr<'_>| party.tag().map_or(0, <[u8]>::len);
+    let tag = |party: &NameAddr<'_>| {
+        // What is short as a whole has no long tag.
+        let all = party.params.raw().len();
+        if all <= limits.id_bytes_max {
+            return all;
+        }
+        party.tag().map_or(0, <[u8]>::len)
+    };
     for (bytes, word) in [
         (call_id.len(), "the Call-ID"),
         (tag(&from), "the From tag"),
@@ -54,42 +62,63 @@ pub(super) fn check(message: &Message, limits: &Limits) -> Result<(), ParseError
             return Err(ParseError::Limit(word));
         }
     }
-    for (name, word) in [
-        (Name::Contact, "the number of Contact values"),
-        (Name::Route, "the number of Route values"),
-        (Name::RecordRoute, "the number of Record-Route values"),
-        (Name::Path, "the number of Path values"),
+    let outside = limits.strictness == Strictness::Outside;
+    if outside && !from.is_strict() {
+        return Err(ParseError::Header("From"));
+    }
+    if outside && !to.is_strict() {
+        return Err(ParseError::Header("To"));
+    }
+    for (name, word, many) in [
+        (Name::Contact, "Contact", "the number of Contact values"),
+        (Name::Route, "Route", "the number of Route values"),
+        (
+            Name::RecordRoute,
+            "Record-Route",
+            "the number of Record-Route values",
+        ),
+        (Name::Path, "Path", "the number of Path values"),
     ] {
-        if message.head.has(name.index()) && message.values(name).nth(limits.values_max).is_some() {
-            return Err(ParseError::Limit(word));
-        }
-    }
-    match limits.strictness {
-        Strictness::Outside if !from.is_strict() => Err(ParseError::Header("From")),
-        Strictness::Outside if !to.is_strict() => Err(ParseError::Header("To")),
-        Strictness::Outside => stranger(message),
-        Strictness::Trusted => Ok(()),
-    }
-}
-
-fn vias(message: &Message, limits: &Limits) -> Result<(), ParseError> {
-    let mut count = 0;
-    for value in message.values(Name::Via) {
-        count += 1;
-        if count > limits.vias_max {
-            return Err(ParseError::Limit("the number of Via values"));
-        }
-        if count == 1 || limits.strictness == Strictness::Outside {
-            let via = Via::parse(value)?;
-            if via.branch().is_some_and(|b| b.len() > limits.id_bytes_max) {
-                return Err(ParseError::Limit("a branch"));
+        let mut count = 0;
+        for span in message.head.all_of(name.index()) {
+            for value in Values::new(message.value_of(span)) {
+                count += 1;
+                if count > limits.values_max {
+                    return Err(ParseError::Limit(many));
+                }
+                let star = name == Name::Contact && value == b"*";
+                if outside && !star && NameAddr::parse(value).is_none() {
+                    return Err(ParseError::Header(word));
+                }
             }
         }
     }
-    if count == 0 {
-        return Err(ParseError::Missing("Via"));
+    if outside {
+        stranger(message)?;
     }
-    Ok(())
+    Ok(Facts::of(message.bytes(), &via, &from, &to, &cseq))
+}
+
+fn vias<'m>(message: &'m Message, limits: &Limits) -> Result<Via<'m>, ParseError> {
+    let (mut count, mut top) = (0, None);
+    for span in message.head.all_of(Name::Via.index()) {
+        for value in Values::new(message.value_of(span)) {
+            count += 1;
+            if count > limits.vias_max {
+                return Err(ParseError::Limit("the number of Via values"));
+            }
+            if count == 1 || limits.strictness == Strictness::Outside {
+                let via = Via::parse(value)?;
+                if value.len() > limits.id_bytes_max
+                    && via.branch().is_some_and(|b| b.len() > limits.id_bytes_max)
+                {
+                    return Err(ParseError::Limit("a branch"));
+                }
+                top.get_or_insert(via);
+            }
+        }
+    }
+    top.ok_or(ParseError::Missing("Via"))
 }
 
 /// What call control and old telephones get away with, and a stranger does not: the messages of
@@ -97,15 +126,6 @@ fn vias(message: &Message, limits: &Limits) -> Result<(), ParseError> {
 fn stranger(message: &Message) -> Result<(), ParseError> {
     message.max_forwards()?;
     message.expires()?;
-    if message.contacts().any(|c| c.is_err()) {
-        return Err(ParseError::Header("Contact"));
-    }
-    if message.routes().any(|r| r.is_err()) {
-        return Err(ParseError::Header("Route"));
-    }
-    if message.record_routes().any(|r| r.is_err()) {
-        return Err(ParseError::Header("Record-Route"));
-    }
     // §3.1.2.11: a Request-URI has no header fields (RFC 3261 §19.1.1).
     let uri = message.request_uri();
     if memchr::memchr(b'?', uri).is_some()

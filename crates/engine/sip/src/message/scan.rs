@@ -4,11 +4,11 @@
 //! Line ends are CRLF alone; a bare CR or LF, or a NUL that is no quoted pair, is refused, so that
 //! no two readers can disagree about where a field ends.
 
-use memchr::{memchr, memchr3};
+use memchr::memchr;
 use smallvec::SmallVec;
 
-use crate::class::{has_no_uri_byte, is_token, is_token_byte, number};
-use crate::name::Name;
+use crate::class::{has_no_uri_byte, is_token, number};
+use crate::name::{Name, UNKNOWN};
 use crate::{Limits, Method, ParseError};
 
 /// One header field's place in the buffer.
@@ -22,11 +22,24 @@ pub(crate) struct Span {
     pub(crate) value: u32,
     /// After the last CRLF of the field.
     pub(crate) end: u32,
+    /// The value without the blanks around it.
+    pub(crate) trimmed: (u32, u32),
     pub(crate) name: u8,
 }
 
+impl Span {
+    /// The value of a field that goes on in another line.
+    fn trim(&mut self, bytes: &[u8]) {
+        let (from, to) = (self.value as usize, self.end as usize);
+        let value = bytes.get(from..to).unwrap_or_default();
+        let left = value.trim_ascii_start();
+        let from = from + value.len() - left.len();
+        self.trimmed = (from as u32, (from + left.trim_ascii_end().len()) as u32);
+    }
+}
+
 /// The spans of a message, few enough to stay off the heap as a rule.
-pub(crate) type Spans = SmallVec<[Span; 32]>;
+pub(crate) type Spans = SmallVec<[Span; 24]>;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Start {
@@ -92,6 +105,7 @@ impl Head {
                 folds += 1;
                 let last = self.spans.last_mut().ok_or(ParseError::HeaderLine)?;
                 last.end = (end + 2) as u32;
+                last.trim(bytes);
                 if folds > limits.folds_max {
                     return Err(ParseError::Limit("the number of folded lines"));
                 }
@@ -118,8 +132,8 @@ impl Head {
         }
         let mut found = None;
         for span in self.all_of(name) {
-            let digits = bytes.get(span.value as usize..span.end as usize);
-            let digits = digits.unwrap_or_default().trim_ascii();
+            let (from, to) = span.trimmed;
+            let digits = bytes.get(from as usize..to as usize).unwrap_or_default();
             let n = number(digits).filter(|_| digits.len() <= 9);
             let n = n.ok_or(ParseError::ContentLength)? as usize;
             if found.is_some_and(|f| f != n) {
@@ -171,6 +185,11 @@ impl Head {
         rest.filter(move |s| s.name == name).take(most)
     }
 
+    /// Whether a field has a known name and is the only one that has.
+    pub(crate) fn is_single(&self, span: &Span) -> bool {
+        usize::from(span.name) < REMEMBERED && !self.is_repeated(span.name)
+    }
+
     /// Whether a remembered name stands more than once.
     pub(super) fn is_repeated(&self, name: u8) -> bool {
         1u64.checked_shl(name.into())
@@ -188,7 +207,7 @@ fn line_end(bytes: &[u8], at: usize, pairs: bool) -> Result<Option<usize>, Parse
     let mut from = at;
     loop {
         let rest = bytes.get(from..).unwrap_or_default();
-        let Some(found) = memchr3(b'\r', b'\n', 0, rest).map(|n| from + n) else {
+        let Some(found) = control(rest).map(|n| from + n) else {
             return Ok(None);
         };
         match (bytes.get(found), bytes.get(found + 1)) {
@@ -197,9 +216,40 @@ fn line_end(bytes: &[u8], at: usize, pairs: bool) -> Result<Option<usize>, Parse
             (Some(0), _) if pairs && found > at && bytes.get(found - 1) == Some(&b'\\') => {
                 from = found + 1;
             }
+            (Some(byte), _) if !matches!(byte, b'\r' | b'\n' | 0) => from = found + 1,
             _ => return Err(ParseError::Control),
         }
     }
+}
+
+/// The first byte below 14: CR, LF and NUL are, and little else that comes. Eight at a time: most
+/// lines are too short for a search that has to be called.
+fn control(bytes: &[u8]) -> Option<usize> {
+    let (blocks, _) = bytes.as_chunks::<32>();
+    let mut at = 0;
+    for block in blocks {
+        let (words, _) = block.as_chunks::<8>();
+        if words.iter().fold(0, |any, word| any | low(*word)) != 0 {
+            break;
+        }
+        at += 32;
+    }
+    let (words, rest) = bytes.get(at..)?.as_chunks::<8>();
+    for word in words {
+        let low = low(*word);
+        if low != 0 {
+            return Some(at + low.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    Some(at + rest.iter().position(|b| *b < 14)?)
+}
+
+/// The high bits of bytes below 14. The lowest one is right; those above it may be borrowed.
+fn low(word: [u8; 8]) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let word = u64::from_le_bytes(word);
+    word.wrapping_sub(ONES * 14) & !word & (ONES << 7)
 }
 
 fn start_line(line: &[u8], limits: &Limits) -> Result<Start, ParseError> {
@@ -259,28 +309,38 @@ fn status_line(line: &[u8]) -> Result<Start, ParseError> {
 }
 
 fn field(line: &[u8], at: usize, end: usize) -> Result<Span, ParseError> {
-    let length = line
+    let colon = line
         .iter()
-        .position(|b| !is_token_byte(*b))
+        .position(|b| *b == b':')
         .ok_or(ParseError::HeaderLine)?;
-    let (name, rest) = line.split_at_checked(length).unwrap_or_default();
+    let blanks = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
     // Blanks may stand before the colon (RFC 3261 §7.3.1): the name is what is before them.
-    let colon = match rest {
-        [b':', ..] => 0,
-        rest => rest
-            .iter()
-            .position(|b| !matches!(b, b' ' | b'\t'))
-            .filter(|i| rest.get(*i) == Some(&b':'))
-            .ok_or(ParseError::HeaderLine)?,
-    };
-    if name.is_empty() {
+    let mut length = colon;
+    while length > 0 && blanks(line.get(length - 1)) {
+        length -= 1;
+    }
+    let bytes = line.get(..length).unwrap_or_default();
+    let name = Name::find(bytes);
+    // A name that is known is a token.
+    if name == UNKNOWN && !is_token(bytes) {
         return Err(ParseError::HeaderLine);
+    }
+    let value = at + colon + 1;
+    // As a rule one blank before the value and none behind it.
+    let mut from = colon + 1;
+    while blanks(line.get(from)) {
+        from += 1;
+    }
+    let mut to = line.len();
+    while to > from && blanks(line.get(to - 1)) {
+        to -= 1;
     }
     Ok(Span {
         start: at as u32,
         name_end: (at + length) as u32,
-        value: (at + length + colon + 1) as u32,
+        value: value as u32,
         end: (end + 2) as u32,
-        name: Name::find(name),
+        trimmed: ((at + from) as u32, (at + to) as u32),
+        name,
     })
 }

@@ -1,8 +1,9 @@
-//! What is checked before a request is sent on (RFC 3261 §16.3, RFC 5393 §4).
+//! What is checked before a request is sent on (RFC 3261 §16.3, RFC 5393 §4, §5).
 
 use std::hash::{DefaultHasher, Hasher};
 
 use super::Target;
+use crate::class::number;
 use crate::{Message, Name};
 
 /// Why a request is not sent on.
@@ -87,4 +88,34 @@ pub(super) fn check(
         });
     }
     Ok(hops)
+}
+
+/// The header that bounds how wide a request forks (RFC 5393 §5.2).
+pub(super) const MAX_BREADTH: Name = Name::Other("Max-Breadth");
+
+/// What a request without one may be (§5.3.3).
+const BREADTH_DEFAULT: u64 = 60;
+
+/// The Max-Breadth each of `targets` branches is given; `None` if the request goes on as it came.
+/// All together get what the request had. A request that does not fork is given none: it would be
+/// as wide as before.
+pub(super) fn breadth(request: &Message, targets: usize) -> Result<Option<u64>, Refusal> {
+    let exceeded = Refusal {
+        status: 440,
+        reason: "Max-Breadth Exceeded",
+    };
+    let given = match request.header(MAX_BREADTH) {
+        Some(value) => Some(number(value).ok_or(Refusal {
+            status: 400,
+            reason: "Bad Max-Breadth",
+        })?),
+        None => None,
+    };
+    let targets = targets as u64;
+    match given {
+        Some(breadth) if breadth < targets => Err(exceeded),
+        None if BREADTH_DEFAULT < targets => Err(exceeded),
+        _ if targets < 2 => Ok(None),
+        given => Ok(Some(given.unwrap_or(BREADTH_DEFAULT).min(255) / targets)),
+    }
 }

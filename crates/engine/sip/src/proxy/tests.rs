@@ -317,3 +317,34 @@ fn what_is_not_the_proxys_is_given_back() {
             .is_some()
     );
 }
+
+/// What the two branches of a request are given, or the answer.
+fn breadths(field: &str) -> Vec<String> {
+    let mut bench = Bench::new();
+    let mut edit = request("INVITE", "z9hG4bKx").edit().finish();
+    if !field.is_empty() {
+        let mut with = edit.edit();
+        with.push_back(Name::Other("Max-Breadth"), field);
+        edit = with.finish();
+    }
+    bench.take(CLIENT, edit);
+    let text = |m: &Message| {
+        let breadth = m.header(Name::Other("max-breadth"));
+        breadth.map_or_else(
+            || m.status().to_string(),
+            |b| String::from_utf8_lossy(b).into_owned(),
+        )
+    };
+    bench.sent.iter().map(|(_, m)| text(m)).collect()
+}
+
+#[test]
+fn a_fork_shares_the_breadth_of_its_request_and_goes_no_wider() {
+    assert_eq!(breadths(""), ["100", "30", "30"]);
+    assert_eq!(breadths("5"), ["100", "2", "2"]);
+    assert_eq!(breadths("2"), ["100", "1", "1"]);
+    assert_eq!(breadths("4000000000"), ["100", "127", "127"]);
+    for (field, status) in [("1", "440"), ("0", "440"), ("x", "400"), ("-1", "400")] {
+        assert_eq!(breadths(field), [status], "{field}");
+    }
+}

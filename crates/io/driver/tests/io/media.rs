@@ -19,6 +19,8 @@ use webrtc_srtp::protection_profile::ProtectionProfile;
 
 use crate::support::SOON;
 
+mod other;
+
 const LINK: LinkId = LinkId(3);
 const LEG: LegId = LegId(Id::new(1, 0));
 const STREAM: StreamId = StreamId(0x00ab_cdef);

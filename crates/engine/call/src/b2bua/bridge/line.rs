@@ -43,12 +43,17 @@ pub(super) struct Offered {
 
 impl Offered {
     fn new(session: &Session, i: usize, active: bool) -> Self {
+        let datagram = Datagram::of(session.proto(i));
         Offered {
             active,
             kind: session.kind(i).to_vec(),
             proto: session.proto(i).to_vec(),
-            direction: session.direction(i),
-            datagram: Datagram::of(session.proto(i)),
+            // A hold is of media; control goes on.
+            direction: match datagram {
+                Some(_) => Direction::SendRecv,
+                None => session.direction(i),
+            },
+            datagram,
             stream: None,
             theirs: None,
             answer: None,

@@ -210,3 +210,16 @@ fn line_that_turns_from_media_to_control_is_refused() {
     assert_eq!(s.world.words(EDGE), ["100", "488"]);
     assert_eq!(s.world.leg(), before);
 }
+
+#[test]
+fn hold_of_the_whole_session_leaves_floor_control_open() {
+    let mut world = World::new();
+    let head = edge_sdp(KEY_1).replace("a=ice-lite\r\n", "a=inactive\r\n");
+    let offer = head.replace("a=sendrecv\r\n", "") + &keyed(FLOOR, 3);
+    world.ask(EDGE, &invite("alice", Some(&offer)));
+    let got = world.one(INSIDE);
+    let answer = inside_sdp() + "a=inactive\r\nm=application 20006 UDP/BFCP *\r\n";
+    world.take(INSIDE, reply(&got, 200, "b1", Some(&answer)));
+    let open: Vec<bool> = world.legs.values().map(|l| l.send && l.receive).collect();
+    assert_eq!(open, [false, true]);
+}

@@ -5,6 +5,7 @@ use base::{Instant, Rng};
 use proptest::prelude::*;
 use sip::transaction::{ClientKey, ServerKey};
 
+use super::watch::{NOTE, Watch};
 use super::*;
 
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +67,9 @@ struct Sim {
     due: base::Map<(Instant, u64), Task>,
     sequence: u64,
     calls: u32,
+    watch: Watch,
+    /// Provisional responses are reliable.
+    acknowledged: u32,
 }
 
 impl Sim {
@@ -87,6 +91,8 @@ impl Sim {
             due: base::Map::new(),
             sequence: 0,
             calls: 0,
+            watch: Watch::default(),
+            acknowledged: 0,
         }
     }
 
@@ -120,6 +126,8 @@ impl Sim {
             let mut quiet = true;
             for (flow, message) in std::mem::take(&mut self.world.sent) {
                 quiet = false;
+                // A datagram that is sent again is seen again.
+                self.watch.sees(flow, &message);
                 let phone = usize::from(flow == INSIDE);
                 for delay in self.copies() {
                     self.later(
@@ -213,8 +221,10 @@ impl Sim {
         let first = message.to().unwrap().tag().is_none();
         match message.method() {
             Method::Invite if first => {
-                if self.chance(80) {
-                    self.respond(phone, key, 180);
+                match self.rng.below(10) {
+                    0..6 => self.respond(phone, key, 180),
+                    6..9 => self.respond(phone, key, 183),
+                    _ => {}
                 }
                 let status = [200, 200, 200, 486, 302, 0][self.rng.below(6) as usize];
                 let wait = self.rng.below(6_000);
@@ -245,17 +255,29 @@ impl Sim {
         };
         let describes = matches!(request.method(), Method::Invite)
             || (request.method() == Method::Update && !request.body().is_empty());
-        let body = if status == 200 && describes {
+        let body = if matches!(status, 183 | 200) && describes {
             Some(self.answer_to(phone, &request))
         } else {
             None
         };
         let tag = format!("tag{phone}");
-        let response = reply(&request, status, &tag, body.as_deref());
+        let mut response = reply(&request, status, &tag, body.as_deref());
+        if status == 183 {
+            let reliable = response.edit().set(Name::RSeq, "1").finish();
+            response = reliable.edit().set(Name::Require, "100rel").finish();
+            // What it then answers has a number behind the PRACK's.
+            self.phones[phone].dialog = Dialog::uas(&request, &tag).ok();
+        }
         if status == 200 && request.method() == Method::Invite {
             if request.to().unwrap().tag().is_none() {
-                self.phones[phone].dialog = Dialog::uas(&request, &tag).ok();
-                self.phones[phone].acked = 0;
+                let dialog = Dialog::uas(&request, &tag).ok();
+                let phone = &mut self.phones[phone];
+                let early =
+                    |d: &Dialog| dialog.as_ref().is_some_and(|n| n.call_id() == d.call_id());
+                if !phone.dialog.as_ref().is_some_and(early) {
+                    phone.dialog = dialog;
+                }
+                phone.acked = 0;
             }
             if !self.weather.reliable {
                 self.later(
@@ -274,13 +296,23 @@ impl Sim {
     }
 
     fn answered(&mut self, phone: usize, key: ClientKey, response: &Message) {
-        if response.status() < 200 || response.method() != Method::Invite {
+        if response.method() != Method::Invite {
+            return;
+        }
+        if response.header(Name::RSeq).is_some() && response.status() < 200 {
+            return self.acknowledge_early(phone, key, response);
+        }
+        if response.status() < 200 {
             return;
         }
         if self.phones[phone].calling == Some(key) {
             self.phones[phone].calling = None;
         }
         if response.status() >= 300 {
+            let request = self.phones[phone].layer.client_request(key);
+            if request.is_some_and(|r| r.to().unwrap().tag().is_none()) {
+                self.phones[phone].dialog = None;
+            }
             return;
         }
         if phone == 0 {
@@ -308,6 +340,44 @@ impl Sim {
         let via = self.world.face(EDGE).via;
         let flow = self.phones[phone].flow;
         self.phones[phone].layer.send(flow, &ack, &via);
+    }
+
+    /// A reliable provisional came: once for each dialog it is acknowledged.
+    fn acknowledge_early(&mut self, phone: usize, key: ClientKey, response: &Message) {
+        let Some(request) = self.phones[phone].layer.client_request(key).cloned() else {
+            return;
+        };
+        if phone == 0 {
+            self.note_stream(&text(response));
+        }
+        if self.phones[phone].dialog.is_some() {
+            return;
+        }
+        let Ok(mut dialog) = Dialog::uac(&request, response) else {
+            return;
+        };
+        let number = request.cseq().unwrap().number;
+        let mut prack = dialog
+            .request(b"PRACK")
+            .header(Name::RAck, format!("1 {number} INVITE"));
+        if request.body().is_empty() && !response.body().is_empty() {
+            prack = prack.body(b"application/sdp", self.answer_to(phone, response));
+        }
+        self.phones[phone].dialog = Some(dialog);
+        self.acknowledged += 1;
+        let flow = self.phones[phone].flow;
+        self.ask(phone, flow, &prack.build());
+    }
+
+    /// A request that only passes.
+    fn passing(&mut self, phone: usize, method: &[u8]) -> Option<Message> {
+        let (note, body) = self.watch.note(&mut self.rng);
+        let dialog = self.phones[phone].dialog.as_mut()?;
+        let builder = dialog
+            .request(method)
+            .header(Name::Other(NOTE), note)
+            .body(b"application/x-note", body);
+        Some(builder.build())
     }
 
     /// A phone does something.
@@ -349,7 +419,14 @@ impl Sim {
                 let builder = dialog.request(b"UPDATE").header(Name::Contact, contact);
                 builder.body(b"application/sdp", offer.unwrap_or_default())
             }
-            60..75 => dialog.request(b"INFO"),
+            60..80 => {
+                let methods = ["INFO", "MESSAGE", "NOTIFY", "REFER", "OPTIONS", "FROB"];
+                let method = methods[self.rng.below(6) as usize];
+                let Some(request) = self.passing(phone, method.as_bytes()) else {
+                    return;
+                };
+                return self.ask(phone, flow, &request);
+            }
             _ => {
                 let bye = dialog.request(b"BYE");
                 self.phones[phone].dialog = None;
@@ -407,7 +484,10 @@ impl Sim {
                 }
             }
             Task::LinkDown => self.world.cx(|b, cx| b.link_down(cx, LINK)),
-            Task::FlowDown { flow } => self.world.layer.flow_down(now, flow),
+            Task::FlowDown { flow } => {
+                self.world.layer.flow_down(now, flow);
+                self.watch.flow_down(flow);
+            }
         }
     }
 
@@ -519,6 +599,7 @@ fn phones_on_a_clean_network_talk() {
         .filter(|r| r.answer.is_some())
         .count();
     assert!(answered >= 3, "{answered} of {}", sim.world.records.len());
+    assert!(sim.acknowledged > 0 && sim.watch.carried > 0);
     assert!(sim.world.events.contains(&Event::MediaChanged));
     assert_eq!(sim.world.b2bua.counts(), Counts::default());
 }

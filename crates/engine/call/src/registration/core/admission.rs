@@ -108,13 +108,15 @@ impl Admission {
         }
         let user = String::from_utf8_lossy(found.username).into_owned();
         let known = kept.known(now.instant, &user, realm);
-        let nobody = "0".repeat(64);
+        let nobody = found.algorithm.nobody();
         let ha1 = match (&known, found.algorithm) {
             (Some(known), Algorithm::Md5) => known.ha1.md5.expose(),
             (Some(known), Algorithm::Sha256) => known.ha1.sha256.expose(),
-            (None, _) => &nobody,
+            (None, _) => nobody,
         };
-        let good = sip::digest::verify(&found, message.method_bytes(), ha1);
+        // A digest that was made for another resource is as good as a wrong one.
+        let good = sip::digest::verify(&found, message.method_bytes(), ha1)
+            & sip::digest::covers(found.uri, message.request_uri());
         let Some(known) = known else {
             return Err(Denied::Unknown);
         };

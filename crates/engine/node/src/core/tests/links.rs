@@ -299,8 +299,9 @@ fn a_register_whose_client_is_gone_leaves_nothing_under_way() {
             why: "reset".into(),
         });
         if answered {
+            // Nobody waits for it any more: the client registers again by another connection.
             world.take(server, sent.reply(200, "OK", "k").build());
-            assert_eq!(world.core.registrar.iter().count(), 1);
+            assert!(world.core.registrar.is_empty());
         }
         world.wait(Duration::from_secs(70));
         assert!(world.core.under_way.is_empty(), "{answered}");

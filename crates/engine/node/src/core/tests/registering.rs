@@ -89,7 +89,8 @@ fn nobody_registers_anothers_line() {
 fn a_domain_that_is_not_served_is_not_found() {
     let mut world = World::new(REGISTRAR, no_inside);
     for domain in ["other.test", "chat.test"] {
-        let authorization = world.answer_of(Name::Authorization, "1001", "pw", "REGISTER");
+        let (alice, uri) = (("1001", "pw"), format!("sip:{domain}"));
+        let authorization = world.answer_for(Name::Authorization, alice, "REGISTER", &uri);
         world.ask(
             LANE,
             &format!(
@@ -394,7 +395,8 @@ fn a_client_sends_call_control_to_no_address_or_port_of_its_choice() {
 fn an_address_of_record_is_at_home_on_both_lines_of_a_register() {
     let mut world = World::new(REGISTRAR, no_inside);
     let mut asked = |uri: &str, to: &str| {
-        let authorization = world.answer_of(Name::Authorization, "1001", "pw", "REGISTER");
+        let alice = ("1001", "pw");
+        let authorization = world.answer_for(Name::Authorization, alice, "REGISTER", uri);
         world.ask(
             LANE,
             &format!(
@@ -417,7 +419,12 @@ fn an_address_of_record_is_at_home_on_both_lines_of_a_register() {
 #[test]
 fn a_core_that_was_restarted_asks_for_a_password_and_goes_on() {
     let mut world = World::new(REGISTRAR, no_inside);
-    let answer = world.answer_of(Name::ProxyAuthorization, "1001", "pw", "MESSAGE");
+    let (alice, uri) = (("1001", "pw"), "sip:1100@example.test");
+    let elsewhere = "sip:1101@example.test";
+    let other = world.answer_for(Name::ProxyAuthorization, alice, "MESSAGE", elsewhere);
+    world.ask(LANE, &request("MESSAGE", "1001", "t1", &other));
+    assert_eq!(world.one(LANE).status(), 407, "made for another resource");
+    let answer = world.answer_for(Name::ProxyAuthorization, alice, "MESSAGE", uri);
     world.ask(LANE, &request("MESSAGE", "1001", "t1", &answer));
     let inside = world.dialled("10.0.0.5");
     let sent = world.one(inside);

@@ -195,7 +195,11 @@ pub(super) fn register(world: &mut World, authorization: &str) {
 }
 
 pub(super) fn alices_answer(world: &World) -> String {
-    world.answer_of(Name::Authorization, "Alice", "secret", "REGISTER")
+    alices_answer_to(world, "sip:cucm2.example.test")
+}
+
+pub(super) fn alices_answer_to(world: &World, uri: &str) -> String {
+    world.answer_for(Name::Authorization, ("Alice", "secret"), "REGISTER", uri)
 }
 
 #[test]

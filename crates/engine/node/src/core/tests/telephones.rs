@@ -1,7 +1,7 @@
 //! REGISTERs of Cisco's telephones and Jabber, as they pass to Unified CM and back
 //! (`protocol.md` 5.1 to 5.4).
 
-use super::signing_in::{TARGET, alices_answer, cluster, sign_in};
+use super::signing_in::{TARGET, alices_answer_to, cluster, sign_in};
 use super::*;
 
 /// What a client asks for all its lines with, in two parts.
@@ -70,7 +70,7 @@ impl Asking<'_> {
              Reason: SIP;cause=200;text=\"cisco-alarm:25 Name=CSFALICE Last=initialized\"\r\n\
              {}Expires: {expires}\r\nContent-Type: multipart/mixed; boundary=uniqueBoundary\r\n\
              Mime-Version: 1.0\r\nContent-Length: {}\r\n\r\n{body}",
-            alices_answer(world),
+            alices_answer_to(world, &format!("sip:{node}.example.test")),
             body.len()
         )
     }

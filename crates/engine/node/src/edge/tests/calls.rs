@@ -614,3 +614,62 @@ fn foreign_media_is_told_once_however_much_it_was() {
     }
     assert_eq!(bench.kinds(), [Kind::MediaDropped]);
 }
+
+#[test]
+fn a_call_that_began_on_another_edge_is_carried_from_its_next_offer_on() {
+    for by_client in [true, false] {
+        let mut bench = Bench::registered();
+        let path = Bench::path(&bench.register(ConnId(1), "1001", PHONE));
+        bench.cseq += 1;
+        let (from, to) = (
+            "<sip:1001@example.test>;tag=a",
+            "<sip:1002@example.test>;tag=b",
+        );
+        let (from, to) = if by_client { (from, to) } else { (to, from) };
+        let route = match by_client {
+            // Of the edge that it has left.
+            true => "<sip:AAAAAAAAAAAAAAAAAAAAAAAA@edge2.example.test;lr>".to_owned(),
+            false => path,
+        };
+        let invite = |offer: &str| {
+            let text = format!(
+                "INVITE sip:x@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TLS x:1;branch=z9hG4bKelse\r\n\
+                 Max-Forwards: 70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: elsewhere\r\n\
+                 CSeq: 7 INVITE\r\nRoute: {route}\r\nContent-Type: application/sdp\r\n\
+                 Content-Length: {}\r\n\r\n{offer}",
+                offer.len()
+            );
+            Message::parse(Bytes::from(text), &Limits::outside()).unwrap()
+        };
+        let (near, far, offer, answer) = match by_client {
+            true => (ConnId(1), LANE, OFFER.to_owned(), None),
+            false => (LANE, ConnId(1), from_core("80000001"), Some(OFFER)),
+        };
+        // Refused, nothing of it is left.
+        bench.frame(near, invite(&offer));
+        assert_eq!(bench.take(near).status(), 100);
+        let sent = bench.take(far);
+        assert_eq!((sent.method(), bench.ports_in_use()), (Method::Invite, 1));
+        assert!(sent.header(Name::Route).is_none(), "{sent:?}");
+        bench.reply(far, &sent, 481, "", &[]);
+        assert_eq!(bench.take(near).status(), 481);
+        assert_eq!(bench.ports_in_use(), 0);
+        // Taken, it is a call like any other.
+        bench.sent.clear();
+        let again = String::from_utf8_lossy(invite(&offer).bytes()).replace("Kelse", "Kmore");
+        let again = Message::parse(Bytes::from(again), &Limits::outside()).unwrap();
+        bench.frame(near, again);
+        assert_eq!(bench.take(near).status(), 100);
+        let sent = bench.take(far);
+        let stream = attribute(&body(&sent), "x-causeway-stream").map(str::to_owned);
+        let answer = answer.map_or_else(|| from_core(&stream.unwrap()), str::to_owned);
+        bench.reply_sdp(far, &sent, 200, "", &answer);
+        let ok = bench.take(near);
+        assert_eq!((ok.status(), bench.ports_in_use()), (200, 1));
+        let list = [route.clone()];
+        let bye = bench.within("BYE", &ok, true, &list, "");
+        bench.frame(near, bye);
+        assert_eq!(bench.take(far).method(), Method::Bye);
+        assert_eq!(bench.ports_in_use(), 0);
+    }
+}
