@@ -9,7 +9,8 @@ use crate::Instant;
 pub struct TokenBucket {
     /// When a full bucket will have been reached if nothing is taken.
     full_at: Instant,
-    per_token: Duration,
+    /// Microseconds: a bucket stands in tables with a row for each client.
+    per_token_us: u32,
     burst: u32,
 }
 
@@ -18,9 +19,13 @@ impl TokenBucket {
     pub fn new(per_second: u32, burst: u32) -> Self {
         TokenBucket {
             full_at: Instant::ZERO,
-            per_token: Duration::from_secs(1) / per_second.max(1),
+            per_token_us: 1_000_000 / per_second.clamp(1, 1_000_000),
             burst: burst.max(1),
         }
+    }
+
+    fn per_token(&self) -> Duration {
+        Duration::from_micros(self.per_token_us.into())
     }
 
     /// Takes a token, or says how long until one is there.
@@ -28,9 +33,9 @@ impl TokenBucket {
     /// # Errors
     /// The time to wait, when the bucket is empty.
     pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
-        let full_at = self.full_at.max(now) + self.per_token;
+        let full_at = self.full_at.max(now) + self.per_token();
         let debt = full_at.since(now);
-        let most = self.per_token * self.burst;
+        let most = self.per_token() * self.burst;
         if debt > most {
             return Err(debt - most);
         }
@@ -41,7 +46,7 @@ impl TokenBucket {
     /// Gives back a token that was taken and turned out to cost nothing.
     pub fn give_back(&mut self) {
         let before = self.full_at.since(Instant::ZERO);
-        self.full_at = Instant::ZERO + before.saturating_sub(self.per_token);
+        self.full_at = Instant::ZERO + before.saturating_sub(self.per_token());
     }
 
     /// Whether the bucket is full again, so that a keyed table may forget it.

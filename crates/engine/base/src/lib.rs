@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod bucket;
+mod endpoint;
 mod name;
 pub mod privacy;
 mod queue;
@@ -24,6 +25,7 @@ mod time;
 mod timers;
 
 pub use bucket::TokenBucket;
+pub use endpoint::Endpoint;
 pub use name::{DomainName, HostName, NameError};
 pub use privacy::{Pii, Secret};
 pub use queue::{Full, Queue};

@@ -37,6 +37,7 @@ mod reinvite;
 mod relay;
 mod session;
 mod update;
+mod withdraw;
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -12,6 +12,7 @@ mod destination;
 mod discovery;
 mod lanes;
 mod links;
+mod outward;
 mod registrations;
 mod routing;
 mod senders;
@@ -28,7 +29,7 @@ use ::status::{Kind, Snapshot};
 use base::{HashMap, Instant, Map, Now, Rng, Timers};
 use call::b2bua::{self, B2bua, Side as Leg};
 use call::limits::{Ledger, Limits};
-use call::registration::core::{Admission, Place, Registrar};
+use call::registration::core::{Admission, Place, Registrar, RegistrationId};
 use policy::credentials::Credentials;
 use policy::token::TokenKey;
 use provisioning::axl::Duty;
@@ -80,6 +81,8 @@ pub struct Core {
     desk: sign_in::Desk,
     registrar: Registrar,
     under_way: registrations::UnderWay,
+    /// Contacts that are in them, with how often.
+    busy: HashMap<RegistrationId, u32>,
     /// When their answers should be there.
     answers_due: Timers<ServerKey>,
     parked: Map<ServerKey, Parked>,
@@ -93,6 +96,8 @@ pub struct Core {
     ledger: Ledger<b2bua::CallId>,
     ports: Allocator,
     starting: Option<calls::Starting>,
+    /// What is starting was told of before: it goes another way.
+    again: bool,
     /// Calls towards clients, with where those were when they were called.
     called: HashMap<b2bua::CallId, Place>,
     /// Whose calls they are.
@@ -149,6 +154,7 @@ impl Core {
             desk: sign_in::Desk::new(&mut rng),
             registrar: Registrar::new(&identity.token_seed, &mut rng),
             under_way: HashMap::default(),
+            busy: HashMap::default(),
             answers_due: Timers::default(),
             parked: Map::new(),
             inbound: HashMap::default(),
@@ -159,6 +165,7 @@ impl Core {
             ledger: Ledger::new(limits),
             ports: Allocator::new(listen, ports, REST, &mut rng),
             starting: None,
+            again: false,
             called: HashMap::default(),
             owners: HashMap::default(),
             silences: HashMap::default(),
@@ -285,6 +292,12 @@ impl Core {
     }
 
     fn event(&mut self, now: Now, event: Event) {
+        if let Event::Response { key, message } = &event
+            && message.status() == 430
+            && self.call_again(now, *key)
+        {
+            return;
+        }
         let (b2bua, mut cx) = self.calls(now);
         let Some(event) = b2bua.handle(&mut cx, event) else {
             return;
@@ -313,8 +326,9 @@ impl Core {
             Event::Response { key, message } => self.lane_response(now, key, &message),
             Event::Failed { key, .. } => self.lane_silent(now, key),
             Event::Ended { key, .. } => {
+                // A REGISTER under way stays: call control may accept it all the same, and if it
+                // says nothing, that says something of call control.
                 self.parked.remove(&key);
-                self.register_ended(key);
             }
             Event::Closed { .. } | Event::StrayResponse { .. } => {}
         }
@@ -330,15 +344,7 @@ impl Core {
                 message = self.registered_reply(now, key, message);
             }
             Some(request) if message.status() == 430 => {
-                // The edge has lost the client (RFC 5626 §5.3). Call control knows no flows, only
-                // clients that are away.
-                let row = self.registrar.locate(&request).map(|(row, _)| row);
-                let found = row.and_then(|row| self.registrar.get(row));
-                if let Some(place) = found.map(|b| b.draft.place.clone()) {
-                    self.flow_failed(now, &place);
-                }
-                let (status, reason) = (480, "Temporarily Unavailable");
-                return self.station.answer(now, key, &request, status, reason);
+                return self.flow_lost(now, key, &request);
             }
             _ => {}
         }

@@ -82,7 +82,7 @@ impl Station {
 
     /// A connection came in; `None` if there is no room, and it is closed.
     pub(crate) fn accepted(&mut self, conn: ConnId, facts: Facts) -> Option<FlowId> {
-        let flow = self.flows.accepted(conn, facts);
+        let flow = self.flows.accepted(conn, &facts);
         if flow.is_none() {
             self.out.push_back(Output::Close { conn });
         }
@@ -91,7 +91,7 @@ impl Station {
 
     /// A dialled connection stands: what waited for it leaves.
     pub(crate) fn connected(&mut self, conn: ConnId, facts: Facts) {
-        let waiting = self.flows.connected(conn, facts);
+        let waiting = self.flows.connected(conn, &facts);
         self.out.extend(
             waiting
                 .into_iter()
@@ -113,7 +113,7 @@ impl Station {
     pub(crate) fn gone(&mut self, now: Now, conn: ConnId) -> Option<(FlowId, Option<Side>)> {
         let (flow, row) = self.flows.gone(conn)?;
         self.transactions.flow_down(now, flow);
-        let dialled = row.target.as_ref().map(|_| Side::Inside);
+        let dialled = row.target().map(|_| Side::Inside);
         Some((flow, row.side().or(dialled)))
     }
 
@@ -128,7 +128,7 @@ impl Station {
     }
 
     pub(crate) fn remote(&self, flow: FlowId) -> Option<SocketAddr> {
-        Some(self.flows.get(flow)?.facts.as_ref()?.remote)
+        self.flows.get(flow)?.remote()
     }
 
     pub(crate) fn respond(&mut self, now: Now, key: ServerKey, message: Message) {

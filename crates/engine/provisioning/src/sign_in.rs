@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! locate ── clusterUser on any node, each in turn ──▶ authenticate ── devices at home, with the
-//! user's own password ──▶ gather ── servers, user, inside SRV records, side by side ──▶ granted
+//! user's own password ──▶ gather ── servers, user, extensions, inside SRV records, side by side
+//! ──▶ granted
 //! ```
 //! A server that cannot be reached is never an answer of "wrong password": the outcome says which
 //! server and why. Bounds: [`SESSIONS_MAX`] at once, names of [`USER_MAX`] bytes, and the rates of
@@ -131,6 +132,7 @@ struct Session {
     nodes: Vec<Node>,
     step: Step,
     name: Option<uds::User>,
+    extensions: Vec<String>,
     servers: Vec<String>,
     services: Vec<(String, Option<Vec<Server>>)>,
 }
@@ -140,6 +142,7 @@ enum Waiting {
     Step,
     Servers,
     User,
+    Extensions,
     Service(usize),
 }
 
@@ -202,6 +205,7 @@ impl SignIns {
                 last: None,
             },
             name: None,
+            extensions: Vec::new(),
             servers: Vec::new(),
             services: services.into_iter().map(|name| (name, None)).collect(),
         };
@@ -255,6 +259,12 @@ impl SignIns {
             (Waiting::User, Answer::Got(got)) => {
                 if let Ok((200, body)) = got {
                     session.name = uds::user(&body).ok();
+                }
+                self.gathered(id);
+            }
+            (Waiting::Extensions, Answer::Got(got)) => {
+                if let Ok((200, body)) = got {
+                    session.extensions = uds::extensions(&body).unwrap_or_default();
                 }
                 self.gathered(id);
             }
@@ -400,12 +410,20 @@ impl SignIns {
             .collect();
         let basic = Some((Pii::new(session.user.clone()), session.password.clone()));
         let path = format!("/cucm-uds/user/{}", percent_encode(&session.user));
-        let waiting = names.len() + 2;
+        let waiting = names.len() + 3;
         session.step = Step::Gather {
             home: home.clone(),
             devices,
             waiting,
         };
+        let (node, whole) = (home.clone(), basic.clone());
+        let extensions = format!("{path}/extensions");
+        self.ask(id, Waiting::Extensions, |id| Ask::Get {
+            id,
+            node,
+            path: extensions,
+            basic: whole,
+        });
         let node = home.clone();
         let servers = "/cucm-uds/servers".to_owned();
         self.ask(id, Waiting::Servers, |id| Ask::Get {
@@ -456,12 +474,16 @@ impl SignIns {
             name: session.user,
             lines: Vec::new(),
         });
+        let mut lines = user.lines;
+        lines.extend(session.extensions);
+        lines.sort();
+        lines.dedup();
         self.done.push((
             id,
             Outcome::Granted(Box::new(Granted {
                 user: user.name,
                 password: session.password,
-                lines: user.lines,
+                lines,
                 devices,
                 nodes,
                 services: session.services,
@@ -551,6 +573,9 @@ mod tests {
             ("b", "/cucm-uds/user/Alice", true) => {
                 ok("<user><userName>alice</userName><phoneNumber>1001</phoneNumber></user>")
             }
+            ("b", "/cucm-uds/user/Alice/extensions", true) => ok("<extensions><extension>\
+                 <directoryNumber>1002</directoryNumber></extension><extension>\
+                 <directoryNumber>1001</directoryNumber></extension></extensions>"),
             ("b", "/cucm-uds/servers", _) => {
                 ok("<servers><server>b</server><server>b2</server></servers>")
             }
@@ -565,7 +590,7 @@ mod tests {
         };
         assert_eq!(
             (g.user.as_str(), g.lines.as_slice()),
-            ("alice", &["1001".to_owned()][..])
+            ("alice", &["1001".to_owned(), "1002".to_owned()][..])
         );
         assert_eq!(
             g.nodes.iter().map(|n| n.host.as_str()).collect::<Vec<_>>(),

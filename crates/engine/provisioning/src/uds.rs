@@ -153,6 +153,24 @@ pub fn devices(text: &str) -> Result<Vec<String>, UdsError> {
     Ok(devices.filter_map(|d| text_of(d, "name")).collect())
 }
 
+/// Numbers taken from one user's extensions.
+const EXTENSIONS_MAX: usize = 32;
+
+/// Reads `extensions`: the directory numbers of a user's lines, on all his devices.
+///
+/// # Errors
+/// [`UdsError`].
+pub fn extensions(text: &str) -> Result<Vec<String>, UdsError> {
+    let document = document(text, "extensions")?;
+    let extensions = document
+        .root_element()
+        .children()
+        .filter(|n| n.tag_name().name() == "extension");
+    let number = |e| text_of(e, "directoryNumber").or_else(|| text_of(e, "number"));
+    let numbers = extensions.filter_map(number);
+    Ok(numbers.take(EXTENSIONS_MAX).collect())
+}
+
 /// Text for a path segment or a query value.
 pub fn percent_encode(text: &str) -> String {
     let mut out = String::new();
@@ -169,6 +187,15 @@ pub fn percent_encode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn extensions_are_a_users_directory_numbers() {
+        let all = "<extensions version=\"12.5\"><extension uri=\"u\"><id>1</id>\
+                   <directoryNumber>1001</directoryNumber><type>primary</type></extension>\
+                   <extension><number> 1002 </number></extension><extension/></extensions>";
+        assert_eq!(extensions(all).unwrap(), ["1001", "1002"]);
+        assert!(extensions("<devices/>").is_err());
+    }
 
     #[test]
     fn the_services_documents_are_read() {

@@ -10,17 +10,22 @@
 //!
 //! Bounds: [`Settings`].
 
+mod binding;
+
+pub use binding::Binding;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use base::{HashMap, Instant, Now, Pii, TimerId, Timers, UnixTime};
+use base::{HashMap, Instant, Now, Timers};
 use sip::{FlowId, Message, Name, NameAddr, Uri};
 
 use super::{
     Asked, AskedContact, asked, bears_token, credentials, is_bearer, is_privileged, seconds,
     without_links,
 };
+use binding::{DeviceKey, Parts};
 
 /// A binding stays this long after it should have been refreshed: the refresh may be under way.
 const EXPIRY_GRACE: Duration = Duration::from_secs(10);
@@ -73,53 +78,6 @@ impl Settings {
             refresh_max_s: 300,
         }
     }
-}
-
-/// One contact of one address of record on one flow.
-#[derive(Clone, Debug)]
-pub struct Binding {
-    /// Who authenticated.
-    pub user: Pii<String>,
-    /// The address of record: scheme, user and host, the host in lower case.
-    pub aor: Pii<String>,
-    /// `+sip.instance`, brackets still on it; empty without one.
-    pub instance: String,
-    /// The device as it names itself; empty if it does not.
-    pub device: String,
-    /// The client.
-    pub remote: SocketAddr,
-    /// Since when.
-    pub since: UnixTime,
-    /// Until when, if it is not refreshed.
-    pub until: Instant,
-    uri: Vec<u8>,
-    reg_id: Vec<u8>,
-    timer: TimerId,
-}
-
-impl Binding {
-    fn is(&self, aor: &str, contact: &AskedContact<'_>) -> bool {
-        let same_device = !self.instance.is_empty()
-            && self.instance.as_bytes() == contact.instance
-            && self.reg_id == contact.reg_id.unwrap_or_default();
-        self.aor.expose() == aor && (same_device || same_uri(&self.uri, contact.uri))
-    }
-
-    fn device_key(&self) -> Option<DeviceKey> {
-        (!self.instance.is_empty()).then(|| DeviceKey {
-            user: self.user.expose().clone(),
-            instance: self.instance.clone(),
-            reg_id: self.reg_id.clone(),
-        })
-    }
-}
-
-/// Knows a device again. The user is part of it: an instance is what a client says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct DeviceKey {
-    user: String,
-    instance: String,
-    reg_id: Vec<u8>,
 }
 
 /// What changed.
@@ -296,7 +254,7 @@ impl EdgeRelay {
         match asked {
             Asked::Query => {}
             Asked::RemoveAll => {
-                let gone = self.take(flow, |b| *b.aor.expose() == aor);
+                let gone = self.take(flow, |b| *b.aor().expose() == aor);
                 changes.extend(gone.into_iter().map(Change::Removed));
             }
             Asked::Contacts(contacts) => {
@@ -339,7 +297,7 @@ impl EdgeRelay {
         let bindings = self.flows.get(&flow).into_iter().flatten();
         bindings
             .into_iter()
-            .any(|b| b.user.expose().as_bytes() == user)
+            .any(|b| b.user().expose().as_bytes() == user)
     }
 
     /// Who speaks on a flow: the binding whose address of record From names, else the one that
@@ -348,7 +306,7 @@ impl EdgeRelay {
         let bindings = self.flows.get(&flow)?;
         let named = |uri: &[u8]| {
             let aor = aor_of(uri)?;
-            bindings.iter().find(|b| *b.aor.expose() == aor)
+            bindings.iter().find(|b| *b.aor().expose() == aor)
         };
         let from = message.from().ok().and_then(|from| named(from.uri));
         let preferred = || {
@@ -416,29 +374,25 @@ impl EdgeRelay {
         changes: &mut Vec<Change>,
     ) {
         let until = now.instant + Duration::from_secs(granted_s.into());
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let old = self.take(who.flow, |b| b.is(who.aor, contact));
         let room = self.flows.get(&who.flow).map_or(0, Vec::len) < self.settings.flow_bindings_max;
         if !room || self.count >= self.settings.bindings_max {
             return; // several REGISTERs under way at once passed the first look
         }
-        let binding = Binding {
-            user: Pii::new(who.user.to_owned()),
-            aor: Pii::new(who.aor.to_owned()),
-            instance: text(contact.instance),
-            device: text(contact.device),
+        let binding = Binding::new(&Parts {
+            user: who.user,
+            aor: who.aor,
+            contact,
             remote: who.remote,
             since: old.first().map_or(now.unix, |b| b.since),
             until,
-            uri: contact.uri.to_vec(),
-            reg_id: contact.reg_id.unwrap_or_default().to_vec(),
             timer: self.timers.arm(until + EXPIRY_GRACE, who.flow),
-        };
+        });
         if let Some(key) = binding.device_key() {
-            let before = self.devices.insert(key.clone(), who.flow);
+            let before = self.devices.insert(key, who.flow);
             if let Some(from) = before.filter(|from| *from != who.flow) {
                 self.take(from, |b| b.device_key().as_ref() == Some(&key));
-                self.depart(now, from, key.clone());
+                self.depart(now, from, key);
                 changes.push(Change::Moved { from, to: who.flow });
             } else if before.is_none() {
                 let former = self.former.get(&key).into_iter().flatten();
@@ -451,7 +405,10 @@ impl EdgeRelay {
         if old.is_empty() {
             changes.push(Change::Added(binding.clone()));
         }
-        self.flows.entry(who.flow).or_default().push(binding);
+        let bindings = self.flows.entry(who.flow).or_default();
+        // Most have one, and all of them together are many.
+        bindings.reserve_exact(1);
+        bindings.push(binding);
         self.count += 1;
     }
 
@@ -460,7 +417,8 @@ impl EdgeRelay {
         let Some(bindings) = self.flows.get_mut(&flow) else {
             return Vec::new();
         };
-        let (gone, kept): (Vec<_>, Vec<_>) = bindings.drain(..).partition(|b| which(b));
+        let (gone, mut kept): (Vec<_>, Vec<_>) = bindings.drain(..).partition(|b| which(b));
+        kept.shrink_to_fit();
         *bindings = kept;
         for binding in &gone {
             self.timers.disarm(binding.timer);
@@ -481,7 +439,7 @@ impl EdgeRelay {
     }
 
     fn depart(&mut self, now: Now, flow: FlowId, key: DeviceKey) {
-        if self.departed.insert(flow, key.clone()).is_some() {
+        if self.departed.insert(flow, key).is_some() {
             return;
         }
         self.departures.push_back((now.instant, flow));

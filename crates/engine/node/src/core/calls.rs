@@ -161,7 +161,7 @@ impl Core {
             request_uri,
             routes: vec![draft.place.path.clone()],
         };
-        let zone = draft.zone.clone();
+        let zone = draft.zone.to_string();
         let face = self.inside_face(flow, self.is_tls(flow), row);
         let caller = Caller {
             side: Leg::Inside,
@@ -172,7 +172,7 @@ impl Core {
             .station
             .flows
             .get(flow)
-            .is_some_and(|f| f.target.is_none())
+            .is_some_and(|f| f.target().is_none())
         {
             self.inbound.insert(flow, zone);
         }
@@ -351,6 +351,16 @@ impl Core {
         }
     }
 
+    /// Nothing is kept of a call any more; gives where the client was that it was for.
+    pub(super) fn call_over(&mut self, now: Now, call: CallId) -> Option<At> {
+        self.board.over(call);
+        let news = self.ledger.ended(&call);
+        self.limit_news(now, news);
+        self.silences.remove(&call);
+        self.owners.remove(&call);
+        self.called.remove(&call)
+    }
+
     fn call_event(&mut self, now: Now, call: Option<CallId>, event: Event) {
         let row = call.and_then(|id| self.board.call(id));
         let mut proof = Vec::new();
@@ -386,6 +396,9 @@ impl Core {
                 self.board.began(now, call, s.kind, (s.id, s.from, s.to));
                 let news = self.ledger.began(call, s.kind);
                 self.limit_news(now, news);
+                if self.again {
+                    return;
+                }
                 (Kind::CallBegan, String::new())
             }
             Event::Answered => {
@@ -420,12 +433,7 @@ impl Core {
             Event::Ended { by, cause } => {
                 let answered = row.is_some_and(|r| r.answered.is_some());
                 if let Some(call) = call {
-                    self.board.over(call);
-                    let news = self.ledger.ended(&call);
-                    self.limit_news(now, news);
-                    self.silences.remove(&call);
-                    self.owners.remove(&call);
-                    let called = self.called.remove(&call);
+                    let called = self.call_over(now, call);
                     if let Some(place) = called.filter(|_| cause == Cause::Status(430)) {
                         self.flow_failed(now, &place);
                     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::{HashMap, Now, Pii, TimerId};
 use call::registration::core::{
-    Change, Denied, Draft, Place, RegistrationId, Unfit, alias_of, aor_of, is_line, may_register,
+    Change, Denied, Draft, Place, RegistrationId, Unfit, aor_of, is_line, may_register,
 };
 use call::registration::{Asked, ZONE_FIELD, asked};
 use sip::transaction::ServerKey;
@@ -82,24 +82,18 @@ impl Core {
                 return self.station.answer(now, key, message, status, reason);
             }
         };
-        if !self.has_room(&plan, &zones) {
+        if !self.has_room(&plan) {
             return self.no_registration(now, key, message);
         }
         self.route_out(now, key, zones, Purpose::Register(Box::new(plan)));
     }
 
     /// Whether all contacts of a REGISTER are known already, go away, or find room (F278).
-    fn has_room(&self, plan: &Plan, zones: &[String]) -> bool {
+    fn has_room(&self, plan: &Plan) -> bool {
         let Some(max) = self.settings.limits.registrations_max else {
             return true;
         };
-        let known = |contact: &PlannedContact| {
-            let rows = zones
-                .iter()
-                .flat_map(|zone| self.registrar.of_aor(&plan.aor, zone));
-            let mut rows = rows.filter_map(|row| self.registrar.get(row));
-            rows.any(|b| b.draft.instance == contact.draft.instance)
-        };
+        let known = |contact: &PlannedContact| self.registrar.find(&contact.draft).is_some();
         let new = plan
             .contacts
             .iter()
@@ -207,7 +201,6 @@ impl Core {
                     draft: Draft {
                         user: user.clone(),
                         aor: aor.clone(),
-                        uri: format!("sip:{aor}"),
                         place: place.clone(),
                         contact: c.uri.to_vec(),
                         instance: c.instance.to_vec(),
@@ -215,8 +208,7 @@ impl Core {
                         device: text(c.device),
                         one_device: zone.unified_cm,
                         lines: lines.clone(),
-                        zone: String::new(),
-                        alias: alias_of(c.uri),
+                        zone: "".into(),
                         rewritten: false,
                         registered: true,
                     },
@@ -259,9 +251,10 @@ impl Core {
         let Some(found) = self.zone(zone) else { return };
         let (rewrites, tls) = (found.rewrites, found.tls());
         let at = self.settings.inside(tls);
+        let name = found.label.clone();
         let mut rows = Vec::new();
         for contact in &mut plan.contacts {
-            contact.draft.zone = zone.to_owned();
+            contact.draft.zone = name.clone();
             contact.draft.rewritten = rewrites;
             match self.registrar.open(now, &contact.draft) {
                 Some(row) => rows.push(row),
@@ -289,6 +282,9 @@ impl Core {
             zone: zone.to_owned(),
             timer: self.answers_due.arm(now.instant + ANSWER_MAX, key),
         };
+        for row in &under.rows {
+            *self.busy.entry(*row).or_default() += 1;
+        }
         self.under_way.insert(key, under);
     }
 
@@ -303,10 +299,9 @@ impl Core {
         if status < 200 {
             return response;
         }
-        let Some(under) = self.under_way.remove(&key) else {
+        let Some(under) = self.take_register(key) else {
             return response;
         };
-        self.answers_due.disarm(under.timer);
         self.zone_heard(&under.zone, true);
         if status >= 300 {
             let reply = self.registrar.to_client(&response, &under.rows);
@@ -354,7 +349,10 @@ impl Core {
             }
         }
         if under.plan.removes_all {
-            gone.extend(self.registrar.of_aor(&under.plan.aor, &under.zone));
+            gone.extend(
+                self.registrar
+                    .of_aor(&under.plan.user, &under.plan.aor, &under.zone),
+            );
         }
         for row in gone {
             let change = self.registrar.remove(row);
@@ -376,10 +374,24 @@ impl Core {
         edit.finish()
     }
 
+    /// Takes a REGISTER off the tables of those under way.
+    fn take_register(&mut self, key: ServerKey) -> Option<Under> {
+        let under = self.under_way.remove(&key)?;
+        self.answers_due.disarm(under.timer);
+        for row in &under.rows {
+            if let Some(count) = self.busy.get_mut(row) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.busy.remove(row);
+                }
+            }
+        }
+        Some(under)
+    }
+
     /// A REGISTER is not answered; nobody waits for it any longer (RFC 4320 §4.2).
     pub(super) fn register_ended(&mut self, key: ServerKey) {
-        if let Some(under) = self.under_way.remove(&key) {
-            self.answers_due.disarm(under.timer);
+        if let Some(under) = self.take_register(key) {
             self.zone_heard(&under.zone, false);
             for row in &under.rows {
                 self.registrar.refuse(*row);
@@ -401,7 +413,7 @@ impl Core {
                     ("user", Pii::new(&draft.user).to_string()),
                     ("aor", Pii::new(&draft.aor).to_string()),
                     ("device", Pii::new(&draft.device).to_string()),
-                    ("zone", draft.zone.clone()),
+                    ("zone", draft.zone.to_string()),
                 ];
                 self.board.event(out, Kind::Registered, now, "", &proof);
             }
@@ -428,7 +440,7 @@ impl Core {
         if let Some(aor) = from.and_then(|from| self.line_of(row, from)) {
             return Some(format!("<sip:{aor}>"));
         }
-        Some(format!("<{}>", self.registrar.get(row)?.draft.uri))
+        Some(format!("<{}>", self.registrar.get(row)?.draft.uri()))
     }
 
     /// Ends registrations that were not refreshed.
@@ -447,7 +459,7 @@ impl Core {
         let on_flow = self.registrar.on_flow(place.peer, &place.token);
         let rows: Vec<RegistrationId> = on_flow.map(|(id, _)| id).collect();
         for row in rows {
-            if self.under_way.values().any(|u| u.rows.contains(&row)) {
+            if self.busy.contains_key(&row) {
                 continue;
             }
             let change = self.registrar.remove(row);

@@ -5,7 +5,7 @@
 use base::{Now, Pii};
 use call::b2bua::{CallId, Side as Leg};
 use call::registration::core::{
-    Admitted, Draft, Place, RegistrationId, alias_of, aor_of, may_register, same_aor,
+    Admitted, Draft, Place, RegistrationId, aor_of, may_register, same_aor,
 };
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Name, NameAddr, Uri};
@@ -266,7 +266,7 @@ impl Core {
         let Some(binding) = self.registrar.get(row) else {
             return;
         };
-        let mut zones = vec![binding.draft.zone.clone()];
+        let mut zones = vec![binding.draft.zone.to_string()];
         // Registrars stand in for one another; a node of Unified CM knows its own phones only.
         if self.zone(&binding.draft.zone).is_none_or(|z| !z.unified_cm) {
             let host = binding.draft.aor.rsplit('@').next().unwrap_or_default();
@@ -313,7 +313,7 @@ impl Core {
         let Some(binding) = found.filter(|b| b.draft.place.peer == peer) else {
             return self.station.answer(now, key, message, gone.0, gone.1);
         };
-        let zone = binding.draft.zone.clone();
+        let zone = binding.draft.zone.to_string();
         let mut edit = message.edit();
         edit.remove_first_value(Name::Route);
         if !binding.draft.user.is_empty() {
@@ -446,21 +446,19 @@ impl Core {
         let contact = contact.map(|c| c.uri.to_vec()).unwrap_or_default();
         Some(Draft {
             user: self.credentials.account(&admitted.user).to_owned(),
-            uri: format!("sip:{aor}"),
             aor,
             place: Place {
                 peer,
                 token: token.to_vec(),
                 path: recorded.to_vec(),
             },
-            alias: alias_of(&contact),
             contact,
             instance: Vec::new(),
             reg_id: String::new(),
             device: String::new(),
             one_device: false,
             lines: Box::default(),
-            zone,
+            zone: zone.into(),
             rewritten: false,
             registered: false,
         })
@@ -503,37 +501,7 @@ impl Core {
             let (status, reason) = (481, "Call/Transaction Does Not Exist");
             return self.station.answer(now, key, &message, status, reason);
         }
-        let Some(binding) = self.registrar.get(row).cloned() else {
-            return;
-        };
-        let place = &binding.draft.place;
-        let lane = self
-            .links
-            .get(place.peer)
-            .and_then(|l| l.lane(&place.token));
-        let Some(lane) = lane else {
-            return self
-                .station
-                .answer(now, key, &message, 480, "Temporarily Unavailable");
-        };
-        if message.method() == Method::Invite && !in_dialog {
-            return self.call_outside(now, key, Way { row, lane, flow }, by_route, message);
-        }
-        let message = self.b2bua.map_references(Leg::Inside, &message);
-        let mut edit = message.edit();
-        // Whatever the dialog's route set says, the client is where it registered last.
-        edit.remove(Name::Route);
-        edit.push_front(Name::Route, &binding.draft.place.path);
-        if !in_dialog {
-            if !by_route {
-                edit.request_uri(&binding.draft.contact);
-            }
-            let tls = self.is_tls(flow);
-            edit.push_front(Name::RecordRoute, self.record_route(row, tls));
-        }
-        let request = edit.finish();
-        let via = self.settings.edge_via();
-        self.station.send_on(now, key, lane, via, request);
+        self.outward(now, key, flow, (row, by_route), message);
     }
 
     /// A client that registered before this core was restarted.
@@ -558,7 +526,7 @@ impl Core {
         self.registrar.open_token(token).map(|(id, _)| id)
     }
 
-    fn record_route(&self, row: RegistrationId, tls: bool) -> String {
+    pub(super) fn record_route(&self, row: RegistrationId, tls: bool) -> String {
         format!(
             "<{};lr>",
             self.settings.inside(tls).uri(&self.registrar.token(row))

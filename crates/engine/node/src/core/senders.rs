@@ -157,7 +157,7 @@ impl Core {
 
     /// A connection that we dialled stands: its server may call us from there as well.
     pub(super) fn sender_reached(&mut self, flow: FlowId) {
-        let target = self.station.flows.get(flow).and_then(|f| f.target.as_ref());
+        let target = self.station.flows.get(flow).and_then(|f| f.target());
         let remote = self.station.remote(flow);
         if let (Some(target), Some(remote)) = (target, remote) {
             self.senders.reached(&target.host, remote.ip());
@@ -166,7 +166,7 @@ impl Core {
 
     /// Whether a message of an inside host may be read; answers it if not.
     pub(super) fn may_send(&mut self, now: Now, flow: FlowId, message: &Message) -> bool {
-        let dialled = |f: &crate::flows::Flow| f.target.is_some();
+        let dialled = |f: &crate::flows::Flow| f.target().is_some();
         if self.station.side(flow) != Some(Side::Inside)
             || self.station.flows.get(flow).is_some_and(dialled)
         {

@@ -370,12 +370,12 @@ impl Core {
             .map(|l| l.peer.verify_name.clone());
         RegistrationRow {
             user: Pii::new(draft.user.clone()),
-            aor: Pii::new(draft.uri.clone()),
+            aor: Pii::new(draft.uri()),
             device: draft.device.clone(),
             instance: String::from_utf8_lossy(&draft.instance).into_owned(),
             from: Pii::new(edge.unwrap_or_default()),
             expires_s: binding.until.since(now.instant).as_secs(),
-            zone: draft.zone.clone(),
+            zone: draft.zone.to_string(),
             flow: sip::token::label(&draft.place.token),
             since: binding.since.unix,
             lines: draft

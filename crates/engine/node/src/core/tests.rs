@@ -16,6 +16,7 @@ use crate::gate::CoreGate;
 use crate::io::{Answer, Fetch, FetchError, Fetched, Resolve, SignIn, Target, Transport};
 
 mod calls;
+mod flows;
 mod limits;
 mod links;
 mod naming;

@@ -1,5 +1,6 @@
 //! The ways to call control: one connection for each, dialled by us, kept and dialled again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Instant, Now};
@@ -25,6 +26,8 @@ const SILENT_MAX: u32 = 3;
 pub(super) struct Zone {
     /// `CEtcp-<node>`, or the registrar's name in the configuration.
     pub(super) name: String,
+    /// The name, as each registration in it keeps it.
+    pub(super) label: Arc<str>,
     /// The host that requests name.
     pub(super) host: String,
     pub(super) target: Target,
@@ -56,6 +59,7 @@ impl Zone {
         rewrites: bool,
     ) -> Self {
         Zone {
+            label: name.as_str().into(),
             name,
             host,
             target,

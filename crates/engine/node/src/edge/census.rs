@@ -10,7 +10,7 @@ impl Edge {
             ("server transactions", transactions.servers),
             ("transaction timers", transactions.timers),
             ("routes", self.routes.len()),
-            ("cores being asked", self.asking.len()),
+            ("registers that go round", self.asking.len()),
             ("wrong digests", self.wrong.len()),
             ("strangers", self.strangers.len()),
             ("parked requests", self.parking.len()),

@@ -263,7 +263,7 @@ impl Edge {
         if let Some(identity) = self.relay.identity(flow, message) {
             edit.push_back(
                 Name::PAssertedIdentity,
-                format!("<{}>", identity.aor.expose()),
+                format!("<{}>", identity.aor().expose()),
             );
         }
         if !inside {

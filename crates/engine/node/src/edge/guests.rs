@@ -50,7 +50,8 @@ const NOISY: u32 = 20;
 /// One client's connection.
 struct Guest {
     rate: TokenBucket,
-    refusals: TokenBucket,
+    /// Those that it had, if it had any: most never do, and there is a row for each client.
+    refusals: Option<Box<TokenBucket>>,
     /// Messages since the noisiest were last looked for.
     heard: u32,
     cut: bool,
@@ -83,19 +84,10 @@ impl Guests {
         }
     }
 
-    /// Rows of each table, by name. Rates of sources and users are forgotten as new ones come.
-    pub(super) fn census(&self) -> [(&'static str, usize); 3] {
-        [
-            ("guests", self.rows.len()),
-            ("registrations of late", self.registering.len()),
-            ("registrations unanswered", self.unanswered.len()),
-        ]
-    }
-
     pub(super) fn came(&mut self, flow: FlowId) {
         let guest = Guest {
             rate: TokenBucket::new(self.rate, self.rate.saturating_mul(BURST)),
-            refusals: TokenBucket::new(REFUSALS.0, REFUSALS.1),
+            refusals: None,
             heard: 0,
             cut: false,
         };
@@ -114,7 +106,7 @@ impl Guests {
     /// A connection achieved something.
     pub(super) fn achieved(&mut self, flow: FlowId) {
         if let Some(guest) = self.rows.get_mut(&flow) {
-            guest.refusals = TokenBucket::new(REFUSALS.0, REFUSALS.1);
+            guest.refusals = None;
         }
     }
 
@@ -259,7 +251,8 @@ impl Edge {
                 more.then_some("sip: too many requests of clients that are not registered")
             }
             Class::New => {
-                let user = self.relay.identity(flow, message)?.user.expose().clone();
+                let user = self.relay.identity(flow, message)?.user();
+                let user = (*user.expose()).to_owned();
                 let more = !self.guests.users.take(now.instant, user);
                 more.then_some("sip: too many requests of one user")
             }
@@ -285,7 +278,9 @@ impl Edge {
         let Some(guest) = self.guests.rows.get_mut(&flow) else {
             return;
         };
-        if guest.cut || guest.refusals.take(now.instant).is_ok() {
+        let fresh = || Box::new(TokenBucket::new(REFUSALS.0, REFUSALS.1));
+        let refusals = guest.refusals.get_or_insert_with(fresh);
+        if guest.cut || refusals.take(now.instant).is_ok() {
             return;
         }
         guest.cut = true;

@@ -5,10 +5,7 @@
 //! client's way ends at a dead one. A client whose zone is not known is taken for well. Bounds: a
 //! zone a flow; [`NAMES_MAX`] names, each kept once.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
-use base::HashMap;
+use base::{HashMap, Map};
 use call::registration::ZONE_FIELD;
 use sip::{FlowId, Message};
 
@@ -21,8 +18,10 @@ const NAME_BYTES_MAX: usize = 256;
 /// Clients' zones.
 #[derive(Default)]
 pub(super) struct Health {
-    zones: HashMap<FlowId, Arc<str>>,
-    names: BTreeSet<Arc<str>>,
+    /// By the number of the zone's name: a client has a row here.
+    zones: HashMap<FlowId, u16>,
+    names: Vec<String>,
+    numbers: Map<String, u16>,
 }
 
 impl Health {
@@ -42,20 +41,26 @@ impl Health {
             return;
         };
         let name = std::str::from_utf8(field.value).unwrap_or_default();
-        if name.len() > NAME_BYTES_MAX {
-            return;
-        }
-        let kept = self.names.get(name).cloned().or_else(|| {
-            let room = self.names.len() < NAMES_MAX;
-            room.then(|| Arc::from(name))
-        });
-        match kept {
-            Some(name) => {
-                self.names.insert(name.clone());
-                self.zones.insert(flow, name);
+        match self.number(name) {
+            Some(number) => {
+                self.zones.insert(flow, number);
             }
             None => self.forget(flow),
         }
+    }
+
+    /// The number of a name; `None` if there is no room for another.
+    fn number(&mut self, name: &str) -> Option<u16> {
+        if let Some(number) = self.numbers.get(name) {
+            return Some(*number);
+        }
+        if self.names.len() >= NAMES_MAX || name.len() > NAME_BYTES_MAX {
+            return None;
+        }
+        let number = u16::try_from(self.names.len()).ok()?;
+        self.names.push(name.to_owned());
+        self.numbers.insert(name.to_owned(), number);
+        Some(number)
     }
 
     /// A flow is gone, or nobody is registered on it any more.
@@ -65,7 +70,8 @@ impl Health {
 
     /// Whether a client's zone is one of these.
     pub(super) fn is_in(&self, flow: FlowId, dead: &[String]) -> bool {
-        let zone = self.zones.get(&flow);
-        zone.is_some_and(|zone| dead.iter().any(|d| **d == **zone))
+        let number = self.zones.get(&flow).map(|n| usize::from(*n));
+        let name = number.and_then(|number| self.names.get(number));
+        name.is_some_and(|name| dead.contains(name))
     }
 }

@@ -19,11 +19,11 @@ impl Edge {
     pub(super) fn picture(&self, now: Now) -> Snapshot {
         let counts = self.station.transactions.counts();
         let registrations = self.relay.bindings().map(|(flow, b)| RegistrationRow {
-            user: b.user.clone(),
-            aor: b.aor.clone(),
-            device: b.device.clone(),
-            instance: b.instance.clone(),
-            from: Pii::new(b.remote.to_string()),
+            user: Pii::new((*b.user().expose()).to_owned()),
+            aor: Pii::new((*b.aor().expose()).to_owned()),
+            device: b.device().to_owned(),
+            instance: b.instance().to_owned(),
+            from: Pii::new(b.remote().to_string()),
             expires_s: b.until.since(now.instant).as_secs(),
             zone: self.core_of(flow).unwrap_or_default(),
             flow: label_of(flow),

@@ -241,10 +241,10 @@ impl Ledger {
     /// A binding came, went, or moved.
     pub(super) fn binding(&mut self, now: Now, kind: Kind, binding: &Binding, cause: &str) {
         let event = Event::new(kind, now.unix, cause)
-            .with("user", &binding.user)
-            .with("aor", &binding.aor)
-            .with("device", Pii::new(&binding.device))
-            .with("client", Pii::new(binding.remote.ip().to_string()));
+            .with("user", binding.user())
+            .with("aor", binding.aor())
+            .with("device", Pii::new(binding.device()))
+            .with("client", Pii::new(binding.remote().ip().to_string()));
         self.events.push_back(event);
     }
 

@@ -337,17 +337,15 @@ impl Registrar {
         let aor = aor_of(request.to().ok()?.uri).map(|(_, aor)| aor)?;
         let draft = Draft {
             user: String::new(),
-            uri: format!("sip:{aor}"),
             aor,
             instance: token.clone(),
             place: Place { peer, token, path },
-            alias: alias_of(&contact),
             contact,
             reg_id: String::new(),
             device: String::new(),
             one_device: false,
             lines: Box::default(),
-            zone: zone.to_owned(),
+            zone: zone.into(),
             rewritten: !routed,
             registered: false,
         };
@@ -411,7 +409,6 @@ mod tests {
         let draft = Draft {
             user: "alice".into(),
             aor: "1001@cucm1.example.com".into(),
-            uri: "sip:1001@cucm1.example.com".into(),
             place: place(),
             contact: CONTACT.as_bytes().to_vec(),
             instance: Vec::new(),
@@ -420,7 +417,6 @@ mod tests {
             one_device: false,
             lines: Box::default(),
             zone: "CEtcp-cucm1".into(),
-            alias: alias_of(CONTACT.as_bytes()),
             rewritten: rewrites,
             registered: true,
         };

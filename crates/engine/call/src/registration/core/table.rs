@@ -1,9 +1,12 @@
 //! Who is registered: one row for each contact, by token, by flow, by contact.
 
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
 use std::time::Duration;
 
-use base::{HashMap, Id, Instant, Now, Pii, Rng, Secret, Slab, TimerId, Timers};
+use base::{FixedState, HashMap, Id, Instant, Now, Pii, Rng, Secret, Slab, TimerId, Timers};
 
+use super::rewrite::alias_of;
 use super::ticket::{Ticket, Tickets};
 
 /// Contacts at once.
@@ -43,8 +46,6 @@ pub struct Draft {
     pub user: String,
     /// The address of record as `user@host`.
     pub aor: String,
-    /// The address of record as a URI, without parameters.
-    pub uri: String,
     /// Where the client is.
     pub place: Place,
     /// The client's contact URI.
@@ -61,14 +62,42 @@ pub struct Draft {
     /// User parts that it speaks under beside its address of record's.
     pub lines: Box<[Box<str>]>,
     /// The zone towards call control.
-    pub zone: String,
-    /// How the contact appears there when no token came back: `user@host:port`.
-    pub alias: Vec<u8>,
+    pub zone: Arc<str>,
     /// Whether its Contact is rewritten there.
     pub rewritten: bool,
     /// Whether it is a registration: false for an identity that a digest alone has proved, and for
     /// a contact of an earlier process.
     pub registered: bool,
+}
+
+impl Draft {
+    /// The address of record as a URI, without parameters.
+    pub fn uri(&self) -> String {
+        format!("sip:{}", self.aor)
+    }
+
+    /// Whether two are contacts of one device, on flows of their own perhaps (RFC 5626 §5.3).
+    fn is_one_device(&self, other: &Draft) -> bool {
+        let line = |aor: &str| aor.split('@').next().unwrap_or_default().to_owned();
+        let named = self.one_device && other.one_device && !self.device.is_empty();
+        let same_device = if named {
+            self.device.eq_ignore_ascii_case(&other.device) && line(&self.aor) == line(&other.aor)
+        } else {
+            !self.instance.is_empty() && self.instance == other.instance && self.aor == other.aor
+        };
+        !self.user.is_empty() && self.user == other.user && same_device
+    }
+
+    /// Whether two are one contact. A device that says who it is, is the same wherever it is;
+    /// another is its address.
+    fn is_one_contact(&self, other: &Draft) -> bool {
+        let named = |d: &Draft| d.one_device && !d.device.is_empty() || !d.instance.is_empty();
+        if self.user.is_empty() || !named(self) || !named(other) {
+            let who = self.user == other.user && self.aor == other.aor;
+            return who && self.instance == other.instance && self.contact == other.contact;
+        }
+        self.is_one_device(other) && self.reg_id == other.reg_id
+    }
 }
 
 /// One registered contact.
@@ -107,10 +136,10 @@ pub enum Change {
 pub struct Registrar {
     tickets: Tickets,
     rows: Slab<Binding>,
-    by_contact: HashMap<(String, Vec<u8>), Id>,
-    by_flow: HashMap<(usize, Vec<u8>), Vec<Id>>,
-    by_alias: HashMap<Vec<u8>, Vec<Id>>,
-    by_user: HashMap<String, usize>,
+    /// By hashes of a flow and of an alias: which rows they are is seen in the rows.
+    by_flow: HashMap<u64, Vec<Id>>,
+    by_alias: HashMap<u64, Vec<Id>>,
+    by_user: HashMap<String, Vec<Id>>,
     timers: Timers<Id>,
 }
 
@@ -120,7 +149,6 @@ impl Registrar {
         Registrar {
             tickets: Tickets::new(secret, rng),
             rows: Slab::new(BINDINGS_MAX),
-            by_contact: HashMap::default(),
             by_flow: HashMap::default(),
             by_alias: HashMap::default(),
             by_user: HashMap::default(),
@@ -129,10 +157,9 @@ impl Registrar {
     }
 
     /// Rows of each table, by name.
-    pub fn census(&self) -> [(&'static str, usize); 6] {
+    pub fn census(&self) -> [(&'static str, usize); 5] {
         [
             ("bindings", self.rows.len()),
-            ("contacts", self.by_contact.len()),
             ("registered flows", self.by_flow.len()),
             ("aliases", self.by_alias.len()),
             ("registered users", self.by_user.len()),
@@ -140,15 +167,32 @@ impl Registrar {
         ]
     }
 
+    /// Rows among which a contact is, if it is there: its user's, or those on its flow where an
+    /// earlier process knew the user.
+    fn neighbours(&self, draft: &Draft) -> &[Id] {
+        let rows = match draft.user.as_str() {
+            "" => self.by_flow.get(&flow_hash(&draft.place)),
+            user => self.by_user.get(user),
+        };
+        rows.map_or(&[], Vec::as_slice)
+    }
+
+    /// The row of a contact, if there is one.
+    pub fn find(&self, draft: &Draft) -> Option<Id> {
+        let is = |id: &&Id| {
+            let row = self.rows.get(**id);
+            row.is_some_and(|row| row.draft.is_one_contact(draft))
+        };
+        self.neighbours(draft).iter().find(is).copied()
+    }
+
     /// The row for a contact, made if it is new; `None` if there is no room. It counts only once
     /// call control has accepted it ([`Registrar::confirm`]).
     pub fn open(&mut self, now: Now, draft: &Draft) -> Option<Id> {
-        if let Some(&id) = self.by_contact.get(&contact_key(draft)) {
+        if let Some(id) = self.find(draft) {
             return Some(id);
         }
-        let of_user = self.by_user.get(&draft.user).copied().unwrap_or(0);
-        let too_many = of_user >= USER_BINDINGS_MAX && !draft.user.is_empty();
-        if self.rows.is_full() || too_many {
+        if self.rows.is_full() || self.neighbours(draft).len() >= USER_BINDINGS_MAX {
             return None;
         }
         let until = now.instant + DRAFT_LIFE;
@@ -165,7 +209,6 @@ impl Registrar {
         self.timers.disarm(placeholder);
         let id = id?;
         self.rearm(id, until);
-        *self.by_user.entry(draft.user.clone()).or_default() += 1;
         self.index(id, draft);
         Some(id)
     }
@@ -183,10 +226,6 @@ impl Registrar {
         self.index(id, &draft);
         if draft.registered {
             self.drop_proven(&draft);
-        }
-        if old.user != draft.user {
-            self.count_down(&old.user);
-            *self.by_user.entry(draft.user.clone()).or_default() += 1;
         }
         let until = now.instant + Duration::from_secs(expires_s.min(EXPIRES_MAX_S).into());
         if let Some(row) = self.rows.get_mut(id) {
@@ -219,7 +258,6 @@ impl Registrar {
         };
         self.timers.disarm(row.timer);
         self.unindex(id, &row.draft);
-        self.count_down(&row.draft.user);
         if !row.confirmed || !row.draft.registered {
             return Change::None;
         }
@@ -230,12 +268,31 @@ impl Registrar {
         }
     }
 
-    /// All contacts of an address of record in a zone.
-    pub fn of_aor(&self, aor: &str, zone: &str) -> Vec<Id> {
-        let of = |(id, row): (Id, &Binding)| {
-            (row.draft.aor == aor && row.draft.zone == zone).then_some(id)
+    /// A user's contacts of an address of record in a zone.
+    pub fn of_aor(&self, user: &str, aor: &str, zone: &str) -> Vec<Id> {
+        let rows = self.by_user.get(user).into_iter().flatten().copied();
+        let of = |id: &Id| {
+            let row = self.rows.get(*id);
+            row.is_some_and(|row| row.draft.aor == aor && *row.draft.zone == *zone)
         };
-        self.rows.iter().filter_map(of).collect()
+        rows.filter(of).collect()
+    }
+
+    /// The other flows of a contact's device, the one that was heard last first (RFC 5626 §5.3).
+    pub fn other_flows(&self, id: Id) -> Vec<Id> {
+        let Some(row) = self.rows.get(id) else {
+            return Vec::new();
+        };
+        let mine = &row.draft;
+        let rows = self.by_user.get(&mine.user).into_iter().flatten();
+        let rows = rows.filter_map(|id| Some((*id, self.rows.get(*id)?)));
+        let mut others: Vec<(Id, &Binding)> = rows
+            .filter(|(_, other)| other.confirmed && other.draft.registered)
+            .filter(|(_, other)| other.draft.place != mine.place)
+            .filter(|(_, other)| mine.is_one_device(&other.draft))
+            .collect();
+        others.sort_by_key(|(_, other)| std::cmp::Reverse(other.until));
+        others.into_iter().map(|(id, _)| id).collect()
     }
 
     /// All contacts that a peer's edge process brought; its flow tokens died with it.
@@ -246,11 +303,15 @@ impl Registrar {
 
     /// Accepted contacts on a client's flow.
     pub fn on_flow(&self, peer: usize, token: &[u8]) -> impl Iterator<Item = (Id, &Binding)> {
-        let ids = self.by_flow.get(&(peer, token.to_vec()));
+        let ids = self.by_flow.get(&hash_of(&(peer, token)));
+        let token = token.to_vec();
         ids.into_iter()
             .flatten()
             .filter_map(|id| Some((*id, self.rows.get(*id)?)))
-            .filter(|(_, row)| row.confirmed)
+            .filter(move |(_, row)| {
+                let place = &row.draft.place;
+                row.confirmed && place.peer == peer && place.token == token
+            })
     }
 
     /// The contact a token of this process names, wherever its client has moved since.
@@ -266,9 +327,11 @@ impl Registrar {
 
     /// The one accepted contact that appears inside under this alias; none if there are several.
     pub fn by_alias(&self, alias: &[u8]) -> Option<(Id, &Binding)> {
-        let ids = self.by_alias.get(alias)?.iter();
+        let ids = self.by_alias.get(&hash_of(alias))?.iter();
         let mut rows = ids.filter_map(|id| Some((*id, self.rows.get(*id)?)));
-        let mut accepted = rows.by_ref().filter(|(_, row)| row.confirmed);
+        let mut accepted = rows
+            .by_ref()
+            .filter(|(_, row)| row.confirmed && alias_of(&row.draft.contact) == alias);
         accepted.next().filter(|_| accepted.next().is_none())
     }
 
@@ -323,10 +386,12 @@ impl Registrar {
 
     /// A registration on a flow takes the place of what was proved there before.
     fn drop_proven(&mut self, draft: &Draft) {
-        let flow = (draft.place.peer, draft.place.token.clone());
-        let ids = self.by_flow.get(&flow).cloned().unwrap_or_default();
-        for id in ids {
-            let same = |row: &Binding| !row.draft.registered && row.draft.aor == draft.aor;
+        let ids = self.by_flow.get(&flow_hash(&draft.place));
+        for id in ids.cloned().unwrap_or_default() {
+            let same = |row: &Binding| {
+                let here = row.draft.place.token == draft.place.token;
+                here && !row.draft.registered && row.draft.aor == draft.aor
+            };
             if self.rows.get(id).is_some_and(same) {
                 self.remove(id);
             }
@@ -341,58 +406,47 @@ impl Registrar {
         }
     }
 
-    fn count_down(&mut self, user: &str) {
-        if let Some(count) = self.by_user.get_mut(user) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.by_user.remove(user);
-            }
-        }
-    }
-
     fn index(&mut self, id: Id, draft: &Draft) {
-        self.by_contact.insert(contact_key(draft), id);
-        let flow = (draft.place.peer, draft.place.token.clone());
-        self.by_flow.entry(flow).or_default().push(id);
+        push_to(&mut self.by_flow, flow_hash(&draft.place), id);
         if draft.rewritten {
-            self.by_alias
-                .entry(draft.alias.clone())
-                .or_default()
-                .push(id);
+            push_to(
+                &mut self.by_alias,
+                hash_of(&alias_of(&draft.contact)[..]),
+                id,
+            );
+        }
+        if !draft.user.is_empty() {
+            push_to(&mut self.by_user, draft.user.clone(), id);
         }
     }
 
     fn unindex(&mut self, id: Id, draft: &Draft) {
-        let key = contact_key(draft);
-        if self.by_contact.get(&key) == Some(&id) {
-            self.by_contact.remove(&key);
-        }
+        drop_from(&mut self.by_flow, &flow_hash(&draft.place), id);
         drop_from(
-            &mut self.by_flow,
-            &(draft.place.peer, draft.place.token.clone()),
+            &mut self.by_alias,
+            &hash_of(&alias_of(&draft.contact)[..]),
             id,
         );
-        drop_from(&mut self.by_alias, &draft.alias, id);
+        drop_from(&mut self.by_user, &draft.user, id);
     }
 }
 
-/// A device that says who it is, is the same wherever it is; another is its address.
-fn contact_key(draft: &Draft) -> (String, Vec<u8>) {
-    if draft.one_device && !draft.device.is_empty() {
-        let line = draft.aor.split('@').next().unwrap_or_default();
-        let device = draft.device.to_ascii_lowercase();
-        let which = format!("\n{device}\n{}", draft.reg_id);
-        return (format!("{}\n{line}", draft.user), which.into_bytes());
-    }
-    let which = match (draft.instance.is_empty(), draft.reg_id.as_str()) {
-        (true, _) => draft.contact.clone(),
-        (false, "") => draft.instance.clone(),
-        (false, flow) => [&draft.instance, &b";"[..], flow.as_bytes()].concat(),
-    };
-    (format!("{}\n{}", draft.user, draft.aor), which)
+fn hash_of(value: &(impl Hash + ?Sized)) -> u64 {
+    FixedState.hash_one(value)
 }
 
-fn drop_from<K: std::hash::Hash + Eq>(map: &mut HashMap<K, Vec<Id>>, key: &K, id: Id) {
+fn flow_hash(place: &Place) -> u64 {
+    hash_of(&(place.peer, &place.token[..]))
+}
+
+/// Most lists hold one row, and all of them together are many.
+fn push_to<K: Hash + Eq>(map: &mut HashMap<K, Vec<Id>>, key: K, id: Id) {
+    let ids = map.entry(key).or_default();
+    ids.reserve_exact(1);
+    ids.push(id);
+}
+
+fn drop_from<K: Hash + Eq>(map: &mut HashMap<K, Vec<Id>>, key: &K, id: Id) {
     if let Some(ids) = map.get_mut(key) {
         ids.retain(|i| *i != id);
         if ids.is_empty() {
@@ -409,7 +463,6 @@ mod tests {
         Draft {
             user: user.into(),
             aor: format!("{user}@example.test"),
-            uri: format!("sip:{user}@example.test"),
             place: Place {
                 peer: 0,
                 token: token.as_bytes().to_vec(),
@@ -422,7 +475,6 @@ mod tests {
             one_device: false,
             lines: Box::default(),
             zone: "CEtcp-cucm1".into(),
-            alias: format!("{user}@192.0.2.1:{port}").into_bytes(),
             rewritten: true,
             registered: true,
         }
@@ -432,10 +484,9 @@ mod tests {
         Now::default().plus(Duration::from_secs(secs))
     }
 
-    fn counts(r: &Registrar) -> [usize; 6] {
+    fn counts(r: &Registrar) -> [usize; 5] {
         [
             r.rows.len(),
-            r.by_contact.len(),
             r.by_flow.len(),
             r.by_alias.len(),
             r.by_user.len(),
@@ -460,7 +511,7 @@ mod tests {
             r.handle_timeout(at(190).instant)[..],
             [Change::Gone { .. }]
         ));
-        assert_eq!(counts(&r), [0; 6]);
+        assert_eq!(counts(&r), [0; 5]);
         assert!(r.open_token(token.as_bytes()).is_none());
     }
 
@@ -491,18 +542,18 @@ mod tests {
         let mut r = Registrar::new(&Secret::new([1; 32]), &mut Rng::from_number(1));
         let alice = draft("alice", "t1", 5061);
         let mallory = Draft {
-            alias: alice.alias.clone(),
+            contact: alice.contact.clone(),
             ..draft("mallory", "t2", 5061)
         };
         let id = r.open(at(0), &alice).unwrap();
         r.confirm(at(0), id, alice.clone(), 120);
-        assert_eq!(r.by_alias(&alice.alias).unwrap().0, id);
+        assert_eq!(r.by_alias(&alias_of(&alice.contact)).unwrap().0, id);
         let other = r.open(at(0), &mallory).unwrap();
-        assert_eq!(r.by_alias(&alice.alias).unwrap().0, id);
+        assert_eq!(r.by_alias(&alias_of(&alice.contact)).unwrap().0, id);
         r.confirm(at(0), other, mallory, 120);
-        assert!(r.by_alias(&alice.alias).is_none());
+        assert!(r.by_alias(&alias_of(&alice.contact)).is_none());
         r.remove(other);
-        assert_eq!(r.by_alias(&alice.alias).unwrap().0, id);
+        assert_eq!(r.by_alias(&alias_of(&alice.contact)).unwrap().0, id);
     }
 
     #[test]
@@ -512,7 +563,7 @@ mod tests {
         assert_eq!(made.count(), USER_BINDINGS_MAX);
         assert!(r.open(at(0), &draft("bob", "t", 1)).is_some());
         assert_eq!(r.handle_timeout(at(60).instant), vec![]);
-        assert_eq!(counts(&r), [0; 6]);
+        assert_eq!(counts(&r), [0; 5]);
     }
 
     #[test]
@@ -531,6 +582,6 @@ mod tests {
         r.confirm(at(1), id, registered, 600);
         assert_eq!((r.iter().count(), r.on_flow(0, b"t1").count()), (1, 1));
         r.remove(id);
-        assert_eq!(counts(&r), [0; 6]);
+        assert_eq!(counts(&r), [0; 5]);
     }
 }

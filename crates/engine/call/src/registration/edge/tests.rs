@@ -100,7 +100,7 @@ fn a_flow_is_known_from_the_cores_2xx_until_what_it_granted_has_run_out() {
     assert!(!bench.relay.is_known(flow(1)));
 
     let added = bench.register(flow(1), "1001", PHONE, "<sip:a@10.0.0.1:1>;expires=120");
-    assert!(matches!(&added[..], [Change::Added(b)] if b.user.expose() == "alice"));
+    assert!(matches!(&added[..], [Change::Added(b)] if *b.user().expose() == "alice"));
     assert!(bench.wait(100).is_empty());
     let again = bench.register(flow(1), "1001", PHONE, "<sip:a@10.0.0.1:1>;expires=120");
     assert!(again.is_empty(), "{again:?}");
@@ -129,7 +129,7 @@ fn unregister_removes_and_a_keep_alive_to_a_standby_removes_nothing() {
     let left: Vec<_> = bench
         .relay
         .bindings()
-        .map(|(_, b)| b.aor.expose().clone())
+        .map(|(_, b)| b.aor().expose().to_string())
         .collect();
     assert_eq!(left, ["sip:1002@example.test"]);
 }
@@ -151,7 +151,7 @@ fn several_lines_share_a_flow_up_to_its_bound_and_speak_for_themselves() {
     );
     let who = |from: &str| {
         let found = bench.relay.identity(flow(1), &register(from, ""));
-        found.map(|b| b.aor.expose().clone())
+        found.map(|b| b.aor().expose().to_string())
     };
     assert_eq!(who("1002").as_deref(), Some("sip:1002@example.test"));
     assert_eq!(who("SEP0011").as_deref(), Some("sip:1001@example.test"));

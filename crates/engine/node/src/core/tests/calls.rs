@@ -45,6 +45,12 @@ pub(super) fn invite_from_phone(path: &str) -> String {
     with_body(&head, SDP_INSIDE)
 }
 
+/// The stream that an INVITE to an edge names.
+pub(super) fn stream_of(sent: &Message) -> String {
+    let body = text(Some(sent.body()));
+    body.split("x-causeway-stream:").nth(1).unwrap()[..8].to_owned()
+}
+
 pub(super) fn answer(request: &Message, tag: &str, contact: &str, body: &str) -> Message {
     request
         .reply(200, "OK", tag)
@@ -218,7 +224,7 @@ fn a_client_is_called_and_the_phone_hangs_up() {
         body.contains("RTP/SAVP 8") && body.contains("a=crypto:1 "),
         "{body}"
     );
-    let stream = body.split("x-causeway-stream:").nth(1).unwrap()[..8].to_owned();
+    let stream = stream_of(&sent);
     let contact = "<sip:1001@198.51.100.7:5555;transport=tls>";
     world.take(LANE, answer(&sent, "c", contact, &sdp_edge(&stream)));
     let ok = world.one(inside);

@@ -283,14 +283,14 @@ fn options(from: &str, flow: &str) -> String {
     )
 }
 
-/// Alice's second line stands in the directory.
+/// Alice has a second line.
 fn two_lines(fetch: &Fetch) -> Result<(u16, String), String> {
-    let (status, body) = cluster(fetch)?;
-    let second = "<phoneNumber>1001</phoneNumber><primaryExtension>1002</primaryExtension>";
-    Ok((
-        status,
-        body.replace("<phoneNumber>1001</phoneNumber>", second),
-    ))
+    if fetch.path == "/cucm-uds/user/Alice/extensions" {
+        let line = |n| format!("<extension><directoryNumber>{n}</directoryNumber></extension>");
+        let both = line(1001) + &line(1002);
+        return Ok((200, format!("<extensions>{both}</extensions>")));
+    }
+    cluster(fetch)
 }
 
 #[test]
