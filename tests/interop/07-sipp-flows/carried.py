@@ -86,6 +86,19 @@ def messages(ends):
     same_body(ends, "the presence document", "NOTIFY", ends.callee, ends.caller)
 
 
+def published(ends):
+    """PUBLISH with a presence document, answered with an entity tag."""
+    caller, callee = ends.scripts()
+    caller.begin("PUBLISH", PIDF, "application/pidf+xml", extra=(
+        "Event: presence", "Expires: 600", "SIP-If-Match: dx200xyz")).expect(200)
+    callee.take("PUBLISH").reply(200, extra=("SIP-ETag: kwj449x", "Expires: 600"), first=True)
+    ends.play("PUBLISH", caller, callee)
+    same_body(ends, "what is published", "PUBLISH", ends.caller, ends.callee)
+    ends.check("its tags arrive", b"dx200xyz" in wires.values(
+        ends.received(ends.callee, "PUBLISH"), "SIP-If-Match") and b"kwj449x" in wires.values(
+            ends.received(ends.caller, "SIP/2.0 200"), "SIP-ETag"))
+
+
 def pings(ends):
     """OPTIONS outside and within a call, and a NOTIFY nobody subscribed to (messages waiting)."""
     caller, callee = ends.scripts()

@@ -164,4 +164,6 @@ def twenty(ends):
     caller, callee = answered(ends)
     caller.pause(10000)
     hang_up(caller, callee)
-    return ends.begin("twenty calls at once, held 10 s", caller, callee, calls=20, seconds=40)
+    verdict = ends.begin("twenty calls at once, held 10 s", caller, callee, calls=20, seconds=40)
+    ends.check("all twenty stand", process.wait_for(lambda: len(ends.callee.got("ACK")) >= 20, 15))
+    return verdict

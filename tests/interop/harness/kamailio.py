@@ -81,7 +81,8 @@ method = TLSv1.2+
 certificate = {chain}
 private_key = {key}
 ca_list = {trusted}
-verify_certificate = no
+verify_certificate = yes
+require_certificate = yes
 [client:default]
 method = TLSv1.2+
 certificate = {chain}

@@ -176,7 +176,7 @@ class Sipp:
         self.name = f"sipp-{Sipp.count}-{line.name}".replace(" ", "-")
         path = run.write(f"sipp/{self.name}.xml", script.text())
         self.errors = run.path("sipp", f"{self.name}.errors")
-        argv = ["sipp", "-sf", path, "-t", "t1", "-m", str(calls), "-r", "50", "-nostdin",
+        argv = ["sipp", "-sf", path, "-t", "t1", "-m", str(calls), "-r", "50" if calls == 1 else "10", "-nostdin",
                 "-i", "127.0.0.1", "-trace_err", "-error_file", self.errors,
                 "-timeout", f"{seconds}s", "-timeout_error", "-skip_rlimit",
                 "-key", "contact", line.contact, "-key", "number", line.number,

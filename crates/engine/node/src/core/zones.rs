@@ -137,13 +137,13 @@ impl Zone {
         self.flow.filter(|_| self.up)
     }
 
-    /// What media towards it is. A node's encrypted line side carries phones of secure profiles,
-    /// whose media Unified CM encrypts where both ends can.
+    /// What media towards it is. An encrypted line side carries phones whose media is encrypted
+    /// where both ends can: Unified CM's of secure profiles, and what trunks bring to a registrar.
     pub(super) fn encryption(&self) -> Encryption {
         match self.trunk.as_ref().map(|t| t.encryption) {
             Some(MediaEncryption::Force) => Encryption::Force,
             Some(MediaEncryption::BestEffort) => Encryption::BestEffort,
-            None if self.unified_cm && self.tls() => Encryption::BestEffort,
+            None if self.tls() => Encryption::BestEffort,
             Some(MediaEncryption::Off) | None => Encryption::Off,
         }
     }
@@ -422,4 +422,26 @@ impl Core {
 fn same_host(one: &str, other: &str) -> bool {
     let plain = |host: &str| host.trim_matches(['[', ']']).to_ascii_lowercase();
     plain(one) == plain(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_of_any_call_control_over_tls_may_be_encrypted() {
+        let zone = |tls: bool| {
+            let host = "registrar.example.test".to_owned();
+            let target = Target {
+                host: host.clone(),
+                port: 5061,
+                tls: tls.then(|| host.clone()),
+                tls_verify: true,
+                from: None,
+            };
+            Zone::new("registrar".into(), host, target, false, false)
+        };
+        assert_eq!(zone(true).encryption(), Encryption::BestEffort);
+        assert_eq!(zone(false).encryption(), Encryption::Off);
+    }
 }
