@@ -1,6 +1,7 @@
 //! Connections that the node asks for: the core towards call control.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use net::dns::Resolver;
@@ -63,9 +64,13 @@ async fn one(address: SocketAddr, from: Option<IpAddr>) -> std::io::Result<TcpSt
     Ok(stream)
 }
 
-/// Dials call control and serves the connection until it ends.
+/// Dials call control, or from an edge a foreign domain, and serves the connection until it ends.
 #[derive(Clone)]
 pub struct Inside {
+    /// What such connections are to the node.
+    pub side: Side,
+    /// How strictly what comes in on them is read.
+    pub limits: Limits,
     /// The way to the node.
     pub handle: Handle,
     /// Who serves connections that stand.
@@ -74,6 +79,8 @@ pub struct Inside {
     pub resolver: Resolver,
     /// Towards call control over TLS.
     pub tls: tls::Live<ClientConfig>,
+    /// The same where the certificate is not to be checked.
+    pub unchecked: Arc<ClientConfig>,
 }
 
 impl Inside {
@@ -92,7 +99,7 @@ impl Inside {
                             Transport::Tcp
                         };
                         let facts = Facts {
-                            side: Side::Inside,
+                            side: self.side,
                             local,
                             remote,
                             transport,
@@ -100,7 +107,7 @@ impl Inside {
                         };
                         match self.shake_hands(&target, stream).await {
                             Ok(stream) => {
-                                let limits = Limits::trusted();
+                                let limits = self.limits;
                                 return self.workers.serve(conn, facts, limits, stream).await;
                             }
                             Err(e) => e.to_string(),
@@ -136,7 +143,12 @@ impl Inside {
             return Ok(sip_io::Stream::plain(stream)?);
         };
         let within = link_sip::HANDSHAKE_MAX;
-        let stream = tls::connect(self.tls.get(), name, stream, within).await?;
+        let config = if target.tls_verify {
+            self.tls.get()
+        } else {
+            self.unchecked.clone()
+        };
+        let stream = tls::connect(config, name, stream, within).await?;
         Ok(sip_io::Stream::tls(stream)?)
     }
 }
