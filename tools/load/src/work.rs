@@ -165,7 +165,7 @@ pub(crate) async fn register(conns: Vec<Conn>, domain: &str) -> Result<Vec<Conn>
 
 /// A connection or two, on which one operation runs at a time.
 enum Unit {
-    One(Conn),
+    One(Box<Conn>),
     Two(Box<Pair>),
 }
 
@@ -189,7 +189,7 @@ impl Unit {
 /// No client is left.
 pub(crate) async fn run(load: &Load, conns: Vec<Conn>, watched: &[Watched]) -> Result<Outcome> {
     let units = match load.kind {
-        Kind::Register => conns.into_iter().map(Unit::One).collect(),
+        Kind::Register => conns.into_iter().map(|c| Unit::One(Box::new(c))).collect(),
         Kind::Call | Kind::Message => pairs(conns),
     };
     let state = Rc::new(RefCell::new(State {
