@@ -37,6 +37,14 @@ const LOT: usize = 32;
 /// How long a SIP worker rests that finds the node swamped.
 const SWAMPED: Duration = Duration::from_millis(1);
 
+/// After so many posts freed memory is given back, when there is a moment.
+const POSTS_A_TRIM: usize = 20_000;
+
+/// How often at most, and how often more when the flood is over: what it left runs out for half a
+/// minute (RFC 6026 §8.4, timers of 64*T1).
+const TRIM_EVERY: Duration = Duration::from_secs(30);
+const TRIMS: u8 = 3;
+
 /// Waits below this are as good as none.
 const WORTH_TELLING: Duration = Duration::from_millis(20);
 
@@ -271,7 +279,7 @@ pub fn run(
 ) {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut context = Context::from_waker(&waker);
-    let mut ways = Ways::default();
+    let (mut ways, mut worn) = (Ways::default(), Worn::default());
     let mut burst = Vec::with_capacity(BURST);
     ways.drain(node.as_mut(), &mut outlets);
     loop {
@@ -279,17 +287,24 @@ pub fn run(
             Poll::Ready(0) => return,
             Poll::Ready(_) => {
                 for post in burst.drain(..) {
+                    worn.worked(match &post {
+                        Post::Batch(batch) => batch.posts.len(),
+                        _ => 1,
+                    });
                     if ways.take(node.as_mut(), &clock, post, &mut outlets) {
                         return;
                     }
                 }
             }
             Poll::Pending => {
-                let wait = node.poll_timeout().map_or(Duration::from_secs(3600), |at| {
-                    at.since(clock.now().instant)
-                        .max(Duration::from_micros(500))
-                });
-                std::thread::park_timeout(wait);
+                let now = clock.now().instant;
+                if worn.is_due(now) {
+                    net::memory::give_back();
+                }
+                let node = node.poll_timeout().map(|at| at.since(now));
+                let wait = node.into_iter().chain(worn.wait(now)).min();
+                let wait = wait.unwrap_or(Duration::from_secs(3600));
+                std::thread::park_timeout(wait.max(Duration::from_micros(500)));
             }
         }
         let now = clock.now();
@@ -301,6 +316,38 @@ pub fn run(
             ways.drain(node.as_mut(), &mut outlets);
         }
         ways.hand_over();
+    }
+}
+
+/// Whether memory is to be given back.
+#[derive(Default)]
+struct Worn {
+    posts: usize,
+    owed: u8,
+    next: Instant,
+}
+
+impl Worn {
+    fn worked(&mut self, posts: usize) {
+        self.posts += posts;
+        if self.posts >= POSTS_A_TRIM {
+            (self.posts, self.owed) = (0, TRIMS);
+        }
+    }
+
+    /// Whether it is to be done now.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = self.owed > 0 && now >= self.next;
+        if due {
+            self.owed -= 1;
+            self.next = now + TRIM_EVERY;
+        }
+        due
+    }
+
+    /// How long until then.
+    fn wait(&self, now: Instant) -> Option<Duration> {
+        (self.owed > 0).then(|| self.next.since(now))
     }
 }
 
@@ -480,6 +527,18 @@ fn tell(lots: &mut [Option<Lot>], worker: usize, order: Order) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_given_back_after_much_work_and_twice_more_when_it_is_over() {
+        let at = |s: u64| Instant::from_micros(s * 1_000_000);
+        let mut worn = Worn::default();
+        worn.worked(POSTS_A_TRIM - 1);
+        assert!(!worn.is_due(at(1)) && worn.wait(at(1)).is_none());
+        worn.worked(1);
+        let due: Vec<u64> = (1..200).filter(|s| worn.is_due(at(*s))).collect();
+        assert_eq!(due, [1, 31, 61]);
+        assert!(worn.wait(at(200)).is_none());
+    }
 
     #[test]
     fn waits_are_told_while_they_are_long_and_once_when_they_are_not() {

@@ -21,6 +21,7 @@ pub mod dns;
 mod error;
 pub mod http;
 pub mod lane;
+pub mod memory;
 pub mod socket;
 pub mod ssh;
 pub mod tls;
