@@ -34,6 +34,15 @@ section!(File {
     zones: Vec<RoutingZone>,
     transforms: Vec<Transform>,
     search_rules: Vec<SearchRule>,
+    business: Business,
+});
+section!(Business {
+    accept: Option<bool>,
+    call: Option<bool>,
+    trusted: Option<String>,
+    reach: Vec<String>,
+    calls_max: Option<usize>,
+    calls_per_minute: Option<u32>,
 });
 section!(Dns { servers: Vec<String> });
 section!(Certificate {
@@ -195,6 +204,13 @@ impl Limits {
     /// Whether no key is set.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Limits::default()
+    }
+}
+
+impl Business {
+    /// Whether no key is set.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Business::default()
     }
 }
 

@@ -19,7 +19,7 @@ pub use place::line_of;
 
 pub use check::{Checked, Finding, Severity, load};
 pub use model::{
-    AllowRule, CallControl, Calls, Certificate, ClientCertificates, Config, ContactMode, Core,
-    Credentials, DigestAlgorithm, Domain, Edge, InsideTls, Log, LogFormat, MediaService, Password,
-    Peer, Publisher, Rates, Role, Service, Traversal, XmppServer, Zone,
+    AllowRule, Business, CallControl, Calls, Certificate, ClientCertificates, Config, ContactMode,
+    Core, Credentials, DigestAlgorithm, Domain, Edge, InsideTls, Log, LogFormat, MediaService,
+    Password, Peer, Publisher, Rates, Role, Service, Traversal, XmppServer, Zone,
 };

@@ -127,10 +127,29 @@ pub struct Edge {
     pub connections_per_source_max: usize,
     /// SIP, HTTPS and XMPP connections in all, of each. Default 20,000.
     pub connections_max: usize,
+    /// Calls of and to foreign domains. Default: there are none.
+    pub business: Option<Business>,
     /// How fast clients may come and ask.
     pub rates: Rates,
     /// Whether SIP clients are asked for a certificate.
     pub sip_client_certificates: ClientCertificates,
+}
+
+/// Calls between served and foreign domains, without registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Business {
+    /// Whether calls of foreign domains are taken. Default no.
+    pub accept: bool,
+    /// Whether foreign domains are called for the core. Default no.
+    pub call: bool,
+    /// The authorities of foreign domains; set where they are called.
+    pub trusted: Option<PathBuf>,
+    /// Addresses that may be dialled although they are not global. Default none.
+    pub reach: Vec<Network>,
+    /// Such calls at once. Default 20.
+    pub calls_max: usize,
+    /// Attempts of one source a minute, 1–600. Default 10.
+    pub calls_per_minute: u32,
 }
 
 /// How fast clients may come and ask, a second. Ten times as much may come at once.

@@ -6,19 +6,24 @@
 //! names. The rooms: `links` and `lanes` know the edges, `zones` and `discovery` the inside,
 //! `sign_in` and `registrations` who is who, `routing` and `calls` what goes where.
 
+mod business;
 mod calls;
 mod census;
+mod clusters;
 mod destination;
 mod discovery;
 mod lanes;
 mod links;
+mod outbound;
 mod outward;
 mod registrations;
 mod routing;
+mod search;
 mod senders;
 mod settings;
 mod sign_in;
 mod status;
+mod trunks;
 mod zones;
 
 use std::sync::Arc;
@@ -32,17 +37,19 @@ use call::limits::{Ledger, Limits};
 use call::registration::core::{Admission, Place, Registrar, RegistrationId};
 use policy::credentials::Credentials;
 use policy::token::TokenKey;
-use provisioning::axl::Duty;
+use provisioning::axl::{Duty, Operation};
 use sip::proxy::Reply;
-use sip::transaction::{Event, ServerKey};
+use sip::transaction::{ClientKey, Event, ServerKey};
 use sip::{FlowId, Frame};
 
 use crate::Engine;
-use crate::io::{AskId, ConnId, Facts, Input, Output, Question, Side};
+use crate::io::{Answer, AskId, ConnId, Facts, Input, Output, Question, Side};
 use crate::station::{Item, Station};
+pub(crate) use business::MARK as BUSINESS;
 use discovery::{Publisher, Service};
 use links::Link;
-use routing::Parked;
+use outbound::Parked;
+pub use search::dry_run;
 pub use settings::CoreIdentity;
 use settings::Settings;
 use zones::Zone;
@@ -57,6 +64,8 @@ const CLEAN_UP: Duration = Duration::from_secs(60);
 enum Asked {
     /// A publisher's nodes.
     Nodes(usize),
+    /// What else a publisher knows of its cluster.
+    Cluster(usize, Operation),
     /// A registrar's SRV records.
     Service(usize),
     /// The addresses of a host that may send.
@@ -86,6 +95,15 @@ pub struct Core {
     /// When their answers should be there.
     answers_due: Timers<ServerKey>,
     parked: Map<ServerKey, Parked>,
+    /// Transforms and rules, with those that discovery brings.
+    plan: policy::search::Plan,
+    /// Requests between neighbours that may try another zone.
+    trials: Map<ServerKey, trunks::Trial>,
+    trunk_key: sip::token::TokenKey,
+    /// OPTIONS of ours to trunks, with the zone asked.
+    probes: Map<ClientKey, String>,
+    /// Trunks whose port is a line's, which have been told of.
+    conflicts: Vec<clusters::Conflict>,
     /// Connections that call control made, with the zone whose calls are on them.
     inbound: HashMap<FlowId, String>,
     senders: senders::Senders,
@@ -157,6 +175,11 @@ impl Core {
             busy: HashMap::default(),
             answers_due: Timers::default(),
             parked: Map::new(),
+            plan: policy::search::Plan::default(),
+            trials: Map::new(),
+            trunk_key: sip::token::TokenKey::derived(identity.token_seed.expose(), b"trunks"),
+            probes: Map::new(),
+            conflicts: Vec::new(),
             inbound: HashMap::default(),
             senders: senders::Senders::new(settings.sip_from.clone()),
             zones_changed: false,
@@ -319,16 +342,28 @@ impl Core {
                     Some(Side::Client) | None => None,
                 };
                 let Some(from) = from else { return };
+                if from == Leg::Inside && self.trunk_ack(flow, &message) {
+                    return;
+                }
                 let (b2bua, mut cx) = self.calls(now);
                 b2bua.ack(&mut cx, from, &message);
             }
             Event::Cancelled { key, .. } => self.parked_cancelled(now, key),
-            Event::Response { key, message } => self.lane_response(now, key, &message),
-            Event::Failed { key, .. } => self.lane_silent(now, key),
+            Event::Response { key, message } => {
+                if !self.probe_answered(now, key, Some(message.status())) {
+                    self.lane_response(now, key, &message);
+                }
+            }
+            Event::Failed { key, .. } => {
+                if !self.probe_answered(now, key, None) {
+                    self.lane_silent(now, key);
+                }
+            }
             Event::Ended { key, .. } => {
                 // A REGISTER under way stays: call control may accept it all the same, and if it
                 // says nothing, that says something of call control.
                 self.parked.remove(&key);
+                self.trials.remove(&key);
             }
             Event::Closed { .. } | Event::StrayResponse { .. } => {}
         }
@@ -346,7 +381,12 @@ impl Core {
             Some(request) if message.status() == 430 => {
                 return self.flow_lost(now, key, &request);
             }
-            _ => {}
+            _ => {
+                if let Some(message) = self.next_trial(now, key, message) {
+                    self.station.respond(now, key, message);
+                }
+                return;
+            }
         }
         self.station.respond(now, key, message);
     }
@@ -407,8 +447,18 @@ impl Engine for Core {
                 id,
                 question: Question::SignIn(asked),
             } => self.sign_in(now, id, asked),
+            Input::Ask {
+                id,
+                question: Question::Search(asked),
+            } => {
+                let answer = Answer::Search(Box::new(self.report_search(asked)));
+                self.station.out.push_back(Output::Answer { id, answer });
+            }
             Input::Fetched { id, result } => match self.asked.remove(&id.0) {
                 Some(Asked::Nodes(index)) => self.nodes_answered(now, index, result),
+                Some(Asked::Cluster(index, operation)) => {
+                    self.cluster_answered(now, index, operation, result);
+                }
                 Some(Asked::SignIn(number)) => self.sign_in_fetched(number, result),
                 Some(Asked::Service(_) | Asked::Sender(_)) | None => {}
             },
@@ -416,7 +466,7 @@ impl Engine for Core {
                 Some(Asked::SignIn(number)) => self.sign_in_resolved(number, result),
                 Some(Asked::Service(index)) => self.service_answered(now, index, result),
                 Some(Asked::Sender(host)) => self.sender_resolved(now, &host, result),
-                Some(Asked::Nodes(_)) | None => {}
+                Some(Asked::Nodes(_) | Asked::Cluster(..)) | None => {}
             },
             Input::Report(report) => self.report(now, report),
             // Its clients are edges, who refuse for it.
@@ -432,6 +482,7 @@ impl Engine for Core {
         self.registrations_timeout(now);
         self.links_timeout(now);
         self.dial_zones(now);
+        self.probes_timeout(now);
         self.discovery_timeout(now);
         self.services_timeout(now);
         self.senders_timeout(now);

@@ -10,6 +10,7 @@
 //! registrations of [`call::registration::edge::Settings`], the configured rates
 //! ([`config::Rates`]), [`STRANGER_MAX`] for a connection to say who it is.
 
+mod business;
 mod calls;
 mod census;
 mod clients;
@@ -19,6 +20,7 @@ mod health;
 mod lanes;
 mod linking;
 mod links;
+mod outward;
 mod parking;
 mod replies;
 mod settings;
@@ -38,7 +40,7 @@ use sip::transaction::{Event, ViaOptions};
 use sip::{FlowId, Frame};
 
 use crate::Engine;
-use crate::io::{ConnId, Facts, Input, Lane, Output, Report, Side};
+use crate::io::{Answer, ConnId, Facts, Input, Lane, Output, Question, Report, Side};
 use crate::station::{Item, Station};
 use crate::strikes::Strikes;
 use calls::{Addresses, CallId, Calls};
@@ -57,6 +59,9 @@ const CALLS_MAX: usize = 20_000;
 
 /// How long a connection may stay that shows neither a registration nor the zone's password.
 const STRANGER_MAX: Duration = Duration::from_secs(60);
+
+/// What an edge says of search rules.
+pub(crate) const NO_RULES: &str = "an edge has no rules: what clients send goes to a linked core";
 
 /// The edge node.
 pub struct Edge {
@@ -82,6 +87,8 @@ pub struct Edge {
     /// Connections that have to have said who they are by then.
     strangers: Timers<FlowId>,
     parking: Parking,
+    attempts: business::Attempts,
+    abroad: outward::Abroad,
     ledger: Ledger,
 }
 
@@ -126,6 +133,8 @@ impl Edge {
             wrong: HashMap::default(),
             strangers: Timers::default(),
             parking: Parking::new(now),
+            attempts: business::Attempts::default(),
+            abroad: outward::Abroad::default(),
             ledger: Ledger::new(),
             settings,
             rng,
@@ -137,6 +146,9 @@ impl Edge {
     // ---- SIP connections ----
 
     fn connected(&mut self, now: Now, conn: ConnId, facts: Facts) {
+        if conn.0 >= ConnId::DIALLED {
+            return self.outward_up(now, conn, facts);
+        }
         let known = match facts.side {
             Side::Client => true,
             Side::Lane { peer } => peer < self.links.len(),
@@ -163,6 +175,9 @@ impl Edge {
         let Some((flow, side)) = self.station.gone(now, conn) else {
             return;
         };
+        if conn.0 >= ConnId::DIALLED {
+            self.outward_down(now, flow, why);
+        }
         self.routes.remove(&flow);
         self.health.forget(flow);
         self.asker_gone(flow);
@@ -299,9 +314,13 @@ impl Edge {
                 let cause = "sip: a response to no request of ours";
                 self.ledger.caused(now, Kind::Violation, source, cause);
             }
-            Event::Cancelled { key, .. } => self.cancelled(now, key),
+            Event::Cancelled { key, .. } => {
+                self.cancelled(now, key);
+                self.outward_cancelled(now, key);
+            }
             Event::Ended { key, .. } => {
                 self.asking.remove(&key);
+                self.outward_ended(key);
             }
             // What has no context here has been answered already, or never came from us.
             Event::Response { .. } | Event::Failed { .. } | Event::Closed { .. } => {}
@@ -484,7 +503,21 @@ impl Engine for Edge {
             }
             Input::Waited(waited) => self.waited(now, waited),
             // An edge asks nobody, and knows no answer.
-            Input::Ask { .. } | Input::Fetched { .. } | Input::Resolved { .. } => {}
+            Input::Ask {
+                id,
+                question: Question::Search(asked),
+            } => {
+                let report = ::status::SearchReport {
+                    note: NO_RULES.into(),
+                    from: asked.from,
+                    to: asked.to,
+                    ..Default::default()
+                };
+                let answer = Answer::Search(Box::new(report));
+                self.station.out.push_back(Output::Answer { id, answer });
+            }
+            Input::Resolved { id, result } => self.outward_resolved(now, id, result),
+            Input::Ask { .. } | Input::Fetched { .. } => {}
         }
         self.pump(now);
     }

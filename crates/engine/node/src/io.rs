@@ -196,6 +196,8 @@ pub enum Lane {
 pub enum Question {
     /// On the core: a client asks for `get_edge_config` with these credentials.
     SignIn(SignIn),
+    /// Where would this request go? Nothing is sent.
+    Search(status::SearchQuestion),
 }
 
 /// A sign-in as it reached the core.
@@ -222,6 +224,8 @@ pub struct SignIn {
 pub enum Answer {
     /// To [`Question::SignIn`]: the response as it goes back to the client.
     SignIn(Reply),
+    /// To [`Question::Search`].
+    Search(Box<status::SearchReport>),
 }
 
 /// An HTTP response made by the node.
@@ -497,6 +501,8 @@ pub struct Target {
     pub port: u16,
     /// Whether to speak TLS, and which name the certificate must show.
     pub tls: Option<String>,
+    /// Whether the certificate is checked; of no meaning without TLS.
+    pub tls_verify: bool,
     /// The local address to dial from, if it matters.
     pub from: Option<IpAddr>,
 }

@@ -189,6 +189,18 @@ impl Station {
     }
 }
 
+/// A message with at most this Max-Forwards.
+pub(crate) fn limited(message: &Message, hops: u8) -> Message {
+    match message.max_forwards() {
+        Ok(there) if there.is_none_or(|there| there > hops) => {
+            let mut edit = message.edit();
+            edit.set(Name::MaxForwards, hops.to_string());
+            edit.finish()
+        }
+        _ => message.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

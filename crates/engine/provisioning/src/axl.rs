@@ -1,4 +1,5 @@
-//! Which nodes a cluster has: AXL's `listProcessNode` (`protocol.md` §4.1).
+//! What a cluster is, by AXL (`protocol.md` §4.1): its nodes (`listProcessNode`), whether it is in
+//! mixed mode (`executeSQLQuery`), and where its phones register (`listCallManager`).
 
 use roxmltree::Document;
 
@@ -67,35 +68,89 @@ impl Schema {
     }
 }
 
+/// Where phones register without encryption, unless a node says otherwise.
+pub const TCP_PORT: u16 = 5060;
+
+/// Where phones with secure profiles register, unless a node says otherwise.
+pub const TLS_PORT: u16 = 5061;
+
 /// The path requests are posted to.
 pub const PATH: &str = "/axl/";
 
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Which nodes there are.
+    Nodes,
+    /// Whether the cluster is in mixed mode.
+    SecurityMode,
+    /// Where phones register.
+    LinePorts,
+}
+
+impl Operation {
+    fn name(self) -> &'static str {
+        match self {
+            Operation::Nodes => "listProcessNode",
+            Operation::SecurityMode => "executeSQLQuery",
+            Operation::LinePorts => "listCallManager",
+        }
+    }
+
+    /// The body that asks it.
+    pub fn body(self, schema: Schema) -> String {
+        match self {
+            Operation::Nodes => list_process_node(schema),
+            Operation::SecurityMode => envelope(
+                self,
+                schema,
+                "<sql>select paramvalue from processconfig where \
+                 paramname='ClusterSecurityMode'</sql>",
+            ),
+            Operation::LinePorts => envelope(
+                self,
+                schema,
+                "<searchCriteria><name>%</name></searchCriteria><returnedTags><name/>\
+                 <processNodeName/><ports><sipPorts><sipPhonePort/><sipPhoneSecurePort/>\
+                 </sipPorts></ports></returnedTags>",
+            ),
+        }
+    }
+}
+
 /// Header fields of a request.
-pub fn headers(schema: Schema) -> Vec<(&'static str, String)> {
+pub fn headers(operation: Operation, schema: Schema) -> Vec<(&'static str, String)> {
     vec![
         ("Content-Type", "text/xml; charset=utf-8".into()),
         (
             "SOAPAction",
-            format!("\"CUCM:DB ver={} listProcessNode\"", schema.version()),
+            format!("\"CUCM:DB ver={} {}\"", schema.version(), operation.name()),
         ),
     ]
 }
 
-/// The body that asks for all nodes.
-pub fn list_process_node(schema: Schema) -> String {
-    let (any, version) = (escape("%"), schema.version());
-    let role = match schema {
-        Schema::V10_0 => "<processNodeRole/>",
-        Schema::V9_1 => "",
-    };
+fn envelope(operation: Operation, schema: Schema, inside: &str) -> String {
+    let (name, version) = (operation.name(), schema.version());
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\
          <soapenv:Envelope xmlns:soapenv=\"http://schemas.xmlsoap.org/soap/envelope/\" \
          xmlns:ns=\"http://www.cisco.com/AXL/API/{version}\"><soapenv:Header/><soapenv:Body>\
-         <ns:listProcessNode><searchCriteria><name>{any}</name></searchCriteria>\
-         <returnedTags><name/><description/><nodeUsage/>{role}</returnedTags>\
-         </ns:listProcessNode></soapenv:Body></soapenv:Envelope>"
+         <ns:{name}>{inside}</ns:{name}></soapenv:Body></soapenv:Envelope>"
     )
+}
+
+/// The body that asks for all nodes.
+pub fn list_process_node(schema: Schema) -> String {
+    let any = escape("%");
+    let role = match schema {
+        Schema::V10_0 => "<processNodeRole/>",
+        Schema::V9_1 => "",
+    };
+    let inside = format!(
+        "<searchCriteria><name>{any}</name></searchCriteria>\
+         <returnedTags><name/><description/><nodeUsage/>{role}</returnedTags>"
+    );
+    envelope(Operation::Nodes, schema, &inside)
 }
 
 /// Reads the answer.
@@ -103,6 +158,15 @@ pub fn list_process_node(schema: Schema) -> String {
 /// # Errors
 /// [`AxlError`].
 pub fn process_nodes(status: u16, body: &str) -> Result<Vec<Node>, AxlError> {
+    read(status, body, process_nodes_in)
+}
+
+/// What is read from an answer that is no failure.
+fn read<T>(
+    status: u16,
+    body: &str,
+    inside: impl FnOnce(u16, &Document<'_>) -> Result<T, AxlError>,
+) -> Result<T, AxlError> {
     match status {
         401 => return Err(AxlError::Credentials),
         403 => return Err(AxlError::Role),
@@ -115,12 +179,71 @@ pub fn process_nodes(status: u16, body: &str) -> Result<Vec<Node>, AxlError> {
     }
     let document = Document::parse(body).map_err(|e| AxlError::Malformed(e.to_string()))?;
     // Prefixes differ from release to release; local names do not.
-    let find = |name: &str| document.descendants().find(|n| n.tag_name().name() == name);
-    if let Some(fault) = find("faultstring") {
-        return Err(AxlError::Fault(
+    let fault = document
+        .descendants()
+        .find(|n| n.tag_name().name() == "faultstring");
+    match fault {
+        Some(fault) => Err(AxlError::Fault(
             fault.text().unwrap_or_default().trim().to_owned(),
-        ));
+        )),
+        None => inside(status, &document),
     }
+}
+
+/// Reads whether the cluster is in mixed mode; one that knows no such setting is not.
+///
+/// # Errors
+/// [`AxlError`].
+pub fn is_mixed(status: u16, body: &str) -> Result<bool, AxlError> {
+    read(status, body, |_, document| {
+        let value = document
+            .descendants()
+            .find(|n| n.tag_name().name() == "paramvalue");
+        Ok(value.and_then(|v| v.text()).map(str::trim) == Some("1"))
+    })
+}
+
+/// Where the phones of a node register.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinePorts {
+    /// The node's name.
+    pub node: String,
+    /// Without encryption.
+    pub tcp: u16,
+    /// With secure profiles.
+    pub tls: u16,
+}
+
+/// Reads where phones register; a port that is not told is the usual one.
+///
+/// # Errors
+/// [`AxlError`].
+pub fn line_ports(status: u16, body: &str) -> Result<Vec<LinePorts>, AxlError> {
+    read(status, body, |_, document| {
+        let rows = document
+            .descendants()
+            .filter(|n| n.tag_name().name() == "callManager");
+        let row = |n: roxmltree::Node<'_, '_>| {
+            let text = |name: &str| {
+                let found = n.descendants().find(|c| c.tag_name().name() == name)?;
+                found.text().map(str::trim).filter(|t| !t.is_empty())
+            };
+            let port = |name: &str, usual: u16| {
+                let told = text(name).and_then(|t| t.parse().ok());
+                told.filter(|port| *port != 0).unwrap_or(usual)
+            };
+            Some(LinePorts {
+                node: text("processNodeName")?.to_owned(),
+                tcp: port("sipPhonePort", TCP_PORT),
+                tls: port("sipPhoneSecurePort", TLS_PORT),
+            })
+        };
+        Ok(rows.filter_map(row).collect())
+    })
+}
+
+fn process_nodes_in(status: u16, document: &Document<'_>) -> Result<Vec<Node>, AxlError> {
+    let find = |name: &str| document.descendants().find(|n| n.tag_name().name() == name);
     if find("listProcessNodeResponse").is_none() {
         let root = document.root_element().tag_name().name().to_owned();
         return Err(AxlError::Malformed(format!("status {status}, <{root}>")));
@@ -187,6 +310,38 @@ mod tests {
             let body = list_process_node(schema);
             assert!(body.contains(&format!("AXL/API/{version}\"")));
             assert_eq!(body.contains("<processNodeRole/>"), asked);
+        }
+    }
+
+    #[test]
+    fn mixed_mode_and_line_ports_are_read_and_usual_where_nothing_is_told() {
+        let row = |value: &str| format!("<a><row><paramvalue>{value}</paramvalue></row></a>");
+        assert_eq!(is_mixed(200, &row("1")), Ok(true));
+        assert_eq!(is_mixed(200, &row("0")), Ok(false));
+        assert_eq!(is_mixed(200, "<a><return/></a>"), Ok(false));
+        assert_eq!(is_mixed(403, ""), Err(AxlError::Role));
+        let body = "<a><x:callManager xmlns:x=\"y\"><processNodeName> cucm1 </processNodeName>\
+            <ports><sipPorts><sipPhonePort>5070</sipPhonePort><sipPhoneSecurePort/></sipPorts>\
+            </ports></x:callManager><callManager><name>nameless</name></callManager>\
+            <callManager><processNodeName>cucm2</processNodeName></callManager></a>";
+        let ports = |node: &str, tcp, tls| LinePorts {
+            node: node.into(),
+            tcp,
+            tls,
+        };
+        assert_eq!(
+            line_ports(200, body),
+            Ok(vec![ports("cucm1", 5070, 5061), ports("cucm2", 5060, 5061)])
+        );
+        for operation in [Operation::SecurityMode, Operation::LinePorts] {
+            let body = operation.body(Schema::V9_1);
+            assert!(Document::parse(&body).is_ok(), "{body}");
+            assert!(body.contains("API/9.1") && body.contains(operation.name()));
+            assert!(
+                headers(operation, Schema::V9_1)[1]
+                    .1
+                    .contains(operation.name())
+            );
         }
     }
 

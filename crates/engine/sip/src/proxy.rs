@@ -59,7 +59,8 @@ pub struct Target {
     pub reliable: bool,
     /// What our Via says.
     pub via: ViaOptions,
-    /// The request as this target gets it, but for Max-Forwards and Via.
+    /// The request as this target gets it, but for Via and for Max-Forwards, which is at most the
+    /// one it has here.
     pub request: Message,
 }
 
@@ -167,6 +168,9 @@ impl Proxy {
         }
         let mut branches = Vec::new();
         for target in targets.into_iter().take(TARGETS_MAX) {
+            // The caller may have set a lower limit for what lies behind this target.
+            let limit = target.request.max_forwards().ok().flatten();
+            let hops = hops.min(limit.unwrap_or(hops));
             let sent = transactions.request_marked(
                 now,
                 target.flow,

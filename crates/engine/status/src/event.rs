@@ -119,8 +119,17 @@ kinds! {
         "add the server's domain to unified_cm or call_control";
     /// A host inside that is no call control sends SIP to the core.
     SenderRefused = 2023, Warning, "SIP from an unknown host inside refused",
-        "if the host is call control, name it in unified_cm or call_control, or let its network \
-         in with service.sip.accept_from; if it is not, nothing is amiss but the host";
+        "if the host is call control, name it in unified_cm, call_control or zones, or let its \
+         network in with service.sip.accept_from; if it is not, nothing is amiss but the host";
+    /// Search rules lead a neighbour's request nowhere.
+    SearchRefused = 2024, Warning, "no search rule leads to the destination",
+        "see what each rule makes of it by causeway ctl search, and add or correct a rule in \
+         search_rules; nothing is routed without one";
+    /// A trunk and the phones of a node meet at one port.
+    PortConflict = 2025, Error, "a trunk uses the port that phones register at",
+        "give the SIP trunk's security profile on Unified CM an incoming port of its own, as 5560, \
+         and write it as the zone's port: on a shared port Unified CM takes registrations for the \
+         trunk and refuses them";
     /// There are as many calls as there may be.
     CallsFull = 2030, Warning, "call refused: no room for one more",
         "raise calls.concurrent_max or calls.licences if the machine carries more, or add a core";

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::query;
 use ::status::Page;
 use http::Request;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -64,6 +65,19 @@ pub fn status_of(page: &Page) -> String {
         query.push(format!("find={}", encoded.collect::<String>()));
     }
     format!("/api/v1/status?{}", query.join("&"))
+}
+
+/// Asks where a request would go.
+///
+/// # Errors
+/// [`AskFault`].
+pub async fn search(
+    socket: &Path,
+    asked: &status::SearchQuestion,
+) -> Result<status::SearchReport, AskFault> {
+    let resource = format!("/api/v1/search?{}", query::of(asked));
+    let body = get(socket, &resource).await?;
+    serde_json::from_slice(&body).map_err(|e| AskFault::Answer(e.to_string()))
 }
 
 async fn ask(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {

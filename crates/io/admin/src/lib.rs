@@ -3,14 +3,16 @@
 //! - [`rest`]: requests and answers under `/api/v1`.
 //! - [`serve`]: over the local socket, and over HTTPS with a token.
 //! - [`client`]: asks a running node over its local socket.
-//! - [`show`]: a snapshot as text.
+//! - [`show`]: a snapshot as text; [`search`]: what search rules make of a destination.
 //!
 //! A node is reached through [`driver::signal::Handle`] alone; no engine is ever held here.
 
 #![forbid(unsafe_code)]
 
 pub mod client;
+mod query;
 pub mod rest;
+pub mod search;
 pub mod serve;
 pub mod show;
 

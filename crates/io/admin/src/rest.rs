@@ -9,6 +9,8 @@ use net::http::{Body, full};
 use serde::Serialize;
 use status::Page;
 
+use crate::query;
+
 /// Answers requests.
 #[derive(Clone)]
 pub struct Rest {
@@ -41,7 +43,9 @@ impl Rest {
             return refusal;
         }
         match request.uri.path() {
-            "/api/v1/status" | "/api/v1/health" if request.method != Method::GET => {
+            "/api/v1/status" | "/api/v1/health" | "/api/v1/search"
+                if request.method != Method::GET =>
+            {
                 let mut refusal = problem(
                     StatusCode::METHOD_NOT_ALLOWED,
                     "only GET is answered here",
@@ -66,6 +70,18 @@ impl Rest {
                 }
                 Err(_) => stopping(),
             },
+            "/api/v1/search" => match query::search(request.uri.query().unwrap_or_default()) {
+                Ok(asked) => match self.handle.search(asked).await {
+                    Ok(report) => json(StatusCode::OK, "application/json", &report),
+                    Err(_) => stopping(),
+                },
+                Err(detail) => problem(
+                    StatusCode::BAD_REQUEST,
+                    &detail,
+                    "ask for /api/v1/search?to=sip:1002@example.com, and from, zone and \
+                     authenticated=true where they matter",
+                ),
+            },
             "/api/v1/health" => match self.handle.snapshot().await {
                 Ok(snapshot) => {
                     let up = snapshot.links.iter().filter(|l| l.up).count();
@@ -88,7 +104,7 @@ impl Rest {
             _ => problem(
                 StatusCode::NOT_FOUND,
                 "there is no such resource",
-                "ask for /api/v1/status or /api/v1/health",
+                "ask for /api/v1/status, /api/v1/health or /api/v1/search",
             ),
         }
     }
@@ -224,6 +240,10 @@ mod tests {
             (None, None, "/api/v1/status?find=%zz", 400),
             (None, None, "/api/v1/status?what=1", 400),
             (None, None, "/nothing", 404),
+            (Some("t"), None, "/api/v1/search?to=1002", 401),
+            (Some("t"), Some("t"), "/api/v1/search?to=1002", 503),
+            (None, None, "/api/v1/search", 400),
+            (None, None, "/api/v1/search?to=1&authenticated=perhaps", 400),
         ];
         for (token, shown, path, want) in table {
             let response = ask(token, shown, path).await;

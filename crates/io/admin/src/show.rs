@@ -319,14 +319,14 @@ fn lasted(from: UnixTime, to: UnixTime) -> String {
 }
 
 /// Control characters of peers are not let through to the terminal.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '·' } else { c })
         .collect()
 }
 
 /// Columns as wide as their widest cell.
-fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     if rows.is_empty() {
         return "  none\n".into();
     }

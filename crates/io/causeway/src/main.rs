@@ -1,8 +1,10 @@
-//! The `causeway` program: it plays an edge or a core, checks a configuration, shows a node.
+//! The `causeway` program: it plays an edge or a core, checks a configuration, shows a node, and
+//! says what it would do.
 
 #![forbid(unsafe_code)]
 
 mod check;
+mod ctl;
 mod log;
 mod run;
 mod show;
@@ -55,6 +57,9 @@ enum Command {
         #[arg(long, value_name = "TEXT")]
         find: Option<String>,
     },
+    /// Ask a node, or a configuration, what it would do.
+    #[command(subcommand)]
+    Ctl(ctl::Ctl),
 }
 
 #[derive(Args)]
@@ -80,6 +85,7 @@ fn main() -> ExitCode {
             let page = admin::Page { from, limit, find };
             show::status(&file.config, json, &page)
         }
+        Command::Ctl(command) => Ok(ctl::run(command)),
     };
     match done {
         Ok(code) => code,

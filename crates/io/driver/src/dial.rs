@@ -1,6 +1,7 @@
 //! Connections that the node asks for: the core towards call control.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use net::dns::Resolver;
@@ -62,15 +63,21 @@ async fn one(address: SocketAddr, from: Option<IpAddr>) -> std::io::Result<TcpSt
     Ok(stream)
 }
 
-/// Dials call control and serves the connection until it ends.
+/// Dials call control, or from an edge a foreign domain, and serves the connection until it ends.
 #[derive(Clone)]
 pub struct Inside {
+    /// What such connections are to the node.
+    pub side: Side,
+    /// How strictly what comes in on them is read.
+    pub limits: Limits,
     /// The way to the node.
     pub handle: Handle,
     /// Finds addresses.
     pub resolver: Resolver,
     /// Towards call control over TLS.
     pub tls: tls::Live<ClientConfig>,
+    /// The same where the certificate is not to be checked.
+    pub unchecked: Arc<ClientConfig>,
 }
 
 impl Inside {
@@ -89,7 +96,7 @@ impl Inside {
                             Transport::Tcp
                         };
                         let facts = Facts {
-                            side: Side::Inside,
+                            side: self.side,
                             local,
                             remote,
                             transport,
@@ -127,10 +134,15 @@ impl Inside {
         stream: TcpStream,
     ) -> Result<(), crate::signal::Stopping> {
         let Some(name) = &target.tls else {
-            return sip_io::serve(self.handle, conn, facts, Limits::trusted(), stream).await;
+            return sip_io::serve(self.handle, conn, facts, self.limits, stream).await;
         };
-        match tls::connect(self.tls.get(), name, stream, link_sip::HANDSHAKE_MAX).await {
-            Ok(stream) => sip_io::serve(self.handle, conn, facts, Limits::trusted(), stream).await,
+        let config = if target.tls_verify {
+            self.tls.get()
+        } else {
+            self.unchecked.clone()
+        };
+        match tls::connect(config, name, stream, link_sip::HANDSHAKE_MAX).await {
+            Ok(stream) => sip_io::serve(self.handle, conn, facts, self.limits, stream).await,
             Err(e) => {
                 self.handle
                     .input(Input::Disconnected {

@@ -92,6 +92,12 @@ impl Look<'_> {
         {
             self.broken(("service.sip", 0, "client_authorities"), &e);
         }
+        if let Role::Edge(edge) = &config.role
+            && let Some(trusted) = edge.business.as_ref().and_then(|b| b.trusted.as_ref())
+            && let Err(e) = Trust::load(trusted)
+        {
+            self.broken(("business", 0, "trusted"), &e);
+        }
     }
 
     fn names(&mut self, config: &Config, certificate: &PeerCertificate) {

@@ -205,6 +205,25 @@ impl Handle {
         self.post(Post::Ask { question, reply }).await?;
         answer.await.map_err(|_| Stopping)
     }
+
+    /// Where a request would go; nothing is sent.
+    ///
+    /// # Errors
+    /// [`Stopping`] if the node is gone.
+    pub async fn search(
+        &self,
+        asked: status::SearchQuestion,
+    ) -> Result<status::SearchReport, Stopping> {
+        match self.ask(Question::Search(asked)).await? {
+            Answer::Search(report) => Ok(*report),
+            Answer::SignIn(_) => Err(Stopping),
+        }
+    }
+}
+
+/// Where a request would go by a configuration alone: nothing runs, and no node is discovered.
+pub fn dry_run(config: config::Config, asked: status::SearchQuestion) -> status::SearchReport {
+    node::dry_run(Clock::start().now(), &Arc::new(config), asked)
 }
 
 /// The node's clock: monotonic since the start of the program, and the wall's.

@@ -100,16 +100,27 @@ pub fn inside_client(trust: Option<&Trust>, alpn: &[&[u8]]) -> Result<Arc<Client
 }
 
 /// The configuration towards call control: chain and name of its certificate are checked, and
-/// ours is shown if it asks, as Unified CM does on an encrypted line.
+/// ours is shown if it asks, as Unified CM does on an encrypted line. Without `trust` its
+/// certificate is not checked (an administrator's choice per server).
 ///
 /// # Errors
 /// [`Error::Tls`] if the provider refuses.
-pub fn inside_mutual(identity: &Identity, trust: &Trust) -> Result<Arc<ClientConfig>, Error> {
-    let config = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_root_certificates(trust.roots())
-        .with_client_cert_resolver(identity.client_resolver());
-    Ok(Arc::new(config))
+pub fn inside_mutual(
+    identity: &Identity,
+    trust: Option<&Trust>,
+) -> Result<Arc<ClientConfig>, Error> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+    let ours = identity.client_resolver();
+    Ok(Arc::new(match trust {
+        Some(trust) => builder
+            .with_root_certificates(trust.roots())
+            .with_client_cert_resolver(ours),
+        None => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(links::Unverified::new()))
+            .with_client_cert_resolver(ours),
+    }))
 }
 
 /// A value that can be replaced while others use it; cheap to clone and to read.

@@ -101,6 +101,9 @@ fn lines(old: &Seen, new: &Seen, to: &Who) -> Option<String> {
     ))
 }
 
+/// The hop count of a link where the configuration says nothing.
+const HOP_COUNT: i64 = 15;
+
 /// Method, status and hops.
 fn first_line(old: &Text, new: &Text, core: bool) -> Option<String> {
     if old.status().is_some() {
@@ -116,6 +119,8 @@ fn first_line(old: &Text, new: &Text, core: bool) -> Option<String> {
         (Some(0), _) if core && new.method() == "ACK" => None,
         (Some(0), _) => Some("it had no hops left".to_owned()),
         (Some(was), Some(is)) if is == was - 1 => None,
+        // A link lets nothing pass more servers than this.
+        (Some(was), Some(HOP_COUNT)) if was > HOP_COUNT => None,
         (was, is) => Some(format!("Max-Forwards was {was:?} and is {is:?}")),
     }
 }

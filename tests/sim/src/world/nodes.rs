@@ -111,8 +111,9 @@ impl World {
                 self.workers_flush(g);
             }
             Output::Answer { id, answer } => {
-                let Answer::SignIn(reply) = answer;
-                if let Some(sign_in) = self.gateways[g].asks.remove(&id) {
+                if let Answer::SignIn(reply) = answer
+                    && let Some(sign_in) = self.gateways[g].asks.remove(&id)
+                {
                     self.note(
                         g,
                         &format!("answers sign-in {sign_in} with {}", reply.status),

@@ -70,6 +70,7 @@ fn foreign(r: &mut Reader<'_>, file: &File) {
         ("service.xmpp", service.xmpp.is_none()),
         ("traversal.zone", file.traversal.zone.is_empty()),
         ("limits", file.limits.is_empty()),
+        ("business", file.business.is_empty()),
     ] {
         if !absent {
             let fix = "move it to the edge's file: the core listens to nobody outside";

@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use super::{Reader, routing};
 use crate::file::{File, Service as Written};
 use crate::model::{
-    ClientCertificates, DigestAlgorithm, Edge, MediaService, Rates, Service, Traversal, Zone,
+    Business, ClientCertificates, DigestAlgorithm, Edge, MediaService, Rates, Service, Traversal,
+    Zone,
 };
 
 pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> {
@@ -37,6 +38,7 @@ pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> 
     let media = media(r, file, "36002-59999");
     let traversal = traversal(r, file);
     let zones = zones(r, file);
+    let business = business(r, file);
     let realm = file.service.sip.as_ref().and_then(|s| s.realm.clone());
     let edge = Edge {
         https: https?,
@@ -49,11 +51,65 @@ pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> 
         zones: zones?,
         connections_per_source_max: file.limits.connections_per_source_max.unwrap_or(100),
         connections_max: file.limits.connections_max.unwrap_or(20_000),
+        business,
         rates: rates(r, file),
         sip_client_certificates: client_certificates(r, file),
     };
     media_overlaps(r, &edge);
     Some(edge)
+}
+
+/// Calls of foreign domains.
+fn business(r: &mut Reader<'_>, file: &File) -> Option<Business> {
+    const SECTION: &str = "business";
+    let written = &file.business;
+    let calls_per_minute = written.calls_per_minute.unwrap_or(10);
+    if !(1..=600).contains(&calls_per_minute) {
+        let fix = "write a number from 1 to 600; the default is 10";
+        r.error(SECTION, 0, "calls_per_minute", "it is out of range", fix);
+    }
+    let calls_max = written.calls_max.unwrap_or(20);
+    if calls_max == 0 {
+        let fix = "write accept = false to take no such calls";
+        r.error(SECTION, 0, "calls_max", "no call could be made", fix);
+    }
+    let (accept, call) = (written.accept == Some(true), written.call == Some(true));
+    if !written.is_empty() && written.accept.is_none() && written.call.is_none() {
+        let fix = "write accept = true, call = true or both, or remove the section";
+        r.error(
+            SECTION,
+            0,
+            "accept",
+            "it is missing: there are no such calls",
+            fix,
+        );
+    }
+    if call && written.trusted.is_none() {
+        let cause = "any certificate of a foreign domain would do";
+        let fix =
+            "name the PEM file with the authorities that sign certificates of foreign domains";
+        r.error(SECTION, 0, "trusted", cause, fix);
+    }
+    let mut reach = Vec::new();
+    for text in &written.reach {
+        match text.parse() {
+            Ok(network) => reach.push(network),
+            Err(_) => {
+                let cause = format!("{text:?} is no range of addresses");
+                let fix = "write an address, or a range as \"10.9.0.0/16\"";
+                r.error(SECTION, 0, "reach", &cause, fix);
+            }
+        }
+    }
+    let business = Business {
+        accept,
+        call,
+        trusted: written.trusted.as_deref().map(|p| r.path(p)),
+        reach,
+        calls_max,
+        calls_per_minute,
+    };
+    (accept || call).then_some(business)
 }
 
 /// A service that clients reach.

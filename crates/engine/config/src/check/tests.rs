@@ -449,6 +449,61 @@ fn each_addition_that_cannot_work_is_refused_at_its_key() {
 }
 
 #[test]
+fn foreign_calls_are_taken_only_where_that_is_written_and_bounded() {
+    let edge = |more: &str| check(&format!("{EDGE}[business]\n{more}\n"));
+    let business = |more: &str| match edge(more).unwrap().config.role {
+        Role::Edge(edge) => edge.business.map(|b| (b.calls_max, b.calls_per_minute)),
+        Role::Core(_) => panic!(),
+    };
+    assert_eq!(business("accept = true"), Some((20, 10)));
+    assert_eq!(
+        business("accept = true\ncalls_max = 2\ncalls_per_minute = 600"),
+        Some((2, 600))
+    );
+    assert_eq!(business("accept = false\ncalls_max = 2"), None);
+    for (more, key) in [
+        ("calls_max = 2", "business.accept"),
+        ("call = true", "business.trusted"),
+        ("accept = true\nreach = [\"x\"]", "business.reach"),
+        ("accept = true\ncalls_max = 0", "business.calls_max"),
+        (
+            "accept = true\ncalls_per_minute = 0",
+            "business.calls_per_minute",
+        ),
+        (
+            "accept = true\ncalls_per_minute = 601",
+            "business.calls_per_minute",
+        ),
+    ] {
+        let findings = edge(more).expect_err(more);
+        assert_eq!(findings[0].key, key, "{findings:#?}");
+    }
+    let findings = check(&format!("{CORE}[business]\naccept = true\n")).unwrap_err();
+    assert!(
+        findings[0].cause.contains("belongs to the edge"),
+        "{findings:#?}"
+    );
+}
+
+#[test]
+fn a_core_dials_six_edges_and_no_seventh() {
+    let peer = |n: usize| {
+        format!(
+            "[[traversal.peer]]\nname = \"e{n}\"\ndial = \"192.0.2.{n}\"\n\
+             verify_name = \"e{n}.example.test\"\nuser = \"t\"\npassword_file = \"p\"\n"
+        )
+    };
+    let more = |last: usize| (21..=last).map(peer).collect::<String>();
+    assert!(check(&format!("{CORE}{}", more(25))).is_ok());
+    let findings = check(&format!("{CORE}{}", more(26))).unwrap_err();
+    let [finding] = findings.as_slice() else {
+        panic!("{findings:#?}")
+    };
+    assert_eq!(finding.key, "traversal.peer.name");
+    assert!(finding.cause.contains("more than six"), "{finding}");
+}
+
+#[test]
 fn addresses_that_do_not_meet_are_accepted() {
     for at in ["192.0.2.10:443", "192.0.2.12:8443", "[2001:db8::1]:8443"] {
         let more = format!("[administration]\nlisten = [{at:?}]\ntoken_file = \"token\"\n");

@@ -16,7 +16,9 @@ use status::Kind;
 
 use super::Core;
 use super::status::{ended, media_kind};
+use super::zones::Zone;
 use crate::io::Output;
+use crate::station::limited;
 
 /// How long a call is silent before its ends are asked, and how often.
 const PROBE: Duration = Duration::from_secs(60);
@@ -31,6 +33,24 @@ pub(super) struct Starting {
     kind: CallType,
     /// The client that has the call, whoever began it.
     owner: Option<Owner>,
+}
+
+/// The client a call is of, if it is one's: its registration, and whether it is called.
+pub(super) struct Party {
+    row: Option<RegistrationId>,
+    called: bool,
+    kind: CallType,
+}
+
+impl Party {
+    /// No client of ours: a foreign domain's.
+    pub(super) fn nobody() -> Self {
+        Party {
+            row: None,
+            called: false,
+            kind: CallType::between(Place::Neighbour, Place::Outside),
+        }
+    }
 }
 
 /// The client that a call belongs to.
@@ -89,14 +109,14 @@ impl Core {
     }
 
     /// How we appear to call control.
-    fn inside_face(&self, flow: FlowId, tls: bool, row: RegistrationId) -> Face {
+    fn inside_face(&self, flow: FlowId, tls: bool, row: RegistrationId, zone: &str) -> Face {
         let at = self.settings.inside(tls);
         Face {
             flow,
             reliable: true,
             via: self.settings.inside_via(tls),
             contact: self.registrar.inside_contact(row, &at),
-            encryption: Encryption::Off,
+            encryption: self.zone(zone).map(Zone::encryption).unwrap_or_default(),
         }
     }
 
@@ -125,12 +145,22 @@ impl Core {
         };
         let target = Target {
             side: Leg::Inside,
-            face: self.inside_face(flow, tls, row),
+            face: self.inside_face(flow, tls, row, zone),
             request_uri: message.request_uri().to_vec(),
             routes: Vec::new(),
         };
-        let kind = CallType::between(Place::RemoteClient, Place::CallControl);
-        self.begin(now, key, message, (caller, target), (row, false), kind);
+        let trunk = self.zone(zone).is_some_and(|z| z.trunk.is_some());
+        let to = if trunk {
+            Place::Neighbour
+        } else {
+            Place::CallControl
+        };
+        let party = Party {
+            row: Some(row),
+            called: false,
+            kind: CallType::between(Place::RemoteClient, to),
+        };
+        self.begin(now, key, message, (caller, target), party);
     }
 
     /// A client is called.
@@ -146,6 +176,9 @@ impl Core {
         let Some(binding) = self.registrar.get(row) else {
             return;
         };
+        // The B2BUA takes one off.
+        let hops = self.link_hops(binding.draft.place.peer).saturating_add(1);
+        let message = limited(&message, hops);
         let Some(link) = self.links.get(binding.draft.place.peer) else {
             return;
         };
@@ -162,7 +195,7 @@ impl Core {
             routes: vec![draft.place.path.clone()],
         };
         let zone = draft.zone.to_string();
-        let face = self.inside_face(flow, self.is_tls(flow), row);
+        let face = self.inside_face(flow, self.is_tls(flow), row, &zone);
         let caller = Caller {
             side: Leg::Inside,
             face,
@@ -176,23 +209,52 @@ impl Core {
         {
             self.inbound.insert(flow, zone);
         }
-        let kind = CallType::between(Place::CallControl, Place::RemoteClient);
-        self.begin(now, key, message, (caller, target), (row, true), kind);
+        let party = Party {
+            row: Some(row),
+            called: true,
+            kind: CallType::between(Place::CallControl, Place::RemoteClient),
+        };
+        self.begin(now, key, message, (caller, target), party);
     }
 
-    fn begin(
+    /// A foreign domain calls: no client of ours, who has neither registration nor identity.
+    pub(super) fn call_business(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        (link, lane): (LinkId, FlowId),
+        (zone, flow): (&str, FlowId),
+        message: Message,
+    ) {
+        let tls = self.zone(zone).is_some_and(|z| z.tls());
+        let caller = Caller {
+            side: Leg::Edge { link },
+            face: self.stranger_outside(lane),
+        };
+        let target = Target {
+            side: Leg::Inside,
+            face: self.stranger_inside(flow, tls, zone),
+            request_uri: message.request_uri().to_vec(),
+            routes: Vec::new(),
+        };
+        self.begin(now, key, message, (caller, target), Party::nobody());
+    }
+
+    pub(super) fn begin(
         &mut self,
         now: Now,
         key: ServerKey,
         message: Message,
         (caller, target): (Caller, Target),
-        (row, called): (RegistrationId, bool),
-        kind: CallType,
+        party: Party,
     ) {
-        if let Err(limit) = self.ledger.admit(kind) {
-            return self.no_room(now, key, &message, kind, limit);
+        if let Err(limit) = self.ledger.admit(party.kind) {
+            return self.no_room(now, key, &message, party.kind, limit);
         }
-        let owner = self.registrar.get(row).map(|b| Owner {
+        let binding = party
+            .row
+            .and_then(|row| Some((row, self.registrar.get(row)?)));
+        let owner = binding.map(|(row, b)| Owner {
             user: b.draft.user.clone(),
             aor: b.draft.aor.clone(),
             row,
@@ -204,9 +266,9 @@ impl Core {
             id: text(Some(message.call_id())),
             from: text(message.from().ok().map(|a| a.uri)),
             to: text(message.to().ok().map(|a| a.uri)),
-            called: called.then_some(row),
+            called: party.row.filter(|_| party.called),
             owner,
-            kind,
+            kind: party.kind,
         });
         let (b2bua, mut cx) = self.calls(now);
         b2bua.invite(&mut cx, key, message, caller, target);

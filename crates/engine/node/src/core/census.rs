@@ -14,6 +14,8 @@ impl Core {
             ("contacts under way", self.busy.len()),
             ("register timers", self.answers_due.len()),
             ("parked requests", self.parked.len()),
+            ("requests with another try", self.trials.len()),
+            ("questions to trunks", self.probes.len()),
             ("owners of calls", self.owners.len()),
             ("calls counted", self.ledger.len()),
             ("called places", self.called.len()),

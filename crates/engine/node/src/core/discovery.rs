@@ -7,7 +7,7 @@ use std::time::Duration;
 use base::{Instant, Now, Pii};
 use config::{CallControl, ContactMode};
 use policy::allow_list::{AllowList, Rule};
-use provisioning::axl::{self, AxlError, Duty, Schema};
+use provisioning::axl::{self, AxlError, Duty, LinePorts, Operation, Schema};
 use provisioning::sign_in;
 use status::Kind;
 
@@ -28,9 +28,6 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// Nodes taken from one publisher.
 const NODES_MAX: usize = 100;
-
-/// The line side of a node of Unified CM, over TCP.
-const LINE_PORT: u16 = 5060;
 
 /// Targets taken from one registrar's SRV records.
 const TARGETS_MAX: usize = 8;
@@ -53,10 +50,18 @@ impl Service {
 
 /// A publisher and what it said.
 pub(super) struct Publisher {
-    server: Server,
-    duty: Duty,
+    pub(super) server: Server,
+    pub(super) duty: Duty,
     schema: Schema,
-    nodes: Vec<String>,
+    pub(super) nodes: Vec<String>,
+    /// Whether the cluster is in mixed mode (F145).
+    pub(super) mixed: bool,
+    /// Where phones register, as far as it told.
+    pub(super) lines: Vec<LinePorts>,
+    /// Whether it has told, or will not.
+    pub(super) lines_asked: bool,
+    /// Why one of these two is not known.
+    unknown: Option<String>,
     fault: Option<String>,
     wait: Duration,
     /// When it is asked next; `None` while it is.
@@ -70,6 +75,10 @@ impl Publisher {
             duty,
             schema: Schema::default(),
             nodes: Vec::new(),
+            mixed: false,
+            lines: Vec::new(),
+            lines_asked: false,
+            unknown: None,
             fault: None,
             wait: RETRY,
             due: Some(now.instant),
@@ -98,23 +107,85 @@ impl Core {
             if publisher.due.take_if(|at| *at <= now.instant).is_none() {
                 continue;
             }
-            let (server, schema) = (publisher.server.clone(), publisher.schema);
-            let id = self.ask(Asked::Nodes(index));
-            self.station.out.push_back(Output::Fetch {
-                id,
-                request: Fetch {
-                    method: "POST",
-                    scheme: "https",
-                    host: server.address,
-                    port: server.port,
-                    path: axl::PATH.into(),
-                    basic: Some((Pii::new(server.user), server.password)),
-                    headers: axl::headers(schema),
-                    body: axl::list_process_node(schema),
-                    tls_verify: server.tls_verify,
-                },
-            });
+            self.ask_publisher(index, Operation::Nodes);
         }
+    }
+
+    fn ask_publisher(&mut self, index: usize, operation: Operation) {
+        let Some(publisher) = self.publishers.get(index) else {
+            return;
+        };
+        let (server, schema) = (publisher.server.clone(), publisher.schema);
+        let id = self.ask(match operation {
+            Operation::Nodes => Asked::Nodes(index),
+            Operation::SecurityMode | Operation::LinePorts => Asked::Cluster(index, operation),
+        });
+        self.station.out.push_back(Output::Fetch {
+            id,
+            request: Fetch {
+                method: "POST",
+                scheme: "https",
+                host: server.address,
+                port: server.port,
+                path: axl::PATH.into(),
+                basic: Some((Pii::new(server.user), server.password)),
+                headers: axl::headers(operation, schema),
+                body: operation.body(schema),
+                tls_verify: server.tls_verify,
+            },
+        });
+    }
+
+    /// A publisher has told of its cluster's security mode or ports, or has not. What it told
+    /// before stands until it tells something else.
+    pub(super) fn cluster_answered(
+        &mut self,
+        now: Now,
+        index: usize,
+        operation: Operation,
+        result: Result<Fetched, FetchError>,
+    ) {
+        let Some(publisher) = self.publishers.get_mut(index) else {
+            return;
+        };
+        let (mixed, lines) = (publisher.mixed, publisher.lines.clone());
+        publisher.lines_asked |= operation == Operation::LinePorts;
+        let fault = match result {
+            Err(error) => Some(error.why),
+            Ok(fetched) => {
+                let body = String::from_utf8_lossy(&fetched.body);
+                let read = match operation {
+                    Operation::SecurityMode => {
+                        axl::is_mixed(fetched.status, &body).map(|mixed| publisher.mixed = mixed)
+                    }
+                    _ => axl::line_ports(fetched.status, &body).map(|mut lines| {
+                        lines.truncate(NODES_MAX);
+                        publisher.lines = lines;
+                    }),
+                };
+                read.err().map(|e| e.to_string())
+            }
+        };
+        if let Some(why) = fault {
+            let known = publisher.unknown.replace(why.clone()).as_ref() == Some(&why);
+            let server = format!("{}:{}", publisher.server.address, publisher.server.port);
+            let what = match operation {
+                Operation::SecurityMode => "the cluster's security mode is not known",
+                _ => "the ports that phones register at are not known",
+            };
+            let cause = format!("{what}: {why}");
+            let (out, proof) = (&mut self.station.out, [("publisher", server)]);
+            if !known {
+                self.board
+                    .event(out, Kind::DiscoveryFailed, now, &cause, &proof);
+            }
+        } else {
+            let news = publisher.mixed != mixed || publisher.lines != lines;
+            if news {
+                self.arrange(now);
+            }
+        }
+        self.look_for_conflicts(now);
     }
 
     pub(super) fn discovery_poll_timeout(&self) -> Option<Instant> {
@@ -209,6 +280,13 @@ impl Core {
                     .map(|n| n.name)
                     .collect();
                 names.truncate(NODES_MAX);
+                if duty == Duty::VoiceVideo {
+                    self.ask_publisher(index, Operation::SecurityMode);
+                    self.ask_publisher(index, Operation::LinePorts);
+                }
+                let Some(publisher) = self.publishers.get_mut(index) else {
+                    return;
+                };
                 let news = publisher.fault.take().is_some() || publisher.nodes != names;
                 if !news {
                     return;
@@ -245,6 +323,7 @@ impl Core {
                     port,
                     // The certificate shows the name that was asked for (RFC 5922 §7.1).
                     tls: c.tls.then(|| c.host.clone()),
+                    tls_verify: true,
                     from: Some(self.settings.from(c.tls)),
                 };
                 let name = match n {
@@ -252,31 +331,16 @@ impl Core {
                     n => format!("{}-{}", c.name, n + 1),
                 };
                 let rewrites = c.contact == ContactMode::Rewrite;
-                zones.push(Zone::new(name, c.host.clone(), target, false, rewrites));
+                let zone = Zone::new(name, c.host.clone(), target, false, rewrites);
+                zones.push(zone.of(&c.name));
             }
         }
-        for node in self
-            .publishers
-            .iter()
-            .filter(|p| p.duty == Duty::VoiceVideo)
-        {
-            for host in &node.nodes {
-                let name = format!("CEtcp-{host}");
-                if zones.iter().any(|z| z.name == name) {
-                    continue;
-                }
-                let target = Target {
-                    host: host.clone(),
-                    port: LINE_PORT,
-                    tls: None,
-                    from: Some(self.settings.from(false)),
-                };
-                let rewrites = node.server.rewrites;
-                zones.push(Zone::new(name, host.clone(), target, true, rewrites));
-            }
-        }
+        self.add_nodes(&mut zones);
+        zones.extend(self.trunk_zones());
+        self.make_plan(&zones);
         self.set_zones(now, zones);
         self.set_senders(now);
+        self.look_for_conflicts(now);
         let gate = CoreGate {
             domains: self.settings.domains.clone(),
             allow_list: AllowList::new(self.rules()),

@@ -13,6 +13,7 @@ use sip::{FlowId, Message, Method, Name};
 
 use super::Core;
 use super::calls::Way;
+use crate::station::limited;
 
 impl Core {
     /// Sends a request of call control to a client; `by_route` if our own Route named it.
@@ -68,6 +69,7 @@ impl Core {
             return;
         };
         let message = self.b2bua.map_references(Leg::Inside, &message);
+        let message = limited(&message, self.link_hops(draft.place.peer));
         let mut edit = message.edit();
         // Whatever the dialog's route set says, the client is where it registered last.
         edit.remove(Name::Route);

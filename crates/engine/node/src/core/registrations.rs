@@ -12,7 +12,8 @@ use sip::{FlowId, Message, Name, Uri};
 use status::Kind;
 
 use super::Core;
-use super::routing::Purpose;
+use super::clusters::asks_for_tls;
+use super::outbound::Purpose;
 
 /// What a contact without any expiry asks for (RFC 3261 §10.2).
 const EXPIRES_DEFAULT_S: u32 = 3_600;
@@ -230,10 +231,14 @@ impl Core {
     }
 
     /// Zones for a REGISTER: by its Request-URI, else by the domain of the address of record.
-    fn registrars(&self, message: &Message, to: &[u8]) -> Vec<String> {
+    pub(super) fn registrars(&self, message: &Message, to: &[u8]) -> Vec<String> {
         let by = |uri: &[u8]| host_of(uri).map(|h| self.zones_for(&h)).unwrap_or_default();
         let zones = by(message.request_uri());
-        if zones.is_empty() { by(to) } else { zones }
+        let zones = if zones.is_empty() { by(to) } else { zones };
+        if asks_for_tls(message) {
+            return self.secured(zones);
+        }
+        zones
     }
 
     /// Sends a REGISTER on over a connection that stands.

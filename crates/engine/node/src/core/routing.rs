@@ -12,38 +12,12 @@ use sip::{FlowId, Message, Method, Name, NameAddr, Uri};
 use status::Kind;
 
 use super::Core;
-use super::calls::Way;
-use super::registrations::{Plan, host_of};
+use super::outbound::{Hop, Purpose};
+use super::registrations::host_of;
 use crate::io::Transport;
-
-/// Requests that wait for a connection at once.
-const PARKED_MAX: usize = 2_000;
 
 /// How long an identity counts that a digest proved outside of a registration.
 const PROVEN_S: u32 = 600;
-
-/// What is done with a request once a connection to call control stands.
-pub(super) enum Purpose {
-    Register(Box<Plan>),
-    /// A client's INVITE.
-    Invite {
-        row: RegistrationId,
-        lane: FlowId,
-        message: Message,
-    },
-    /// Any other request, as call control gets it.
-    Other {
-        message: Message,
-    },
-}
-
-/// A request that waits for a connection.
-pub(super) struct Parked {
-    flow: FlowId,
-    zone: String,
-    rest: Vec<String>,
-    purpose: Purpose,
-}
 
 pub(super) type Refused = (u16, &'static str);
 
@@ -51,103 +25,6 @@ pub(super) type Refused = (u16, &'static str);
 const ANONYMOUS: &str = "anonymous@anonymous.invalid";
 
 impl Core {
-    // ---- towards call control ----
-
-    /// Sends a request to the first of these zones that can be reached.
-    pub(super) fn route_out(
-        &mut self,
-        now: Now,
-        key: ServerKey,
-        zones: Vec<String>,
-        purpose: Purpose,
-    ) {
-        let mut rest = zones.into_iter();
-        while let Some(name) = rest.next() {
-            if let Some(flow) = self.zone(&name).and_then(|z| z.standing()) {
-                return self.deliver(now, key, &name, flow, purpose);
-            }
-            if self.parked.len() >= PARKED_MAX {
-                break;
-            }
-            if let Some(flow) = self.zone_flow(now, &name) {
-                let rest = rest.collect();
-                self.parked.insert(
-                    key,
-                    Parked {
-                        flow,
-                        zone: name,
-                        rest,
-                        purpose,
-                    },
-                );
-                return;
-            }
-        }
-        self.unavailable(now, key);
-    }
-
-    fn unavailable(&mut self, now: Now, key: ServerKey) {
-        let Some(request) = self.station.transactions.server_request(key).cloned() else {
-            return;
-        };
-        let wait = 3 + self.station.rng.below(5);
-        let tag = self.station.rng.hex(8);
-        let reply = request
-            .reply(503, "Service Unavailable", &tag)
-            .header(Name::RetryAfter, wait.to_string());
-        self.station.respond(now, key, reply.build());
-    }
-
-    fn deliver(&mut self, now: Now, key: ServerKey, zone: &str, flow: FlowId, purpose: Purpose) {
-        match purpose {
-            Purpose::Register(plan) => self.send_register(now, key, zone, flow, *plan),
-            Purpose::Invite { row, lane, message } => {
-                self.call_inside(now, key, Way { row, lane, flow }, zone, message);
-            }
-            Purpose::Other { message } => {
-                let tls = self.zone(zone).is_some_and(|z| z.tls());
-                let via = self.settings.inside_via(tls);
-                self.station.send_on(now, key, flow, via, message);
-            }
-        }
-    }
-
-    fn parked_on(&self, flow: FlowId) -> Vec<ServerKey> {
-        self.parked
-            .iter()
-            .filter(|(_, p)| p.flow == flow)
-            .map(|(key, _)| *key)
-            .collect()
-    }
-
-    /// The connection stands: what waited for it is sent.
-    pub(super) fn release_parked(&mut self, now: Now, flow: FlowId) {
-        for key in self.parked_on(flow) {
-            if let Some(parked) = self.parked.remove(&key) {
-                self.deliver(now, key, &parked.zone, flow, parked.purpose);
-            }
-        }
-    }
-
-    /// The connection never came to be: what waited for it goes another way, or is answered.
-    pub(super) fn move_parked(&mut self, now: Now, flow: FlowId) {
-        for key in self.parked_on(flow) {
-            if let Some(parked) = self.parked.remove(&key) {
-                self.route_out(now, key, parked.rest, parked.purpose);
-            }
-        }
-    }
-
-    /// A client took its INVITE back while it waited.
-    pub(super) fn parked_cancelled(&mut self, now: Now, key: ServerKey) {
-        if self.parked.remove(&key).is_some()
-            && let Some(request) = self.station.transactions.server_request(key).cloned()
-        {
-            self.station
-                .answer(now, key, &request, 487, "Request Terminated");
-        }
-    }
-
     // ---- from edges ----
 
     pub(super) fn lane_request(
@@ -180,6 +57,10 @@ impl Core {
         }
         if in_dialog {
             let found = match self.b2bua.call_of(side, &message) {
+                Some(call) if self.is_strangers(call) && message.method() == Method::Refer => {
+                    // Nobody outside has call control dial for him.
+                    return self.station.answer(now, key, &message, 403, "Forbidden");
+                }
                 Some(call) if self.may_speak(call, peer, &message) => Some(side),
                 Some(_) => {
                     let gone = (481, "Call/Transaction Does Not Exist");
@@ -196,6 +77,9 @@ impl Core {
         }
         if message.method() == Method::Options && self.is_for_us(&message) {
             return self.station.answer(now, key, &message, 200, "OK");
+        }
+        if self.is_business(&message) {
+            return self.business(now, key, flow, peer, message);
         }
         let admitted = self
             .identify(now, peer, &message)
@@ -231,6 +115,11 @@ impl Core {
             Method::Bye => Some(side),
             _ => self.call_follows(call, &place),
         }
+    }
+
+    /// Whether a call is of or to a foreign domain, and so no client's.
+    fn is_strangers(&self, call: CallId) -> bool {
+        !self.owners.contains_key(&call)
     }
 
     /// Whether a request in a call of a client behind this edge is that client's: another who is
@@ -278,6 +167,16 @@ impl Core {
             zones.extend(others);
         }
         let identity = self.identity(row, message).unwrap_or_default();
+        let mut hops: Vec<Hop> = Vec::new();
+        if matches!(message.method(), Method::Invite | Method::Message) {
+            // What rules take goes by them; the rest is call control's, which has the dial plan.
+            hops = self.client_hops(peer, message);
+        }
+        let searched = !hops.is_empty();
+        if !searched {
+            let home = zones.into_iter().map(|zone| Hop { zone, alias: None });
+            hops.extend(home);
+        }
         let mut edit = message.edit();
         edit.remove(Name::Route);
         edit.set(Name::PAssertedIdentity, identity);
@@ -294,14 +193,16 @@ impl Core {
                 lane: flow,
                 message,
             };
-            return self.route_out(now, key, zones, purpose);
+            return self.route_by(now, key, hops, purpose);
         }
-        let tls = self.zone(&binding.draft.zone).is_some_and(|z| z.tls());
-        edit.push_front(Name::RecordRoute, self.record_route(row, tls));
+        if !searched {
+            let tls = self.zone(&binding.draft.zone).is_some_and(|z| z.tls());
+            edit.push_front(Name::RecordRoute, self.record_route(row, tls));
+        }
         let purpose = Purpose::Other {
             message: edit.finish(),
         };
-        self.route_out(now, key, zones, purpose);
+        self.route_by(now, key, hops, purpose);
     }
 
     /// A request within a dialog that no call is: it carries, as its first Route, the token that
@@ -488,12 +389,13 @@ impl Core {
         let located = self.registrar.locate(&message);
         let located = located.or_else(|| self.recover(now, flow, &message));
         let Some((row, by_route)) = located else {
-            let (status, reason) = match (in_dialog, message.method()) {
-                (false, Method::Options) if self.is_for_us(&message) => (200, "OK"),
-                (true, _) => (481, "Call/Transaction Does Not Exist"),
-                (false, _) => (404, "Not Found"),
+            return match (in_dialog, message.method()) {
+                (false, Method::Options) if self.is_for_us(&message) => {
+                    self.station.answer(now, key, &message, 200, "OK");
+                }
+                (true, _) => self.trunk_dialog(now, key, flow, message),
+                (false, _) => self.search_inside(now, key, flow, message),
             };
-            return self.station.answer(now, key, &message, status, reason);
         };
         if in_dialog && !by_route {
             // It is for a Contact of ours, which we give in calls only, and no call of ours is it:
@@ -541,7 +443,7 @@ impl Core {
     }
 
     /// Whether a request is for this node itself.
-    fn is_for_us(&self, message: &Message) -> bool {
+    pub(super) fn is_for_us(&self, message: &Message) -> bool {
         let Ok(uri) = Uri::parse(message.request_uri()) else {
             return false;
         };

@@ -84,6 +84,12 @@ impl Senders {
         self.hosts.values().any(|h| h.unheard)
     }
 
+    /// Whether a host is known to be at an address.
+    pub(super) fn is_at(&self, host: &str, address: IpAddr) -> bool {
+        let known = self.hosts.get(host);
+        known.is_some_and(|h| h.addresses.contains(&address.to_canonical()))
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.hosts.values().filter_map(|h| h.due).min()
     }
@@ -153,6 +159,7 @@ impl Core {
             host.wait = (host.wait * 2).min(REFRESH);
         }
         host.unheard = false;
+        self.look_for_conflicts(now);
     }
 
     /// A connection that we dialled stands: its server may call us from there as well.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base::Secret;
 use call::registration::core::Address;
+use config::routing::Routing;
 use config::{CallControl, Config, ContactMode, Password, Publisher, Role};
 use policy::credentials::Kept;
 use sip::transaction::ViaOptions;
@@ -36,6 +37,7 @@ pub(super) struct Peer {
     pub(super) password: Secret<String>,
     pub(super) sip_port: u16,
     pub(super) media_ports: (u16, u16),
+    pub(super) hop_count: u8,
 }
 
 /// A server that is asked about its cluster, or whose requests are let through.
@@ -69,6 +71,7 @@ pub(super) struct Settings {
     pub(super) allow_list: Vec<config::AllowRule>,
     pub(super) refresh: Duration,
     pub(super) cleanup: Duration,
+    pub(super) routing: Routing,
     pub(super) limits: config::Calls,
 }
 
@@ -112,6 +115,7 @@ impl Settings {
             allow_list: core.map(|c| c.allow_list.clone()).unwrap_or_default(),
             refresh: core.map_or(hours(8), |c| c.credentials.refresh),
             cleanup: core.map_or(hours(12), |c| c.credentials.cleanup),
+            routing: core.map(|c| c.routing.clone()).unwrap_or_default(),
             limits: core.map_or(no_calls, |c| c.calls),
         }
     }
@@ -197,6 +201,7 @@ fn peer(p: &config::Peer) -> Peer {
         password: given(&p.password),
         sip_port: p.sip_port,
         media_ports: p.media_ports,
+        hop_count: p.hop_count,
     }
 }
 

@@ -15,7 +15,9 @@ use super::*;
 use crate::gate::CoreGate;
 use crate::io::{Answer, Fetch, FetchError, Fetched, Resolve, SignIn, Target, Transport};
 
+mod business;
 mod calls;
+mod clusters;
 mod flows;
 mod limits;
 mod links;
@@ -24,6 +26,7 @@ mod registering;
 mod senders;
 mod signing_in;
 mod telephones;
+mod trunks;
 
 const HEAD: &str = r#"
 role = "core"
@@ -96,6 +99,7 @@ struct World {
     media: Vec<::media::Command>,
     events: Vec<::status::Event>,
     answers: Vec<crate::io::Reply>,
+    reports: Vec<::status::SearchReport>,
     pins: Vec<Option<String>>,
     gate: Option<Arc<CoreGate>>,
     kept: Vec<Kept>,
@@ -141,8 +145,12 @@ fn no_inside(_: &Fetch) -> Result<(u16, String), String> {
 impl World {
     /// Nothing has connected yet.
     fn unlinked(extra: &str, inside: Inside) -> Self {
-        let text = format!("{HEAD}{extra}");
-        let config = load(&text);
+        World::of(&format!("{HEAD}{extra}"), inside)
+    }
+
+    /// The same with another head.
+    fn of(text: &str, inside: Inside) -> Self {
+        let config = load(text);
         let now = Now {
             unix: UnixTime::from_millis(1_790_000_000_000),
             ..Now::default()
@@ -166,6 +174,7 @@ impl World {
             media: Vec::new(),
             events: Vec::new(),
             answers: Vec::new(),
+            reports: Vec::new(),
             pins: Vec::new(),
             gate: None,
             kept: Vec::new(),
@@ -308,7 +317,10 @@ impl World {
                     self.core
                         .handle(self.now, Input::Disconnected { conn, why });
                 } else if !self.slow.contains(&target.host.as_str()) {
-                    self.connect(conn, Side::Inside, "10.0.0.5:5060");
+                    let named = target.host.parse::<std::net::IpAddr>();
+                    let ip = named.unwrap_or([10, 0, 0, 5].into());
+                    let remote = std::net::SocketAddr::new(ip, target.port);
+                    self.connect(conn, Side::Inside, &remote.to_string());
                 }
             }
             Output::Close { conn } => self.closed.push(conn),
@@ -323,6 +335,10 @@ impl World {
                 answer: Answer::SignIn(reply),
                 ..
             } => self.answers.push(reply),
+            Output::Answer {
+                answer: Answer::Search(report),
+                ..
+            } => self.reports.push(*report),
             Output::Fetch { id, request } => {
                 self.fetched
                     .push(format!("{} {}", request.host, request.path));

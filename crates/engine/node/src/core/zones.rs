@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Instant, Now};
+use call::b2bua::Encryption;
+use config::routing::MediaEncryption;
 use sip::FlowId;
 use status::Kind;
 
@@ -19,13 +21,36 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// A connection that lived so long was good: it is dialled again at once when it goes.
 const GOOD: Duration = Duration::from_secs(10);
 
+/// What a failed connection for secure profiles mostly means (F343).
+const SECURE: &str = "; for secure profiles Unified CM must trust the authority of the core's \
+                      certificate, and that must hold the profiles' names, each a fully qualified \
+                      name";
+
+/// What is settled for a zone that no client registers in.
+#[derive(Clone, Debug)]
+pub(super) struct Trunk {
+    pub(super) hop_count: u8,
+    pub(super) hop_count_in: Option<u8>,
+    /// Whether what it sends counts as authenticated.
+    pub(super) trusted: bool,
+    pub(super) accepts: bool,
+    pub(super) monitor: bool,
+    pub(super) encryption: MediaEncryption,
+}
+
 /// So many REGISTERs in a row without an answer, and a zone counts as dead.
 const SILENT_MAX: u32 = 3;
 
-/// A neighbour zone: a node of Unified CM, or another registrar.
+/// A server of a neighbour zone: a node of Unified CM, another registrar, a trunk's peer.
 pub(super) struct Zone {
-    /// `CEtcp-<node>`, or the registrar's name in the configuration.
+    /// `CEtcp-<node>`, or the name in the configuration, numbered where it has several servers.
     pub(super) name: String,
+    /// What search rules call it: the same for all servers of a zone.
+    pub(super) of: String,
+    /// Whether discovery made it (F143).
+    pub(super) generated: bool,
+    /// Set where nobody registers.
+    pub(super) trunk: Option<Trunk>,
     /// The name, as each registration in it keeps it.
     pub(super) label: Arc<str>,
     /// The host that requests name.
@@ -48,6 +73,10 @@ pub(super) struct Zone {
     last: Option<FlowId>,
     wait: Duration,
     retry: Option<Instant>,
+    /// Since when it does not answer OPTIONS.
+    pub(super) deaf: Option<Instant>,
+    /// When it is asked by OPTIONS next.
+    pub(super) probe: Option<Instant>,
 }
 
 impl Zone {
@@ -59,12 +88,17 @@ impl Zone {
         rewrites: bool,
     ) -> Self {
         Zone {
+            of: name.clone(),
             label: name.as_str().into(),
             name,
+            generated: false,
+            trunk: None,
             host,
             target,
             unified_cm,
             rewrites,
+            deaf: None,
+            probe: None,
             flow: None,
             up: false,
             since: Instant::ZERO,
@@ -76,6 +110,24 @@ impl Zone {
         }
     }
 
+    /// One of several servers of a zone.
+    pub(super) fn of(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.of);
+        self
+    }
+
+    /// Made by discovery.
+    pub(super) fn discovered(mut self) -> Self {
+        self.generated = true;
+        self
+    }
+
+    /// Nobody registers in it.
+    pub(super) fn trunk(mut self, trunk: Trunk) -> Self {
+        self.trunk = Some(trunk);
+        self
+    }
+
     pub(super) fn tls(&self) -> bool {
         self.target.tls.is_some()
     }
@@ -85,14 +137,36 @@ impl Zone {
         self.flow.filter(|_| self.up)
     }
 
+    /// What media towards it is. A node's encrypted line side carries phones of secure profiles,
+    /// whose media Unified CM encrypts where both ends can.
+    pub(super) fn encryption(&self) -> Encryption {
+        match self.trunk.as_ref().map(|t| t.encryption) {
+            Some(MediaEncryption::Force) => Encryption::Force,
+            Some(MediaEncryption::BestEffort) => Encryption::BestEffort,
+            None if self.unified_cm && self.tls() => Encryption::BestEffort,
+            Some(MediaEncryption::Off) | None => Encryption::Off,
+        }
+    }
+
+    /// Whether it is where phones with secure profiles register: `CEtls-<node>` (F145).
+    pub(super) fn is_secure_line(&self) -> bool {
+        self.unified_cm && self.tls()
+    }
+
+    /// Whether the connection is this zone's.
+    pub(super) fn has(&self, flow: FlowId) -> bool {
+        self.flow == Some(flow)
+    }
+
     /// Whether its clients are better served elsewhere: it cannot be dialled, or says nothing. One
     /// that has closed its connection and is being dialled is not dead yet.
     pub(super) fn is_dead(&self) -> bool {
         self.silent >= SILENT_MAX || !self.up && self.why.is_some()
     }
 
-    fn state(&self) -> String {
+    pub(super) fn state(&self) -> String {
         match (self.up, &self.why) {
+            (true, _) if self.deaf.is_some() => "does not answer OPTIONS".into(),
             (true, _) if self.silent >= SILENT_MAX => "failed: REGISTERs are not answered".into(),
             (true, _) => "active".into(),
             (false, Some(why)) => format!("failed: {why}"),
@@ -158,6 +232,8 @@ impl Core {
             zone.up = true;
             zone.since = now.instant;
             zone.why = None;
+            let monitor = zone.trunk.as_ref().is_some_and(|t| t.monitor);
+            zone.probe = monitor.then_some(now.instant);
             zone.silent = 0;
         }
         self.zones_changed = true;
@@ -169,6 +245,7 @@ impl Core {
         let mut failed = Vec::new();
         for zone in self.zones.iter_mut().filter(|z| z.flow == Some(flow)) {
             zone.flow = None;
+            (zone.deaf, zone.probe) = (None, None);
             let stood = std::mem::take(&mut zone.up);
             if stood && now.instant.since(zone.since) >= GOOD {
                 // It may have been closed for idleness: dial at once, and see.
@@ -179,11 +256,12 @@ impl Core {
             zone.retry = Some(now.instant + zone.wait);
             zone.wait = (zone.wait * 2).min(WAIT_MAX);
             if zone.why.replace(why.to_owned()).is_none() {
-                failed.push((zone.name.clone(), zone.target.clone()));
+                let hint = if zone.is_secure_line() { SECURE } else { "" };
+                failed.push((zone.name.clone(), zone.target.clone(), hint));
             }
         }
         self.zones_changed = true;
-        for (name, target) in failed {
+        for (name, target, hint) in failed {
             let proof = [
                 ("zone", name),
                 ("server", format!("{}:{}", target.host, target.port)),
@@ -192,7 +270,7 @@ impl Core {
                 &mut self.station.out,
                 Kind::CallControlDown,
                 now,
-                why,
+                &format!("{why}{hint}"),
                 &proof,
             );
         }
@@ -215,23 +293,27 @@ impl Core {
             .map(|z| z.name.clone());
         let theirs = || self.inbound.get(&flow).cloned();
         ours.or_else(theirs)
-            .or_else(|| Some(self.zones.first()?.name.clone()))
+            .or_else(|| Some(self.homes().next()?.name.clone()))
+    }
+
+    /// Zones that clients register in.
+    fn homes(&self) -> impl Iterator<Item = &Zone> {
+        self.zones.iter().filter(|z| z.trunk.is_none())
     }
 
     /// Zones that lead to a host, the standing ones first. A node is meant by its name; a domain
     /// that is served means the registrars, or every node where there are none.
     pub(super) fn zones_for(&self, host: &str) -> Vec<String> {
-        let named = self
-            .zones
-            .iter()
-            .filter(|z| z.host.eq_ignore_ascii_case(host));
+        let named = self.homes().filter(|z| z.host.eq_ignore_ascii_case(host));
         let mut found: Vec<&Zone> = named.collect();
         if found.is_empty() && self.settings.serves_sip(host) {
-            found = self.zones.iter().filter(|z| !z.unified_cm).collect();
+            found = self.homes().filter(|z| !z.unified_cm).collect();
             if found.is_empty() {
-                found = self.zones.iter().collect();
+                found = self.homes().collect();
             }
         }
+        // Those of secure profiles are for who asks for one.
+        found.retain(|z| !z.is_secure_line());
         found.sort_by_key(|z| !z.up);
         found.into_iter().map(|z| z.name.clone()).collect()
     }
@@ -239,7 +321,8 @@ impl Core {
     /// Whether a host is a zone's: the name that requests use, or the server dialled.
     pub(super) fn is_zone_host(&self, host: &str) -> bool {
         let is = |name: &str| same_host(name, host);
-        self.zones.iter().any(|z| is(&z.host) || is(&z.target.host))
+        let mut zones = self.homes();
+        zones.any(|z| is(&z.host) || is(&z.target.host))
     }
 
     /// Whether addresses of record may be at a host: a domain that is served, or a zone's host.
@@ -251,7 +334,7 @@ impl Core {
     pub(super) fn is_zone_port(&self, host: &str, port: u16) -> bool {
         let usual = matches!(port, 5060 | 5061);
         let zones = || {
-            self.zones.iter().any(|z| {
+            self.homes().any(|z| {
                 (same_host(&z.host, host) || same_host(&z.target.host, host))
                     && (usual || z.target.port == port)
             })
@@ -271,6 +354,7 @@ impl Core {
             .iter()
             .filter(|z| z.flow.is_none())
             .filter_map(|z| z.retry)
+            .chain(self.zones.iter().filter_map(|z| z.probe))
             .min()
     }
 
@@ -282,6 +366,9 @@ impl Core {
             if let Some(at) = old.iter().position(same) {
                 let before = old.swap_remove(at);
                 zone = Zone {
+                    of: zone.of,
+                    generated: zone.generated,
+                    trunk: zone.trunk,
                     unified_cm: zone.unified_cm,
                     rewrites: zone.rewrites,
                     ..before

@@ -13,8 +13,10 @@ use sip::nonce::Verdict;
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Name};
 
+use super::business::marked;
 use super::calls::{Beginning, CallId, Refusal};
 use super::{Edge, Side};
+use crate::station::limited;
 
 /// Where a description stands in a body, and what it becomes.
 pub(super) type Description = (std::ops::Range<usize>, Vec<u8>);
@@ -60,6 +62,9 @@ impl Edge {
         let inside = in_dialog(message);
         match message.method() {
             Method::Register => self.client_register(now, key, flow, message),
+            _ if self.is_business(flow, message, inside) => {
+                self.business(now, key, flow, message);
+            }
             _ => match self.admit(flow, message, inside) {
                 Ok(()) => self.client_other(now, key, flow, message, inside),
                 Err((status, reason, cause)) => {
@@ -149,7 +154,7 @@ impl Edge {
         }
     }
 
-    fn client_other(
+    pub(super) fn client_other(
         &mut self,
         now: Now,
         key: ServerKey,
@@ -253,7 +258,10 @@ impl Edge {
             // A client's Route is a hint for a proxy that would follow it; this one does not.
             edit.remove(Name::Route);
         }
-        edit.remove(Name::RecordRoute);
+        let business = self.is_business(flow, message, inside);
+        if !business {
+            edit.remove(Name::RecordRoute);
+        }
         let answer = self.fresh_answer(now, message, Name::ProxyAuthorization);
         edit.remove_fields(|f| {
             let credentials = matches!(f.id, Name::Authorization | Name::ProxyAuthorization);
@@ -268,7 +276,12 @@ impl Edge {
         }
         if !inside {
             // Not only for dialogs: it tells the core on which flow the request came.
-            edit.push_front(Name::RecordRoute, self.record_route(flow));
+            let mut route = self.record_route(flow);
+            if business {
+                // Its own proxies stay in the dialog behind us.
+                route = marked(&route);
+            }
+            edit.push_front(Name::RecordRoute, route);
         }
         Ok(edit.finish())
     }
@@ -429,6 +442,14 @@ impl Edge {
         request: Message,
     ) {
         let via = self.via(side);
+        let link = match side {
+            Side::Lane { peer } => self.links.get(peer),
+            _ => None,
+        };
+        let request = match link {
+            Some(link) => limited(&request, link.peer.hop_count),
+            None => request,
+        };
         self.station.send_on(now, key, flow, via, request);
     }
 

@@ -31,6 +31,9 @@ impl Edge {
             return self.station.answer(now, key, message, 200, "OK");
         }
         let Some(target) = self.own_route(message) else {
+            if self.is_outward(message) {
+                return self.outward(now, key, peer, message.clone());
+            }
             return self.station.answer(now, key, message, 404, "Not Found");
         };
         let call = self.calls.of(message, target);
@@ -68,7 +71,7 @@ impl Edge {
     }
 
     /// A request as the client gets it.
-    fn for_client(
+    pub(super) fn for_client(
         &mut self,
         now: Now,
         flow: FlowId,

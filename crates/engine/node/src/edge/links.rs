@@ -18,6 +18,8 @@ pub(crate) const GRACE: Duration = Duration::from_secs(30);
 /// A core that may link: one of a zone's names.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
+    /// How many servers a request may pass from there on.
+    pub(crate) hop_count: u8,
     /// The zone's name.
     pub(crate) zone: String,
     /// The name its certificate must show.

@@ -53,10 +53,11 @@ impl Edge {
                 self.reply_to_client(now, flow, &request, reply.message),
             ),
             Some(Side::Lane { .. }) => {
-                let client = self.own_route(&request);
+                let abroad = self.outward_flow(reply.server, reply.message.status());
+                let client = self.own_route(&request).or(abroad);
                 (
                     client,
-                    self.reply_to_core(now, client, &request, reply.message),
+                    self.reply_to_core(now, client, abroad.is_some(), &request, reply.message),
                 )
             }
             _ => (None, reply.message),
@@ -213,6 +214,7 @@ impl Edge {
         &mut self,
         now: Now,
         client: Option<FlowId>,
+        abroad: bool,
         request: &Message,
         message: Message,
     ) -> Message {
@@ -222,7 +224,8 @@ impl Edge {
         edit.remove_fields(|f| call::registration::is_privileged(f.name));
         call::registration::without_links(&message, &mut edit);
         let begins = begins_dialog(request.method()) && !in_dialog(request);
-        if begins && (101..300).contains(&message.status()) {
+        // Between a foreign domain's user and us there are proxies of its own.
+        if begins && !abroad && (101..300).contains(&message.status()) {
             // The route set is what was asked for, whatever the client made of it. What is pushed
             // in one place keeps its order.
             edit.remove(Name::RecordRoute);

@@ -1,5 +1,7 @@
 //! What the edge node needs of the configuration, once.
 
+use std::net::IpAddr;
+
 use base::{Rng, Secret};
 use call::registration::edge as registration;
 use config::{Config, DigestAlgorithm, MediaService, Password, Role, Service};
@@ -23,6 +25,10 @@ pub(super) struct Settings {
     pub(super) digest: Vec<sip::digest::Algorithm>,
     pub(super) sip: Service,
     pub(super) media: MediaService,
+    /// Calls of foreign domains, if they are taken.
+    pub(super) business: Option<config::Business>,
+    /// Addresses of this node, which it does not dial.
+    pub(super) own: Vec<IpAddr>,
     pub(super) rates: config::Rates,
     /// Every core that may link: the names of all zones, in order. Their positions are the peers
     /// of the driver's inputs.
@@ -55,6 +61,7 @@ impl Settings {
             zone.verify_names.iter().map(move |name| Peer {
                 zone: zone.name.clone(),
                 name: name.clone(),
+                hop_count: zone.hop_count,
                 user: zone.user.clone(),
                 password: Secret::new(password.clone()),
             })
@@ -65,6 +72,8 @@ impl Settings {
             digest: edge.sip_digest.iter().map(|a| algorithm(*a)).collect(),
             sip: edge.sip.clone(),
             media: edge.media.clone(),
+            business: edge.business.clone(),
+            own: own_addresses(edge),
             rates: edge.rates,
             peers: peers.collect(),
             version: identity.version,
@@ -138,6 +147,19 @@ fn uri_host(host: &str) -> String {
     } else {
         host.to_owned()
     }
+}
+
+fn own_addresses(edge: &config::Edge) -> Vec<IpAddr> {
+    let services = [&edge.https, &edge.sip, &edge.xmpp];
+    let listen = services.into_iter().flat_map(|s| &s.listen);
+    let traversal = [&edge.traversal.sip, &edge.traversal.ssh];
+    let media = [
+        edge.media.listen,
+        edge.media.advertise,
+        edge.traversal.media,
+    ];
+    let sockets = listen.chain(traversal).map(|a| a.ip());
+    sockets.chain(media).collect()
 }
 
 fn algorithm(named: DigestAlgorithm) -> sip::digest::Algorithm {

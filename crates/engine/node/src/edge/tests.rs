@@ -1,5 +1,6 @@
 //! An edge between a client and a core that are no more than the bytes they send.
 
+mod business;
 mod calls;
 mod claims;
 mod clients;
@@ -41,6 +42,11 @@ fn service(address: &str) -> Service {
 
 /// Two zones, one with two names; media on eight port pairs.
 fn config() -> Arc<Config> {
+    config_with(None)
+}
+
+/// The same, with or without calls of foreign domains.
+fn config_with(business: Option<config::Business>) -> Arc<Config> {
     let zone = |name: &str, names: &[&str]| Zone {
         name: name.into(),
         verify_names: names.iter().map(|n| (*n).to_owned()).collect(),
@@ -51,6 +57,7 @@ fn config() -> Arc<Config> {
     let edge = config::Edge {
         https: service("192.0.2.10:8443"),
         sip: service("192.0.2.10:5061"),
+        business,
         sip_realm: REALM.into(),
         sip_digest: vec![
             config::DigestAlgorithm::Sha256,
@@ -111,6 +118,8 @@ struct Bench {
     control_closed: Vec<ConnId>,
     pins: Vec<(usize, Option<String>)>,
     gate: Arc<crate::gate::EdgeGate>,
+    resolves: Vec<(crate::io::AskId, crate::io::Resolve)>,
+    dials: Vec<(ConnId, crate::io::Target)>,
     dialer: Option<Dialer>,
     cseq: u32,
 }
@@ -118,6 +127,10 @@ struct Bench {
 impl Bench {
     /// An edge that nobody has dialled.
     fn alone() -> Self {
+        Bench::of(&config())
+    }
+
+    fn of(config: &Arc<Config>) -> Self {
         let now = Now {
             instant: Instant::ZERO,
             unix: UnixTime::from_millis(1_700_000_000_000),
@@ -127,7 +140,7 @@ impl Bench {
             version: "0.1.0".into(),
         };
         let mut bench = Bench {
-            edge: Edge::new(now, Rng::from_number(7), &config(), identity),
+            edge: Edge::new(now, Rng::from_number(7), config, identity),
             now,
             sent: VecDeque::new(),
             stun: Vec::new(),
@@ -139,6 +152,8 @@ impl Bench {
             control_closed: Vec::new(),
             pins: Vec::new(),
             gate: Arc::default(),
+            resolves: Vec::new(),
+            dials: Vec::new(),
             dialer: None,
             cseq: 1,
         };
@@ -182,6 +197,8 @@ impl Bench {
                 Output::CloseControl { conn } => self.control_closed.push(conn),
                 Output::PinSsh { peer, key } => self.pins.push((peer, key)),
                 Output::EdgeGate(gate) => self.gate = gate,
+                Output::Resolve { id, question } => self.resolves.push((id, question)),
+                Output::Connect { conn, target } => self.dials.push((conn, target)),
                 other => panic!("an edge does not say {other:?}"),
             }
         }

@@ -81,9 +81,12 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         lanes.keep(&mut parts, &handle, index, peer)?;
     }
     let call_control = dial::Inside {
+        side: Side::Inside,
+        limits: sip::Limits::trusted(),
         handle: handle.clone(),
         resolver: parts.resolver.clone(),
-        tls: Live::new(tls::inside_mutual(&parts.identity, &parts.trust)?),
+        tls: Live::new(tls::inside_mutual(&parts.identity, Some(&parts.trust))?),
+        unchecked: tls::inside_mutual(&parts.identity, None)?,
     };
     if let Some(cause) = restored.lost {
         keeper::tell(&handle, cause);

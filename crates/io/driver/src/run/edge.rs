@@ -10,6 +10,7 @@ use net::ssh;
 use net::tls::{self, Live, Trust};
 use node::gate::EdgeGate;
 use node::io::Side;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::{Parts, Running, StartFault};
@@ -17,10 +18,11 @@ use crate::http_edge::HttpEdge;
 use crate::listen::{Caps, Paces};
 use crate::media_worker::{self, Role, Settings};
 use crate::outlets::NodeOutlets;
+use crate::questions::{ASKED_MAX, Questions};
 use crate::signal::Handle;
 use crate::sip_listen::SipListener;
 use crate::xmpp_edge::{Times, XmppEdge};
-use crate::{link_sip, link_ssh, link_xmpp};
+use crate::{dial, link_sip, link_ssh, link_xmpp};
 
 pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault> {
     let (handle, posts) = Handle::new();
@@ -45,17 +47,52 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
     };
     let (now, rng) = (parts.clock.now(), parts.rng.fork());
     let engine = node::Edge::new(now, rng, &parts.config, identity);
+    let (questions, foreign) = match role.business.as_ref().filter(|b| b.call) {
+        Some(business) => abroad(&parts, &handle, business)?,
+        None => (None, None),
+    };
     let outlets = NodeOutlets {
         media,
         pins,
         edge_gate: Some(gate),
         core_gate: None,
-        questions: None,
-        inside: None,
+        questions,
+        inside: foreign,
         keeper: None,
         dialled: JoinSet::new(),
     };
     parts.launch(handle, posts, Box::new(engine), outlets)
+}
+
+/// What an edge needs that calls foreign domains: DNS, and dialling over TLS.
+fn abroad(
+    parts: &Parts,
+    handle: &Handle,
+    business: &config::Business,
+) -> Result<(Option<Questions>, Option<dial::Inside>), StartFault> {
+    let Some(trusted) = &business.trusted else {
+        return Ok((None, None));
+    };
+    let trust = Trust::load(trusted)?;
+    let tls = tls::inside_mutual(&parts.identity, Some(&trust))?;
+    let questions = Questions {
+        handle: handle.clone(),
+        resolver: parts.resolver.clone(),
+        inside: Default::default(),
+        checked: Live::new(tls.clone()),
+        unchecked: tls.clone(),
+        permits: Arc::new(Semaphore::new(ASKED_MAX)),
+    };
+    let foreign = dial::Inside {
+        side: Side::Client,
+        limits: sip::Limits::outside(),
+        handle: handle.clone(),
+        resolver: parts.resolver.clone(),
+        tls: Live::new(tls.clone()),
+        // Whatever is asked, a foreign domain shows its certificate.
+        unchecked: tls,
+    };
+    Ok((Some(questions), Some(foreign)))
 }
 
 /// The names cores may prove, and the lanes of each, in the order of the node's peers.

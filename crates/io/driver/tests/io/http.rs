@@ -404,7 +404,9 @@ async fn a_sign_in_reaches_the_node_and_its_answer_the_client() {
             let Some(Post::Ask { question, reply }) = posts.recv().await else {
                 continue;
             };
-            let Question::SignIn(sign_in) = question;
+            let Question::SignIn(sign_in) = question else {
+                panic!("another question")
+            };
             let answer = Reply {
                 status: 200,
                 headers: vec![("Set-Cookie", "X-Auth=new; Secure".into())],

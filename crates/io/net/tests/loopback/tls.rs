@@ -211,7 +211,7 @@ async fn shown(
     ca: &Trust,
 ) -> Result<Option<String>, Fault> {
     let client = match client {
-        Some(own) => tls::inside_mutual(&own.identity(), ca).unwrap(),
+        Some(own) => tls::inside_mutual(&own.identity(), Some(ca)).unwrap(),
         None => tls::inside_client(Some(ca), &[]).unwrap(),
     };
     let (accepted, dialled) = pair().await;

@@ -386,16 +386,7 @@ fn target(
     names: &Names,
 ) -> Option<String> {
     let name = r.given(RULES, i, "target", &rule.target)?;
-    match known(r, i, "target", &name, file, names)? {
-        "traversal.peer" => {
-            let cause =
-                format!("{name} is an edge, and calls to foreign domains do not leave by it");
-            let fix = "name a neighbour zone, call_control or a generated zone";
-            r.error(RULES, i, "target", &cause, fix);
-            None
-        }
-        _ => Some(name),
-    }
+    known(r, i, "target", &name, file, names).map(|_| name)
 }
 
 /// What a name belongs to, or an error.

@@ -235,12 +235,6 @@ fn each_mistake_of_routing_is_named_with_its_line() {
             "no zone nowhere",
         ),
         (
-            rule(&any.replace("trunk", "edge1")),
-            "search_rules.target",
-            9,
-            "is an edge",
-        ),
-        (
             rule(&any.replace("trunk", "CEtls-")),
             "search_rules.target",
             9,

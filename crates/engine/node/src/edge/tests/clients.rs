@@ -157,7 +157,7 @@ fn requests_go_on_with_our_identity_and_without_the_clients_claims() {
         Some(&b"<sip:1001@example.test>"[..])
     );
     assert!(inside.header(Name::RecordRoute).is_some() && text.contains("X-cisco-foo: kept"));
-    assert_eq!(inside.max_forwards().unwrap(), Some(69));
+    assert_eq!(inside.max_forwards().unwrap(), Some(15));
     // The answer's route set is ours, and it comes back.
     bench.reply(LANE, &inside, 200, "core", &[]);
     assert_eq!(bench.take(ConnId(1)).status(), 200);
@@ -549,4 +549,21 @@ fn a_client_is_told_to_refresh_before_its_connection_would_be_closed_for_silence
     }
     let rows = bench.edge.snapshot(bench.now).registrations;
     assert_eq!(rows[0].expires_s, 3600);
+}
+
+#[test]
+fn a_request_passes_at_most_so_many_servers_behind_the_link() {
+    let mut bench = Bench::registered();
+    for (given, sent) in [("70", "15"), ("16", "15"), ("9", "8")] {
+        let request = bench.request("OPTIONS", "sip:1002@example.test", "1001", "1002", "");
+        let mut edit = request.edit();
+        edit.set(Name::MaxForwards, given);
+        bench.frame(ConnId(1), edit.finish());
+        let inside = bench.take(LANE);
+        assert_eq!(
+            inside.header(Name::MaxForwards),
+            Some(sent.as_bytes()),
+            "{given}"
+        );
+    }
 }

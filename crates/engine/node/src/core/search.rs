@@ -1,0 +1,402 @@
+//! Search rules applied to requests: a destination in, places to try out. Also the dry run, which
+//! asks the same rules and sends nothing.
+
+use std::net::IpAddr;
+
+use base::Now;
+use config::pattern::{Pattern, PatternKind};
+use config::routing::{DEFAULT_ZONE, GENERATED_PRIORITY, Mode, SearchRule, Source};
+use policy::search::{Asker, Hit, Plan};
+use sip::{FlowId, Message, Uri};
+use status::{SearchQuestion, SearchReport, SearchTarget};
+
+use super::Core;
+use super::outbound::Hop;
+use super::zones::Zone;
+use crate::station::limited;
+
+/// The longest node name that a generated rule compares as it stands; a longer one is an
+/// expression (F150).
+const NODE_NAME_MAX: usize = 60;
+
+/// What rules see of a destination: `user@host`, the host in lower case, with a port that is
+/// written. Escapes that say nothing are undone, so that no spelling gets around a rule. `None` if
+/// it cannot be read.
+pub(super) fn alias_of(uri: &[u8]) -> Option<String> {
+    let (scheme, rest) = uri.split_at_checked(uri.iter().position(|b| *b == b':')?)?;
+    if scheme.eq_ignore_ascii_case(b"tel") {
+        let number = rest.get(1..)?.split(|b| *b == b';').next()?;
+        return Some(plain(number)).filter(|n| !n.is_empty());
+    }
+    let uri = Uri::parse(uri).ok()?;
+    let mut alias = uri.user.map(plain).unwrap_or_default();
+    if !alias.is_empty() {
+        alias.push('@');
+    }
+    alias.push_str(&uri.host.to_string().to_ascii_lowercase());
+    if let Some(port) = uri.port {
+        alias.push_str(&format!(":{port}"));
+    }
+    Some(alias)
+}
+
+/// A request with the destination that rules made of it; a number alone is at `host`.
+pub(super) fn readdressed(message: Message, alias: &str, host: &str) -> Message {
+    if alias_of(message.request_uri()).as_deref() == Some(alias) {
+        return message;
+    }
+    let sips = message
+        .request_uri()
+        .to_ascii_lowercase()
+        .starts_with(b"sips:");
+    let scheme = if sips { "sips" } else { "sip" };
+    let uri = if alias.contains('@') {
+        format!("{scheme}:{alias}")
+    } else {
+        format!("{scheme}:{alias}@{host}")
+    };
+    let mut edit = message.edit();
+    edit.request_uri(uri.as_bytes());
+    edit.finish()
+}
+
+/// A user part without the escapes of characters that need none (RFC 3261 §19.1.4).
+fn plain(user: &[u8]) -> String {
+    let mut out = Vec::with_capacity(user.len());
+    let mut rest = user;
+    while let [first, after @ ..] = rest {
+        if *first == b'%'
+            && let [high, low, after @ ..] = after
+            && let Some(byte) = hex(*high).zip(hex(*low)).map(|(h, l)| h * 16 + l)
+            && (byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte))
+        {
+            out.push(byte);
+            rest = after;
+            continue;
+        }
+        out.push(*first);
+        rest = after;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|n| n.try_into().ok())
+}
+
+/// A rule that belongs to a zone which discovery made (F148–F150).
+fn generated(zone: &Zone) -> Option<SearchRule> {
+    let pattern = if zone.host.len() <= NODE_NAME_MAX {
+        Pattern::new(PatternKind::Suffix, &format!("@{}", zone.host), &[])
+    } else {
+        let name = zone.host.replace('.', r"\.");
+        Pattern::new(PatternKind::Regex, &format!(".*@{name}"), &[])
+    };
+    Some(SearchRule {
+        name: zone.name.clone(),
+        priority: GENERATED_PRIORITY,
+        // Who is nobody's neighbour has no business with call control.
+        source: Source::AllZones,
+        authenticated: false,
+        mode: Mode::Pattern(pattern.ok()?, config::pattern::Behavior::Leave),
+        stop: false,
+        target: zone.name.clone(),
+        enabled: true,
+        generated: true,
+    })
+}
+
+impl Core {
+    /// The rules are those of the configuration and of these zones from now on.
+    pub(super) fn make_plan(&mut self, zones: &[Zone]) {
+        let mut rules = self.settings.routing.rules.clone();
+        rules.extend(zones.iter().filter(|z| z.generated).filter_map(generated));
+        self.plan = Plan::new(self.settings.routing.transforms.clone(), rules);
+    }
+
+    /// The neighbour that a connection inside belongs to: the one it was dialled for; of those at
+    /// its other end a trunk, for what is of a line has named its phone.
+    pub(super) fn sender(&self, flow: FlowId) -> Option<&Zone> {
+        if let Some(zone) = self.zones.iter().find(|z| z.has(flow)) {
+            return Some(zone);
+        }
+        let ip: IpAddr = self.station.remote(flow)?.ip();
+        let mut there: Vec<&Zone> = self
+            .zones
+            .iter()
+            .filter(|z| self.senders.is_at(&z.target.host, ip))
+            .collect();
+        there.sort_by_key(|z| z.trunk.is_none());
+        there.first().copied()
+    }
+
+    /// Servers of the zones that were found, each zone's standing ones first.
+    pub(super) fn hops(&self, hits: &[Hit]) -> Vec<Hop> {
+        let mut hops = Vec::new();
+        for hit in hits {
+            let mut servers: Vec<&Zone> = self.zones.iter().filter(|z| z.of == hit.zone).collect();
+            servers.sort_by_key(|z| z.standing().is_none() || z.deaf.is_some());
+            hops.extend(servers.into_iter().map(|z| Hop {
+                zone: z.name.clone(),
+                alias: Some(hit.alias.clone()),
+            }));
+        }
+        hops
+    }
+
+    /// The edge that a rule means.
+    pub(super) fn edge_named(&self, name: &str) -> Option<&super::Link> {
+        self.links.iter().find(|l| l.peer.name == name)
+    }
+
+    /// As [`Core::hops`], with edges that call foreign domains for a neighbour inside.
+    pub(super) fn hops_abroad(&self, hits: &[Hit]) -> Vec<Hop> {
+        let mut hops = Vec::new();
+        for hit in hits {
+            if self.links.iter().any(|l| l.peer.name == hit.zone) {
+                hops.push(Hop {
+                    zone: hit.zone.clone(),
+                    alias: Some(hit.alias.clone()),
+                });
+            } else {
+                hops.extend(self.hops(std::slice::from_ref(hit)));
+            }
+        }
+        hops
+    }
+
+    /// Where rules lead what a client sends; nothing for what is call control's.
+    pub(super) fn client_hops(&self, peer: usize, message: &Message) -> Vec<Hop> {
+        let host = super::registrations::host_of(message.request_uri());
+        if host.is_some_and(|host| self.is_home(&host) || self.settings.is_us(&host)) {
+            return Vec::new();
+        }
+        let Some(alias) = alias_of(message.request_uri()) else {
+            return Vec::new();
+        };
+        let zone = self.links.get(peer).map_or("", |l| l.peer.name.as_str());
+        let asker = Asker {
+            zone,
+            local: true,
+            authenticated: true,
+        };
+        self.hops(&self.plan.search(&alias, &asker))
+    }
+
+    /// A request for one zone: with the destination that rules made of it, and no more hops than
+    /// the zone allows.
+    pub(super) fn as_searched(&self, hop: &Hop, message: Message) -> Message {
+        let Some(zone) = self.zone(&hop.zone) else {
+            return message;
+        };
+        let message = match &zone.trunk {
+            // The B2BUA takes one off.
+            Some(trunk) if message.method() == sip::Method::Invite => {
+                limited(&message, trunk.hop_count.saturating_add(1))
+            }
+            Some(trunk) => limited(&message, trunk.hop_count),
+            None => message,
+        };
+        match &hop.alias {
+            Some(alias) => readdressed(message, alias, &zone.host),
+            None => message,
+        }
+    }
+
+    // ---- the dry run ----
+
+    /// What rules make of a destination. Nothing is sent.
+    pub(super) fn report_search(&self, asked: SearchQuestion) -> SearchReport {
+        let uri = asked.to.as_bytes();
+        let alias = alias_of(uri).unwrap_or_else(|| asked.to.clone());
+        let home = |text: &str| {
+            let host = text.rsplit_once('@').map_or(text, |(_, host)| host);
+            self.is_home(host) || self.settings.is_us(host)
+        };
+        let from = alias_of(asked.from.as_bytes()).unwrap_or_else(|| asked.from.clone());
+        let client = asked.zone.is_empty() && (from.is_empty() || home(&from));
+        let peer = self.links.first().map_or("", |l| l.peer.name.as_str());
+        let zone = match (asked.zone.as_str(), client) {
+            ("", true) => peer,
+            ("", false) => DEFAULT_ZONE,
+            (named, _) => named,
+        };
+        // A server of several is meant by the zone's name.
+        let known = self.zones.iter().find(|z| z.name == zone || z.of == zone);
+        let local = client || self.links.iter().any(|l| l.peer.name == zone);
+        let trusted = known
+            .and_then(|z| z.trunk.as_ref())
+            .is_some_and(|t| t.trusted);
+        let asker = Asker {
+            zone: known.map_or(zone, |z| z.of.as_str()),
+            local,
+            authenticated: asked.authenticated || local || trusted,
+        };
+        let found = self.plan.explain(&alias, &asker);
+        let mut report = SearchReport {
+            zone: asker.zone.to_owned(),
+            authenticated: asker.authenticated,
+            transformed: found.transformed,
+            transforms: found.transforms,
+            rules: found.rules,
+            targets: found.hits.iter().map(|hit| self.target(hit)).collect(),
+            from: asked.from,
+            to: asked.to,
+            alias,
+            note: String::new(),
+        };
+        if local && home(&report.alias) {
+            report.note = "call control's: what clients send to a served domain or a node goes \
+                           where they are registered, whatever the rules say"
+                .into();
+            let host = report
+                .alias
+                .rsplit('@')
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            let zones = self.zones_for(&host).into_iter().map(|zone| Hit {
+                rule: "the client's registration".into(),
+                alias: report.alias.clone(),
+                zone: self.zone(&zone).map_or(zone, |z| z.of.clone()),
+            });
+            let mut hits: Vec<Hit> = zones.collect();
+            hits.dedup();
+            report.targets = hits.iter().map(|hit| self.target(hit)).collect();
+        } else if known.is_none() && !local && zone != DEFAULT_ZONE {
+            report.note = format!("there is no zone {zone}");
+        } else if known
+            .and_then(|z| z.trunk.as_ref())
+            .is_some_and(|t| !t.accepts)
+        {
+            report.note = format!(
+                "{} may begin no requests: it would get 403",
+                asker_name(&report)
+            );
+            report.targets.clear();
+        } else if local {
+            // Only neighbours inside call foreign domains by an edge.
+            let edge = |t: &SearchTarget| self.edge_named(&t.zone).is_some();
+            report.targets.retain(|t| !edge(t));
+        }
+        if report.targets.is_empty() && local && report.note.is_empty() {
+            report.note =
+                "no rule takes it: call control, where the client is registered, does".into();
+        }
+        report
+    }
+
+    fn target(&self, hit: &Hit) -> SearchTarget {
+        if let Some(link) = self.links.iter().find(|l| l.peer.name == hit.zone) {
+            let edge = &link.peer.verify_name;
+            let state = if link.is_up() { "linked" } else { "not linked" };
+            return SearchTarget {
+                zone: hit.zone.clone(),
+                alias: hit.alias.clone(),
+                rule: hit.rule.clone(),
+                how: vec![format!(
+                    "by the edge {edge} ({state}) to the domain's own servers, by DNS over TLS"
+                )],
+                up: Some(link.is_up()),
+            };
+        }
+        let servers: Vec<&Zone> = self.zones.iter().filter(|z| z.of == hit.zone).collect();
+        let how = |z: &&Zone| {
+            let transport = match (&z.target.tls, z.target.tls_verify) {
+                (None, _) => "over TCP".to_owned(),
+                (Some(name), true) => format!("over TLS as {name}"),
+                (Some(_), false) => "over TLS, its certificate not checked".to_owned(),
+            };
+            let host = &z.target.host;
+            let host = if host.contains(':') {
+                format!("[{host}]")
+            } else {
+                host.clone()
+            };
+            format!("{host}:{} {transport}: {}", z.target.port, z.state())
+        };
+        SearchTarget {
+            zone: hit.zone.clone(),
+            alias: hit.alias.clone(),
+            rule: hit.rule.clone(),
+            how: if servers.is_empty() {
+                vec!["no such zone now: its node has not been discovered".into()]
+            } else {
+                servers.iter().map(how).collect()
+            },
+            up: Some(servers.iter().any(|z| z.standing().is_some())),
+        }
+    }
+}
+
+fn asker_name(report: &SearchReport) -> &str {
+    &report.zone
+}
+
+/// What a node with this configuration would make of a destination, before anything is
+/// discovered or connected.
+pub fn dry_run(
+    now: Now,
+    config: &std::sync::Arc<config::Config>,
+    asked: SearchQuestion,
+) -> SearchReport {
+    let identity = super::CoreIdentity {
+        version: String::new(),
+        ssh_key: String::new(),
+        token_seed: base::Secret::new([0; 32]),
+        users: None,
+        kept: Vec::new(),
+    };
+    if matches!(config.role, config::Role::Edge(_)) {
+        return SearchReport {
+            note: crate::edge::NO_RULES.into(),
+            from: asked.from,
+            to: asked.to,
+            ..SearchReport::default()
+        };
+    }
+    let core = Core::new(now, base::Rng::from_number(0), config, identity);
+    let mut report = core.report_search(asked);
+    for target in &mut report.targets {
+        target.up = None;
+        for line in &mut target.how {
+            let bare = line.trim_end_matches(": connecting");
+            *line = bare.replace(" (not linked)", "");
+        }
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::alias_of;
+
+    #[test]
+    fn an_alias_is_the_same_however_a_destination_is_spelt() {
+        for (uri, want) in [
+            ("sip:1002@Example.COM", Some("1002@example.com")),
+            (
+                "SIPS:1002@example.com;transport=tls?x=y",
+                Some("1002@example.com"),
+            ),
+            ("sip:%31%3002@example.com", Some("1002@example.com")),
+            ("sip:a%40b@example.com", Some("a%40b@example.com")),
+            ("sip:a%2", None),
+            (
+                "sip:bob:secret@example.com:5070",
+                Some("bob@example.com:5070"),
+            ),
+            ("sip:[2001:DB8::1]", Some("[2001:db8::1]")),
+            ("sip:example.com", Some("example.com")),
+            ("tel:+49-30;phone-context=x", Some("+49-30")),
+            ("tel:", None),
+            ("1002", None),
+            ("", None),
+        ] {
+            let found = alias_of(uri.as_bytes());
+            assert_eq!(found.as_deref(), want, "{uri}");
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! Neighbours and search rules: what goes where, and what does not.
+
+use super::*;
+use ::status::SearchQuestion;
+
+const ROUTING: &str = r#"
+[[call_control]]
+name = "kamailio"
+address = "10.0.0.5:5060"
+[[zones]]
+name = "trunk"
+type = "neighbor"
+peers = ["10.0.0.40"]
+transport = "tcp"
+port = 5560
+hop_count = 9
+monitor = false
+[[zones]]
+name = "pbx"
+type = "neighbor"
+peers = ["10.0.0.50", "10.0.0.51"]
+transport = "tcp"
+monitor = false
+[[zones]]
+name = "mute"
+type = "neighbor"
+peers = ["10.0.0.60"]
+transport = "tcp"
+accept_incoming = false
+monitor = false
+[[transforms]]
+name = "outside line"
+pattern = "00"
+behavior = "replace"
+replace = "+"
+[[search_rules]]
+name = "meetings"
+priority = 10
+source = "any"
+pattern_type = "regex"
+pattern = '(8\d+)@meet\.test'
+behavior = "replace"
+replace = '\1@conference.test'
+target = "pbx"
+[[search_rules]]
+name = "abroad"
+priority = 20
+pattern = "+"
+target = "trunk"
+[[search_rules]]
+name = "abroad by the second way"
+priority = 30
+pattern = "+"
+target = "pbx"
+[[search_rules]]
+name = "foreign domains of clients"
+priority = 40
+source = "local_zone"
+pattern_type = "suffix"
+pattern = "@partner.test"
+target = "trunk"
+"#;
+
+/// A connection that a host inside has made.
+const CALLER: ConnId = ConnId(70);
+
+/// A core that lets one in who is nobody's neighbour, too.
+fn world() -> World {
+    let listen = "listen = [\"10.0.0.20:5060\"]";
+    let head = HEAD.replace(listen, &format!("{listen}\naccept_from = [\"10.0.0.99\"]"));
+    let mut world = World::of(&format!("{head}{ROUTING}"), no_inside);
+    world.link("i1");
+    world.lane();
+    world
+}
+
+/// A connection from this address.
+fn from(world: &mut World, remote: &str) {
+    world.connect(CALLER, Side::Inside, remote);
+}
+
+fn request(method: &str, uri: &str, fields: &str) -> String {
+    format!(
+        "{method} {uri} SIP/2.0\r\nFrom: <sip:9@10.0.0.40>;tag=a\r\nTo: <{uri}>\r\n\
+         Call-ID: t1\r\nCSeq: 1 {method}\r\nMax-Forwards: 70\r\n\
+         Contact: <sip:9@10.0.0.40:5560>\r\n{fields}Content-Length: 0\r\n\r\n"
+    )
+}
+
+fn uri(message: &Message) -> String {
+    text(Some(message.request_uri()))
+}
+
+/// The Record-Routes that a request or response carries, as Routes of whoever called.
+fn routes(message: &Message, reversed: bool) -> String {
+    let mut routes: Vec<String> = message
+        .values(Name::RecordRoute)
+        .map(|v| text(Some(v)))
+        .collect();
+    if reversed {
+        routes.reverse();
+    }
+    let lines = routes.iter().map(|r| format!("Route: {r}\r\n"));
+    lines.collect()
+}
+
+#[test]
+fn a_trunks_call_goes_to_the_zone_its_rule_names_and_its_dialog_the_same_way() {
+    let mut world = world();
+    from(&mut world, "10.0.0.40:40001");
+    let pbx = world.dialled("10.0.0.50");
+    world.ask(CALLER, &request("INVITE", "sip:8001@meet.test", ""));
+    assert_eq!(world.out(CALLER)[0].status(), 100);
+    let invite = world.one(pbx);
+    assert_eq!(uri(&invite), "sip:8001@conference.test");
+    assert_eq!(text(invite.header(Name::MaxForwards)), "15");
+    assert_eq!(invite.values(Name::RecordRoute).count(), 1);
+    let reply = invite
+        .reply(200, "OK", "b")
+        .header(Name::Contact, "<sip:8001@10.0.0.50:5060>")
+        .header(Name::RecordRoute, invite.header(Name::RecordRoute).unwrap())
+        .build();
+    world.take(pbx, reply);
+    let answer = world.one(CALLER);
+    assert_eq!(answer.status(), 200);
+
+    let in_dialog = |method: &str, cseq: u32, way: &str, tags: (&str, &str), to: &str| {
+        format!(
+            "{method} {to} SIP/2.0\r\n{way}From: <sip:x@y>;tag={}\r\nTo: <sip:z@y>;tag={}\r\n\
+             Call-ID: t1\r\nCSeq: {cseq} {method}\r\nMax-Forwards: 70\r\n\
+             Content-Length: 0\r\n\r\n",
+            tags.0, tags.1
+        )
+    };
+    let way = routes(&answer, true);
+    let target = "sip:8001@10.0.0.50:5060";
+    world.ask(CALLER, &in_dialog("ACK", 1, &way, ("a", "b"), target));
+    let ack = world.one(pbx);
+    assert_eq!((ack.method(), ack.header(Name::Route)), (Method::Ack, None));
+    world.ask(CALLER, &in_dialog("INFO", 2, &way, ("a", "b"), target));
+    assert_eq!(uri(&world.one(pbx)), target);
+    // And back: the other end hangs up, over the trunk's own connection.
+    let trunk = world.dialled("10.0.0.40");
+    let way = routes(&invite, false);
+    world.ask(
+        pbx,
+        &in_dialog("BYE", 1, &way, ("b", "a"), "sip:9@10.0.0.40:5560"),
+    );
+    let bye = world.one(trunk);
+    assert_eq!((bye.method(), bye.header(Name::Route)), (Method::Bye, None));
+
+    // Nobody else may take that way.
+    let stranger = ConnId(71);
+    world.connect(stranger, Side::Inside, "10.0.0.99:40001");
+    world.ask(
+        stranger,
+        &in_dialog("BYE", 9, &way, ("b", "a"), "sip:9@10.0.0.40:5560"),
+    );
+    assert_eq!(world.one(stranger).status(), 481);
+    let forged = way.replace("trunk-", "trunk-A");
+    world.ask(
+        pbx,
+        &in_dialog("BYE", 9, &forged, ("b", "a"), "sip:9@10.0.0.40:5560"),
+    );
+    assert_eq!(world.one(pbx).status(), 481);
+}
+
+#[test]
+fn a_zone_that_knows_nobody_is_followed_by_the_next_and_the_first_answer_counts() {
+    let mut world = world();
+    let pbx = [world.dialled("10.0.0.50"), world.dialled("10.0.0.51")];
+    let trunk = world.dialled("10.0.0.40");
+    from(&mut world, "10.0.0.99:40001");
+    // Rules for zones are not for whoever is nobody's neighbour.
+    world.ask(CALLER, &request("OPTIONS", "sip:0049@x.test", ""));
+    assert_eq!(world.one(CALLER).status(), 404);
+    let edge = ConnId(72);
+    world.connect(edge, Side::Inside, "10.0.0.5:40001");
+    world.ask(edge, &request("INVITE", "sip:0049@x.test", ""));
+    let first = world.one(trunk);
+    assert_eq!(uri(&first), "sip:+49@x.test");
+    assert_eq!(text(first.header(Name::MaxForwards)), "9");
+    world.take(trunk, first.reply(404, "Not Found", "k").build());
+    for (i, conn) in pbx.into_iter().enumerate() {
+        let next = world.out(conn);
+        let next = next.iter().find(|m| m.method() == Method::Invite);
+        let next = next.unwrap_or_else(|| panic!("server {i} was not tried"));
+        world.take(
+            conn,
+            next.reply(480, "Temporarily Unavailable", "k").build(),
+        );
+    }
+    let mut answers = world.out(edge);
+    answers.retain(|m| m.status() != 100);
+    assert_eq!(answers.len(), 1);
+    assert_eq!(answers[0].status(), 404);
+}
+
+#[test]
+fn an_answer_that_is_final_ends_the_search() {
+    let mut world = world();
+    let trunk = world.dialled("10.0.0.40");
+    from(&mut world, "10.0.0.5:40001");
+    world.ask(CALLER, &request("INVITE", "sip:0049@x.test", ""));
+    let first = world.one(trunk);
+    world.take(trunk, first.reply(486, "Busy Here", "k").build());
+    assert_eq!(world.one(CALLER).status(), 486);
+    assert!(world.sent.iter().all(|(_, m)| m.method() != Method::Invite));
+    world.wait(Duration::from_secs(40));
+    assert!(world.core.trials.is_empty());
+}
+
+#[test]
+fn what_no_rule_takes_is_refused_with_the_rules_that_were_tried() {
+    let mut world = world();
+    from(&mut world, "10.0.0.40:40001");
+    world.ask(CALLER, &request("INVITE", "sip:bob@nowhere.test", ""));
+    assert_eq!(world.one(CALLER).status(), 404);
+    let event = world.events.iter().find(|e| e.kind == Kind::SearchRefused);
+    let event = event.unwrap();
+    let proof = |name: &str| {
+        event
+            .proof
+            .iter()
+            .find(|(n, _)| *n == name)
+            .unwrap()
+            .1
+            .clone()
+    };
+    assert_eq!(proof("zone"), "trunk");
+    assert!(
+        proof("rules").contains("abroad: the destination does not match"),
+        "{event:?}"
+    );
+    assert!(
+        proof("rules").contains("it is for clients registered here"),
+        "{event:?}"
+    );
+    assert!(event.kind.fix().contains("causeway ctl search"));
+    // A stranger cannot fill the log.
+    let before = world.events.len();
+    for _ in 0..500 {
+        world.ask(CALLER, &request("OPTIONS", "sip:bob@nowhere.test", ""));
+    }
+    assert!(world.events.len() - before < 100);
+}
+
+#[test]
+fn a_zone_that_may_begin_nothing_is_told_so() {
+    let mut world = world();
+    from(&mut world, "10.0.0.60:40001");
+    world.ask(CALLER, &request("INVITE", "sip:8001@meet.test", ""));
+    assert_eq!(world.one(CALLER).status(), 403);
+    assert!(world.kinds().contains(&Kind::SearchRefused));
+}
+
+#[test]
+fn a_client_reaches_a_foreign_domain_by_its_rule_and_everything_else_by_call_control() {
+    let mut world = world();
+    world.registered("1001", "t1");
+    let (trunk, home) = (world.dialled("10.0.0.40"), world.dialled("10.0.0.5"));
+    for (to, conn) in [
+        ("sip:bob@partner.test", trunk),
+        ("sip:bob@elsewhere.test", home),
+        ("sip:0049@example.test", home),
+    ] {
+        let text = format!(
+            "MESSAGE {to} SIP/2.0\r\n\
+             Record-Route: <sip:t1@edge1.example.test:5061;transport=tls;lr>\r\n\
+             P-Asserted-Identity: <sip:1001@example.test>\r\n\
+             From: <sip:1001@example.test>;tag=f\r\nTo: <{to}>\r\nCall-ID: m-{to}\r\n\
+             CSeq: 1 MESSAGE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+        );
+        world.ask(LANE, &text);
+        let sent = world.one(conn);
+        assert_eq!(uri(&sent), to);
+    }
+}
+
+#[test]
+fn a_trunk_that_does_not_answer_options_is_told_of_and_tried_last() {
+    let more = ROUTING.replace("monitor = false", "monitor = true");
+    let mut world = World::new(&more, no_inside);
+    let [one, other] = [world.dialled("10.0.0.50"), world.dialled("10.0.0.51")];
+    world.wait(Duration::from_secs(1));
+    let options = world.one(one);
+    assert_eq!(options.method(), Method::Options);
+    let alive = world.one(other);
+    world.take(other, alive.reply(483, "Too Many Hops", "k").build());
+    let alive = world.one(world.dialled("10.0.0.40"));
+    world.take(
+        world.dialled("10.0.0.40"),
+        alive.reply(200, "OK", "k").build(),
+    );
+    world.wait(Duration::from_secs(40));
+    let states: Vec<(String, String)> = world.core.zone_rows();
+    let of = |name: &str| &states.iter().find(|(n, _)| n == name).unwrap().1;
+    assert_eq!(of("pbx"), "does not answer OPTIONS");
+    assert_eq!(of("pbx-2"), "active");
+    assert!(world.kinds().contains(&Kind::CallControlDown));
+    let hits = [policy::search::Hit {
+        zone: "pbx".into(),
+        alias: "x".into(),
+        rule: "r".into(),
+    }];
+    let hops: Vec<String> = world.core.hops(&hits).into_iter().map(|h| h.zone).collect();
+    assert_eq!(hops, ["pbx-2", "pbx"]);
+}
+
+#[test]
+fn a_zone_that_wants_encrypted_media_gets_no_call_without() {
+    let forced = ROUTING.replace(
+        "name = \"pbx\"",
+        "name = \"pbx\"\nmedia_encryption = \"force\"",
+    );
+    let mut world = World::new(&forced, no_inside);
+    from(&mut world, "10.0.0.40:40001");
+    let pbx = world.dialled("10.0.0.50");
+    let offer = |profile: &str| {
+        let sdp = format!("v=0\r\nm=audio 4000 RTP/{profile} 0\r\n");
+        request(
+            "INVITE",
+            "sip:8001@meet.test",
+            "Content-Type: application/sdp\r\n",
+        )
+        .replace(
+            "Content-Length: 0\r\n\r\n",
+            &format!("Content-Length: {}\r\n\r\n{sdp}", sdp.len()),
+        )
+    };
+    for plain in [offer("AVP"), request("INVITE", "sip:8001@meet.test", "")] {
+        world.ask(CALLER, &plain);
+        assert_eq!(world.one(CALLER).status(), 488);
+        assert!(world.out(pbx).is_empty());
+    }
+    assert!(world.kinds().contains(&Kind::NoCrypto));
+    world.ask(CALLER, &offer("SAVP"));
+    assert_eq!(world.one(pbx).method(), Method::Invite);
+}
+
+/// The dry run's report.
+fn dry(world: &mut World, from: &str, to: &str, zone: &str) -> ::status::SearchReport {
+    let asked = SearchQuestion {
+        from: from.into(),
+        to: to.into(),
+        zone: zone.into(),
+        authenticated: false,
+    };
+    let question = Question::Search(asked);
+    world.give(Input::Ask {
+        id: AskId(5),
+        question,
+    });
+    world.reports.pop().unwrap()
+}
+
+#[test]
+fn the_dry_run_tells_every_verdict_and_where_the_request_would_go() {
+    let mut world = world();
+    let report = dry(&mut world, "", "sip:0049@x.test", "trunk");
+    assert_eq!(report.alias, "0049@x.test");
+    assert_eq!(report.transformed, "+49@x.test");
+    assert_eq!(report.rules.len(), 4);
+    let zones: Vec<&str> = report.targets.iter().map(|t| t.zone.as_str()).collect();
+    assert_eq!(zones, ["pbx"], "a trunk is not asked for what it asks");
+    assert_eq!(report.targets[0].up, Some(true));
+    assert_eq!(report.targets[0].how.len(), 2);
+    assert_eq!(report.targets[0].how[0], "10.0.0.50:5060 over TCP: active");
+
+    let report = dry(
+        &mut world,
+        "sip:1001@example.test",
+        "sip:1002@example.test",
+        "",
+    );
+    assert!(report.note.contains("call control's") && report.authenticated);
+    assert_eq!(report.targets[0].zone, "kamailio");
+
+    let report = dry(&mut world, "sip:x@stranger.test", "sip:0049@x.test", "");
+    assert_eq!(
+        (report.zone.as_str(), report.targets.len()),
+        ("DefaultZone", 0)
+    );
+
+    let report = dry(&mut world, "", "sip:8001@meet.test", "mute");
+    assert!(report.note.contains("403") && report.targets.is_empty());
+    let report = dry(&mut world, "", "sip:8001@meet.test", "nobody");
+    assert!(report.note.contains("no zone nobody"), "{report:?}");
+    assert!(world.sent.is_empty());
+
+    // The same of a file alone, where nothing is connected.
+    let config = load(&format!("{HEAD}{ROUTING}"));
+    let asked = SearchQuestion {
+        to: "8001@meet.test".into(),
+        zone: "trunk".into(),
+        ..SearchQuestion::default()
+    };
+    let report = crate::dry_run(Now::default(), &config, asked);
+    assert_eq!(report.targets[0].alias, "8001@conference.test");
+    assert_eq!(report.targets[0].up, None);
+    assert_eq!(report.targets[0].how[0], "10.0.0.50:5060 over TCP");
+}
+
+#[test]
+fn what_a_zone_sends_may_be_limited_too() {
+    let limited = ROUTING.replace("hop_count = 9", "hop_count = 9\nhop_count_in = 4");
+    let mut world = World::new(&limited, no_inside);
+    from(&mut world, "10.0.0.40:40001");
+    let pbx = world.dialled("10.0.0.50");
+    world.ask(CALLER, &request("OPTIONS", "sip:8001@meet.test", ""));
+    assert_eq!(text(world.one(pbx).header(Name::MaxForwards)), "4");
+    let none = request("OPTIONS", "sip:8001@meet.test", "").replace(": 70", ": 0");
+    world.ask(CALLER, &none);
+    assert_eq!(world.one(CALLER).status(), 483);
+}
