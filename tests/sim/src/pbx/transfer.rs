@@ -335,7 +335,7 @@ impl Pbx {
         &mut self,
         now: u64,
         step: Step,
-        party: Dialog,
+        mut party: Dialog,
         to: Way,
         answered: &Text,
         way: Way,
@@ -354,6 +354,13 @@ impl Pbx {
             .with_cseq("ACK", dialog::cseq(&step.asked))
             .with_body("application/sdp", text.body.clone());
         self.plain(to, ack);
+        if let Some((id, leg)) = step.with
+            && let Some(bridge) = self.bridges.get(&id)
+        {
+            // Its call has gone on meanwhile.
+            let now = bridge.legs[1 - leg].dialog.as_ref().map_or(0, |d| d.cseq);
+            party.cseq = party.cseq.max(now);
+        }
         let gone = !self.bridges.get(&id).is_some_and(|b| b.legs[other].up);
         let new_id = self.next_bridge;
         self.next_bridge += 1;

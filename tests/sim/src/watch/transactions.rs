@@ -128,7 +128,8 @@ impl Watch {
             .open
             .range_mut((from, String::new())..(to, String::new()))
         {
-            if !row.moot && row.status.is_none() {
+            // Its answer may have been on its way.
+            if !row.moot {
                 self.lost.extend(row.names.clone());
             }
             row.moot = true;
