@@ -117,6 +117,7 @@ impl Edge {
             return self.busy(now, key, message);
         }
         self.routes.insert(flow, index);
+        self.ask_first_core(key, flow, index);
         self.send_on(now, key, lane, Side::Lane { peer: index }, request);
     }
 

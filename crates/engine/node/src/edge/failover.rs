@@ -4,7 +4,9 @@
 //! In: a core's 401 without a challenge, which means that the digest is wrong or the user unknown
 //! there. Out: the same REGISTER to a core that has not seen it, or nothing if there is none. A
 //! digest is good at every core: the nonce is the edge's, and each core checks that it is fresh.
-//! Bounds: each core is asked once; [`ASKING_MAX`] REGISTERs at once.
+//! Which core has a REGISTER is known by the REGISTER, not by its connection: another one of the
+//! same client may go round meanwhile. Bounds: each core is asked once; [`ASKING_MAX`] REGISTERs
+//! at once, and the answer to one more is its core's.
 
 use base::{HashMap, Now};
 use sip::nonce::Verdict;
@@ -13,19 +15,34 @@ use sip::{FlowId, Message, Method, Name};
 
 use super::{Edge, Side};
 
-/// REGISTERs that more than one core is asked about.
+/// REGISTERs under way that more than one core may be asked about.
 const ASKING_MAX: usize = 10_000;
 
 /// Cores that were asked about a REGISTER.
 pub(super) struct Asked {
     flow: FlowId,
-    cores: Vec<usize>,
+    /// The one that has it now.
+    last: usize,
+    /// Those that did not accept it.
+    before: Vec<usize>,
 }
 
-/// Those of all REGISTERs that go round.
+/// Those of all REGISTERs under way, where there is more than one core.
 pub(super) type Asking = HashMap<ServerKey, Asked>;
 
 impl Edge {
+    /// A REGISTER goes to its first core.
+    pub(super) fn ask_first_core(&mut self, key: ServerKey, flow: FlowId, core: usize) {
+        if self.links.len() > 1 && self.asking.len() < ASKING_MAX {
+            let asked = Asked {
+                flow,
+                last: core,
+                before: Vec::new(),
+            };
+            self.asking.insert(key, asked);
+        }
+    }
+
     /// Passes a REGISTER on to the next core, if the answer is one core's opinion and another may
     /// have its own. Gives whether it did.
     pub(super) fn ask_next_core(
@@ -40,30 +57,26 @@ impl Edge {
             && answer.status() == 401
             && answer.header(Name::WwwAuthenticate).is_none()
             && self.station.side(flow) == Some(Side::Client);
+        if answer.status() < 200 {
+            return false;
+        }
+        let Some(mut asked) = self.asking.remove(&key) else {
+            return false;
+        };
         if !opinion {
-            if answer.status() >= 200 {
-                self.asking.remove(&key);
+            if answer.status() < 300 {
+                self.routes.insert(flow, asked.last);
             }
             return false;
         }
-        let mut asked = self.asking.remove(&key).unwrap_or_else(|| Asked {
-            flow,
-            cores: Vec::new(),
-        });
-        let Some(last) = self.routes.get(&flow).copied() else {
-            return false;
-        };
-        asked.cores.push(last);
         // One that began after the nonce was made never looked at the digest.
-        let looked = self.verdict_for(now, flow, request, Name::Authorization) == Verdict::Fresh;
-        let room = self.asking.len() < ASKING_MAX;
+        let (last, name) = (Some(asked.last), Name::Authorization);
+        let looked = self.verdict_at(now, last, request, name) == Verdict::Fresh;
+        asked.before.push(asked.last);
         let next = self.cores_for(flow, request);
-        let next = next.into_iter().find(|(i, _)| !asked.cores.contains(i));
-        let Some((index, lane)) = next.filter(|_| looked && room) else {
-            // None of them takes it: the first one's word counts.
-            if let Some(first) = asked.cores.first() {
-                self.routes.insert(flow, *first);
-            }
+        let next = next.into_iter().find(|(i, _)| !asked.before.contains(i));
+        let Some((index, lane)) = next.filter(|_| looked) else {
+            // None of them takes it: the connection's way stays what it was.
             return false;
         };
         let token = self.tokens.seal(flow);
@@ -71,8 +84,8 @@ impl Edge {
         let Ok(again) = self.relay.request(flow, &token, &outside) else {
             return false;
         };
+        asked.last = index;
         self.asking.insert(key, asked);
-        self.routes.insert(flow, index);
         self.send_on(now, key, lane, Side::Lane { peer: index }, again);
         true
     }

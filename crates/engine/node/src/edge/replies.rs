@@ -114,7 +114,19 @@ impl Edge {
         request: &Message,
         name: Name,
     ) -> Verdict {
-        let began = self.link_of(flow).map(|link| link.began.unix);
+        self.verdict_at(now, self.routes.get(&flow).copied(), request, name)
+    }
+
+    /// The same for one of the cores.
+    pub(super) fn verdict_at(
+        &self,
+        now: Now,
+        core: Option<usize>,
+        request: &Message,
+        name: Name,
+    ) -> Verdict {
+        let link = core.and_then(|index| self.links.get(index));
+        let began = link.map(|link| link.began.unix);
         let made = credentials(request, name, &self.settings.realm)
             .and_then(|(_, found)| sip::nonce::issued(found.nonce));
         match self.nonce_of(now, request, name) {

@@ -4,6 +4,7 @@ mod business;
 mod calls;
 mod claims;
 mod clients;
+mod failover;
 mod hostile;
 mod links;
 mod load;
