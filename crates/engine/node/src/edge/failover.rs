@@ -1,11 +1,12 @@
-//! A client's REGISTER that its core does not accept goes to the next core: users sign in with one
+//! A client's digest that its core does not accept goes to the next core: users sign in with one
 //! of several, and each knows its own (`AR` of `x-cisco-mra-ha=AR_SK`, `protocol.md` 5.5).
 //!
-//! In: a core's 401 without a challenge, which means that the digest is wrong or the user unknown
-//! there. Out: the same REGISTER to a core that has not seen it, or nothing if there is none. A
+//! In: a core's 401 or 407 without a challenge, which means that the digest is wrong or the user
+//! unknown there, to a REGISTER or to what a client proves itself by. Out: the same request to a
+//! core that has not seen it, or nothing if there is none. A
 //! digest is good at every core: the nonce is the edge's, and each core checks that it is fresh.
-//! Which core has a REGISTER is known by the REGISTER, not by its connection: another one of the
-//! same client may go round meanwhile. Bounds: each core is asked once; [`ASKING_MAX`] REGISTERs
+//! Which core has a request is known by the request, not by its connection: another one of the
+//! same client may go round meanwhile. Bounds: each core is asked once; [`ASKING_MAX`] requests
 //! at once, and the answer to one more is its core's.
 
 use base::{HashMap, Now};
@@ -15,10 +16,10 @@ use sip::{FlowId, Message, Method, Name};
 
 use super::{Edge, Side};
 
-/// REGISTERs under way that more than one core may be asked about.
+/// Requests under way that more than one core may be asked about.
 const ASKING_MAX: usize = 10_000;
 
-/// Cores that were asked about a REGISTER.
+/// Cores that were asked about a request.
 pub(super) struct Asked {
     flow: FlowId,
     /// The one that has it now.
@@ -27,11 +28,11 @@ pub(super) struct Asked {
     before: Vec<usize>,
 }
 
-/// Those of all REGISTERs under way, where there is more than one core.
+/// Those of all such requests under way, where there is more than one core.
 pub(super) type Asking = HashMap<ServerKey, Asked>;
 
 impl Edge {
-    /// A REGISTER goes to its first core.
+    /// A request whose digest is to be checked goes to its first core.
     pub(super) fn ask_first_core(&mut self, key: ServerKey, flow: FlowId, core: usize) {
         if self.links.len() > 1 && self.asking.len() < ASKING_MAX {
             let asked = Asked {
@@ -43,8 +44,8 @@ impl Edge {
         }
     }
 
-    /// Passes a REGISTER on to the next core, if the answer is one core's opinion and another may
-    /// have its own. Gives whether it did.
+    /// Passes a request on to the next core, if the answer is one core's opinion of a digest and
+    /// another may have its own. Gives whether it did.
     pub(super) fn ask_next_core(
         &mut self,
         now: Now,
@@ -53,25 +54,25 @@ impl Edge {
         request: &Message,
         answer: &Message,
     ) -> bool {
-        let opinion = request.method() == Method::Register
-            && answer.status() == 401
-            && answer.header(Name::WwwAuthenticate).is_none()
-            && self.station.side(flow) == Some(Side::Client);
         if answer.status() < 200 {
             return false;
         }
         let Some(mut asked) = self.asking.remove(&key) else {
             return false;
         };
-        if !opinion {
+        let (status, asks, answers) = match request.method() {
+            Method::Register => (401, Name::WwwAuthenticate, Name::Authorization),
+            _ => (407, Name::ProxyAuthenticate, Name::ProxyAuthorization),
+        };
+        let opinion = answer.status() == status && answer.header(asks).is_none();
+        if !opinion || self.station.side(flow) != Some(Side::Client) {
             if answer.status() < 300 {
                 self.routes.insert(flow, asked.last);
             }
             return false;
         }
         // One that began after the nonce was made never looked at the digest.
-        let (last, name) = (Some(asked.last), Name::Authorization);
-        let looked = self.verdict_at(now, last, request, name) == Verdict::Fresh;
+        let looked = self.verdict_at(now, Some(asked.last), request, answers) == Verdict::Fresh;
         asked.before.push(asked.last);
         let next = self.cores_for(flow, request);
         let next = next.into_iter().find(|(i, _)| !asked.before.contains(i));
@@ -79,12 +80,20 @@ impl Edge {
             // None of them takes it: the connection's way stays what it was.
             return false;
         };
+        asked.last = index;
+        if request.method() != Method::Register {
+            // Its call, if it is for one, was with the core that did not want it.
+            self.settle(now, flow, request, answer);
+            self.routes.insert(flow, index);
+            self.asking.insert(key, asked);
+            self.client_other(now, key, flow, request, false);
+            return true;
+        }
         let token = self.tokens.seal(flow);
         let outside = self.station.with_source(flow, request);
         let Ok(again) = self.relay.request(flow, &token, &outside) else {
             return false;
         };
-        asked.last = index;
         self.asking.insert(key, asked);
         self.send_on(now, key, lane, Side::Lane { peer: index }, again);
         true

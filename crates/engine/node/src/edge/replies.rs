@@ -95,7 +95,8 @@ impl Edge {
             // A core that was restarted knows no flows, and wants to see credentials.
             let verdict = self.verdict_for(now, flow, request, Name::ProxyAuthorization);
             if verdict == Verdict::Fresh {
-                self.wrong_credentials(now, flow, self.is_settled(now, flow));
+                let guess = !self.relay.is_known(flow) || self.is_settled(now, flow);
+                self.wrong_credentials(now, flow, guess);
             }
             return self.with_challenge(now, &message, verdict == Verdict::Stale);
         }
@@ -267,7 +268,13 @@ impl Edge {
     }
 
     /// What an answer means for the call it belongs to.
-    fn settle(&mut self, now: Now, client: FlowId, request: &Message, message: &Message) {
+    pub(super) fn settle(
+        &mut self,
+        now: Now,
+        client: FlowId,
+        request: &Message,
+        message: &Message,
+    ) {
         let status = message.status();
         if status <= 100 {
             return;

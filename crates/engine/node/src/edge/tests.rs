@@ -8,6 +8,7 @@ mod failover;
 mod hostile;
 mod links;
 mod load;
+mod proving;
 mod torture;
 
 use std::collections::VecDeque;

@@ -127,7 +127,7 @@ fn only_a_registered_flow_may_ask_for_anything() {
         "NOTIFY",
     ] {
         let request = bench.request(method, "sip:1002@example.test", "1001", "1002", "");
-        assert_eq!(bench.refused(ConnId(2), request), 403, "{method}");
+        assert_eq!(bench.refused(ConnId(2), request), 407, "{method}");
     }
     for method in ["BYE", "UPDATE", "PRACK", "INFO"] {
         let request = bench.request(method, "sip:1002@example.test", "1001", "1002", "");
