@@ -213,8 +213,12 @@ impl Edge {
             401 | 407 | ..200 => {}
             status => {
                 let cause = format!("answered {status} from inside");
-                self.ledger
-                    .caused(now, Kind::RegistrationRefused, source, &cause);
+                // 403 is the core's own word, too; what else there is, call control says.
+                let kind = match status {
+                    403 => Kind::RegistrationRefused,
+                    _ => Kind::RegistrarRefused,
+                };
+                self.ledger.caused(now, kind, source, &cause);
             }
         }
         let answer = self.relay.answer(message, spread);
