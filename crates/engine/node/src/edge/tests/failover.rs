@@ -131,6 +131,8 @@ struct Town {
     open: Vec<(Vec<u8>, ConnId)>,
     /// What cores have not answered.
     inside: Vec<(ConnId, Message)>,
+    /// By Call-ID: which core was asked about a REGISTER.
+    asked: Vec<(Vec<u8>, Option<usize>)>,
     challenge: Option<Message>,
     twice: usize,
 }
@@ -145,6 +147,7 @@ impl Town {
             next: 5_000,
             open: Vec::new(),
             inside: Vec::new(),
+            asked: Vec::new(),
             challenge: None,
             twice: 0,
         }
@@ -159,6 +162,13 @@ impl Town {
     fn look(&mut self) {
         while let Some((conn, message)) = self.bench.sent.pop_front() {
             if message.is_request() {
+                let lane = |core: &Option<(ConnId, Option<ConnId>)>| {
+                    core.is_some_and(|(_, lane)| lane == Some(conn))
+                };
+                let core = self.cores.iter().position(lane);
+                let asked = (message.call_id().to_vec(), core);
+                assert!(!self.asked.contains(&asked), "{core:?} is asked again");
+                self.asked.push(asked);
                 self.inside.push((conn, message));
             } else if message.status() >= 200 {
                 let id = message.call_id();
@@ -246,9 +256,8 @@ impl Town {
                 let lane = self.conn();
                 self.look();
                 let status = self.bench.try_lane(lane, which, "traversal", PASSWORD);
-                if status == 200 {
-                    self.cores[which] = Some((control, Some(lane)));
-                }
+                assert_eq!(status, 200);
+                self.cores[which] = Some((control, Some(lane)));
             }
             Some((_, Some(lane))) if self.rng.below(2) == 0 => self.lose(lane),
             Some((conn, _)) => {
