@@ -17,6 +17,7 @@ mod links;
 mod outbound;
 mod outward;
 mod ownership;
+mod refusals;
 mod registrations;
 mod routing;
 mod search;

@@ -26,6 +26,9 @@ pub const SESSIONS_MAX: usize = 2_000;
 /// Bytes of a user name; Unified CM itself allows 128 characters.
 pub const USER_MAX: usize = 256;
 
+/// Why a sign-in is refused whose user was found on no node.
+pub const UNKNOWN: &str = "no cluster knows the user";
+
 /// A node of Unified CM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -315,9 +318,7 @@ impl SignIns {
                     server: "Unified CM".into(),
                     why: "no node is configured or discovered".into(),
                 },
-                None => Outcome::Unauthorized {
-                    why: "no cluster knows the user",
-                },
+                None => Outcome::Unauthorized { why: UNKNOWN },
             };
             return self.end(id, outcome);
         };

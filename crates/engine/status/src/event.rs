@@ -102,6 +102,11 @@ kinds! {
     TargetRefused = 2007, Warning, "SIP destination refused",
         "dial a number or a user at a domain, without address, port or maddr; a server inside \
          is reached by its name in unified_cm or call_control";
+    /// Call control refuses a registration.
+    RegistrarRefused = 2008, Warning, "call control refuses a registration",
+        "read what it says (status, warning): at 403 and 404 check that the device is configured \
+         there with this line, and its phone security profile; at 405 that the port is no \
+         trunk's; at 500 and 503 that its call processing runs and is not overloaded";
     /// A call began.
     CallBegan = 2010, Info, "call began", "";
     /// It ended.

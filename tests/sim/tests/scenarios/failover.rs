@@ -62,6 +62,33 @@ fn a_client_whose_edge_dies_registers_by_the_other_and_leaves_no_second_row() {
 }
 
 #[test]
+fn a_client_that_comes_by_the_other_edge_calls_before_it_registers_there() {
+    under_seeds(6, plan, |w: &mut World| {
+        w.ready();
+        let (alice, phone) = (w.who("alice"), w.who("phone1"));
+        w.people[alice].ua.registration.wanted = false;
+        w.next_edge(alice);
+        w.disconnect(alice);
+        assert!(w.run_until(20 * SECOND, |w| w.people[alice].ua.linked));
+        let number = w.people[phone].ua.setup.number.clone();
+        w.with(alice, |ua, now| ua.call(now, &number));
+        assert!(w.run_until(20 * SECOND, |w| w.in_call(alice, phone)));
+        assert!(!w.registered(alice));
+        w.run(90 * SECOND);
+        assert!(w.in_call(alice, phone), "it may finish");
+        w.with(phone, |ua, now| ua.hang_up_all(now));
+        w.run(5 * SECOND);
+        w.with(alice, |ua, now| ua.message(now, &number));
+        w.run(5 * SECOND);
+        w.people[alice].ua.registration.wanted = true;
+        w.with(alice, |ua, now| ua.register(now));
+        assert!(w.run_until(20 * SECOND, |w| w.registered(alice)));
+        is_reached(w, alice);
+        w.quiet();
+    });
+}
+
+#[test]
 fn a_client_whose_core_dies_hears_no_answer_and_registers_by_the_other_core() {
     under_seeds(6, plan, |w: &mut World| {
         w.ready();

@@ -36,6 +36,17 @@ pub(super) struct Plan {
     removes_all: bool,
 }
 
+impl Plan {
+    /// The line and the devices that it is about.
+    fn names(&self) -> Vec<String> {
+        let line = aor_of(self.aor.as_bytes())
+            .map(|(line, _)| String::from_utf8_lossy(line).into_owned())
+            .unwrap_or_else(|| self.aor.clone());
+        let devices = self.contacts.iter().map(|c| c.draft.device.clone());
+        devices.chain([line]).collect()
+    }
+}
+
 #[derive(Clone, Debug)]
 struct PlannedContact {
     draft: Draft,
@@ -315,13 +326,8 @@ impl Core {
                 .iter()
                 .for_each(|row| self.registrar.refuse(*row));
             if !matches!(status, 401 | 407 | 423) {
-                let cause = format!("call control answers {status}");
-                let proof = [
-                    ("user", Pii::new(&under.plan.user).to_string()),
-                    ("zone", under.zone.clone()),
-                ];
-                let (out, kind) = (&mut self.station.out, Kind::RegistrationRefused);
-                self.board.stranger(out, kind, now, &cause, &proof);
+                let names = under.plan.names();
+                self.register_refused(now, &under.zone, &under.plan.user, &names, &response);
             }
             return reply;
         }

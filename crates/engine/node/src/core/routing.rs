@@ -245,6 +245,14 @@ impl Core {
         if let Some((id, _)) = own {
             return Ok(*id);
         }
+        let proven = |(id, _): &(RegistrationId, &str)| {
+            let row = self.registrar.get(*id);
+            row.is_some_and(|b| !b.draft.registered)
+        };
+        if all.iter().all(proven) {
+            // A user with several lines who is not registered here proves each of them.
+            return self.prove(now, peer, &token, message);
+        }
         let registered: Vec<&str> = all.iter().map(|(_, aor)| *aor).collect();
         let proof = [
             ("from", Pii::new(String::from_utf8_lossy(from)).to_string()),

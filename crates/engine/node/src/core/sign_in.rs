@@ -14,7 +14,9 @@ use base::{HashMap, Instant, Now, Pii, Rng};
 use policy::credentials::SignedIn;
 use policy::token::LIFE;
 use provisioning::edge_config::{EdgeConfig, services_asked};
-use provisioning::sign_in::{Answer as Got, Ask, Granted, Node, Outcome, SignIns, USER_MAX};
+use provisioning::sign_in::{
+    Answer as Got, Ask, Granted, Node, Outcome, SignIns, UNKNOWN, USER_MAX,
+};
 use status::{Kind, SessionRow};
 use traversal::EdgeServices;
 
@@ -272,6 +274,10 @@ impl Core {
         }
         if matches!(kind, Kind::SignInRefused | Kind::SignInLimited) {
             let (out, source) = (&mut self.station.out, pending.client);
+            if cause == UNKNOWN {
+                // No guess at a password: somebody may have to look at the clusters (F339).
+                return self.board.warned(out, kind, now, source, cause, &proof);
+            }
             return self.board.caused(out, kind, now, source, cause, &proof);
         }
         if let Some(client) = pending.client {

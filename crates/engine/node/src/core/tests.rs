@@ -22,6 +22,7 @@ mod flows;
 mod limits;
 mod links;
 mod naming;
+mod refusals;
 mod registering;
 mod senders;
 mod signing_in;

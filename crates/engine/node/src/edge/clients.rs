@@ -1,8 +1,8 @@
 //! Requests from clients.
 //!
 //! A REGISTER carries credentials that the core checks; every other request must come on a flow
-//! that a registration has made known, or belong to a dialog that was set up on it, and is given
-//! the identity of that registration. Nothing a client writes decides where the edge sends:
+//! that a registration has made known, and is given the identity of that registration, or belong
+//! to a dialog that was set up on it, or carry credentials itself ([`super::proving`]). Nothing a client writes decides where the edge sends:
 //! everything goes to a core.
 
 use ::status::Kind;
@@ -15,6 +15,7 @@ use sip::{FlowId, Message, Method, Name};
 
 use super::business::marked;
 use super::calls::{Beginning, CallId, Refusal};
+use super::proving::ONLY_INSIDE;
 use super::{Edge, Side};
 use crate::station::limited;
 
@@ -65,6 +66,7 @@ impl Edge {
             _ if self.is_business(flow, message, inside) => {
                 self.business(now, key, flow, message);
             }
+            _ if self.may_prove(flow, message, inside) => self.prove(now, key, flow, message),
             _ => match self.admit(flow, message, inside) {
                 Ok(()) => self.client_other(now, key, flow, message, inside),
                 Err((status, reason, cause)) => {
@@ -117,6 +119,7 @@ impl Edge {
             return self.busy(now, key, message);
         }
         self.routes.insert(flow, index);
+        self.ask_first_core(key, flow, index);
         self.send_on(now, key, lane, Side::Lane { peer: index }, request);
     }
 
@@ -139,10 +142,9 @@ impl Edge {
             "sip: a request in a dialog of another flow",
         );
         if !inside {
-            let only_inside = [Method::Bye, Method::Update, Method::Prack, Method::Info];
             return match registered {
                 false => Err(nobody),
-                true if only_inside.contains(&message.method()) => Err(unknown),
+                true if ONLY_INSIDE.contains(&message.method()) => Err(unknown),
                 true => Ok(()),
             };
         }
@@ -372,7 +374,7 @@ impl Edge {
 
     /// Which core a flow's requests go to: the one its registration went to while it is up,
     /// else any that serves the domain, else any that is up.
-    fn route(&self, flow: FlowId, message: &Message) -> Option<(usize, FlowId)> {
+    pub(super) fn route(&self, flow: FlowId, message: &Message) -> Option<(usize, FlowId)> {
         self.cores_for(flow, message).into_iter().next()
     }
 
@@ -413,7 +415,7 @@ impl Edge {
         self.later(now, key, message, wait);
     }
 
-    fn later(&mut self, now: Now, key: ServerKey, message: &Message, wait: u64) {
+    pub(super) fn later(&mut self, now: Now, key: ServerKey, message: &Message, wait: u64) {
         let tag = self.station.rng.hex(8);
         let reply = message
             .reply(503, "Service Unavailable", &tag)
@@ -464,9 +466,14 @@ impl Edge {
         }
     }
 
-    fn challenge(&mut self, now: Now, key: ServerKey, message: &Message, stale: bool) {
+    /// Asks for a digest: 401 for a REGISTER, 407 for what is passed on (RFC 3261 §22.3).
+    pub(super) fn challenge(&mut self, now: Now, key: ServerKey, message: &Message, stale: bool) {
         let tag = self.station.rng.hex(8);
-        let reply = message.reply(401, "Unauthorized", &tag).build();
+        let (status, reason) = match message.method() {
+            Method::Register => (401, "Unauthorized"),
+            _ => (407, "Proxy Authentication Required"),
+        };
+        let reply = message.reply(status, reason, &tag).build();
         let reply = self.with_challenge(now, &reply, stale);
         self.station.respond(now, key, reply);
     }

@@ -95,7 +95,8 @@ impl Edge {
             // A core that was restarted knows no flows, and wants to see credentials.
             let verdict = self.verdict_for(now, flow, request, Name::ProxyAuthorization);
             if verdict == Verdict::Fresh {
-                self.wrong_credentials(now, flow, self.is_settled(now, flow));
+                let guess = !self.relay.is_known(flow) || self.is_settled(now, flow);
+                self.wrong_credentials(now, flow, guess);
             }
             return self.with_challenge(now, &message, verdict == Verdict::Stale);
         }
@@ -114,7 +115,19 @@ impl Edge {
         request: &Message,
         name: Name,
     ) -> Verdict {
-        let began = self.link_of(flow).map(|link| link.began.unix);
+        self.verdict_at(now, self.routes.get(&flow).copied(), request, name)
+    }
+
+    /// The same for one of the cores.
+    pub(super) fn verdict_at(
+        &self,
+        now: Now,
+        core: Option<usize>,
+        request: &Message,
+        name: Name,
+    ) -> Verdict {
+        let link = core.and_then(|index| self.links.get(index));
+        let began = link.map(|link| link.began.unix);
         let made = credentials(request, name, &self.settings.realm)
             .and_then(|(_, found)| sip::nonce::issued(found.nonce));
         match self.nonce_of(now, request, name) {
@@ -200,8 +213,12 @@ impl Edge {
             401 | 407 | ..200 => {}
             status => {
                 let cause = format!("answered {status} from inside");
-                self.ledger
-                    .caused(now, Kind::RegistrationRefused, source, &cause);
+                // 403 is the core's own word, too; what else there is, call control says.
+                let kind = match status {
+                    403 => Kind::RegistrationRefused,
+                    _ => Kind::RegistrarRefused,
+                };
+                self.ledger.caused(now, kind, source, &cause);
             }
         }
         let answer = self.relay.answer(message, spread);
@@ -255,7 +272,13 @@ impl Edge {
     }
 
     /// What an answer means for the call it belongs to.
-    fn settle(&mut self, now: Now, client: FlowId, request: &Message, message: &Message) {
+    pub(super) fn settle(
+        &mut self,
+        now: Now,
+        client: FlowId,
+        request: &Message,
+        message: &Message,
+    ) {
         let status = message.status();
         if status <= 100 {
             return;

@@ -4,9 +4,11 @@ mod business;
 mod calls;
 mod claims;
 mod clients;
+mod failover;
 mod hostile;
 mod links;
 mod load;
+mod proving;
 mod torture;
 
 use std::collections::VecDeque;

@@ -19,7 +19,7 @@ pub(super) fn own(request: &Message, status: u16, reason: &str) -> Message {
 }
 
 /// The best of the answers: a 6xx before all, else the lowest class, and within 4xx those that
-/// tell the client how to do better. A 503 becomes a 500; the challenges of all 401 and 407 are
+/// tell the client how to do better. A 503 becomes a 500 with its warnings; the challenges of all 401 and 407 are
 /// put together.
 pub(super) fn choose<'a>(
     request: &Message,
@@ -27,7 +27,15 @@ pub(super) fn choose<'a>(
 ) -> Option<(ClientKey, Message)> {
     let (client, best) = answers.clone().min_by_key(|(_, m)| rank(m.status()))?;
     match best.status() {
-        503 => Some((client, own(request, 500, "Server Internal Error"))),
+        503 => {
+            // Why, is still worth knowing.
+            let reply = own(request, 500, "Server Internal Error");
+            let mut edit = reply.edit();
+            for field in best.fields().filter(|f| f.id == Name::Warning) {
+                edit.push_back(Name::Warning, field.value);
+            }
+            Some((client, edit.finish()))
+        }
         401 | 407 => {
             let mut edit = best.edit();
             for (other, message) in answers {

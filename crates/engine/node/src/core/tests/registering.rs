@@ -540,9 +540,15 @@ fn a_core_that_was_restarted_asks_for_a_password_and_goes_on() {
         text(sent.header(Name::PAssertedIdentity)),
         "<sip:1001@example.test>"
     );
-    // From now on the flow is known.
+    // From now on the flow is known; who else is on it shows it.
     world.ask(LANE, &request("MESSAGE", "1001", "t1", ""));
     assert_eq!(world.one(inside).method(), Method::Message);
+    world.ask(LANE, &request("MESSAGE", "1002", "t1", ""));
+    assert_eq!(world.one(LANE).status(), 407);
+    // Nobody speaks for others: the digest is good, From is not his.
+    let answer = world.answer_for(Name::ProxyAuthorization, alice, "MESSAGE", uri);
+    world.ask(LANE, &request("MESSAGE", "1002", "t1", &answer));
+    assert_eq!(world.one(LANE).status(), 403);
 }
 
 #[test]

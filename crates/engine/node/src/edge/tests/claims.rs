@@ -202,5 +202,5 @@ fn a_certificate_is_told_and_takes_the_place_of_no_digest() {
     let register = bench.request("REGISTER", "sip:example.test", "1001", "1001", PHONE);
     assert_eq!(bench.refused(conn, register), 401);
     let message = bench.request("MESSAGE", "sip:1002@example.test", "1001", "1002", "");
-    assert_eq!(bench.refused(conn, message), 403);
+    assert_eq!(bench.refused(conn, message), 407);
 }

@@ -127,7 +127,7 @@ fn only_a_registered_flow_may_ask_for_anything() {
         "NOTIFY",
     ] {
         let request = bench.request(method, "sip:1002@example.test", "1001", "1002", "");
-        assert_eq!(bench.refused(ConnId(2), request), 403, "{method}");
+        assert_eq!(bench.refused(ConnId(2), request), 407, "{method}");
     }
     for method in ["BYE", "UPDATE", "PRACK", "INFO"] {
         let request = bench.request(method, "sip:1002@example.test", "1001", "1002", "");
@@ -387,74 +387,6 @@ fn stun_on_the_connection_is_answered_while_the_way_inside_stands() {
     assert_eq!(ask_after(&mut bench, &[]), 1);
     bench.disconnect(LANE);
     assert_eq!(ask_after(&mut bench, &[]), 0);
-}
-
-#[test]
-fn a_register_that_one_core_does_not_accept_goes_to_the_next_and_then_stays_there() {
-    let mut bench = Bench::linked();
-    bench.link(ConnId(2001), 1, "j1");
-    bench.lane(ConnId(1001), 1);
-    bench.wait(1);
-    bench.connect(ConnId(1));
-    // Nobody accepts it: it counts once.
-    let request = bench.register_request(ConnId(1), "1001", PHONE);
-    bench.frame(ConnId(1), request);
-    for lane in [LANE, ConnId(1001)] {
-        let inside = bench.take(lane);
-        assert_eq!(inside.method(), Method::Register);
-        bench.reply(lane, &inside, 401, "core", &[]);
-    }
-    assert!(
-        bench
-            .take(ConnId(1))
-            .header(Name::WwwAuthenticate)
-            .is_some()
-    );
-    let wrong = |bench: &Bench| {
-        let kinds = bench.kinds();
-        kinds
-            .iter()
-            .filter(|k| **k == Kind::WrongCredentials)
-            .count()
-    };
-    assert_eq!((wrong(&bench), bench.edge.asking.len()), (1, 0));
-    // The second one does.
-    let request = bench.register_request(ConnId(1), "1001", PHONE);
-    bench.frame(ConnId(1), request);
-    let inside = bench.take(LANE);
-    bench.reply(LANE, &inside, 401, "core", &[]);
-    let inside = bench.take(ConnId(1001));
-    assert_eq!(inside.values(Name::Path).count(), 1);
-    bench.reply(
-        ConnId(1001),
-        &inside,
-        200,
-        "core",
-        &[(Name::Expires, "120")],
-    );
-    assert_eq!(bench.take(ConnId(1)).status(), 200);
-    assert_eq!((wrong(&bench), bench.edge.asking.len()), (1, 0));
-    let message = bench.request("MESSAGE", "sip:1002@example.test", "1001", "1002", "");
-    bench.frame(ConnId(1), message);
-    assert_eq!(bench.take(ConnId(1001)).method(), Method::Message);
-    // A challenge of call control is no core's opinion.
-    let request = bench.register_request(ConnId(1), "1001", PHONE);
-    bench.frame(ConnId(1), request);
-    let inside = bench.take(ConnId(1001));
-    let theirs = (
-        Name::WwwAuthenticate,
-        "Digest realm=\"ccmsipline\", nonce=\"n\"",
-    );
-    bench.reply(ConnId(1001), &inside, 401, "core", &[theirs]);
-    assert_eq!(bench.take(ConnId(1)).status(), 401);
-    // A client that goes while it is asked about leaves nothing.
-    let request = bench.register_request(ConnId(1), "1001", PHONE);
-    bench.frame(ConnId(1), request);
-    let inside = bench.take(ConnId(1001));
-    bench.reply(ConnId(1001), &inside, 401, "core", &[]);
-    assert_eq!(bench.edge.asking.len(), 1);
-    bench.disconnect(ConnId(1));
-    assert!(bench.edge.asking.is_empty());
 }
 
 #[test]

@@ -256,7 +256,7 @@ fn a_flood_is_told_to_wait_then_cut_off_and_fills_no_log() {
 fn whoever_takes_no_refusal_for_an_answer_is_cut_off_and_an_honest_client_is_not() {
     let mut bench = Bench::linked();
     // Requests without a registration, registrations without an answer to the challenge.
-    for (conn, method, status) in [(1, "MESSAGE", 403), (2, "REGISTER", 401)] {
+    for (conn, method, status) in [(1, "MESSAGE", 407), (2, "REGISTER", 401)] {
         bench.connect(ConnId(conn));
         for n in 0..340 {
             let request = bench.request(method, "sip:example.test", "1001", "1001", PHONE);

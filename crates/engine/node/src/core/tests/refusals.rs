@@ -1,0 +1,85 @@
+//! What an administrator is told of a refusal.
+
+use super::signing_in::{TARGET, alices_answer, cluster, register, sign_in};
+use super::*;
+
+/// Call control's answer to alice's REGISTER; gives the event that tells of it.
+fn refused(status: u16, warning: Option<&str>) -> ::status::Event {
+    let mut world = World::new(UNIFIED_CM, cluster);
+    sign_in(&mut world, "example.test", "Alice", "secret", TARGET);
+    let answer = alices_answer(&world);
+    register(&mut world, &answer);
+    let node = world.dialled("cucm2.example.test");
+    let inside = world.one(node);
+    let mut reply = inside.reply(status, "No", "u");
+    if let Some(text) = warning {
+        reply = reply.header(Name::Warning, text);
+    }
+    world.events.clear();
+    world.take(node, reply.build());
+    let told = if status == 503 { 500 } else { status };
+    assert_eq!(world.one(LANE).status(), told);
+    assert_eq!(world.events.len(), 1, "{:?}", world.events);
+    world.events.pop().unwrap()
+}
+
+#[test]
+fn a_trunk_that_answers_registrations_is_told_as_one_and_not_as_a_wrong_password() {
+    let event = refused(405, None);
+    assert_eq!(event.kind, Kind::PortConflict);
+    assert!(event.cause.contains("405") && event.cause.contains("trunk"));
+    let fix = event.kind.fix();
+    assert!(fix.contains("incoming port of its own") && !fix.contains("password"));
+}
+
+#[test]
+fn a_refusal_of_call_control_is_told_with_its_warning_and_persons_are_hidden() {
+    let shown = |event: &::status::Event| {
+        let found = event.proof.iter().find(|(name, _)| *name == "warning");
+        found.map(|(_, text)| text.clone())
+    };
+    for status in [403, 404, 503] {
+        let event = refused(status, Some("399 cucm2 \"Security profile\tmismatch\""));
+        assert_eq!(event.kind, Kind::RegistrarRefused, "{status}");
+        assert!(event.cause.contains(&status.to_string()));
+        assert!(!event.kind.fix().contains("password"));
+        assert_eq!(shown(&event).as_deref(), Some("Security profile mismatch"));
+    }
+    for text in [
+        "399 cucm2 \"no device csfalice\"",
+        "399 cucm2 \"line 1001 is not ALICE's\"",
+        "399 cucm2 \"bob@example.test has it\"",
+    ] {
+        let text = shown(&refused(404, Some(text))).unwrap();
+        assert!(text.starts_with('‹') && text.ends_with('›'), "{text}");
+    }
+    assert_eq!(shown(&refused(503, None)), None);
+    let long = format!("399 cucm2 \"{}\"", "a ".repeat(400));
+    assert_eq!(shown(&refused(403, Some(&long))).unwrap().len(), 200);
+}
+
+#[test]
+fn a_user_whom_no_cluster_knows_is_told_of_where_an_administrator_looks() {
+    let blind = |fetch: &Fetch| match fetch.path.starts_with("/cucm-uds/clusterUser") {
+        true => Ok((
+            200,
+            "<clusterUser><result found=\"false\"/></clusterUser>".to_owned(),
+        )),
+        false => cluster(fetch),
+    };
+    let mut world = World::new(UNIFIED_CM, blind);
+    for _ in 0..3 {
+        sign_in(&mut world, "example.test", "Alice", "secret", TARGET);
+        assert_eq!(world.answers.pop().unwrap().status, 401);
+    }
+    let picture = world.core.snapshot(world.now);
+    assert_eq!(picture.counters.sign_ins_refused, 3);
+    let told: Vec<_> = picture
+        .events
+        .iter()
+        .filter(|e| e.code == Kind::SignInRefused as u16)
+        .collect();
+    assert_eq!(told.len(), 1, "bounded: {told:?}");
+    assert_eq!(told[0].cause, "no cluster knows the user");
+    assert!(Kind::SignInRefused.fix().contains("ILS"));
+}
