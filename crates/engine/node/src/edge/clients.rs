@@ -65,15 +65,18 @@ impl Edge {
             _ if self.is_business(flow, message, inside) => {
                 self.business(now, key, flow, message);
             }
-            _ => match self.admit(flow, message, inside) {
-                Ok(()) => self.client_other(now, key, flow, message, inside),
-                Err((status, reason, cause)) => {
-                    let source = self.station.remote(flow).map(|a| a.ip());
-                    self.ledger.caused(now, Kind::RequestRefused, source, cause);
-                    self.station.answer(now, key, message, status, reason);
-                    self.refused(now, flow);
+            _ => {
+                let speaker = self.speaks_for(now, flow, message);
+                match self.admit(speaker, message, inside) {
+                    Ok(()) => self.client_other(now, key, speaker, message, inside),
+                    Err((status, reason, cause)) => {
+                        let source = self.station.remote(flow).map(|a| a.ip());
+                        self.ledger.caused(now, Kind::RequestRefused, source, cause);
+                        self.station.answer(now, key, message, status, reason);
+                        self.refused(now, flow);
+                    }
                 }
-            },
+            }
         }
     }
 
@@ -188,7 +191,11 @@ impl Edge {
     }
 
     pub(super) fn client_ack(&mut self, now: Now, flow: FlowId, message: &Message) {
-        if !self.may_ack(now, flow) || self.admit(flow, message, true).is_err() {
+        if !self.may_ack(now, flow) {
+            return;
+        }
+        let flow = self.speaks_for(now, flow, message);
+        if self.admit(flow, message, true).is_err() {
             return;
         }
         let link = self
@@ -212,11 +219,12 @@ impl Edge {
     }
 
     /// The flow that our own first Route names, if it is ours; the flow that stands for it now,
-    /// if its device has come back.
+    /// if its device, or a foreign host, has come back.
     pub(super) fn own_route(&self, message: &Message) -> Option<FlowId> {
         let route = message.routes().next()?.ok()?;
         let uri = sip::Uri::parse(route.uri).ok()?;
-        Some(self.relay.resolve(self.tokens.open(uri.user?)?))
+        let flow = self.tokens.open(uri.user?)?;
+        Some(self.peers.resolve(self.relay.resolve(flow)))
     }
 
     /// A request as the core gets it: our route popped, what only we may say replaced, our
