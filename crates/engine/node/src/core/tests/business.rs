@@ -142,7 +142,8 @@ fn a_neighbours_call_to_a_foreign_domain_leaves_by_the_edge_without_what_is_the_
     let mut world = world(OUT);
     let trunk = ConnId(70);
     world.connect(trunk, Side::Inside, "10.0.0.40:40001");
-    let head = "INVITE sip:bob@partner.test SIP/2.0\r\nFrom: <sip:1100@example.test>;tag=p\r\n\
+    let head = "INVITE sip:bob@partner.test;transport=tcp SIP/2.0\r\n\
+        From: <sip:1100@example.test>;tag=p\r\n\
         To: <sip:bob@partner.test>\r\nCall-ID: out\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\n\
         P-Asserted-Identity: <sip:1100@cucm1>\r\nAuthorization: Digest username=\"x\"\r\n\
         Contact: <sip:1100@10.0.0.40:5560>\r\n";
