@@ -3,8 +3,8 @@
 //! SIP from clients is challenged, stripped of what only we may say, marked with a flow token and
 //! sent to a core; SIP from a core is sent to the flow its token names, and nowhere else. The
 //! rooms: [`clients`] and [`lanes`] route requests, [`replies`] edits responses, [`calls`] knows
-//! ports and streams, [`guests`] how much a client may ask for, [`proving`] who is heard without a registration, [`links`] and [`linking`] the
-//! cores, [`status`] tells what happened.
+//! ports and streams, [`guests`] how much a client may ask for, [`proving`] who is heard without a
+//! registration, [`links`] and [`linking`] the cores, [`status`] tells what happened.
 //!
 //! Bounds: [`FLOWS_MAX`] connections, [`CALLS_MAX`] calls and the configured ports, the
 //! registrations of [`call::registration::edge::Settings`], the configured rates

@@ -72,8 +72,8 @@ impl<'a> Uri<'a> {
             return None;
         }
         let rest = bytes.get(colon + 1..)?;
-        // The user part may hold `;` and `?`, but nothing a second `@` (RFC 3261 §25.1): two readers
-        // could find two hosts in it.
+        // The user part may hold `;` and `?`, but nothing a second `@` (RFC 3261 §25.1): two
+        // readers could find two hosts in it.
         let (userinfo, rest) = match memchr(b'@', rest) {
             Some(at) => (Some(rest.get(..at)?), rest.get(at + 1..)?),
             None => (None, rest),

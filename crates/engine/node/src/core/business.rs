@@ -120,11 +120,29 @@ impl Core {
         if let Err((status, reason)) = self.may_go_to(now, &message) {
             return self.station.answer(now, key, &message, status, reason);
         }
+        // A stranger takes over and joins no call of ours, whatever he knows of it (RFC 3891 §7).
+        let takes = |name: &[u8]| {
+            [&b"replaces"[..], b"join", b"target-dialog"]
+                .iter()
+                .any(|n| name.eq_ignore_ascii_case(n))
+        };
+        if message.fields().any(|f| takes(f.name)) {
+            return self.station.answer(now, key, &message, 403, "Forbidden");
+        }
         let Some(link) = self.links.get(peer).map(|l| l.id) else {
             return;
         };
         let from = message.from().ok().and_then(|from| host_of(from.uri));
-        if from.is_none_or(|host| self.is_home(&host) || self.settings.is_us(&host)) {
+        // A dot at the end of a name, or an address, is the same host.
+        let foreign = |host: &str| {
+            let host = host.trim_end_matches('.');
+            let named = host
+                .rsplit('.')
+                .next()
+                .is_some_and(|l| l.starts_with(|c: char| c.is_ascii_alphabetic()));
+            named && host.contains('.') && !self.is_home(host) && !self.settings.is_us(host)
+        };
+        if !from.is_some_and(|host| foreign(&host)) {
             let from = message.from().map(|f| f.uri.to_vec()).unwrap_or_default();
             let proof = [("from", Pii::new(String::from_utf8_lossy(&from)).to_string())];
             let cause = "a foreign host calls under an address of a served domain";

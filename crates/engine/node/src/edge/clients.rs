@@ -2,8 +2,8 @@
 //!
 //! A REGISTER carries credentials that the core checks; every other request must come on a flow
 //! that a registration has made known, and is given the identity of that registration, or belong
-//! to a dialog that was set up on it, or carry credentials itself ([`super::proving`]). Nothing a client writes decides where the edge sends:
-//! everything goes to a core.
+//! to a dialog that was set up on it, or carry credentials itself ([`super::proving`]). Nothing a
+//! client writes decides where the edge sends: everything goes to a core.
 
 use ::status::Kind;
 use base::Now;

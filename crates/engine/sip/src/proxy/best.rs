@@ -19,8 +19,8 @@ pub(super) fn own(request: &Message, status: u16, reason: &str) -> Message {
 }
 
 /// The best of the answers: a 6xx before all, else the lowest class, and within 4xx those that
-/// tell the client how to do better. A 503 becomes a 500 with its warnings; the challenges of all 401 and 407 are
-/// put together.
+/// tell the client how to do better. A 503 becomes a 500 with its warnings; the challenges of all
+/// 401 and 407 are put together.
 pub(super) fn choose<'a>(
     request: &Message,
     answers: impl Iterator<Item = (ClientKey, &'a Message)> + Clone,
