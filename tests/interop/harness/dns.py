@@ -1,7 +1,8 @@
-"""A small name server: A, AAAA and SRV records from a file of lines, NXDOMAIN for all else (RFC 1035, 2782).
+"""A small name server: A, AAAA, SRV and NAPTR records from lines, NXDOMAIN for all else (RFC 1035, 2782, 3403).
 
 Started as a program in a host: `python3 dns.py ADDRESS PORT FILE`, where FILE has lines such as
-`edge1.example.test A 203.0.113.10` and `_collab-edge._tls.example.test SRV 0 0 8443 edge1.example.test`.
+`edge1.example.test A 203.0.113.10`, `_collab-edge._tls.example.test SRV 0 0 8443 edge1.example.test`
+and `partner.test NAPTR 10 10 s SIPS+D2T _sips._tcp.partner.test`.
 """
 
 import os
@@ -10,7 +11,7 @@ import struct
 import sys
 import threading
 
-A, AAAA, SRV, ANY = 1, 28, 33, 255
+A, AAAA, SRV, NAPTR, ANY = 1, 28, 33, 35, 255
 
 
 def encode_name(name):
@@ -36,9 +37,12 @@ def load(path):
                 value = socket.inet_aton(words[2])
             elif words[1] == "AAAA":
                 value = socket.inet_pton(socket.AF_INET6, words[2])
+            elif words[1] == "NAPTR":
+                text = b"".join(bytes([len(part)]) + part.encode() for part in (*words[4:6], ""))
+                value = struct.pack(">HH", *map(int, words[2:4])) + text + encode_name(words[6])
             else:
                 value = struct.pack(">HHH", *map(int, words[2:5])) + encode_name(words[5])
-            kind = {"A": A, "AAAA": AAAA}.get(words[1], SRV)
+            kind = {"A": A, "AAAA": AAAA, "NAPTR": NAPTR}.get(words[1], SRV)
             records.setdefault(words[0].lower().strip("."), []).append((kind, value))
     return records
 

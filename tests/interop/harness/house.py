@@ -116,6 +116,7 @@ class House:
         self.edge_nameserver = self.public_nameserver = REMOTE
         self.pair = {}
         self.edge2 = None
+        self.edge_extra = ""  # More of the edges' configuration.
 
     def over_ipv6(self):
         """The same with IPv6 alone between the client and the edge; call it before all else."""
@@ -209,7 +210,8 @@ class House:
         return self.run.write(f"{folder}/causeway.toml", EDGE.format(
             name=name, chain=chain, key=key, nameserver=net.host_part(self.edge_nameserver),
             at=net.host_part(services), services=services,
-            traversal=traversal, advertise=advertise, ssh_port=ssh_port, **shared))
+            traversal=traversal, advertise=advertise, ssh_port=ssh_port, **shared)
+            + self.edge_extra)
 
     def start_edge(self):
         self.pair["edge"] = self.run.start(

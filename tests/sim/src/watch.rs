@@ -4,13 +4,13 @@
 //! ([`Watch::message`]). Out: what is wrong ([`Watch::findings`]). The rules:
 //!
 //! - a transaction has one final response, in time, and a node answers what it was asked
-//!   ([`transactions`]);
+//!   (`transactions`);
 //! - CSeq numbers rise in each direction of each dialog;
 //! - a request with no hops left is not sent on, and each node takes one;
-//! - what is no node's business leaves a node as it came in, byte for byte ([`carried`]);
+//! - what is no node's business leaves a node as it came in, byte for byte (`carried`);
 //! - what concerns one hop alone (CANCEL, the ACK of a refusal) is sent on by nobody.
 //!
-//! Bounds: [`KEPT_MAX`] messages on their way, the oldest forgotten first.
+//! Bounds: `KEPT_MAX` messages on their way, the oldest forgotten first.
 
 mod carried;
 mod transactions;

@@ -2,9 +2,9 @@
 //!
 //! SIP from clients is challenged, stripped of what only we may say, marked with a flow token and
 //! sent to a core; SIP from a core is sent to the flow its token names, and nowhere else. The
-//! rooms: [`clients`] and [`lanes`] route requests, [`proving`] hears who is not registered,
-//! [`replies`] edits responses, [`calls`] knows ports and streams, [`guests`] how much a client
-//! may ask for, [`links`] and [`linking`] the cores, [`status`] tells what happened.
+//! rooms: [`clients`] and [`lanes`] route requests, [`replies`] edits responses, [`calls`] knows
+//! ports and streams, [`guests`] how much a client may ask for, [`proving`] who is heard without a
+//! registration, [`links`] and [`linking`] the cores, [`status`] tells what happened.
 //!
 //! Bounds: [`FLOWS_MAX`] connections, [`CALLS_MAX`] calls and the configured ports, the
 //! registrations of [`call::registration::edge::Settings`], the configured rates
@@ -89,6 +89,7 @@ pub struct Edge {
     strangers: Timers<FlowId>,
     parking: Parking,
     attempts: business::Attempts,
+    peers: business::Peers,
     abroad: outward::Abroad,
     ledger: Ledger,
 }
@@ -135,6 +136,7 @@ impl Edge {
             strangers: Timers::default(),
             parking: Parking::new(now),
             attempts: business::Attempts::default(),
+            peers: business::Peers::default(),
             abroad: outward::Abroad::default(),
             ledger: Ledger::new(),
             settings,
@@ -168,6 +170,7 @@ impl Edge {
             self.guests.came(flow);
             if let Some((source, name)) = proved {
                 self.ledger.certificate(now, source, &name);
+                self.peers.proved(flow, name);
             }
         }
     }
@@ -184,6 +187,7 @@ impl Edge {
         self.asker_gone(flow);
         self.guests.went(flow);
         self.wrong.remove(&flow);
+        self.peers.flow_down(flow);
         if let Some(Side::Lane { peer }) = side {
             let Some(link) = self.links.get_mut(peer) else {
                 return;
@@ -391,7 +395,9 @@ impl Edge {
     /// nothing is told of it.
     fn challenged(&mut self, now: Now, id: CallId, status: u16) {
         if self.calls.tell(id).is_some() {
-            self.calls.end(now.instant, id);
+            if let Some(call) = self.calls.end(now.instant, id) {
+                self.call_over(call.flow);
+            }
         } else {
             self.end_call(now, id, &format!("answered {status}"));
         }
@@ -401,6 +407,7 @@ impl Edge {
         self.tell_call(now, id);
         if let Some(call) = self.calls.end(now.instant, id) {
             self.ledger.call_ended(now, &call, why);
+            self.call_over(call.flow);
         }
     }
 

@@ -9,7 +9,7 @@
 //! what it asks itself, and never twice for one alias.
 //!
 //! No SIP here, no sockets, no state. Bounds: as many steps as there are rules, each linear in an
-//! alias of at most [`ALIAS_BYTES_MAX`](config::pattern::ALIAS_BYTES_MAX); at most [`HITS_MAX`]
+//! alias of at most [`ALIAS_BYTES_MAX`]; at most [`HITS_MAX`]
 //! zones.
 
 use std::net::IpAddr;

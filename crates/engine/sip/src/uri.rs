@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::class::number;
-use memchr::{memchr, memrchr};
+use memchr::memchr;
 
 use crate::header::Params;
 
@@ -72,11 +72,15 @@ impl<'a> Uri<'a> {
             return None;
         }
         let rest = bytes.get(colon + 1..)?;
-        // The user part may hold `;` and `?` (RFC 3261 §25.1), the rest no `@`.
-        let (userinfo, rest) = match memrchr(b'@', rest) {
+        // The user part may hold `;` and `?`, but nothing a second `@` (RFC 3261 §25.1): two
+        // readers could find two hosts in it.
+        let (userinfo, rest) = match memchr(b'@', rest) {
             Some(at) => (Some(rest.get(..at)?), rest.get(at + 1..)?),
             None => (None, rest),
         };
+        if memchr(b'@', rest).is_some() {
+            return None;
+        }
         let (user, password) = match userinfo {
             None => (None, None),
             Some(info) => match info.iter().position(|b| *b == b':') {
@@ -103,6 +107,29 @@ impl<'a> Uri<'a> {
             port,
             params: Params::of(params),
             headers,
+        })
+    }
+
+    /// Whether every byte of a URI, of whatever scheme, is one that RFC 3261 §25.1 or RFC 3986 §2
+    /// let stand there, escapes are whole, and no parameter has an escaped name; `#` passes, which
+    /// telephones dial without escaping it. Strangers are held to it: what call control cannot
+    /// read may cost others their connection.
+    pub fn is_clean(bytes: &[u8]) -> bool {
+        let stands = |b: u8| b.is_ascii_graphic() && !br#""<>\^`{|}"#.contains(&b);
+        let hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
+        let whole = |(at, b): (usize, &u8)| *b != b'%' || (hex(at + 1) && hex(at + 2));
+        if !bytes.iter().all(|b| stands(*b)) || !bytes.iter().enumerate().all(whole) {
+            return false;
+        }
+        let at = memchr(b'@', bytes).map_or(0, |at| at + 1);
+        let rest = bytes.get(at..).unwrap_or_default();
+        let rest = rest.split(|b| *b == b'?').next().unwrap_or_default();
+        let mut names = rest.split(|b| *b == b';').skip(1);
+        names.all(|p| {
+            !p.split(|b| *b == b'=')
+                .next()
+                .unwrap_or_default()
+                .contains(&b'%')
         })
     }
 
@@ -233,8 +260,34 @@ mod tests {
             "sip:a@h:99999",
             "sip:a@[::1",
             "sip:a@b c",
+            "sip:1100@192.0.2.1:8080;x=@example.com",
+            "sip:1100@192.0.2.1?x=@example.com",
+            "sip:a@b@example.com",
         ] {
             assert!(Uri::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_bytes_of_the_grammar_are_clean() {
+        for good in [
+            "sip:*72#1100;phone-context=x@example.com:5060;transport=tcp?Subject=a%20b",
+            "sips:al;ice%40x:pw@[2001:db8::1]",
+            "tel:+1-201-555-0123;phone-context=example.com",
+            "urn:service:sos.fire",
+        ] {
+            assert!(Uri::is_clean(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "sip:a@example.com;m%61ddr=192.0.2.1",
+            "sip:a@example.com;x=%",
+            "sip:a@example.com;x=%4",
+            "sip:11{}00@example.com",
+            "sip:a|b@example.com",
+            "sip:<a>@example.com",
+            "sip:a\u{e9}@example.com",
+        ] {
+            assert!(!Uri::is_clean(bad.as_bytes()), "{bad}");
         }
     }
 

@@ -18,7 +18,8 @@ pub fn request(message: &Message) -> Result<(), (u16, &'static str)> {
     if !sip && !service && !scheme.eq_ignore_ascii_case(b"tel") {
         return Err((416, "Unsupported URI Scheme"));
     }
-    if sip && Uri::parse(uri).is_err() {
+    let two_hosts = !sip && uri.contains(&b'@');
+    if (sip && Uri::parse(uri).is_err()) || !Uri::is_clean(uri) || two_hosts {
         return Err((400, "Bad Request"));
     }
     if message.max_forwards().map_err(|_| (400, "Bad Request"))? == Some(0)

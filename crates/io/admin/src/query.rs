@@ -26,6 +26,11 @@ pub(crate) fn search(query: &str) -> Result<SearchQuestion, String> {
             _ => return Err(format!("{name} is not known")),
         }
     }
+    whole(asked)
+}
+
+/// A question that has what it needs.
+pub(crate) fn whole(asked: SearchQuestion) -> Result<SearchQuestion, String> {
     if asked.to.is_empty() {
         return Err("to is missing: the destination".into());
     }

@@ -1,15 +1,24 @@
 //! Requests and answers under `/api/v1`. Problems are told as RFC 9457 describes.
 
+use std::time::Duration;
+
 use base::Secret;
 use driver::signal::Handle;
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
 use net::http::{Body, full};
 use serde::Serialize;
-use status::Page;
+use status::{Page, SearchQuestion};
 
 use crate::query;
+
+/// The longest question that is read, in bytes.
+const QUESTION_MAX: usize = 16 * 1024;
+
+/// How long a question may take to arrive.
+const QUESTION_TIME: Duration = Duration::from_secs(10);
 
 /// Answers requests.
 #[derive(Clone)]
@@ -30,8 +39,8 @@ struct Problem<'a> {
 
 impl Rest {
     /// Answers one request.
-    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body> {
-        let request = request.into_parts().0;
+    pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let (request, sent) = request.into_parts();
         if !self.admits(&request) {
             let mut refusal = problem(
                 StatusCode::UNAUTHORIZED,
@@ -43,18 +52,14 @@ impl Rest {
             return refusal;
         }
         match request.uri.path() {
-            "/api/v1/status" | "/api/v1/health" | "/api/v1/search"
-                if request.method != Method::GET =>
-            {
-                let mut refusal = problem(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "only GET is answered here",
-                    "send GET",
-                );
-                refusal
-                    .headers_mut()
-                    .insert(ALLOW, HeaderValue::from_static("GET"));
-                refusal
+            "/api/v1/search" if request.method == Method::POST => {
+                self.search(question(sent).await).await
+            }
+            "/api/v1/search" if request.method != Method::GET => {
+                not_allowed("GET, POST", "only GET and POST are answered here")
+            }
+            "/api/v1/status" | "/api/v1/health" if request.method != Method::GET => {
+                not_allowed("GET", "only GET is answered here")
             }
             "/api/v1/status" => match self.handle.snapshot().await {
                 Ok(mut snapshot) => {
@@ -70,18 +75,10 @@ impl Rest {
                 }
                 Err(_) => stopping(),
             },
-            "/api/v1/search" => match query::search(request.uri.query().unwrap_or_default()) {
-                Ok(asked) => match self.handle.search(asked).await {
-                    Ok(report) => json(StatusCode::OK, "application/json", &report),
-                    Err(_) => stopping(),
-                },
-                Err(detail) => problem(
-                    StatusCode::BAD_REQUEST,
-                    &detail,
-                    "ask for /api/v1/search?to=sip:1002@example.com, and from, zone and \
-                     authenticated=true where they matter",
-                ),
-            },
+            "/api/v1/search" => {
+                let asked = query::search(request.uri.query().unwrap_or_default());
+                self.search(asked).await
+            }
             "/api/v1/health" => match self.handle.snapshot().await {
                 Ok(snapshot) => {
                     let up = snapshot.links.iter().filter(|l| l.up).count();
@@ -109,6 +106,21 @@ impl Rest {
         }
     }
 
+    async fn search(&self, asked: Result<SearchQuestion, String>) -> Response<Body> {
+        match asked {
+            Ok(asked) => match self.handle.search(asked).await {
+                Ok(report) => json(StatusCode::OK, "application/json", &report),
+                Err(_) => stopping(),
+            },
+            Err(detail) => problem(
+                StatusCode::BAD_REQUEST,
+                &detail,
+                "ask for /api/v1/search?to=sip:1002@example.com, and from, zone and \
+                 authenticated=true where they matter; or POST them as a JSON object",
+            ),
+        }
+    }
+
     fn admits(&self, request: &Parts) -> bool {
         let Some(token) = &self.token else {
             return true;
@@ -121,6 +133,36 @@ impl Rest {
         // `Secret` compares in constant time.
         shown.is_some_and(|shown| Secret::new(shown.to_owned()) == *token)
     }
+}
+
+/// A question to search rules in a request's body: what GET has in its query, as JSON.
+async fn question(body: Body) -> Result<SearchQuestion, String> {
+    let whole = tokio::time::timeout(QUESTION_TIME, text(body)).await;
+    let text = whole.map_err(|_| "the body did not come in time".to_owned())??;
+    let asked: SearchQuestion =
+        serde_json::from_slice(&text).map_err(|e| format!("the body is no question: {e}"))?;
+    query::whole(asked)
+}
+
+/// A body, up to [`QUESTION_MAX`].
+async fn text(mut body: Body) -> Result<Vec<u8>, String> {
+    let mut text = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| format!("the body cannot be read: {e}"))?;
+        text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+        if text.len() > QUESTION_MAX {
+            return Err("the body is too long".into());
+        }
+    }
+    Ok(text)
+}
+
+fn not_allowed(allow: &'static str, detail: &str) -> Response<Body> {
+    let fix = format!("send {allow}");
+    let mut refusal = problem(StatusCode::METHOD_NOT_ALLOWED, detail, &fix);
+    let allow = HeaderValue::from_static(allow);
+    refusal.headers_mut().insert(ALLOW, allow);
+    refusal
 }
 
 /// Which registrations are asked for.
@@ -218,7 +260,7 @@ mod tests {
         if let Some(shown) = shown {
             request = request.header(AUTHORIZATION, format!("Bearer {shown}"));
         }
-        rest.answer(request.body(()).unwrap()).await
+        rest.answer(request.body(full("")).unwrap()).await
     }
 
     #[tokio::test]
@@ -252,6 +294,48 @@ mod tests {
                 want,
                 "{token:?} {shown:?} {path}"
             );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_question_in_a_body_is_the_same_as_in_a_query() {
+        let sent = r#"{"to":"sip:1@2","zone":"a b","from":"c","authenticated":true}"#;
+        let asked = query::search("to=sip:1%402&zone=a%20b&from=c&authenticated=true");
+        assert_eq!(question(full(sent)).await, asked);
+        let least = question(full(r#"{"to":"1"}"#)).await;
+        assert_eq!(least, query::search("to=1"));
+        // Nobody is there to answer.
+        let (handle, _) = Handle::new();
+        let rest = Rest {
+            handle,
+            token: None,
+        };
+        let send = async |method: &str, path: &str, body: String| {
+            let request = Request::builder().method(method).uri(path);
+            rest.answer(request.body(full(body)).unwrap()).await
+        };
+        let path = "/api/v1/search";
+        assert_eq!(send("POST", path, sent.into()).await.status().as_u16(), 503);
+        let long = " ".repeat(QUESTION_MAX + 1);
+        for bad in [
+            "",
+            "[]",
+            "{}",
+            r#"{"to":""}"#,
+            r#"{"to":1}"#,
+            r#"{"to":"1","x":2}"#,
+            &long,
+        ] {
+            let answer = send("POST", path, bad.into()).await;
+            assert_eq!(answer.status().as_u16(), 400, "{bad}");
+        }
+        for (method, path, allow) in [
+            ("PUT", path, "GET, POST"),
+            ("POST", "/api/v1/status", "GET"),
+        ] {
+            let answer = send(method, path, String::new()).await;
+            assert_eq!(answer.status().as_u16(), 405);
+            assert_eq!(answer.headers()[ALLOW], allow);
         }
     }
 }

@@ -12,7 +12,7 @@
 //!
 //! Bounds: a message must be whole within [`MESSAGE_TIME_MAX`] of its first byte, a connection
 //! that says nothing for [`IDLE_MAX`] is closed, one that takes nothing for [`WRITE_TIME_MAX`] as
-//! well; [`QUEUE_MAX`] messages wait for one, [`ORDERS_MAX`] orders for a worker. Times are looked
+//! well; [`QUEUE_MAX`] messages wait for one, `ORDERS_MAX` orders for a worker. Times are looked
 //! at once a second.
 
 mod line;

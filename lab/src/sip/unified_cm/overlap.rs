@@ -102,7 +102,8 @@ impl UnifiedCm {
         )?;
         message::set_body(headers, "application/kpml-request+xml", REQUEST.len())?;
         subscribe.set_body(REQUEST.into());
-        let flow = self.0.stack.reach(dialog.next_hop()).await?;
+        // By the connection that the 183 went by, so that it comes after it.
+        let flow = to.flow.clone();
         let mut answers = self.0.stack.request(&flow, subscribe).await?;
         let answer = tokio::time::timeout(Duration::from_secs(5), answers.last()).await;
         let status = answer.context("no answer to SUBSCRIBE")??.status;

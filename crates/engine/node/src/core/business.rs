@@ -59,7 +59,9 @@ impl Core {
             Some(alias) => readdressed(message, alias, &edge),
             None => message,
         };
+        let uri = without_transport(message.request_uri());
         let mut edit = message.edit();
+        edit.request_uri(&uri);
         edit.remove_fields(|f| is_privileged(f.name));
         for name in [Name::Route, Name::Authorization, Name::ProxyAuthorization] {
             edit.remove(name);
@@ -118,11 +120,29 @@ impl Core {
         if let Err((status, reason)) = self.may_go_to(now, &message) {
             return self.station.answer(now, key, &message, status, reason);
         }
+        // A stranger takes over and joins no call of ours, whatever he knows of it (RFC 3891 §7).
+        let takes = |name: &[u8]| {
+            [&b"replaces"[..], b"join", b"target-dialog"]
+                .iter()
+                .any(|n| name.eq_ignore_ascii_case(n))
+        };
+        if message.fields().any(|f| takes(f.name)) {
+            return self.station.answer(now, key, &message, 403, "Forbidden");
+        }
         let Some(link) = self.links.get(peer).map(|l| l.id) else {
             return;
         };
         let from = message.from().ok().and_then(|from| host_of(from.uri));
-        if from.is_none_or(|host| self.is_home(&host) || self.settings.is_us(&host)) {
+        // A dot at the end of a name, or an address, is the same host.
+        let foreign = |host: &str| {
+            let host = host.trim_end_matches('.');
+            let named = host
+                .rsplit('.')
+                .next()
+                .is_some_and(|l| l.starts_with(|c: char| c.is_ascii_alphabetic()));
+            named && host.contains('.') && !self.is_home(host) && !self.settings.is_us(host)
+        };
+        if !from.is_some_and(|host| foreign(&host)) {
             let from = message.from().map(|f| f.uri.to_vec()).unwrap_or_default();
             let proof = [("from", Pii::new(String::from_utf8_lossy(&from)).to_string())];
             let cause = "a foreign host calls under an address of a served domain";
@@ -158,5 +178,49 @@ impl Core {
             message,
         };
         self.route_by(now, key, hops, purpose);
+    }
+}
+
+/// A URI without what a phone wrote of the transport: that is how it reaches us, and not how the
+/// domain's own servers are reached.
+fn without_transport(uri: &[u8]) -> Vec<u8> {
+    let host = uri.iter().rposition(|b| *b == b'@').unwrap_or_default();
+    let (user, rest) = uri.split_at(host);
+    let question = rest.iter().position(|b| *b == b'?').unwrap_or(rest.len());
+    let (rest, headers) = rest.split_at(question);
+    let mut out = user.to_vec();
+    let parts = rest.split(|b| *b == b';').enumerate();
+    let is = |part: &[u8]| {
+        let name = part.split(|b| *b == b'=').next().unwrap_or_default();
+        name.trim_ascii().eq_ignore_ascii_case(b"transport")
+    };
+    for (at, part) in parts.filter(|(at, part)| *at == 0 || !is(part)) {
+        if at > 0 {
+            out.push(b';');
+        }
+        out.extend_from_slice(part);
+    }
+    out.extend_from_slice(headers);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_transport;
+
+    #[test]
+    fn the_transport_alone_is_taken_off_a_uri() {
+        for (uri, want) in [
+            ("sip:bob@partner.test;transport=tcp", "sip:bob@partner.test"),
+            (
+                "sip:b;transport=x@p.test;a;Transport=udp;b=1?c=d;transport=tcp",
+                "sip:b;transport=x@p.test;a;b=1?c=d;transport=tcp",
+            ),
+            ("sip:partner.test;lr", "sip:partner.test;lr"),
+            ("", ""),
+        ] {
+            let got = without_transport(uri.as_bytes());
+            assert_eq!(String::from_utf8_lossy(&got), want);
+        }
     }
 }

@@ -406,9 +406,11 @@ impl Core {
         news
     }
 
-    /// Calls on hold are silent too.
+    /// Calls on hold are silent too, and of a silence that lasts the media workers tell once.
     pub(super) fn held_calls(&mut self, now: Now) {
-        for call in self.b2bua.held() {
+        let silent = self.silences.keys().copied();
+        let calls: Vec<CallId> = self.b2bua.held().into_iter().chain(silent).collect();
+        for call in calls {
             self.silent(now, call);
         }
     }

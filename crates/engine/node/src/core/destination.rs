@@ -49,12 +49,16 @@ impl Core {
             let scheme = target.split(|b| *b == b':').next();
             let scheme = scheme.unwrap_or_default().to_ascii_lowercase();
             let is_sip = matches!(scheme.as_slice(), b"sip" | b"sips");
-            return if is_sip {
-                Err((400, "Bad Request"))
-            } else {
-                Ok(None)
+            let dialled: [&[u8]; 3] = [b"tel", b"cid", b"urn"];
+            return match dialled.contains(&scheme.as_slice()) {
+                _ if is_sip || !Uri::is_clean(target) => Err((400, "Bad Request")),
+                true => Ok(None),
+                false => Ok(Some("the destination is nothing that is called")),
             };
         };
+        if !Uri::is_clean(target) {
+            return Err((400, "Bad Request"));
+        }
         let host = uri.host.to_string();
         Ok(if uri.params.get(b"maddr").is_some() {
             Some("the destination has a maddr")

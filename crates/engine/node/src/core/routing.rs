@@ -48,6 +48,9 @@ impl Core {
         if let Err((status, reason)) = self.may_refer_to(now, &message) {
             return self.station.answer(now, key, &message, status, reason);
         }
+        if let Some(reply) = self.too_short(&message) {
+            return self.station.respond(now, key, reply);
+        }
         let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
         if message.method() == Method::Register {
             return match self.may_go_to(now, &message) {
@@ -97,6 +100,18 @@ impl Core {
                 self.station.answer(now, key, &message, status, reason);
             }
         }
+    }
+
+    /// The 422 to a client that would refresh its session more often than anybody need
+    /// (RFC 4028 §9).
+    fn too_short(&mut self, message: &Message) -> Option<Message> {
+        if !matches!(message.method(), Method::Invite | Method::Update) {
+            return None;
+        }
+        let min_s = sip::dialog::too_short(message, 0)?;
+        let tag = self.station.rng.hex(8);
+        let reply = message.reply(422, "Session Interval Too Small", &tag);
+        Some(reply.header(Name::MinSe, min_s.to_string()).build())
     }
 
     fn lane_new(

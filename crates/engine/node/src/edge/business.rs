@@ -1,9 +1,10 @@
 //! Calls of foreign domains: INVITEs to a served domain from hosts that register nowhere.
 //!
 //! Off unless `[business]` switches it on. Let through are new INVITEs over TLS, to a domain that
-//! a linked core serves, under no address of such a domain; within the dialog the connection
-//! counts, as for a client. The edge marks them and adds no identity; which of them go anywhere
-//! the core's search rules decide.
+//! a linked core serves, under no address of such a domain. Within the dialog the connection
+//! counts, or another of the same host: one at its address, or whose certificate shows its name
+//! (RFC 3261 §18.1.1 lets every request have a connection of its own). The edge marks them
+//! and adds no identity; which of them go anywhere the core's search rules decide.
 //!
 //! Bounds: calls at once, attempts of one source a minute, [`SOURCES_MAX`] sources remembered.
 
@@ -15,10 +16,69 @@ use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Uri};
 
 use super::Edge;
+use super::clients::in_dialog;
 use crate::strikes::whole;
 
 /// Sources whose attempts are counted at once.
 const SOURCES_MAX: usize = 4_096;
+
+/// Who has calls on a connection of no client's.
+struct Who {
+    source: IpAddr,
+    /// The domain that was dialled, or the certificate name that was proved.
+    name: Option<String>,
+}
+
+/// Foreign hosts that have calls, by their connections.
+///
+/// Bounds: a row lasts as long as its connection has a call, or stands.
+#[derive(Default)]
+pub(super) struct Peers {
+    known: HashMap<FlowId, Who>,
+    /// Connections that went while they had calls, and which stands for them.
+    moved: HashMap<FlowId, FlowId>,
+    /// Certificate names that connections proved.
+    proved: HashMap<FlowId, String>,
+}
+
+impl Peers {
+    /// A client's connection has shown a certificate.
+    pub(super) fn proved(&mut self, flow: FlowId, name: String) {
+        self.proved.insert(flow, name);
+    }
+
+    pub(super) fn flow_down(&mut self, flow: FlowId) {
+        self.proved.remove(&flow);
+    }
+
+    /// The connection that stands for one that is gone.
+    pub(super) fn resolve(&self, flow: FlowId) -> FlowId {
+        self.moved.get(&flow).copied().unwrap_or(flow)
+    }
+
+    fn follows(&mut self, from: FlowId, to: FlowId) {
+        if let Some(who) = self.known.remove(&from) {
+            self.known.insert(to, who);
+        }
+        let earlier = self.moved.values_mut().filter(|at| **at == from);
+        earlier.for_each(|at| *at = to);
+        self.moved.insert(from, to);
+    }
+
+    /// The last call of a connection is over.
+    pub(super) fn over(&mut self, flow: FlowId) {
+        self.known.remove(&flow);
+        self.moved.retain(|_, at| *at != flow);
+    }
+
+    pub(super) fn census(&self) -> [(&'static str, usize); 3] {
+        [
+            ("foreign hosts in calls", self.known.len()),
+            ("foreign connections that moved", self.moved.len()),
+            ("connections with certificates", self.proved.len()),
+        ]
+    }
+}
 
 /// Attempts, by source.
 #[derive(Default)]
@@ -60,6 +120,47 @@ impl Edge {
         self.links.iter().any(|l| l.serves_sip(host))
     }
 
+    /// A foreign host has a call on a connection; its name is what it was dialled by, or proved.
+    pub(super) fn has_call(&mut self, flow: FlowId, name: Option<String>) {
+        let calls = &self.calls;
+        self.peers.known.retain(|flow, _| calls.on(*flow));
+        if let Some(source) = self.station.remote(flow).map(|a| whole(a.ip())) {
+            let who = Who { source, name };
+            self.peers.known.entry(flow).or_insert(who);
+        }
+    }
+
+    /// A call of a connection is over, or did not come about.
+    pub(super) fn call_over(&mut self, flow: FlowId) {
+        if !self.calls.on(flow) {
+            self.peers.over(flow);
+        }
+    }
+
+    /// The connection that a request in a dialog counts as sent on: its own, or the call's if this
+    /// one is of the same foreign host. If the call's is gone, its calls are on this one from
+    /// now on.
+    pub(super) fn speaks_for(&mut self, now: Now, flow: FlowId, message: &Message) -> FlowId {
+        let old = self.own_route(message).filter(|old| *old != flow);
+        let Some(old) = old.filter(|_| in_dialog(message) && !self.relay.is_known(flow)) else {
+            return flow;
+        };
+        let source = self.station.remote(flow).map(|a| whole(a.ip()));
+        let name = self.peers.proved.get(&flow);
+        let is =
+            |who: &Who| Some(who.source) == source || name.is_some() && who.name.as_ref() == name;
+        let same = self.peers.known.get(&old).is_some_and(is);
+        if !same || self.relay.is_known(old) || self.calls.of(message, old).is_none() {
+            return flow;
+        }
+        if self.station.side(old).is_some() {
+            return old;
+        }
+        self.calls.moved(now.instant, old, flow);
+        self.peers.follows(old, flow);
+        flow
+    }
+
     /// A foreign domain calls.
     pub(super) fn business(&mut self, now: Now, key: ServerKey, flow: FlowId, message: &Message) {
         let Some(settings) = self.settings.business.clone() else {
@@ -78,7 +179,10 @@ impl Edge {
         } else if calls >= settings.calls_max {
             "sip: too many calls of foreign domains at once"
         } else {
-            return self.client_other(now, key, flow, message, false);
+            let name = self.peers.proved.get(&flow).cloned();
+            self.has_call(flow, name);
+            self.client_other(now, key, flow, message, false);
+            return self.call_over(flow);
         };
         self.ledger
             .caused(now, Kind::RequestRefused, Some(source), cause);

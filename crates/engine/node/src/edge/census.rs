@@ -20,6 +20,7 @@ impl Edge {
         rows.extend(self.station.proxy.census());
         rows.extend(self.relay.census());
         rows.extend(self.calls.census());
+        rows.extend(self.peers.census());
         rows
     }
 }

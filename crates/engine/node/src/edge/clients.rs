@@ -67,15 +67,18 @@ impl Edge {
                 self.business(now, key, flow, message);
             }
             _ if self.may_prove(flow, message, inside) => self.prove(now, key, flow, message),
-            _ => match self.admit(flow, message, inside) {
-                Ok(()) => self.client_other(now, key, flow, message, inside),
-                Err((status, reason, cause)) => {
-                    let source = self.station.remote(flow).map(|a| a.ip());
-                    self.ledger.caused(now, Kind::RequestRefused, source, cause);
-                    self.station.answer(now, key, message, status, reason);
-                    self.refused(now, flow);
+            _ => {
+                let speaker = self.speaks_for(now, flow, message);
+                match self.admit(speaker, message, inside) {
+                    Ok(()) => self.client_other(now, key, speaker, message, inside),
+                    Err((status, reason, cause)) => {
+                        let source = self.station.remote(flow).map(|a| a.ip());
+                        self.ledger.caused(now, Kind::RequestRefused, source, cause);
+                        self.station.answer(now, key, message, status, reason);
+                        self.refused(now, flow);
+                    }
                 }
-            },
+            }
         }
     }
 
@@ -190,7 +193,11 @@ impl Edge {
     }
 
     pub(super) fn client_ack(&mut self, now: Now, flow: FlowId, message: &Message) {
-        if !self.may_ack(now, flow) || self.admit(flow, message, true).is_err() {
+        if !self.may_ack(now, flow) {
+            return;
+        }
+        let flow = self.speaks_for(now, flow, message);
+        if self.admit(flow, message, true).is_err() {
             return;
         }
         let link = self
@@ -214,11 +221,12 @@ impl Edge {
     }
 
     /// The flow that our own first Route names, if it is ours; the flow that stands for it now,
-    /// if its device has come back.
+    /// if its device, or a foreign host, has come back.
     pub(super) fn own_route(&self, message: &Message) -> Option<FlowId> {
         let route = message.routes().next()?.ok()?;
         let uri = sip::Uri::parse(route.uri).ok()?;
-        Some(self.relay.resolve(self.tokens.open(uri.user?)?))
+        let flow = self.tokens.open(uri.user?)?;
+        Some(self.peers.resolve(self.relay.resolve(flow)))
     }
 
     /// A request as the core gets it: our route popped, what only we may say replaced, our

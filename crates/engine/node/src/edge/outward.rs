@@ -6,7 +6,7 @@
 //! addresses alone, and those that the configuration names; never one of our own, and never for a
 //! domain that is served here. Nothing of the inside goes along but what the call says: what only
 //! the inside may know the core and the edge have taken off. What follows in the dialog comes back
-//! by our Record-Route, on the same connection.
+//! by our Record-Route, on the same connection or another of that host.
 //!
 //! Bounds: `calls_max` attempts and calls at once; each attempt waits for DNS and dialling, which
 //! the driver bounds, and dies with its INVITE.
@@ -288,6 +288,7 @@ impl Edge {
                 let flows = &mut self.abroad.flows;
                 flows.retain(|key, _| transactions.server_request(*key).is_some());
                 flows.insert(key, flow);
+                self.has_call(flow, Some(attempt.domain));
                 self.send_on(now, key, flow, Side::Client, request);
             }
             Err(refusal) => self.refuse(now, key, &attempt.message, refusal),

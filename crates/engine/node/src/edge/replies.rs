@@ -48,10 +48,11 @@ impl Edge {
             return;
         }
         let (client, message) = match self.station.side(flow) {
-            Some(Side::Client) => (
-                Some(flow),
-                self.reply_to_client(now, flow, &request, reply.message),
-            ),
+            Some(Side::Client) => {
+                let flow = self.speaks_for(now, flow, &request);
+                let message = self.reply_to_client(now, flow, &request, reply.message);
+                (Some(flow), message)
+            }
             Some(Side::Lane { .. }) => {
                 let abroad = self.outward_flow(reply.server, reply.message.status());
                 let client = self.own_route(&request).or(abroad);

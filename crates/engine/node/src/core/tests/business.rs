@@ -103,7 +103,10 @@ fn a_foreign_host_is_nobody_of_the_house_and_dials_no_address() {
     let mut world = world(&RULE.replace(r"1\d{3}@example\.test", ".*"));
     for (from, to, mark, status) in [
         ("sip:1001@example.test", TO, ";business", 403),
+        ("sip:1001@example.test.", TO, ";business", 403),
         ("sip:1001@10.0.0.5", TO, ";business", 403),
+        ("sip:1001@10.9.9.9", TO, ";business", 403),
+        ("sip:1001@localhost", TO, ";business", 403),
         (BOB, "sip:1100@10.0.0.77", ";business", 403),
         (BOB, "sip:1100@example.test:22", ";business", 403),
         // Without the mark it is a client that has to show who it is.
@@ -113,6 +116,14 @@ fn a_foreign_host_is_nobody_of_the_house_and_dials_no_address() {
         assert_eq!(world.one(LANE).status(), status, "{from} {to} {mark}");
         assert!(world.sent.is_empty());
     }
+    // He takes over no call of ours.
+    let takes = invite(BOB, TO, ";business").replacen(
+        "Max-Forwards",
+        "Replaces: call1;to-tag=a;from-tag=b\r\nMax-Forwards",
+        1,
+    );
+    world.ask(LANE, &takes);
+    assert_eq!(world.one(LANE).status(), 403);
     // And no other request than a call.
     let message = invite(BOB, TO, ";business").replace("INVITE", "MESSAGE");
     world.ask(LANE, &message);
@@ -142,7 +153,8 @@ fn a_neighbours_call_to_a_foreign_domain_leaves_by_the_edge_without_what_is_the_
     let mut world = world(OUT);
     let trunk = ConnId(70);
     world.connect(trunk, Side::Inside, "10.0.0.40:40001");
-    let head = "INVITE sip:bob@partner.test SIP/2.0\r\nFrom: <sip:1100@example.test>;tag=p\r\n\
+    let head = "INVITE sip:bob@partner.test;transport=tcp SIP/2.0\r\n\
+        From: <sip:1100@example.test>;tag=p\r\n\
         To: <sip:bob@partner.test>\r\nCall-ID: out\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\n\
         P-Asserted-Identity: <sip:1100@cucm1>\r\nAuthorization: Digest username=\"x\"\r\n\
         Contact: <sip:1100@10.0.0.40:5560>\r\n";

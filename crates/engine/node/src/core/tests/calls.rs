@@ -481,6 +481,19 @@ fn a_call_to_a_flow_that_is_gone_spares_a_device_that_is_moving_to_another() {
 }
 
 #[test]
+fn a_session_that_would_be_refreshed_all_the_time_is_refused() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    let short = "Supported: timer\r\nSession-Expires: 5\r\nMax-Forwards: 70\r\n";
+    let invite = invite_from_client("t1").replacen("Max-Forwards: 70\r\n", short, 1);
+    world.ask(LANE, &invite);
+    let sent = world.out(LANE);
+    let last = sent.last().unwrap();
+    assert_eq!(last.status(), 422);
+    assert_eq!(last.header(Name::MinSe), Some(&b"90"[..]));
+}
+
+#[test]
 fn a_silent_call_whose_client_is_gone_ends() {
     let mut world = World::new(REGISTRAR, no_inside);
     world.registered("1001", "t1");
@@ -514,7 +527,6 @@ fn a_silent_call_whose_client_is_gone_ends() {
         .count();
     assert_eq!(told, 1, "a silence is told once");
     world.wait(Duration::from_secs(20));
-    world.give(Input::Media(silence.clone()));
     let (to_client, to_phone) = (world.one(LANE), world.one(inside));
     assert_eq!(
         (to_client.method(), to_phone.method()),

@@ -423,8 +423,19 @@ fn a_client_refers_call_control_to_no_address_or_port_of_its_choice() {
         world.ask(LANE, &within);
         assert_eq!(world.one(LANE).status(), 403, "{field}");
     }
-    world.ask(LANE, &refer("Refer-To: <sip:>"));
-    assert_eq!(world.one(LANE).status(), 400);
+    for field in [
+        "Refer-To: <sip:>",
+        "Refer-To: <sip:x@10.0.0.9:8080?a=@example.test>",
+        "Refer-To: <sip:1100@example.test?Route=%3Csip:10.0.0.9%3E&a=@example.test>",
+        "Refer-To: <sip:1100@example.test;m%61ddr=10.0.0.9>",
+    ] {
+        world.ask(LANE, &refer(field));
+        assert_eq!(world.one(LANE).status(), 400, "{field}");
+    }
+    for field in ["Refer-To: <http://10.0.0.9/>", "Refer-To: <file:///etc/x>"] {
+        world.ask(LANE, &refer(field));
+        assert_eq!(world.one(LANE).status(), 403, "{field}");
+    }
     assert!(world.out(inside).is_empty() && world.kinds().contains(&Kind::TargetRefused));
     // What Unified CM's telephones send: alarms and remote control, outside of any dialog.
     for field in [
@@ -461,6 +472,20 @@ fn a_client_sends_call_control_to_no_address_or_port_of_its_choice() {
         assert_eq!(world.one(LANE).status(), 403, "{target}");
     }
     assert!(world.out(inside).is_empty() && world.kinds().contains(&Kind::TargetRefused));
+    // Two readers could find two hosts in these, or call control none at all.
+    for target in [
+        "sip:1100@10.0.0.9:8080@example.test",
+        "sip:1100@10.0.0.9:8080;x=@example.test",
+        "sip:1100@example.test;maddr=10.0.0.9;x=@example.test",
+        "sip:1100@example.test;m%61ddr=10.0.0.9",
+        "sip:1100@example.test;x=%",
+        "sip:11{}00@example.test",
+        "tel:1100@example.test",
+    ] {
+        world.ask(LANE, &to(target));
+        assert_eq!(world.one(LANE).status(), 400, "{target}");
+    }
+    assert!(world.out(inside).is_empty());
     for target in [
         "sip:bob@far.example",
         "sip:1100@10.0.0.5:5060",

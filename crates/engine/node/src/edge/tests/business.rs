@@ -113,6 +113,108 @@ fn foreign_calls_are_bounded_by_source_and_in_number() {
     assert_eq!(told.count(), 1);
 }
 
+// ---- another connection ----
+
+impl Bench {
+    fn connect_from(&mut self, conn: ConnId, remote: &str, name: Option<&str>) {
+        let mut facts = facts(Side::Client, remote);
+        facts.peer_name = name.map(str::to_owned);
+        self.input(Input::Connected { conn, facts });
+    }
+
+    /// A foreign call that stands, on ConnId(1).
+    fn standing(&mut self) -> Message {
+        let invite = self.foreign(BOB, TO);
+        self.frame(ConnId(1), invite);
+        self.take(ConnId(1));
+        let inside = self.take(LANE);
+        let sdp = from_core(attribute(&body(&inside), "x-causeway-stream").unwrap());
+        self.reply_sdp(LANE, &inside, 200, "core", &sdp);
+        self.take(ConnId(1))
+    }
+}
+
+#[test]
+fn a_foreign_host_on_another_connection_finds_its_call_and_nobody_else_does() {
+    let mut bench = open(5, 10);
+    let answer = bench.standing();
+    let way = routes(&answer);
+    bench.connect_from(ConnId(2), CLIENT, None);
+    bench.connect_from(ConnId(3), "198.51.100.99:40000", None);
+    let ack = bench.within("ACK", &answer, true, &way, "");
+    bench.frame(ConnId(3), ack.clone());
+    assert!(bench.sent.is_empty(), "{:?}", bench.story());
+    bench.frame(ConnId(2), ack);
+    assert_eq!(bench.take(LANE).method(), Method::Ack);
+    let bye = bench.within("BYE", &answer, true, &way, "");
+    assert_eq!(bench.refused(ConnId(3), bye), 481);
+    // Nor does the same host in a dialog that it has not.
+    let info = bench.within("INFO", &answer, true, &way, "");
+    let mut other = info.edit();
+    other.set(Name::CallId, "another");
+    assert_eq!(bench.refused(ConnId(2), other.finish()), 481);
+    // A new offer, while the first connection stands: the answer takes the second.
+    let again = bench.within("INVITE", &answer, true, &way, OFFER);
+    bench.frame(ConnId(2), again);
+    assert_eq!(bench.take(ConnId(2)).status(), 100);
+    let inside = bench.take(LANE);
+    let sdp = from_core(attribute(&body(&inside), "x-causeway-stream").unwrap());
+    bench.reply_sdp(LANE, &inside, 200, "core", &sdp);
+    let changed = bench.take(ConnId(2));
+    let sdp = body(&changed);
+    assert!(
+        sdp.contains("203.0.113.10") && !sdp.contains("x-causeway"),
+        "{sdp}"
+    );
+    // The first goes, and the second after it: what the core sends finds the host.
+    bench.disconnect(ConnId(1));
+    let info = bench.within("INFO", &answer, true, &way, "");
+    bench.frame(ConnId(2), info);
+    assert_eq!(bench.take(LANE).method(), Method::Info);
+    bench.connect_from(ConnId(4), CLIENT, None);
+    bench.disconnect(ConnId(2));
+    let info = bench.within("INFO", &answer, true, &way, "");
+    bench.frame(ConnId(4), info);
+    assert_eq!(bench.take(LANE).method(), Method::Info);
+    let mut back = way;
+    back.reverse();
+    let bye = bench.within("BYE", &answer, false, &back, "");
+    bench.frame(LANE, bye);
+    assert_eq!(bench.take(ConnId(4)).method(), Method::Bye);
+    let left: Vec<_> = bench
+        .edge
+        .peers
+        .census()
+        .into_iter()
+        .map(|(_, n)| n)
+        .collect();
+    assert_eq!(left, [0, 0, 0]);
+}
+
+#[test]
+fn a_foreign_host_at_another_address_is_known_by_its_certificate() {
+    let mut bench = open(5, 10);
+    bench.disconnect(ConnId(1));
+    bench.connect_from(ConnId(1), CLIENT, Some("sip.partner.test"));
+    let answer = bench.standing();
+    let way = routes(&answer);
+    for (conn, name, found) in [
+        (ConnId(2), None, false),
+        (ConnId(3), Some("sip.other.test"), false),
+        (ConnId(4), Some("sip.partner.test"), true),
+    ] {
+        bench.connect_from(conn, "198.51.100.99:40000", name);
+        let info = bench.within("INFO", &answer, true, &way, "");
+        bench.frame(conn, info);
+        let (at, message) = bench.sent.pop_back().unwrap();
+        if found {
+            assert_eq!((at, message.method()), (LANE, Method::Info));
+        } else {
+            assert_eq!((at, message.status()), (conn, 481));
+        }
+    }
+}
+
 // ---- out ----
 
 impl Bench {
@@ -200,6 +302,21 @@ fn a_call_abroad_goes_to_the_domains_own_server_and_its_dialog_comes_back() {
     // The other side hangs up on the same connection.
     let back: Vec<String> = routes(&answer).into_iter().rev().skip(1).collect();
     let bye = bench.within("BYE", &answer, false, &back, "");
+    let unknown = "198.51.100.99:5061";
+    for (n, remote, name) in [
+        (2, "9.9.9.9:40000", None),
+        (3, unknown, Some("partner.test")),
+        (4, unknown, None),
+    ] {
+        bench.connect_from(ConnId(n), remote, name);
+        let info = bench.within("INFO", &answer, false, &back, "");
+        bench.frame(ConnId(n), info);
+        let (at, message) = bench.sent.pop_back().unwrap();
+        match at {
+            LANE => assert_eq!(message.method(), Method::Info, "{remote} {name:?}"),
+            _ => assert_eq!((at, message.status()), (ConnId(4), 481)),
+        }
+    }
     bench.frame(conn, bye);
     assert_eq!(bench.take(LANE).method(), Method::Bye);
     assert!(bench.edge.outward_is_idle());
