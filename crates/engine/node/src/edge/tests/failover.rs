@@ -118,3 +118,200 @@ fn asked_one(bench: &mut Bench, lane: ConnId, status: u16) {
     let inside = bench.take(lane);
     bench.reply(lane, &inside, status, "core", &[(Name::Expires, "120")]);
 }
+
+/// Clients that register while cores come and go, and everything that is still to be answered.
+struct Town {
+    bench: Bench,
+    rng: Rng,
+    /// Connections of clients, if they are up; of cores' control, and of their lanes.
+    clients: [Option<ConnId>; 3],
+    cores: [Option<(ConnId, Option<ConnId>)>; 2],
+    next: u64,
+    /// By Call-ID: on which connection a REGISTER came.
+    open: Vec<(Vec<u8>, ConnId)>,
+    /// What cores have not answered.
+    inside: Vec<(ConnId, Message)>,
+    /// By Call-ID: which core was asked about a REGISTER.
+    asked: Vec<(Vec<u8>, Option<usize>)>,
+    challenge: Option<Message>,
+    twice: usize,
+}
+
+impl Town {
+    fn new(seed: u64) -> Town {
+        Town {
+            bench: Bench::alone(),
+            rng: Rng::from_number(seed),
+            clients: [None; 3],
+            cores: [None; 2],
+            next: 5_000,
+            open: Vec::new(),
+            inside: Vec::new(),
+            asked: Vec::new(),
+            challenge: None,
+            twice: 0,
+        }
+    }
+
+    fn conn(&mut self) -> ConnId {
+        self.next += 1;
+        ConnId(self.next)
+    }
+
+    /// Takes what was sent: answers to clients, requests to cores, connections to be closed.
+    fn look(&mut self) {
+        while let Some((conn, message)) = self.bench.sent.pop_front() {
+            if message.is_request() {
+                let lane = |core: &Option<(ConnId, Option<ConnId>)>| {
+                    core.is_some_and(|(_, lane)| lane == Some(conn))
+                };
+                let core = self.cores.iter().position(lane);
+                let asked = (message.call_id().to_vec(), core);
+                assert!(!self.asked.contains(&asked), "{core:?} is asked again");
+                self.asked.push(asked);
+                self.inside.push((conn, message));
+            } else if message.status() >= 200 {
+                let id = message.call_id();
+                let at = self.open.iter().position(|(i, c)| i == id && *c == conn);
+                match at {
+                    Some(at) => drop(self.open.swap_remove(at)),
+                    None => self.twice += 1,
+                }
+                self.challenge = Some(message);
+            }
+        }
+        for conn in std::mem::take(&mut self.bench.closed) {
+            self.lose(conn);
+        }
+        self.bench.control_closed.clear();
+    }
+
+    fn lose(&mut self, conn: ConnId) {
+        self.open.retain(|(_, c)| *c != conn);
+        self.inside.retain(|(c, _)| *c != conn);
+        for client in self.clients.iter_mut().filter(|c| **c == Some(conn)) {
+            *client = None;
+        }
+        for (_, lane) in self.cores.iter_mut().flatten() {
+            *lane = lane.filter(|c| *c != conn);
+        }
+        self.bench.disconnect(conn);
+        self.look();
+    }
+
+    fn send(&mut self, conn: ConnId, register: Message) {
+        self.open.push((register.call_id().to_vec(), conn));
+        self.bench.frame(conn, register);
+        self.look();
+    }
+
+    fn register(&mut self, who: usize) {
+        let conn = match self.clients[who] {
+            Some(conn) => conn,
+            None => {
+                let conn = self.conn();
+                self.bench.connect(conn);
+                *self.clients[who].insert(conn)
+            }
+        };
+        let phone = PHONE.replace("uuid:1", &format!("uuid:{who}"));
+        let uri = "sip:example.test";
+        let bare = self.bench.request("REGISTER", uri, "1001", "1001", &phone);
+        self.challenge = None;
+        self.send(conn, bare);
+        let offered = self.challenge.take().unwrap();
+        let Some(offered) = offered.header(Name::WwwAuthenticate) else {
+            return;
+        };
+        let offered = sip::digest::Challenge::parse(offered).unwrap();
+        let answer = sip::digest::respond(&offered, "alice", "secret", "REGISTER", uri, "c", 1);
+        let fields = format!("Authorization: {answer}\r\n{phone}");
+        let register = self.bench.request("REGISTER", uri, "1001", "1001", &fields);
+        self.send(conn, register);
+    }
+
+    /// A core answers one of those it has.
+    fn answer(&mut self) {
+        if self.inside.is_empty() {
+            return;
+        }
+        let at = self.rng.below(self.inside.len() as u64) as usize;
+        let (lane, request) = self.inside.swap_remove(at);
+        let status = [401, 401, 401, 200, 403, 503][self.rng.below(6) as usize];
+        let expires = [(Name::Expires, "120")];
+        self.bench.reply(lane, &request, status, "core", &expires);
+        self.look();
+    }
+
+    /// A core comes, gets a connection, loses it, or goes.
+    fn core(&mut self, which: usize) {
+        match self.cores[which] {
+            None => {
+                let control = self.conn();
+                let instance = format!("i{which}{}", self.rng.below(2));
+                self.bench.link(control, which, &instance);
+                self.cores[which] = Some((control, None));
+            }
+            Some((control, None)) => {
+                let lane = self.conn();
+                self.look();
+                let status = self.bench.try_lane(lane, which, "traversal", PASSWORD);
+                assert_eq!(status, 200);
+                self.cores[which] = Some((control, Some(lane)));
+            }
+            Some((_, Some(lane))) if self.rng.below(2) == 0 => self.lose(lane),
+            Some((conn, _)) => {
+                self.cores[which] = None;
+                let why = "reset".into();
+                self.bench.input(Input::ControlDown { conn, why });
+            }
+        }
+        self.look();
+    }
+}
+
+#[test]
+fn every_register_is_answered_once_whatever_becomes_of_the_cores() {
+    for seed in 0..300 {
+        let mut town = Town::new(seed);
+        for which in [0, 0, 1, 1] {
+            town.core(which);
+        }
+        for _ in 0..60 {
+            match town.rng.below(12) {
+                0..=3 => {
+                    let who = town.rng.below(3) as usize;
+                    town.register(who);
+                }
+                4..=8 => town.answer(),
+                9 | 10 => {
+                    let which = town.rng.below(2) as usize;
+                    town.core(which);
+                }
+                _ if town.rng.below(2) == 0 => town.bench.wait(1),
+                _ => {
+                    let who = town.rng.below(3) as usize;
+                    if let Some(conn) = town.clients[who] {
+                        town.lose(conn);
+                    }
+                }
+            }
+            town.look();
+        }
+        // Cores answer everything that reaches them: each at most once for each REGISTER.
+        let most = (town.inside.len() + town.open.len()) * 2;
+        for _ in 0..most {
+            town.answer();
+        }
+        assert!(town.inside.is_empty(), "seed {seed}: it goes round");
+        for _ in 0..6 {
+            town.bench.wait(1);
+            town.look();
+            while !town.inside.is_empty() {
+                town.answer();
+            }
+        }
+        assert_eq!((town.open.len(), town.twice), (0, 0), "seed {seed}");
+        assert!(town.bench.edge.asking.is_empty(), "seed {seed}");
+    }
+}
