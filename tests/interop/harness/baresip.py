@@ -15,7 +15,7 @@ class Baresip:
 
     def __init__(self, run, name, host, address, account, tone_hz, sip_port=5070, nameserver=None,
                  trusted=None, encrypted=False, rtp_ports="20000-20100", modules_more=(), lines_more=(),
-                 contacts=(), ring_s=30, control_port=4444, certificate=None):
+                 contacts=(), ring_s=30, control_port=4444, certificate=None, calls_max=4):
         self.run, self.name, self.host = run, name, host
         self.folder = os.path.dirname(run.path(name, "config"))
         self.recordings = os.path.dirname(run.path(name, "recordings", "x"))
@@ -30,7 +30,8 @@ class Baresip:
         lines += [f"module_app {m}.so" if m in APPLICATIONS else f"module {m}.so"
                   for m in modules]
         lines += [
-            f"sip_listen {net.host_part(address)}:{sip_port}", "call_max_calls 4", f"call_local_timeout {ring_s}",
+            f"sip_listen {net.host_part(address)}:{sip_port}", f"call_max_calls {calls_max}",
+            f"call_local_timeout {ring_s}",
             f"ctrl_tcp_listen 127.0.0.1:{control_port}",
             f"audio_source aufile,{source}", "audio_player aubridge,nowhere",
             "audio_alert aufile,/dev/null", "audio_srate 8000-8000", "audio_channels 1-1",
