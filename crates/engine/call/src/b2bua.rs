@@ -55,7 +55,7 @@ use desk::Desk;
 use record::Draft;
 
 pub use bridge::MediaError;
-pub use call::{Caller, Encryption, Face, Side, Target};
+pub use call::{Caller, Encryption, Face, Ice, Side, Target};
 pub use record::{Cause, EndedBy, MediaFigures, Record};
 
 /// Bounds, times and addresses of the B2BUA.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use base::{Id, Now, Rng};
 use bytes::Bytes;
-use call::b2bua::{B2bua, Caller, Context, Encryption, Face, Output, Settings, Side, Target};
+use call::b2bua::{B2bua, Caller, Context, Encryption, Face, Ice, Output, Settings, Side, Target};
 use media::LinkId;
 use media::ports::Allocator;
 use sip::transaction::{Event, Limits, Output as Told, Transactions, ViaOptions};
@@ -132,6 +132,7 @@ fn face(flow: FlowId) -> Face {
         },
         contact: b"sip:7514c56a-1034-a684-3299-9b956979ee5c@10.0.0.5:5060;transport=tcp".to_vec(),
         encryption: Encryption::Off,
+        ice: Ice::Remove,
     }
 }
 

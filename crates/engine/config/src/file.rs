@@ -123,6 +123,7 @@ section!(RoutingZone {
     hop_count_in: Option<u16>,
     authentication_policy: Option<String>,
     media_encryption: Option<String>,
+    ice: Option<String>,
     accept_incoming: Option<bool>,
     monitor: Option<bool>,
 });
@@ -165,12 +166,14 @@ section!(Publisher {
     password_file: Option<String>,
     tls_verify: Option<bool>,
     contact: Option<String>,
+    ice: Option<String>,
 });
 section!(CallControl {
     name: String,
     address: String,
     transport: Option<String>,
     contact: Option<String>,
+    ice: Option<String>,
 });
 section!(XmppServer { domain: String, address: String, tls: Option<String> });
 section!(AllowRule {

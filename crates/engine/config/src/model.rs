@@ -8,7 +8,7 @@ use std::time::Duration;
 use base::{DomainName, HostName, Secret};
 
 use crate::network::Network;
-use crate::routing::Routing;
+use crate::routing::{Ice, Routing};
 
 /// A node's configuration.
 #[derive(Clone, Debug)]
@@ -346,6 +346,8 @@ pub struct Publisher {
     pub tls_verify: bool,
     /// What becomes of a client's Contact on its way to a node. Default [`ContactMode::Rewrite`].
     pub contact: ContactMode,
+    /// What becomes of ICE candidates between its nodes and clients. Default: removed.
+    pub ice: Ice,
 }
 
 /// A SIP registrar that is no Unified CM.
@@ -364,6 +366,8 @@ pub struct CallControl {
     pub tls: bool,
     /// What becomes of a client's Contact. Default [`ContactMode::Path`].
     pub contact: ContactMode,
+    /// What becomes of ICE candidates between it and clients. Default: removed.
+    pub ice: Ice,
 }
 
 /// What becomes of a client's Contact on its way to call control.

@@ -7,10 +7,12 @@
 //! | address | ours, port of the m-line's own pair | ours, port 36000 |
 //! | keys | dropped, or our own ([`Encryption`]) | our own `a=crypto` (RFC 4568) |
 //! | `a=x-causeway-stream` | dropped | names the m-line's stream of the link |
-//! | ICE, `a=rtcp-mux`, BUNDLE, DTLS | dropped | dropped |
+//! | ICE | dropped unless [`Ice`] says otherwise | the same |
+//! | `a=rtcp-mux`, BUNDLE, DTLS | dropped | dropped |
 //!
-//! Keys are fresh for each m-line and each leg: no key of one leg is ever used on the other. ICE
-//! is not passed: candidates would lead past us, to an end whose keys are not the other's.
+//! Keys are fresh for each m-line and each leg: no key of one leg is ever used on the other. So
+//! candidates lead past us, to an end whose keys are not the other's; where they are passed all the
+//! same, addresses are ours, and ends that speak ICE see that they are no candidate (RFC 8839 §4.2.5).
 //!
 //! `UDP/BFCP` and `UDP/UDT/IX` are carried as datagrams: their profile stays, and the link's keys
 //! for them stand in `a=crypto` between us and the edge only. Any other m-line that is no RTP is
@@ -24,7 +26,7 @@ mod track;
 use media::{Counters, LegId, LinkId};
 use sdp::{SdpError, Session};
 
-use super::call::{Encryption, End};
+use super::call::{Encryption, End, Ice};
 use super::desk::{Desk, Studio};
 use super::record::MediaFigures;
 use line::{Offered, Purpose, Writing};
@@ -85,6 +87,8 @@ pub(super) struct Bridge {
     link: LinkId,
     /// What media inside is.
     inside: Encryption,
+    /// What becomes of ICE candidates.
+    ice: Ice,
     tracks: Vec<Option<Track>>,
     /// The last offer; answers are applied to it.
     offer: Option<Offer>,
@@ -99,11 +103,12 @@ struct Offer {
 }
 
 impl Bridge {
-    pub(super) fn new(edge: End, link: LinkId, inside: Encryption) -> Self {
+    pub(super) fn new(edge: End, link: LinkId, (inside, ice): (Encryption, Ice)) -> Self {
         Bridge {
             edge,
             link,
             inside,
+            ice,
             tracks: Vec::new(),
             offer: None,
             retired: Vec::new(),
@@ -182,10 +187,12 @@ impl Bridge {
                 track,
                 keys: &line.keys,
                 proto: None,
+                ice: self.ice.passes(to == Way::Edge),
             };
             self.write(desk, &mut session, i, to, &writing);
         }
-        line::finish(&mut session, from == self.edge, desk.settings);
+        let ice = self.ice.passes(from != self.edge);
+        line::finish(&mut session, from == self.edge, ice, desk.settings);
         self.offer = Some(Offer {
             from,
             lines,
@@ -295,10 +302,12 @@ impl Bridge {
                 track,
                 keys: keys.map_or(&[], std::slice::from_ref),
                 proto: Some(offered.proto.as_slice()),
+                ice: self.ice.passes(offerer == Way::Edge),
             };
             self.write(desk, &mut session, i, offerer, &writing);
         }
-        line::finish(&mut session, from == self.edge, desk.settings);
+        let ice = self.ice.passes(from != self.edge);
+        line::finish(&mut session, from == self.edge, ice, desk.settings);
         Ok(session.to_bytes())
     }
 

@@ -43,6 +43,29 @@ pub enum Encryption {
     Force,
 }
 
+/// What becomes of ICE (RFC 8839) in descriptions between an edge and an inside leg.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ice {
+    /// Its lines are removed both ways.
+    #[default]
+    Remove,
+    /// The client's pass to the inside; the inside's are removed.
+    Inward,
+    /// They pass both ways, byte for byte.
+    Pass,
+}
+
+impl Ice {
+    /// Whether its lines stay in a description on its way to the edge, or to the inside.
+    pub(super) fn passes(self, to_edge: bool) -> bool {
+        match self {
+            Ice::Remove => false,
+            Ice::Inward => !to_edge,
+            Ice::Pass => true,
+        }
+    }
+}
+
 /// How we appear on a leg, and the flow its requests take.
 #[derive(Clone, Debug)]
 pub struct Face {
@@ -56,6 +79,8 @@ pub struct Face {
     pub contact: Vec<u8>,
     /// What media there is. Not read on a leg towards an edge.
     pub encryption: Encryption,
+    /// What becomes of ICE candidates. Not read on a leg towards an edge.
+    pub ice: Ice,
 }
 
 /// Where a call goes.

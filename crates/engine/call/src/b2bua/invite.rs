@@ -49,8 +49,8 @@ impl B2bua {
         let hops = cross::hops(message).ok_or(Refusal::new(483, "Too Many Hops"))?;
         let (edge, link) = across(caller.side, target.side)?;
         let inside = match edge {
-            End::Caller => target.face.encryption,
-            End::Callee => caller.face.encryption,
+            End::Caller => (target.face.encryption, target.face.ice),
+            End::Callee => (caller.face.encryption, caller.face.ice),
         };
         // The dialog must be possible before anything is done for it.
         Dialog::uas(message, "t").map_err(|_| Refusal::new(400, "Bad Request"))?;

@@ -50,6 +50,8 @@ struct World {
     forward: bool,
     /// What media inside is.
     encryption: Encryption,
+    /// What becomes of ICE candidates.
+    ice: Ice,
 }
 
 impl World {
@@ -76,6 +78,7 @@ impl World {
             figures: true,
             forward: true,
             encryption: Encryption::Off,
+            ice: Ice::Remove,
         }
     }
 
@@ -101,6 +104,7 @@ impl World {
             },
             contact: contact.as_bytes().to_vec(),
             encryption: self.encryption,
+            ice: self.ice,
         }
     }
 

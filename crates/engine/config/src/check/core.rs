@@ -329,6 +329,11 @@ fn publishers(r: &mut Reader<'_>, section: &str, written: &[Written], port: u16)
             let fix = "remove it: no SIP goes there";
             r.error(section, i, "contact", "it belongs to unified_cm", fix);
         }
+        if p.ice.is_some() && section != "unified_cm" {
+            let fix = "remove it: no SIP goes there";
+            r.error(section, i, "ice", "it belongs to unified_cm", fix);
+        }
+        let ice = routing::ice(r, section, i, p.ice.as_deref());
         if let (Some(address), Some(user), Some(password), Some(contact)) =
             (address, user, password, mode)
         {
@@ -340,6 +345,7 @@ fn publishers(r: &mut Reader<'_>, section: &str, written: &[Written], port: u16)
                 password,
                 tls_verify,
                 contact,
+                ice,
             });
         }
     }
@@ -385,6 +391,7 @@ fn call_control(r: &mut Reader<'_>, file: &File) -> Vec<CallControl> {
             }
         };
         let contact = contact(r, SECTION, i, c.contact.as_deref(), ContactMode::Path);
+        let ice = routing::ice(r, SECTION, i, c.ice.as_deref());
         let name = r.given(SECTION, i, "name", &c.name);
         let port = if tls { 5061 } else { 5060 };
         let address = r.host_port(SECTION, i, "address", &c.address, port);
@@ -398,6 +405,7 @@ fn call_control(r: &mut Reader<'_>, file: &File) -> Vec<CallControl> {
                 port,
                 tls,
                 contact,
+                ice,
             });
         }
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use base::{Now, Pii};
 use call::b2bua::{
-    B2bua, CallId, Caller, Cause, Context, Encryption, Event, Face, Output as Told, Side as Leg,
-    Target,
+    B2bua, CallId, Caller, Cause, Context, Encryption, Event, Face, Ice, Output as Told,
+    Side as Leg, Target,
 };
 use call::limits::{CallType, Limit, News, Place};
 use call::registration::core::{Draft, Place as At, RegistrationId};
@@ -105,6 +105,7 @@ impl Core {
             via: self.settings.edge_via(),
             contact: format!("sip:{token}@{};transport=tls", self.settings.fqdn).into_bytes(),
             encryption: Encryption::Force,
+            ice: Ice::default(),
         }
     }
 
@@ -117,6 +118,7 @@ impl Core {
             via: self.settings.inside_via(tls),
             contact: self.registrar.inside_contact(row, &at),
             encryption: self.zone(zone).map(Zone::encryption).unwrap_or_default(),
+            ice: self.zone(zone).map(|z| z.ice).unwrap_or_default(),
         }
     }
 

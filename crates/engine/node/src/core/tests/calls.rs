@@ -576,3 +576,30 @@ fn nothing_that_only_a_trusted_node_may_say_comes_in_from_an_edge() {
     assert!(heard.header(Name::PAssertedIdentity).is_none());
     assert!(heard.header(Name::RemotePartyId).is_none());
 }
+
+#[test]
+fn candidates_go_where_the_zone_of_the_client_wants_them() {
+    let candidate = "a=candidate:1 1 UDP 2130706431 198.51.100.7 5000 typ host\r\n";
+    for (word, passed) in [("remove", false), ("inward", true), ("pass", true)] {
+        let zone = format!("address = \"10.0.0.5:5060\"\nice = \"{word}\"");
+        let config = REGISTRAR.replace("address = \"10.0.0.5:5060\"", &zone);
+        let mut world = World::new(&config, no_inside);
+        world.registered("1001", "t1");
+        let head = invite_from_client("t1");
+        let head = head.split("Content-Type").next().unwrap();
+        let offer = sdp_edge("00000011") + candidate;
+        world.ask(LANE, &with_body(head, &offer));
+        let inside = world.dialled("10.0.0.5");
+        let sent = world.one(inside);
+        let there = text(Some(sent.body())).contains(candidate);
+        assert_eq!(there, passed, "{word}");
+        let described = format!("{SDP_INSIDE}{candidate}");
+        world.take(
+            inside,
+            answer(&sent, "p", "<sip:1100@10.0.0.31>", &described),
+        );
+        let told = world.out(LANE).pop().unwrap();
+        let there = text(Some(told.body())).contains(candidate);
+        assert_eq!(there, word == "pass", "{word}");
+    }
+}
