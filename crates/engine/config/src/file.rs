@@ -194,6 +194,7 @@ section!(Calls {
     licences: Option<usize>,
     concurrent_max: Option<usize>,
     registrations_max: Option<usize>,
+    session_interval_s: Option<u32>,
 });
 
 impl Calls {

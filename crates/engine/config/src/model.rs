@@ -290,6 +290,9 @@ pub struct Calls {
     pub concurrent_max: usize,
     /// Registrations at once. Default: as many as there is room for.
     pub registrations_max: Option<usize>,
+    /// The session interval (RFC 4028) that is asked for where neither end of a call names one.
+    /// Default 1,800 s.
+    pub session_interval: Duration,
 }
 
 /// A traversal client: one edge to dial.

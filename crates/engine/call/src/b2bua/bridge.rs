@@ -12,7 +12,8 @@
 //!
 //! Keys are fresh for each m-line and each leg: no key of one leg is ever used on the other. So
 //! candidates lead past us, to an end whose keys are not the other's; where they are passed all the
-//! same, addresses are ours, and ends that speak ICE see that they are no candidate (RFC 8839 §4.2.5).
+//! same, addresses are ours, and ends that speak ICE see that they are no candidate (RFC 8839
+//! §4.2.5).
 //!
 //! `UDP/BFCP` and `UDP/UDT/IX` are carried as datagrams: their profile stays, and the link's keys
 //! for them stand in `a=crypto` between us and the edge only. Any other m-line that is no RTP is
@@ -93,10 +94,14 @@ pub(super) struct Bridge {
     /// The last offer; answers are applied to it.
     offer: Option<Offer>,
     retired: Vec<Retired>,
+    /// What the caller, and the callee, last described and the other has agreed to.
+    described: [Option<Box<[u8]>>; 2],
 }
 
 struct Offer {
     from: End,
+    /// As it came.
+    text: Box<[u8]>,
     lines: Vec<Offered>,
     /// Not answered yet.
     pending: bool,
@@ -112,6 +117,7 @@ impl Bridge {
             tracks: Vec::new(),
             offer: None,
             retired: Vec::new(),
+            described: [None, None],
         }
     }
 
@@ -129,8 +135,23 @@ impl Bridge {
     pub(super) fn seal(&mut self) {
         if let Some(offer) = self.offer.as_mut().filter(|offer| !offer.pending) {
             offer.lines = Vec::new();
+            offer.text = Box::default();
         }
         self.tracks.shrink_to_fit();
+    }
+
+    /// What an end last described, as it came, if it is kept.
+    pub(super) fn description(&self, end: End) -> Option<&[u8]> {
+        self.described[end as usize].as_deref()
+    }
+
+    /// Forgets what was described, but for one end's.
+    pub(super) fn keep_description(&mut self, of: Option<End>) {
+        for end in [End::Caller, End::Callee] {
+            if of != Some(end) {
+                self.described[end as usize] = None;
+            }
+        }
     }
 
     /// How many m-lines are carried.
@@ -168,6 +189,7 @@ impl Bridge {
                     // Undo what this offer opened.
                     self.offer = Some(Offer {
                         from,
+                        text: Box::default(),
                         lines,
                         pending: true,
                     });
@@ -195,6 +217,7 @@ impl Bridge {
         line::finish(&mut session, from == self.edge, ice, desk.settings);
         self.offer = Some(Offer {
             from,
+            text: Box::from(text),
             lines,
             pending: true,
         });
@@ -257,6 +280,10 @@ impl Bridge {
         let offer = self.offer.take().ok_or(MediaError::Mismatch)?;
         let result = self.apply(desk, from, text, &offer, early);
         let pending = offer.pending && result.is_err();
+        if result.is_ok() {
+            self.described[from as usize] = Some(Box::from(text));
+            self.described[offer.from as usize] = Some(offer.text.clone());
+        }
         self.offer = Some(Offer { pending, ..offer });
         result
     }

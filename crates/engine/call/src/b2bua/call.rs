@@ -8,6 +8,7 @@ use sip::{FlowId, Message, Method};
 
 use super::bridge::Bridge;
 use super::record::Draft;
+use super::session::Session;
 use media::LinkId;
 
 /// Which way a leg leads.
@@ -188,7 +189,7 @@ impl Fork {
 
 /// A request that is being carried across, or one of our own.
 pub(super) struct Exchange {
-    /// Whose request it is; `None` for one of our own (a BYE that ends a call).
+    /// Whose request it is; `None` for one of our own: a BYE, a refresh, a question.
     pub(super) server: Option<ServerKey>,
     pub(super) client: ClientKey,
     /// The end it came from.
@@ -263,7 +264,7 @@ pub(super) struct Call {
     pub(super) bridge: Bridge,
     pub(super) draft: Draft,
     pub(super) timer_c: Option<TimerId>,
-    pub(super) session: Option<TimerId>,
+    pub(super) session: Session,
     pub(super) linger: Option<TimerId>,
     /// Client transactions the layer below still has rows for.
     pub(super) open: usize,
@@ -327,7 +328,7 @@ pub(super) enum Tick {
     TimerC(Id),
     /// Send the 2xx once more, or give up on its ACK.
     Resend(Id, ServerKey),
-    /// Nobody refreshed the session.
+    /// The session is to be refreshed, or nobody has done it.
     Session(Id),
     /// The call has ended and its media figures are late.
     Linger(Id),

@@ -21,6 +21,7 @@ mod offers;
 mod random;
 mod refusal;
 mod secure;
+mod session;
 mod watch;
 
 const EDGE: FlowId = Id::new(1, 0);

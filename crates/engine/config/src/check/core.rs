@@ -498,7 +498,14 @@ fn calls(r: &mut Reader<'_>, file: &File) -> Calls {
             r.error("calls", 0, key, "it is out of range", fix);
         }
     }
+    let seconds = written.session_interval_s.unwrap_or(1_800);
+    if !(90..=86_400).contains(&seconds) {
+        let fix = "give seconds from 90, the least there is (RFC 4028), to 86400; the default is \
+                   1800";
+        r.error("calls", 0, "session_interval_s", "it is out of range", fix);
+    }
     Calls {
+        session_interval: Duration::from_secs(seconds.into()),
         licences: written.licences,
         concurrent_max: written.concurrent_max.unwrap_or(2_000),
         registrations_max: written.registrations_max,

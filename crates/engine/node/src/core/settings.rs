@@ -97,6 +97,7 @@ impl Settings {
             licences: None,
             concurrent_max: 1,
             registrations_max: None,
+            session_interval: Duration::from_secs(1_800),
         };
         let hours = |n: u64| Duration::from_secs(n * 3600);
         Settings {
