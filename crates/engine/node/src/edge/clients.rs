@@ -8,7 +8,7 @@
 use ::status::Kind;
 use base::Now;
 use call::b2bua::body::{self, Body};
-use call::registration::{bears_token, credentials, is_privileged, without_links};
+use call::registration::{bears_token, credentials, is_claim, without_links};
 use sip::nonce::Verdict;
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Name};
@@ -275,7 +275,8 @@ impl Edge {
         let answer = self.fresh_answer(now, message, Name::ProxyAuthorization);
         edit.remove_fields(|f| {
             let credentials = matches!(f.id, Name::Authorization | Name::ProxyAuthorization);
-            is_privileged(f.name) || credentials && Some(f.index) != answer && self.is_ours(f.value)
+            is_claim(f.name, f.value)
+                || credentials && Some(f.index) != answer && self.is_ours(f.value)
         });
         without_links(&request, &mut edit);
         if let Some(identity) = self.relay.identity(flow, message) {
