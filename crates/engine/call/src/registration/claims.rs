@@ -3,10 +3,10 @@
 //! In: header fields as they came from outside. Out: whether they go on. Fields that only a
 //! trusted node may write are taken out by their parsed name, whatever its case or spelling
 //! ([`is_privileged`], [`is_claim`]): every `P-` field but two, also one that nobody knows, for a
-//! field that we do not know may be one that call control trusts. What passes: everything else, byte for byte. That holds for `Privacy`
-//! (RFC 3323: a user may ask to be unknown), `Geolocation` (RFC 6442: a location the client
-//! states, and is told to be as good as its word), `Call-Info` of Unified CM (`urn:x-cisco-…`) and
-//! for `X-` fields that are not ours.
+//! field that we do not know may be one that call control trusts. What passes: everything else,
+//! byte for byte. That holds for `Privacy` (RFC 3323: a user may ask to be unknown), `Geolocation`
+//! (RFC 6442: a location the client states, and is told to be as good as its word), `Call-Info` of
+//! Unified CM (`urn:x-cisco-…`) and for `X-` fields that are not ours.
 //!
 //! `Call-Info`, `Alert-Info` and `Error-Info` may name what the other side's telephone is to fetch
 //! or play (RFC 3261 §20.4, §20.9, §20.18 warn of it). A telephone inside would fetch from inside:

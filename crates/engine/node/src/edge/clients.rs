@@ -110,8 +110,7 @@ impl Edge {
             return self.wait_for_core(now, key, flow, message);
         };
         let token = self.tokens.seal(flow);
-        let request = self.station.with_source(flow, message);
-        let request = match self.relay.request(flow, &token, &request) {
+        let request = match self.relay.request(flow, &token, message) {
             Ok(request) => request,
             Err((503, _)) => return self.busy(now, key, message),
             Err((status, reason)) => return self.station.answer(now, key, message, status, reason),
@@ -250,10 +249,9 @@ impl Edge {
                 invite: message,
             },
         )?;
-        let request = self.station.with_source(flow, message);
         let request = match self.describe(now, flow, call, message, true) {
-            Ok(Some((range, new))) => Body::Replace(&range, &new).put(request),
-            Ok(None) => request,
+            Ok(Some((range, new))) => Body::Replace(&range, &new).put(message.clone()),
+            Ok(None) => message.clone(),
             Err(refusal) => {
                 if let Some(id) = call.filter(|id| !inside || self.calls.is_unanswered(*id)) {
                     self.end_call(now, id, "its session description could not be carried");

@@ -56,7 +56,8 @@ fn what_only_a_trusted_node_may_say_goes_and_what_telephones_need_stays() {
 #[test]
 fn every_p_field_of_a_client_goes_but_those_that_clients_write() {
     const EVIL: &str = "P-Unknown: evil\r\np-UNKNOWN : evil\r\nP-Unknown:\r\n evil,\r\n\tevil\r\n\
-        P_Unknown: evil\r\np-: evil\r\nP-Com.Vendor: evil\r\nP-Asserted-Identity:\r\n <sip:evil@x>\r\n\
+        P_Unknown: evil\r\np-: evil\r\nP-Com.Vendor: evil\r\n\
+        P-Asserted-Identity:\r\n <sip:evil@x>\r\n\
         P-Access-Network-Info: IEEE-802.11;network-provided;x=evil\r\n\
         Attestation-Info: evil\r\nOrigination-Id: evil\r\nAdditional-Identity: <sip:evil@x>\r\n\
         CC-Diversion: <sip:evil@x>\r\nX-Causeway-Anything:\r\n  evil\r\nY: evil\r\n";
