@@ -32,7 +32,7 @@ pub mod edge;
 
 use sip::{Contact, HeaderError, Message, Name};
 
-pub use claims::{is_privileged, links, without_links};
+pub use claims::{is_claim, is_privileged, links, without_links};
 
 /// Contacts in one REGISTER; more are refused with 403.
 pub const CONTACTS_MAX: usize = 10;

@@ -38,7 +38,7 @@ use call::registration::edge::{Change, EdgeRelay};
 use sip::nonce::NonceKey;
 use sip::token::TokenKey;
 use sip::transaction::{Event, ViaOptions};
-use sip::{FlowId, Frame};
+use sip::{FlowId, Frame, Message};
 
 use crate::Engine;
 use crate::io::{Answer, ConnId, Facts, Input, Lane, Output, Question, Report, Side};
@@ -242,13 +242,17 @@ impl Edge {
             return;
         }
         match frame {
-            Frame::Message(message) => self.station.transactions.receive(now, flow, true, message),
+            Frame::Message(message) => {
+                let message = self.with_source(flow, message);
+                self.station.transactions.receive(now, flow, true, message);
+            }
             Frame::Bad {
                 error,
                 reply,
                 fatal,
             } => {
                 if let Some(reply) = reply {
+                    let reply = self.station.with_source(flow, &reply);
                     self.station.out.push_back(Output::Send {
                         conn,
                         bytes: reply.bytes().clone(),
@@ -266,6 +270,16 @@ impl Edge {
             // Answered where the socket is.
             Frame::Ping | Frame::Pong => {}
         }
+    }
+
+    /// A request of anybody but a core with its true source in it, for all who answer it and all
+    /// who pass it on.
+    fn with_source(&self, flow: FlowId, message: Message) -> Message {
+        let of_a_core = matches!(self.station.side(flow), Some(Side::Lane { .. }));
+        if of_a_core || !message.is_request() {
+            return message;
+        }
+        self.station.with_source(flow, &message)
     }
 
     fn stun(&mut self, conn: ConnId, flow: FlowId, bytes: &[u8]) {
