@@ -13,7 +13,7 @@ mod snapshot;
 
 pub use event::{Event, Kind, Severity};
 pub use recent::{EventRow, Recent};
-pub use search::{SearchQuestion, SearchReport, SearchStep, SearchTarget};
+pub use search::{SearchOutcome, SearchQuestion, SearchReport, SearchStep, SearchTarget};
 pub use snapshot::{
     CallRow, CapacityRow, Counters, LinkRow, MediaRow, Page, RegistrationRow, Role, SessionRow,
     Snapshot,

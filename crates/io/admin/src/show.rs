@@ -319,7 +319,7 @@ fn lasted(from: UnixTime, to: UnixTime) -> String {
 }
 
 /// Control characters of peers are not let through to the terminal.
-pub(crate) fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '·' } else { c })
         .collect()
