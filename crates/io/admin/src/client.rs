@@ -52,7 +52,7 @@ pub async fn get(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
     }
 }
 
-/// Asks for the node's snapshot with some of its registrations.
+/// Asks for the node's snapshot with some of its rows.
 ///
 /// # Errors
 /// [`AskFault`].
@@ -61,10 +61,11 @@ pub async fn status(socket: &Path, page: &Page) -> Result<::status::Snapshot, As
     serde_json::from_slice(&body).map_err(|e| AskFault::Answer(e.to_string()))
 }
 
-/// The resource of a snapshot with some of its registrations.
+/// The resource of a snapshot with some of its rows.
 pub fn status_of(page: &Page) -> String {
     let mut query = vec![format!("from={}", page.from)];
     query.extend(page.limit.map(|limit| format!("registrations={limit}")));
+    query.extend(page.history.map(|limit| format!("history={limit}")));
     if let Some(find) = &page.find {
         let encoded = find.bytes().map(|b| match b {
             b if b.is_ascii_alphanumeric() => char::from(b).to_string(),
