@@ -62,7 +62,19 @@ const CALLS_MAX: usize = 20_000;
 const STRANGER_MAX: Duration = Duration::from_secs(60);
 
 /// What an edge says of search rules.
-pub(crate) const NO_RULES: &str = "an edge has no rules: what clients send goes to a linked core";
+const NO_RULES: &str = "an edge has no rules: what clients send goes to a linked core";
+
+/// What an edge says to a question about search rules.
+pub(crate) fn no_rules(asked: ::status::SearchQuestion) -> ::status::SearchReport {
+    ::status::SearchReport {
+        outcome: ::status::SearchOutcome::NoRules,
+        note: NO_RULES.into(),
+        fix: "ask the core, or with the core's file".into(),
+        from: asked.from,
+        to: asked.to,
+        ..Default::default()
+    }
+}
 
 /// The edge node.
 pub struct Edge {
@@ -529,13 +541,7 @@ impl Engine for Edge {
                 id,
                 question: Question::Search(asked),
             } => {
-                let report = ::status::SearchReport {
-                    note: NO_RULES.into(),
-                    from: asked.from,
-                    to: asked.to,
-                    ..Default::default()
-                };
-                let answer = Answer::Search(Box::new(report));
+                let answer = Answer::Search(Box::new(no_rules(asked)));
                 self.station.out.push_back(Output::Answer { id, answer });
             }
             Input::Resolved { id, result } => self.outward_resolved(now, id, result),
