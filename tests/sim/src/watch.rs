@@ -5,7 +5,8 @@
 //!
 //! - a transaction has one final response, in time, and a node answers what it was asked
 //!   (`transactions`);
-//! - CSeq numbers rise in each direction of each dialog;
+//! - CSeq numbers rise in each direction of each dialog, and those of REGISTERs too; an edge, which
+//!   is a proxy, keeps them in order connection by connection;
 //! - a request with no hops left is not sent on, and each node takes one;
 //! - what is no node's business leaves a node as it came in, byte for byte (`carried`);
 //! - what concerns one hop alone (CANCEL, the ACK of a refusal) is sent on by nobody.
@@ -50,8 +51,9 @@ pub struct Place {
     pub end: usize,
 }
 
-/// Direction of a dialog: sender, receiver, Call-ID, tag of From, tag of To.
-type Direction = (Who, String, String, String, String);
+/// Direction of a dialog: sender, receiver, Call-ID, tag of From, tag of To; for a REGISTER on an
+/// edge, the connection it came by.
+type Direction = (Who, String, String, String, String, Option<u64>);
 
 /// Everything that was seen.
 #[derive(Default)]
@@ -92,11 +94,13 @@ impl Watch {
             }
         }
         if let Some(raw) = Raw::of(bytes) {
-            self.carried(from, to, &text, raw);
+            self.carried(place, from, to, &text, raw);
         }
     }
 
-    /// CSeq rises in each direction of a dialog (RFC 3261 §12.2.1.1).
+    /// CSeq rises in each direction of a dialog (RFC 3261 §12.2.1.1) and from REGISTER to REGISTER
+    /// (§10.2). What comes by two connections has no order for a proxy (§16); the registrar
+    /// refuses what has been overtaken (§10.3, step 7), and so does the core on the way there.
     fn number(&mut self, from: &Who, to: &Who, text: &Text) {
         if matches!(text.method(), "ACK" | "CANCEL") {
             return;
@@ -108,12 +112,23 @@ impl Watch {
             text.field("Call-ID").to_owned(),
             tag("From"),
             tag("To"),
+            self.came_by(from, text),
         );
         let number = dialog::cseq(text);
         let before = self.numbers.insert(direction, number);
         if before.is_some_and(|before| before >= number) {
             self.find(from, text, &format!("has CSeq {number} after {before:?}"));
         }
+    }
+
+    /// The connection a REGISTER came to an edge by.
+    fn came_by(&self, from: &Who, text: &Text) -> Option<u64> {
+        if from.core || from.life.is_none() || text.method() != "REGISTER" {
+            return None;
+        }
+        let trace = text.field(TRACE).parse().ok()?;
+        let seen = self.on_the_way.get(&(trace, from.name.clone()))?;
+        Some(seen.pipe)
     }
 
     fn find(&mut self, from: &Who, text: &Text, what: &str) {

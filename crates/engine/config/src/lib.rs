@@ -12,10 +12,12 @@ mod model;
 mod network;
 pub mod pattern;
 mod place;
+mod range;
 pub mod routing;
 
 pub use network::{Network, NetworkError};
 pub use place::line_of;
+pub use range::{RANGES, Range};
 
 pub use check::{Checked, Finding, Severity, load};
 pub use model::{

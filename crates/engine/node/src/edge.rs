@@ -38,7 +38,7 @@ use call::registration::edge::{Change, EdgeRelay};
 use sip::nonce::NonceKey;
 use sip::token::TokenKey;
 use sip::transaction::{Event, ViaOptions};
-use sip::{FlowId, Frame};
+use sip::{FlowId, Frame, Message};
 
 use crate::Engine;
 use crate::io::{Answer, ConnId, Facts, Input, Lane, Output, Question, Report, Side};
@@ -62,7 +62,19 @@ const CALLS_MAX: usize = 20_000;
 const STRANGER_MAX: Duration = Duration::from_secs(60);
 
 /// What an edge says of search rules.
-pub(crate) const NO_RULES: &str = "an edge has no rules: what clients send goes to a linked core";
+const NO_RULES: &str = "an edge has no rules: what clients send goes to a linked core";
+
+/// What an edge says to a question about search rules.
+pub(crate) fn no_rules(asked: ::status::SearchQuestion) -> ::status::SearchReport {
+    ::status::SearchReport {
+        outcome: ::status::SearchOutcome::NoRules,
+        note: NO_RULES.into(),
+        fix: "ask the core, or with the core's file".into(),
+        from: asked.from,
+        to: asked.to,
+        ..Default::default()
+    }
+}
 
 /// The edge node.
 pub struct Edge {
@@ -242,13 +254,17 @@ impl Edge {
             return;
         }
         match frame {
-            Frame::Message(message) => self.station.transactions.receive(now, flow, true, message),
+            Frame::Message(message) => {
+                let message = self.with_source(flow, message);
+                self.station.transactions.receive(now, flow, true, message);
+            }
             Frame::Bad {
                 error,
                 reply,
                 fatal,
             } => {
                 if let Some(reply) = reply {
+                    let reply = self.station.with_source(flow, &reply);
                     self.station.out.push_back(Output::Send {
                         conn,
                         bytes: reply.bytes().clone(),
@@ -266,6 +282,16 @@ impl Edge {
             // Answered where the socket is.
             Frame::Ping | Frame::Pong => {}
         }
+    }
+
+    /// A request of anybody but a core with its true source in it, for all who answer it and all
+    /// who pass it on.
+    fn with_source(&self, flow: FlowId, message: Message) -> Message {
+        let of_a_core = matches!(self.station.side(flow), Some(Side::Lane { .. }));
+        if of_a_core || !message.is_request() {
+            return message;
+        }
+        self.station.with_source(flow, &message)
     }
 
     fn stun(&mut self, conn: ConnId, flow: FlowId, bytes: &[u8]) {
@@ -515,13 +541,7 @@ impl Engine for Edge {
                 id,
                 question: Question::Search(asked),
             } => {
-                let report = ::status::SearchReport {
-                    note: NO_RULES.into(),
-                    from: asked.from,
-                    to: asked.to,
-                    ..Default::default()
-                };
-                let answer = Answer::Search(Box::new(report));
+                let answer = Answer::Search(Box::new(no_rules(asked)));
                 self.station.out.push_back(Output::Answer { id, answer });
             }
             Input::Resolved { id, result } => self.outward_resolved(now, id, result),

@@ -7,16 +7,17 @@
 #![forbid(unsafe_code)]
 
 mod event;
+mod page;
 mod recent;
 mod search;
 mod snapshot;
 
 pub use event::{Event, Kind, Severity};
+pub use page::{Page, Totals};
 pub use recent::{EventRow, Recent};
-pub use search::{SearchQuestion, SearchReport, SearchStep, SearchTarget};
+pub use search::{SearchOutcome, SearchQuestion, SearchReport, SearchStep, SearchTarget};
 pub use snapshot::{
-    CallRow, CapacityRow, Counters, LinkRow, MediaRow, Page, RegistrationRow, Role, SessionRow,
-    Snapshot,
+    CallRow, CapacityRow, Counters, LinkRow, MediaRow, RegistrationRow, Role, SessionRow, Snapshot,
 };
 
 pub use base::Pii;

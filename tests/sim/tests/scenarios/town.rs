@@ -1,7 +1,7 @@
 //! A town: a hundred telephones, two edges, two cores, call control. What they do, how they go
 //! about it, and what breaks meanwhile all follow from the seed.
 
-use sim::checks::under_seeds;
+use sim::checks::{under_seed, under_seeds};
 use sim::description::Direction;
 use sim::house::Control;
 use sim::pipe::Weather;
@@ -218,18 +218,27 @@ fn deeds(w: &World) -> u64 {
     w.people.len() as u64 * 3 + 30
 }
 
+/// Everybody speaks, and nothing breaks.
+fn speak(w: &mut World) {
+    begin(w);
+    let taste = Taste::of(w, true);
+    for _ in 0..deeds(w) {
+        act(w, &taste);
+        let wait = w.random(SECOND);
+        w.run(wait);
+    }
+    w.quiet();
+}
+
 #[test]
 fn a_town_speaks_and_nothing_is_lost() {
-    under_seeds(3, plan, |w: &mut World| {
-        begin(w);
-        let taste = Taste::of(w, true);
-        for _ in 0..deeds(w) {
-            act(w, &taste);
-            let wait = w.random(SECOND);
-            w.run(wait);
-        }
-        w.quiet();
-    });
+    under_seeds(3, plan, speak);
+}
+
+/// Callee's phone rang for as long as call control waits, and the caller gave up at that moment.
+#[test]
+fn a_call_that_both_sides_of_call_control_give_up_at_once_is_cancelled_once() {
+    under_seed(2067, plan, speak);
 }
 
 /// What comes of connections that die with something on them, and of a call whose end nobody told.
@@ -267,25 +276,38 @@ fn a_town_speaks_while_clients_come_go_and_move() {
     });
 }
 
+/// Everybody speaks, and everything breaks.
+fn speak_among_ruins(w: &mut World) {
+    begin(w);
+    w.tolerated = BROKEN.to_vec();
+    let taste = Taste::of(w, false);
+    for n in 0..deeds(w) {
+        act(w, &taste);
+        match n % 20 {
+            5 | 15 => bother_somebody(w),
+            10 => break_something(w),
+            _ => {}
+        }
+        let wait = w.random(SECOND);
+        w.run(wait);
+    }
+    heal(w);
+    w.quiet();
+}
+
 #[test]
 fn a_town_speaks_while_everything_breaks() {
-    under_seeds(3, plan, |w: &mut World| {
-        begin(w);
-        w.tolerated = BROKEN.to_vec();
-        let taste = Taste::of(w, false);
-        for n in 0..deeds(w) {
-            act(w, &taste);
-            match n % 20 {
-                5 | 15 => bother_somebody(w),
-                10 => break_something(w),
-                _ => {}
-            }
-            let wait = w.random(SECOND);
-            w.run(wait);
-        }
-        heal(w);
-        w.quiet();
-    });
+    under_seeds(3, plan, speak_among_ruins);
+}
+
+/// A client comes back on a new connection, and its last REGISTER on the old one arrives after the
+/// next: by another connection to the edge, by another one of the link, and while the core had
+/// none to call control.
+#[test]
+fn registers_that_overtake_one_another_move_nobody_back() {
+    for seed in [1003, 2055, 2079] {
+        under_seed(seed, plan, speak_among_ruins);
+    }
 }
 
 /// Whatever was broken is repaired: everybody is back by himself.

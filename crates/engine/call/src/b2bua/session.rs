@@ -9,10 +9,10 @@
 //!
 //! Where we are the refresher, half the interval after the last refresh an UPDATE without a
 //! description goes out, or where the end does not allow it, an INVITE with what the other end last
-//! described, `o=` and all (of keys that were offered, the one in use). One that is refused is tried
-//! again; once there has been none for the interval less a third or 32 s (§10), both legs get a
-//! BYE. An end that knows no timers is asked by OPTIONS in the same rhythm: refreshes would ask more
-//! of it than it can do.
+//! described, `o=` and all (of keys that were offered, the one in use). One that is refused is
+//! tried again; once there has been none for the interval less a third or 32 s (§10), both legs get
+//! a BYE. An end that knows no timers is asked by OPTIONS in the same rhythm: refreshes would ask
+//! more of it than it can do.
 //!
 //! One timer a call.
 

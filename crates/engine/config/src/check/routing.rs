@@ -5,7 +5,7 @@ mod rules;
 use std::collections::BTreeMap;
 
 use super::Reader;
-use crate::file::{File, RoutingZone};
+use crate::file::{File, Number, RoutingZone};
 use crate::model::Domain;
 use crate::routing::{DEFAULT_ZONE, GENERATED_PREFIXES, Ice, MediaEncryption, Neighbor, Routing};
 
@@ -149,7 +149,7 @@ fn neighbor(r: &mut Reader<'_>, i: usize, zone: &RoutingZone) -> Option<Neighbor
     };
     let name = r.given(ZONES, i, "name", &zone.name);
     let peers = peers(r, i, zone);
-    r.port(ZONES, i, "port", zone.port);
+    let port = r.number(ZONES, i, "port", zone.port);
     let verify_name = match &zone.verify_name {
         Some(name) => Some(r.host(ZONES, i, "verify_name", name)?),
         None => None,
@@ -178,7 +178,7 @@ fn neighbor(r: &mut Reader<'_>, i: usize, zone: &RoutingZone) -> Option<Neighbor
     Some(Neighbor {
         name: name?,
         peers: peers?,
-        port: zone.port.unwrap_or(if tls { 5061 } else { 5060 }),
+        port: port.unwrap_or(if tls { 5061 } else { 5060 }),
         tls,
         tls_verify,
         verify_name,
@@ -328,17 +328,9 @@ pub(super) fn hop_count(
     section: &str,
     i: usize,
     key: &str,
-    written: Option<u16>,
+    written: Option<Number>,
 ) -> u8 {
-    match written.map(u8::try_from) {
-        None => HOP_COUNT,
-        Some(Ok(n)) if n > 0 => n,
-        Some(_) => {
-            let fix = "write a number from 1 to 255; the default is 15";
-            r.error(section, i, key, "it is out of range", fix);
-            HOP_COUNT
-        }
-    }
+    r.number(section, i, key, written).unwrap_or(HOP_COUNT)
 }
 
 #[cfg(test)]

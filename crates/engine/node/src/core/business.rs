@@ -7,7 +7,7 @@
 
 use base::{Now, Pii};
 use call::b2bua::{self, Caller, Encryption, Face, Ice, Side as Leg};
-use call::registration::is_privileged;
+use call::registration::is_claim;
 use config::routing::DEFAULT_ZONE;
 use policy::search::Asker;
 use sip::transaction::ServerKey;
@@ -62,7 +62,7 @@ impl Core {
         let uri = without_transport(message.request_uri());
         let mut edit = message.edit();
         edit.request_uri(&uri);
-        edit.remove_fields(|f| is_privileged(f.name));
+        edit.remove_fields(|f| is_claim(f.name, f.value));
         for name in [Name::Route, Name::Authorization, Name::ProxyAuthorization] {
             edit.remove(name);
         }

@@ -440,13 +440,13 @@ impl Core {
 /// A message of an edge without what only a trusted node may say: an edge is not one. What it may
 /// know of a client's identity, the core knows better.
 pub(super) fn unprivileged(message: &Message) -> Message {
-    let privileged = |name: &[u8]| call::registration::is_privileged(name);
+    let privileged = |f: &sip::Field<'_>| call::registration::is_claim(f.name, f.value);
     let links = call::registration::links(message);
-    if links.is_empty() && !message.fields().any(|f| privileged(f.name)) {
+    if links.is_empty() && !message.fields().any(|f| privileged(&f)) {
         return message.clone();
     }
     let mut edit = message.edit();
-    edit.remove_fields(|f| privileged(f.name));
+    edit.remove_fields(privileged);
     call::registration::without_links(message, &mut edit);
     edit.finish()
 }

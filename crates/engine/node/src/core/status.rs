@@ -28,6 +28,8 @@ const SESSIONS_MAX: usize = 2_000;
 pub(super) struct Board {
     pub(super) counters: Counters,
     calls: Map<CallId, CallRow>,
+    /// What calls offered that are not set up yet.
+    offered: Map<CallId, Option<Content>>,
     /// Calls that are over and whose figures are still to come.
     ended: Map<CallId, CallRow>,
     history: VecDeque<CallRow>,
@@ -44,6 +46,7 @@ impl Board {
         Board {
             counters: Counters::default(),
             calls: Map::new(),
+            offered: Map::new(),
             ended: Map::new(),
             history: VecDeque::new(),
             sessions: VecDeque::new(),
@@ -131,12 +134,12 @@ impl Board {
         }
     }
 
-    /// A call began, with its Call-ID, From and To.
+    /// A call began: what it is and offers, with its Call-ID, From and To.
     pub(super) fn began(
         &mut self,
         now: Now,
         call: CallId,
-        kind: CallType,
+        (kind, offered): (CallType, Option<Content>),
         (id, from, to): (String, String, String),
     ) {
         let row = CallRow {
@@ -150,6 +153,7 @@ impl Board {
             ..CallRow::default()
         };
         self.calls.insert(call, row);
+        self.offered.insert(call, offered);
     }
 
     pub(super) fn call(&mut self, call: CallId) -> Option<&mut CallRow> {
@@ -157,7 +161,12 @@ impl Board {
     }
 
     pub(super) fn over(&mut self, call: CallId) {
-        if let Some(row) = self.calls.remove(&call) {
+        let offered = self.offered.remove(&call).flatten();
+        if let Some(mut row) = self.calls.remove(&call) {
+            // It was never set up, so it counts as nothing now.
+            if row.answered.is_none() {
+                row.content = offered.map_or("", Content::name).to_owned();
+            }
             self.ended.insert(call, row);
         }
     }
@@ -339,6 +348,8 @@ impl Core {
             registrations_total: registrations.len(),
             registrations,
             calls: self.board.calls.values().cloned().collect(),
+            history_total: self.board.history.len(),
+            totals: ::status::Totals::default(),
             history: self.board.history.iter().cloned().collect(),
             sessions: self.board.sessions.iter().cloned().collect(),
             zones: self.zone_rows(),

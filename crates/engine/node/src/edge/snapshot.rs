@@ -41,6 +41,8 @@ impl Edge {
             registrations_total: registrations.len(),
             registrations,
             calls: self.calls.iter().map(|(_, call)| call_row(call)).collect(),
+            history_total: self.ledger.history().count(),
+            totals: ::status::Totals::default(),
             history: self.ledger.history().cloned().collect(),
             sessions: Vec::new(),
             zones: Vec::new(),

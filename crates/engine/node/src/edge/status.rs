@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use base::{HashSet, Instant, Now, Pii, UnixTime};
-use call::limits::CallType;
+use call::limits::{CallType, Content};
 use call::registration::edge::Binding;
 use media::{Counters as Carried, LegId};
 use status::{CallRow, Counters, Event, EventRow, Kind, MediaRow, Recent};
@@ -324,7 +324,7 @@ pub(super) fn call_row(call: &Call) -> CallRow {
         from: call.from.clone(),
         to: call.to.clone(),
         kind: CallType::RemoteSession.name().to_owned(),
-        content: call.content().name().to_owned(),
+        content: call.content().map_or("", Content::name).to_owned(),
         // An edge is one (F263): it relays media, and terminates nothing.
         components: vec![format!("proxy ({CLIENTS})")],
         began: call.began.unix,

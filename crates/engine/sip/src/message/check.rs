@@ -3,7 +3,7 @@
 
 use super::facts::Facts;
 use crate::class::is_token;
-use crate::header::{NameAddr, Values, Via};
+use crate::header::{NameAddr, Values, Via, after_address};
 use crate::name::Name;
 use crate::{HeaderError, Limits, Message, ParseError, Strictness};
 
@@ -44,14 +44,7 @@ pub(super) fn check(message: &Message, limits: &Limits) -> Result<Facts, ParseEr
         return Err(ParseError::Header("Call-ID"));
     }
     let (from, to) = (message.from()?, message.to()?);
-    let tag = |party: &NameAddr<'_>| {
-        // What is short as a whole has no long tag.
-        let all = party.params.raw().len();
-        if all <= limits.id_bytes_max {
-            return all;
-        }
-        party.tag().map_or(0, <[u8]>::len)
-    };
+    let tag = |party: &NameAddr<'_>| party.tag().map_or(0, <[u8]>::len);
     for (bytes, word) in [
         (call_id.len(), "the Call-ID"),
         (tag(&from), "the From tag"),
@@ -81,15 +74,22 @@ pub(super) fn check(message: &Message, limits: &Limits) -> Result<Facts, ParseEr
     ] {
         let mut count = 0;
         for span in message.head.all_of(name.index()) {
-            for value in Values::new(message.value_of(span)) {
+            let mut rest = message.value_of(span);
+            while outside && let Some(left) = after_address(rest) {
+                (rest, count) = (left, count + 1);
+            }
+            for value in Values::new(rest) {
                 count += 1;
                 if count > limits.values_max {
-                    return Err(ParseError::Limit(many));
+                    break;
                 }
                 let star = name == Name::Contact && value == b"*";
                 if outside && !star && NameAddr::parse(value).is_none() {
                     return Err(ParseError::Header(word));
                 }
+            }
+            if count > limits.values_max {
+                return Err(ParseError::Limit(many));
             }
         }
     }
@@ -109,9 +109,7 @@ fn vias<'m>(message: &'m Message, limits: &Limits) -> Result<Via<'m>, ParseError
             }
             if count == 1 || limits.strictness == Strictness::Outside {
                 let via = Via::parse(value)?;
-                if value.len() > limits.id_bytes_max
-                    && via.branch().is_some_and(|b| b.len() > limits.id_bytes_max)
-                {
+                if via.branch().is_some_and(|b| b.len() > limits.id_bytes_max) {
                     return Err(ParseError::Limit("a branch"));
                 }
                 top.get_or_insert(via);

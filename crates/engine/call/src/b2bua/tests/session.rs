@@ -33,7 +33,7 @@ const BOTH_IGNORANT: Ends = Ends {
     update: true,
 };
 
-/// A call that stands; gives it with the INVITE as the callee got it, and the 200 as the caller did.
+/// A call that stands; gives it with the INVITE as the callee got it, and the 200 as the caller.
 fn begun(ends: Ends) -> (Standing, Message, Message) {
     let mut world = World::with(true, 7);
     let near = ends.near;
