@@ -284,8 +284,8 @@ impl B2bua {
     /// towards the callee we do.
     fn pause(&mut self, end: End) -> Duration {
         let millis = match end {
-            End::Callee => 2_100 + u64::from(self.rng.below(1_900)),
-            End::Caller => 10 + u64::from(self.rng.below(1_990)),
+            End::Callee => 2_100 + self.rng.below(1_900),
+            End::Caller => 10 + self.rng.below(1_990),
         };
         Duration::from_millis(millis)
     }
