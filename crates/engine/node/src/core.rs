@@ -144,6 +144,7 @@ impl Core {
         let settings = Settings::of(config, &identity);
         let mut calls = b2bua::Settings::new(settings.media.advertise, settings.media.advertise);
         calls.edge_port = 36_000;
+        calls.session_interval = settings.limits.session_interval;
         let limits = Limits {
             licences: settings.limits.licences,
             calls_max: settings.limits.concurrent_max,

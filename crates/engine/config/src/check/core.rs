@@ -322,6 +322,11 @@ fn publishers(r: &mut Reader<'_>, section: &str, written: &[Written], port: u16)
             let fix = "remove it: no SIP goes there";
             r.error(section, i, "contact", "it belongs to unified_cm", fix);
         }
+        if p.ice.is_some() && section != "unified_cm" {
+            let fix = "remove it: no SIP goes there";
+            r.error(section, i, "ice", "it belongs to unified_cm", fix);
+        }
+        let ice = routing::ice(r, section, i, p.ice.as_deref());
         if let (Some(address), Some(user), Some(password), Some(contact)) =
             (address, user, password, mode)
         {
@@ -333,6 +338,7 @@ fn publishers(r: &mut Reader<'_>, section: &str, written: &[Written], port: u16)
                 password,
                 tls_verify,
                 contact,
+                ice,
             });
         }
     }
@@ -378,6 +384,7 @@ fn call_control(r: &mut Reader<'_>, file: &File) -> Vec<CallControl> {
             }
         };
         let contact = contact(r, SECTION, i, c.contact.as_deref(), ContactMode::Path);
+        let ice = routing::ice(r, SECTION, i, c.ice.as_deref());
         let name = r.given(SECTION, i, "name", &c.name);
         let port = if tls { 5061 } else { 5060 };
         let address = r.host_port(SECTION, i, "address", &c.address, port);
@@ -391,6 +398,7 @@ fn call_control(r: &mut Reader<'_>, file: &File) -> Vec<CallControl> {
                 port,
                 tls,
                 contact,
+                ice,
             });
         }
     }
@@ -476,7 +484,9 @@ fn calls(r: &mut Reader<'_>, file: &File) -> Calls {
     const SECTION: &str = "calls";
     let written = &file.calls;
     let concurrent_max = r.number(SECTION, 0, "concurrent_max", written.concurrent_max);
+    let interval = r.number(SECTION, 0, "session_interval_s", written.session_interval_s);
     let calls = Calls {
+        session_interval: Duration::from_secs(interval.unwrap_or(1_800)),
         licences: r.number(SECTION, 0, "licences", written.licences),
         concurrent_max: concurrent_max.unwrap_or(2_000),
         registrations_max: r.number(SECTION, 0, "registrations_max", written.registrations_max),

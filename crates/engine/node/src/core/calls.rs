@@ -5,8 +5,8 @@ use std::time::Duration;
 use base::{Now, Pii};
 use call::b2bua::body::description;
 use call::b2bua::{
-    B2bua, CallId, Caller, Cause, Context, Encryption, Event, Face, Output as Told, Side as Leg,
-    Target,
+    B2bua, CallId, Caller, Cause, Context, Encryption, Event, Face, Ice, Output as Told,
+    Side as Leg, Target,
 };
 use call::limits::{CallType, Content, Limit, News, Place};
 use call::registration::core::{Draft, Place as At, RegistrationId};
@@ -108,6 +108,7 @@ impl Core {
             via: self.settings.edge_via(),
             contact: format!("sip:{token}@{};transport=tls", self.settings.fqdn).into_bytes(),
             encryption: Encryption::Force,
+            ice: Ice::default(),
         }
     }
 
@@ -120,6 +121,7 @@ impl Core {
             via: self.settings.inside_via(tls),
             contact: self.registrar.inside_contact(row, &at),
             encryption: self.zone(zone).map(Zone::encryption).unwrap_or_default(),
+            ice: self.zone(zone).map(|z| z.ice).unwrap_or_default(),
         }
     }
 

@@ -102,8 +102,7 @@ impl Core {
         }
     }
 
-    /// The 422 to a client that would refresh its session more often than anybody need
-    /// (RFC 4028 §9).
+    /// The 422 to whoever would refresh its session more often than anybody need (RFC 4028 §9).
     fn too_short(&mut self, message: &Message) -> Option<Message> {
         if !matches!(message.method(), Method::Invite | Method::Update) {
             return None;
@@ -355,6 +354,9 @@ impl Core {
     ) {
         if let Err((status, reason)) = sip::validate::request(&message) {
             return self.station.answer(now, key, &message, status, reason);
+        }
+        if let Some(reply) = self.too_short(&message) {
+            return self.station.respond(now, key, reply);
         }
         let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
         if in_dialog && self.b2bua.owns(Leg::Inside, &message) {
