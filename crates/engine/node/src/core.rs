@@ -26,6 +26,7 @@ mod senders;
 mod settings;
 mod sign_in;
 mod status;
+mod taking;
 mod trunks;
 mod zones;
 
@@ -124,6 +125,8 @@ pub struct Core {
     called: HashMap<b2bua::CallId, Place>,
     /// Whose calls they are.
     owners: HashMap<b2bua::CallId, calls::Owner>,
+    /// Calls that clients were asked to name.
+    grants: taking::Grants,
     /// Calls without media, with when their ends were last asked.
     silences: HashMap<b2bua::CallId, Instant>,
     asked: HashMap<u64, Asked>,
@@ -197,6 +200,7 @@ impl Core {
             again: false,
             called: HashMap::default(),
             owners: HashMap::default(),
+            grants: taking::Grants::default(),
             silences: HashMap::default(),
             asked: HashMap::default(),
             next_ask: 0,

@@ -107,6 +107,11 @@ kinds! {
         "read what it says (status, warning): at 403 and 404 check that the device is configured \
          there with this line, and its phone security profile; at 405 that the port is no \
          trunk's; at 500 and 503 that its call processing runs and is not overloaded";
+    /// A client names a call that is not its own, to take it over or join it.
+    TakeoverRefused = 2009, Warning, "taking over another's call refused",
+        "nothing, if it was no attempt: a call is taken over by its own user, by who shares its \
+         line, or by whom a REFER from inside asks within two minutes; picking up another's \
+         call goes by call control (its pickup groups)";
     /// A call began.
     CallBegan = 2010, Info, "call began", "";
     /// It ended.

@@ -17,6 +17,7 @@ use status::Kind;
 
 use super::Core;
 use super::status::{ended, media_kind};
+use super::taking::Who;
 use super::zones::Zone;
 use crate::io::Output;
 use crate::station::limited;
@@ -66,6 +67,14 @@ pub(super) struct Owner {
 }
 
 impl Owner {
+    /// Who has it.
+    pub(super) fn who(&self) -> Who {
+        Who {
+            user: self.user.clone(),
+            aor: self.aor.clone(),
+        }
+    }
+
     /// Whether an address of record is the call's own.
     pub(super) fn has(&self, aor: &str) -> bool {
         self.aor == aor
@@ -428,6 +437,7 @@ impl Core {
         self.limit_news(now, news);
         self.silences.remove(&call);
         self.owners.remove(&call);
+        self.grants.over(call);
         self.called.remove(&call)
     }
 

@@ -75,6 +75,11 @@ impl Core {
             let Some(side) = found else {
                 return self.lane_dialog(now, key, peer, &message);
             };
+            let who = self.whose(self.b2bua.call_of(side, &message));
+            if !self.may_name(now, side, &message, who.as_ref()) {
+                let (status, reason) = (481, "Call/Transaction Does Not Exist");
+                return self.station.answer(now, key, &message, status, reason);
+            }
             let (b2bua, mut cx) = self.calls(now);
             return b2bua.request(&mut cx, side, key, message);
         }
@@ -89,6 +94,11 @@ impl Core {
             .and_then(|row| self.may_go_to(now, &message).map(|()| row));
         match admitted {
             Ok(row) => {
+                let who = self.who(row);
+                if !self.may_name(now, side, &message, who.as_ref()) {
+                    let (status, reason) = (481, "Call/Transaction Does Not Exist");
+                    return self.station.answer(now, key, &message, status, reason);
+                }
                 let mut message = unprivileged(&message);
                 if message.method() != Method::Invite {
                     // The B2BUA does it for calls.
@@ -359,7 +369,12 @@ impl Core {
             return self.station.respond(now, key, reply);
         }
         let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
-        if in_dialog && self.b2bua.owns(Leg::Inside, &message) {
+        if let Some(call) = self
+            .b2bua
+            .call_of(Leg::Inside, &message)
+            .filter(|_| in_dialog)
+        {
+            self.carried(now, &message, self.whose(Some(call)));
             let (b2bua, mut cx) = self.calls(now);
             return b2bua.request(&mut cx, Leg::Inside, key, message);
         }

@@ -26,6 +26,7 @@ mod refusals;
 mod registering;
 mod senders;
 mod signing_in;
+mod taking;
 mod telephones;
 mod trunks;
 
