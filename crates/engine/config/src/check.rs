@@ -142,6 +142,7 @@ fn build(r: &mut Reader<'_>, file: &File) -> Option<Config> {
     let log = log(r, file);
     let administration = r.addresses("administration", "listen", &file.administration.listen, 443);
     let fqdn = format!("{}.{}", file.name, file.domain).to_ascii_lowercase();
+    let overload = limits::overload(r, file);
     let role = match file.role.as_str() {
         "edge" => edge::edge(r, file, &fqdn).map(|e| Role::Edge(Box::new(e))),
         "core" => core::core(r, file).map(|c| Role::Core(Box::new(c))),
@@ -175,6 +176,7 @@ fn build(r: &mut Reader<'_>, file: &File) -> Option<Config> {
         log: log?,
         administration,
         administration_token: file.administration.token_file.as_deref().map(|p| r.path(p)),
+        overload,
         role: role?,
     };
     listeners::check(r, &config);

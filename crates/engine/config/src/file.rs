@@ -23,6 +23,7 @@ section!(File {
     log: Log,
     administration: Administration,
     limits: Limits,
+    overload: Overload,
     service: Services,
     traversal: Traversal,
     domains: Vec<Domain>,
@@ -63,6 +64,16 @@ section!(Limits {
     requests_per_connection: Option<Number>,
     requests_per_source: Option<Number>,
     requests_per_user: Option<Number>,
+    burst: Option<Number>,
+    refusals_max: Option<Number>,
+    registrations_pending_max: Option<Number>,
+});
+section!(Overload {
+    refuse_strangers_ms: Option<Number>,
+    refuse_new_ms: Option<Number>,
+    refuse_in_dialog_ms: Option<Number>,
+    refuse_refreshes_ms: Option<Number>,
+    step_down_ms: Option<Number>,
 });
 section!(Services {
     https: Option<Service>,

@@ -23,5 +23,5 @@ pub use check::{Checked, Finding, Severity, load};
 pub use model::{
     AllowRule, Business, CallControl, Calls, Certificate, ClientCertificates, Config, ContactMode,
     Core, Credentials, DigestAlgorithm, Domain, Edge, InsideTls, Log, LogFormat, MediaService,
-    Password, Peer, Publisher, Rates, Role, Service, Traversal, XmppServer, Zone,
+    Overload, Password, Peer, Publisher, Rates, Role, Service, Traversal, XmppServer, Zone,
 };

@@ -16,6 +16,8 @@ pub struct Range {
 
 const NOBODY: &str = "nobody would get in";
 
+const BUSY: &str = "a node that is merely busy would refuse work";
+
 const fn range(key: &'static str, min: i64, max: i64, less: &'static str) -> Range {
     Range {
         key,
@@ -38,6 +40,29 @@ pub const RANGES: &[Range] = &[
     range("limits.requests_per_connection", 1, 100_000, NOBODY),
     range("limits.requests_per_source", 1, 100_000, NOBODY),
     range("limits.requests_per_user", 1, 100_000, NOBODY),
+    range("limits.burst", 1, 100, NOBODY),
+    range(
+        "limits.refusals_max",
+        10,
+        100_000,
+        "clients that meet a busy moment would be cut off",
+    ),
+    range(
+        "limits.registrations_pending_max",
+        1,
+        100_000,
+        "nobody could register",
+    ),
+    range("overload.refuse_strangers_ms", 10, 60_000, BUSY),
+    range("overload.refuse_new_ms", 10, 60_000, BUSY),
+    range("overload.refuse_in_dialog_ms", 10, 60_000, BUSY),
+    range("overload.refuse_refreshes_ms", 10, 60_000, BUSY),
+    range(
+        "overload.step_down_ms",
+        100,
+        60_000,
+        "work would be let in and refused by turns",
+    ),
     range("business.calls_max", 1, 100_000, "no call could be made"),
     range("business.calls_per_minute", 1, 600, "no call could be made"),
     range("calls.licences", 0, 100_000, ""),

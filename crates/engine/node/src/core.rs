@@ -15,6 +15,7 @@ mod discovery;
 mod dry_run;
 mod lanes;
 mod links;
+mod load;
 mod outbound;
 mod outward;
 mod ownership;
@@ -81,6 +82,7 @@ enum Asked {
 /// The core node.
 pub struct Core {
     settings: Settings,
+    overload: crate::overload::Overload,
     rng: Rng,
     instance: String,
     station: Station,
@@ -165,6 +167,7 @@ impl Core {
         publishers.extend(ask(&settings.im_presence, Duty::ImPresence));
         let mut core = Core {
             instance: rng.hex(16),
+            overload: crate::overload::Overload::new(&settings.overload),
             station: Station::new(&mut rng, FLOWS_MAX),
             links: links.map(|(i, peer)| Link::new(i, peer)).collect(),
             zones: Vec::new(),
@@ -479,8 +482,7 @@ impl Engine for Core {
                 Some(Asked::Nodes(_) | Asked::Cluster(..)) | None => {}
             },
             Input::Report(report) => self.report(now, report),
-            // Its clients are edges, who refuse for it.
-            Input::Waited(_) => {}
+            Input::Waited(waited) => self.waited(now, waited),
         }
         self.pump(now);
     }
@@ -496,6 +498,7 @@ impl Engine for Core {
         self.discovery_timeout(now);
         self.services_timeout(now);
         self.senders_timeout(now);
+        self.overload_timeout(now);
         self.board.handle_timeout(&mut self.station.out, now);
         if self.clean_up <= now.instant {
             self.clean_up = now.instant + CLEAN_UP;
@@ -520,6 +523,7 @@ impl Engine for Core {
             self.discovery_poll_timeout(),
             self.senders.poll_timeout(),
             self.board.poll_timeout(),
+            self.overload.poll_timeout(),
             Some(self.clean_up),
         ]
         .into_iter()

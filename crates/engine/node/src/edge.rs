@@ -142,7 +142,7 @@ impl Edge {
             routes: HashMap::default(),
             health: health::Health::default(),
             asking: HashMap::default(),
-            guests: Guests::new(&settings.rates),
+            guests: Guests::new(&settings.rates, &settings.overload),
             strikes: Strikes::default(),
             wrong: HashMap::default(),
             strangers: Timers::default(),

@@ -222,7 +222,7 @@ kinds! {
     /// More comes in than the node can handle.
     Overloaded = 6006, Warning, "overloaded: new work is refused",
         "see which clients are at it (6003, 6005); give the node more processor, or spread the \
-         clients over more edges";
+         clients over more edges or cores; overload.refuse_new_ms and its like say from when on";
     /// That has passed.
     OverloadOver = 6007, Info, "overload has passed", "";
     /// A client showed a certificate that is vouched for.

@@ -1,8 +1,11 @@
-//! How much clients may ask of an edge: each number within its range, and no part above its whole.
+//! How much clients may ask of an edge, and when a node has too much to do: each number within its
+//! range, no part above its whole, and no level below the one before.
+
+use std::time::Duration;
 
 use super::Reader;
 use crate::file::{File, Number};
-use crate::model::Rates;
+use crate::model::{Overload, Rates};
 
 const SECTION: &str = "limits";
 
@@ -30,6 +33,12 @@ pub(super) fn rates(r: &mut Reader<'_>, file: &File) -> Rates {
         whole,
         default.handshakes,
     );
+    let pending = r.number(
+        SECTION,
+        0,
+        "registrations_pending_max",
+        written.registrations_pending_max,
+    );
     let mut rate = |key: &str, value: Option<Number>, default: u32| {
         r.number(SECTION, 0, key, value).unwrap_or(default)
     };
@@ -51,6 +60,48 @@ pub(super) fn rates(r: &mut Reader<'_>, file: &File) -> Rates {
             written.requests_per_user,
             default.requests_per_user,
         ),
+        burst: rate("burst", written.burst, default.burst),
+        refusals_max: rate("refusals_max", written.refusals_max, default.refusals_max),
+        registrations_pending_max: pending.unwrap_or(default.registrations_pending_max),
+    }
+}
+
+/// From when on which work is refused: the later the dearer.
+pub(super) fn overload(r: &mut Reader<'_>, file: &File) -> Overload {
+    const SECTION: &str = "overload";
+    let written = &file.overload;
+    let default = Overload::default();
+    let mut after = ("", Duration::ZERO);
+    let mut level = |key: &'static str, value: Option<Number>, default: Duration| {
+        let given = r.number(SECTION, 0, key, value).map(Duration::from_millis);
+        let least = after.1;
+        if let Some(age) = given.filter(|age| *age < least) {
+            let cause = format!(
+                "it would be refused from {} ms on, before what goes first, from {} ms on",
+                age.as_millis(),
+                least.as_millis()
+            );
+            let fix = format!("write at least overload.{}, or lower that", after.0);
+            r.error(SECTION, 0, key, &cause, &fix);
+        }
+        let age = given.unwrap_or(default.max(least));
+        after = (key, age);
+        age
+    };
+    let strangers = ("refuse_strangers_ms", written.refuse_strangers_ms);
+    let in_dialog = ("refuse_in_dialog_ms", written.refuse_in_dialog_ms);
+    let refreshes = ("refuse_refreshes_ms", written.refuse_refreshes_ms);
+    let levels = Overload {
+        strangers: level(strangers.0, strangers.1, default.strangers),
+        new: level("refuse_new_ms", written.refuse_new_ms, default.new),
+        in_dialog: level(in_dialog.0, in_dialog.1, default.in_dialog),
+        refreshes: level(refreshes.0, refreshes.1, default.refreshes),
+        step_down: default.step_down,
+    };
+    let step_down = r.number(SECTION, 0, "step_down_ms", written.step_down_ms);
+    Overload {
+        step_down: step_down.map_or(default.step_down, Duration::from_millis),
+        ..levels
     }
 }
 
@@ -137,6 +188,30 @@ mod tests {
                 assert!(out.is_empty(), "{} = {good}: {out:?}", range.key);
             }
         }
+    }
+
+    #[test]
+    fn a_level_of_overload_below_the_one_before_is_refused_and_what_is_not_written_gives_way() {
+        let of = |lines: &str| check(&format!("{CORE}[overload]\n{lines}\n"));
+        let levels = |lines: &str| {
+            let o = of(lines).unwrap().config.overload;
+            [o.strangers, o.new, o.in_dialog, o.refreshes, o.step_down].map(|d| d.as_millis())
+        };
+        assert_eq!(levels(""), [160, 200, 400, 800, 1000]);
+        assert_eq!(
+            levels("refuse_strangers_ms = 500\nstep_down_ms = 200"),
+            [500, 500, 500, 800, 200]
+        );
+        let findings = of("refuse_new_ms = 159").unwrap_err();
+        assert_eq!(findings[0].key, "overload.refuse_new_ms");
+        assert!(
+            findings[0]
+                .cause
+                .contains("159 ms on, before what goes first, from 160")
+        );
+        assert!(findings[0].fix.contains("overload.refuse_strangers_ms"));
+        let edge = check(&format!("{EDGE}[overload]\nrefuse_new_ms = 1000\n"));
+        assert_eq!(edge.unwrap().config.overload.refreshes.as_millis(), 1000);
     }
 
     #[test]

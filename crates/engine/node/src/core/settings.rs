@@ -75,6 +75,7 @@ pub(super) struct Settings {
     pub(super) cleanup: Duration,
     pub(super) routing: Routing,
     pub(super) limits: config::Calls,
+    pub(super) overload: config::Overload,
 }
 
 impl Settings {
@@ -120,6 +121,7 @@ impl Settings {
             cleanup: core.map_or(hours(12), |c| c.credentials.cleanup),
             routing: core.map(|c| c.routing.clone()).unwrap_or_default(),
             limits: core.map_or(no_calls, |c| c.calls),
+            overload: config.overload,
         }
     }
 

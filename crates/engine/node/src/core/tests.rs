@@ -21,6 +21,7 @@ mod clusters;
 mod flows;
 mod limits;
 mod links;
+mod load;
 mod naming;
 mod refusals;
 mod registering;
