@@ -5,8 +5,7 @@
 //!
 //! - a transaction has one final response, in time, and a node answers what it was asked
 //!   (`transactions`);
-//! - CSeq numbers rise in each direction of each dialog, and those of REGISTERs too; an edge, which
-//!   is a proxy, keeps them in order connection by connection;
+//! - CSeq numbers rise in each direction of each dialog, and those of REGISTERs too, but for edges;
 //! - a request with no hops left is not sent on, and each node takes one;
 //! - what is no node's business leaves a node as it came in, byte for byte (`carried`);
 //! - what concerns one hop alone (CANCEL, the ACK of a refusal) is sent on by nobody.
@@ -51,9 +50,8 @@ pub struct Place {
     pub end: usize,
 }
 
-/// Direction of a dialog: sender, receiver, Call-ID, tag of From, tag of To; for a REGISTER on an
-/// edge, the connection it came by.
-type Direction = (Who, String, String, String, String, Option<u64>);
+/// Direction of a dialog: sender, receiver, Call-ID, tag of From, tag of To.
+type Direction = (Who, String, String, String, String);
 
 /// Everything that was seen.
 #[derive(Default)]
@@ -94,15 +92,17 @@ impl Watch {
             }
         }
         if let Some(raw) = Raw::of(bytes) {
-            self.carried(place, from, to, &text, raw);
+            self.carried(from, to, &text, raw);
         }
     }
 
     /// CSeq rises in each direction of a dialog (RFC 3261 §12.2.1.1) and from REGISTER to REGISTER
-    /// (§10.2). What comes by two connections has no order for a proxy (§16); the registrar
-    /// refuses what has been overtaken (§10.3, step 7), and so does the core on the way there.
+    /// (§10.2). An edge is a proxy to a REGISTER: what comes by two connections, and what goes
+    /// round the cores, has no order there (§16). Whoever registers refuses what has been overtaken
+    /// (§10.3, step 7), and so does the core on the way to him.
     fn number(&mut self, from: &Who, to: &Who, text: &Text) {
-        if matches!(text.method(), "ACK" | "CANCEL") {
+        let proxied = text.method() == "REGISTER" && from.life.is_some() && !from.core;
+        if proxied || matches!(text.method(), "ACK" | "CANCEL") {
             return;
         }
         let tag = |field| Text::tag(text.field(field)).unwrap_or("").to_owned();
@@ -112,23 +112,12 @@ impl Watch {
             text.field("Call-ID").to_owned(),
             tag("From"),
             tag("To"),
-            self.came_by(from, text),
         );
         let number = dialog::cseq(text);
         let before = self.numbers.insert(direction, number);
         if before.is_some_and(|before| before >= number) {
             self.find(from, text, &format!("has CSeq {number} after {before:?}"));
         }
-    }
-
-    /// The connection a REGISTER came to an edge by.
-    fn came_by(&self, from: &Who, text: &Text) -> Option<u64> {
-        if from.core || from.life.is_none() || text.method() != "REGISTER" {
-            return None;
-        }
-        let trace = text.field(TRACE).parse().ok()?;
-        let seen = self.on_the_way.get(&(trace, from.name.clone()))?;
-        Some(seen.pipe)
     }
 
     fn find(&mut self, from: &Who, text: &Text, what: &str) {

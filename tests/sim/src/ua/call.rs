@@ -86,13 +86,18 @@ impl Ua {
         let media = self.new_media(now);
         let at = self.setup.clone();
         let tag = self.rng.hex(6);
-        let uri = format!("sip:{number}@{}", at.domain);
+        // What is not of the house is called by its own domain.
+        let domain = match number.starts_with('9') {
+            true => crate::house::TRUNK_DOMAIN,
+            false => at.domain.as_str(),
+        };
+        let uri = format!("sip:{number}@{domain}");
         let mut invite = Text::request("INVITE", &uri)
             .with(
                 "From",
                 format!(
                     "\"{}\" <sip:{}@{}>;tag={tag}",
-                    at.name, at.number, at.domain
+                    at.name, at.number, at.own_domain
                 ),
             )
             .with("To", format!("<{uri}>"))

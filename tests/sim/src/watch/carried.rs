@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{KEPT_MAX, Place, TRACE, Watch, Who};
+use super::{KEPT_MAX, TRACE, Watch, Who};
 use crate::raw::Raw;
 use crate::text::Text;
 
@@ -32,14 +32,12 @@ const NAMING: [&str; 5] = ["rack", "refer-to", "replaces", "join", "target-dialo
 
 /// A message as it was seen.
 pub(super) struct Seen {
-    /// The connection it went by.
-    pub(super) pipe: u64,
     raw: Raw,
     text: Text,
 }
 
 impl Watch {
-    pub(super) fn carried(&mut self, place: Place, from: &Who, to: &Who, text: &Text, raw: Raw) {
+    pub(super) fn carried(&mut self, from: &Who, to: &Who, text: &Text, raw: Raw) {
         let value = text.field(TRACE).to_owned();
         let Ok(trace) = value.parse::<u64>() else {
             if value.starts_with("hop") && from.life.is_some() {
@@ -48,11 +46,7 @@ impl Watch {
             return;
         };
         let text = text.clone();
-        let new = Rc::new(Seen {
-            pipe: place.pipe,
-            raw,
-            text,
-        });
+        let new = Rc::new(Seen { raw, text });
         // What a node sends is held beside what it got itself: it may try several ways.
         let got = self.on_the_way.get(&(trace, from.name.clone())).cloned();
         self.on_the_way

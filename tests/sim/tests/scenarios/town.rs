@@ -30,6 +30,7 @@ fn plan(seed: u64) -> Plan {
         },
         skew_ms: 2_000,
         v6: false,
+        neighbours: false,
     }
 }
 
@@ -300,12 +301,43 @@ fn a_town_speaks_while_everything_breaks() {
     under_seeds(3, plan, speak_among_ruins);
 }
 
+/// The same town with a trunk behind its cores and a host of a foreign domain, and screens that
+/// are shared.
+fn connected(seed: u64) -> Plan {
+    Plan {
+        neighbours: true,
+        ..plan(seed)
+    }
+}
+
+fn share(w: &mut World) {
+    for person in &mut w.people {
+        person.ua.shares = w.seed.is_multiple_of(2);
+    }
+}
+
+#[test]
+fn a_town_with_a_trunk_and_foreign_hosts_speaks_and_nothing_is_lost() {
+    under_seeds(3, connected, |w: &mut World| {
+        share(w);
+        speak(w);
+    });
+}
+
+#[test]
+fn a_town_with_a_trunk_and_foreign_hosts_speaks_while_everything_breaks() {
+    under_seeds(3, connected, |w: &mut World| {
+        share(w);
+        speak_among_ruins(w);
+    });
+}
+
 /// A client comes back on a new connection, and its last REGISTER on the old one arrives after the
-/// next: by another connection to the edge, by another one of the link, and while the core had
-/// none to call control.
+/// next: by another connection to the edge, by another one of the link, while the core had none to
+/// call control, and after the first core that was asked did not know the client.
 #[test]
 fn registers_that_overtake_one_another_move_nobody_back() {
-    for seed in [1003, 2055, 2079] {
+    for seed in [1003, 2055, 2079, 3075] {
         under_seed(seed, plan, speak_among_ruins);
     }
 }
@@ -321,7 +353,7 @@ fn heal(w: &mut World) {
         w.unblock(edge, core);
     }
     assert!(w.run_until(180 * SECOND, World::all_linked));
-    let all = w.people.len();
+    let all = w.plan.clients + w.plan.phones;
     let healed = w.run_until(300 * SECOND, |w| (0..all).all(|i| w.registered(i)));
     let standing: Vec<_> = w
         .people
