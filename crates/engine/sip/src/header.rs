@@ -170,8 +170,9 @@ impl<'a> Params<'a> {
         })
     }
 
-    /// Whether each has a token for a name and, if it has a value and `values` are to be judged, a
-    /// good one; and the first that is called `wanted`, as [`Params::get`] gives it.
+    /// Whether each has a token for a name and, if it has a value, a good one, which may be nothing
+    /// unless there must be `values`; and the first that is called `wanted`, as [`Params::get`]
+    /// gives it.
     fn judge(self, values: bool, wanted: &[u8]) -> Option<Option<&'a [u8]>> {
         let (mut rest, mut found) = (self.0, None);
         let mut note = |name: &[u8], value: Option<&'a [u8]>| {
@@ -188,7 +189,8 @@ impl<'a> Params<'a> {
         }
         if !rest.is_empty() {
             for (name, value) in Params(rest).iter() {
-                if !is_token(name) || (values && !value.is_none_or(is_value)) {
+                let good = |value: &[u8]| is_value(value) || (!values && value.is_empty());
+                if !is_token(name) || !value.is_none_or(good) {
                     return None;
                 }
                 note(name, value);
@@ -407,7 +409,7 @@ impl<'a> CSeq<'a> {
         };
         let n = number(n)
             .and_then(|n| u32::try_from(n).ok())
-            .filter(|n| *n < 1 << 31);
+            .filter(|n| *n < 1 << 31 && is_token(method));
         Ok(CSeq {
             number: n.ok_or(bad)?,
             method,

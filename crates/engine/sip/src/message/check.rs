@@ -40,7 +40,9 @@ pub(super) fn check(message: &Message, limits: &Limits) -> Result<Facts, ParseEr
         return Err(ParseError::Header("CSeq"));
     }
     let call_id = message.call_id();
-    if call_id.is_empty() {
+    // No blank stands in it, so neither does a fold, which another reader would take for one
+    // (RFC 3261 §25.1).
+    if call_id.is_empty() || call_id.iter().any(u8::is_ascii_whitespace) {
         return Err(ParseError::Header("Call-ID"));
     }
     let (from, to) = (message.from()?, message.to()?);
@@ -53,6 +55,12 @@ pub(super) fn check(message: &Message, limits: &Limits) -> Result<Facts, ParseEr
     ] {
         if bytes > limits.id_bytes_max {
             return Err(ParseError::Limit(word));
+        }
+    }
+    // A tag has a value: one reader would take it for a dialog's, another for none (§25.1).
+    for (party, word) in [(&from, "From"), (&to, "To")] {
+        if party.tag().is_some_and(<[u8]>::is_empty) {
+            return Err(ParseError::Header(word));
         }
     }
     let outside = limits.strictness == Strictness::Outside;
@@ -109,8 +117,12 @@ fn vias<'m>(message: &'m Message, limits: &Limits) -> Result<Via<'m>, ParseError
             }
             if count == 1 || limits.strictness == Strictness::Outside {
                 let via = Via::parse(value)?;
-                if via.branch().is_some_and(|b| b.len() > limits.id_bytes_max) {
-                    return Err(ParseError::Limit("a branch"));
+                match via.branch().map(<[u8]>::len) {
+                    Some(0) => return Err(ParseError::Header("Via")),
+                    Some(n) if n > limits.id_bytes_max => {
+                        return Err(ParseError::Limit("a branch"));
+                    }
+                    _ => {}
                 }
                 top.get_or_insert(via);
             }
