@@ -405,9 +405,9 @@ impl Transactions {
     /// Sends a request with a Via of our own on top and a fresh random branch.
     ///
     /// # Errors
-    /// [`RequestError::Full`] when [`Limits::clients`] are open, or seven eighths of them if it is an
-    /// INVITE; [`RequestError::NotARequest`]
-    /// for a response, an ACK ([`Transactions::send`]) or a CANCEL ([`Transactions::cancel`]).
+    /// [`RequestError::Full`] when [`Limits::clients`] are open, or seven eighths of them if it is
+    /// an INVITE; [`RequestError::NotARequest`] for a response, an ACK ([`Transactions::send`]) or
+    /// a CANCEL ([`Transactions::cancel`]).
     pub fn request(
         &mut self,
         now: Now,
