@@ -178,6 +178,7 @@ section!(AllowRule {
     scheme: Option<String>,
     port: Option<u16>,
     path: Option<String>,
+    r#match: Option<String>,
     methods: Option<Vec<String>>,
     description: Option<String>,
 });

@@ -6,11 +6,15 @@
 
 #![forbid(unsafe_code)]
 
+mod allow_list;
 mod event;
 mod recent;
 mod search;
 mod snapshot;
 
+pub use allow_list::{
+    AllowListReport, AllowRow, AllowTest, AllowVerdict, DeniedReport, DeniedRow, NearRow,
+};
 pub use event::{Event, Kind, Severity};
 pub use recent::{EventRow, Recent};
 pub use search::{SearchQuestion, SearchReport, SearchStep, SearchTarget};
