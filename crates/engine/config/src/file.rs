@@ -195,6 +195,7 @@ section!(AllowRule {
     scheme: Option<String>,
     port: Option<Number>,
     path: Option<String>,
+    r#match: Option<String>,
     methods: Option<Vec<String>>,
     description: Option<String>,
 });

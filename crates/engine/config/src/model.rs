@@ -458,8 +458,10 @@ pub struct AllowRule {
     pub scheme: String,
     /// Default: the scheme's.
     pub port: u16,
-    /// The path must begin so. Default `/`.
+    /// The path must begin so, at a segment's end, or be this. Default `/`.
     pub path: String,
+    /// Whether the path must be this.
+    pub exact: bool,
     /// Methods. Default GET, HEAD.
     pub methods: Vec<String>,
     /// For people.

@@ -6,6 +6,7 @@
 //! names. The rooms: `links` and `lanes` know the edges, `zones` and `discovery` the inside,
 //! `sign_in` and `registrations` who is who, `routing` and `calls` what goes where.
 
+mod allowed;
 mod business;
 mod calls;
 mod census;
@@ -50,6 +51,7 @@ use sip::{FlowId, Frame};
 use crate::Engine;
 use crate::io::{Answer, AskId, ConnId, Facts, Input, Output, Question, Side};
 use crate::station::{Item, Station};
+pub use allowed::configured_allow_list;
 pub(crate) use business::MARK as BUSINESS;
 use discovery::{Publisher, Service};
 pub use dry_run::dry_run;

@@ -1,5 +1,7 @@
 //! Verdicts that tasks read without asking the node: immutable snapshots, replaced as a whole.
 
+use std::sync::Arc;
+
 use policy::allow_list::AllowList;
 use traversal::DomainOffer;
 
@@ -40,7 +42,7 @@ pub struct CoreGate {
     /// Domains served.
     pub domains: Vec<DomainOffer>,
     /// Where the core's requests may lead.
-    pub allow_list: AllowList,
+    pub allow_list: Arc<AllowList>,
     /// The key that checks this core's session tokens.
     pub token_key: policy::token::PublicKey,
     /// XMPP servers by domain.
@@ -52,7 +54,7 @@ impl CoreGate {
     pub fn closed(token_key: policy::token::PublicKey) -> Self {
         CoreGate {
             domains: Vec::new(),
-            allow_list: AllowList::new(Vec::new()),
+            allow_list: Arc::default(),
             token_key,
             xmpp: Vec::new(),
         }

@@ -17,7 +17,7 @@ mod quiet;
 mod station;
 mod strikes;
 
-pub use self::core::{Core, CoreIdentity, dry_run};
+pub use self::core::{Core, CoreIdentity, configured_allow_list, dry_run};
 pub use self::edge::{Edge, EdgeIdentity};
 
 use base::{Instant, Now};

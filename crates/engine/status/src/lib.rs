@@ -6,12 +6,16 @@
 
 #![forbid(unsafe_code)]
 
+mod allow_list;
 mod event;
 mod page;
 mod recent;
 mod search;
 mod snapshot;
 
+pub use allow_list::{
+    AllowListReport, AllowRow, AllowTest, AllowVerdict, DeniedReport, DeniedRow, NearRow,
+};
 pub use event::{Event, Kind, Severity};
 pub use page::{Page, Totals};
 pub use recent::{EventRow, Recent};

@@ -8,8 +8,8 @@ use super::edge::media;
 use super::{Reader, routing};
 use crate::file::{File, Number, Publisher as Written};
 use crate::model::{
-    AllowRule, CallControl, Calls, ContactMode, Core, Credentials, Domain, InsideTls, Peer,
-    Publisher, XmppServer,
+    CallControl, Calls, ContactMode, Core, Credentials, Domain, InsideTls, Peer, Publisher,
+    XmppServer,
 };
 use crate::network::Network;
 
@@ -36,7 +36,7 @@ pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
         );
     }
     let xmpp = xmpp(r, file);
-    let allow_list = allow_list(r, file);
+    let allow_list = super::allow_list::rules(r, file);
     let credentials = credentials(r, file);
     let calls = calls(r, file);
     let routing = routing::core(r, file, &domains);
@@ -429,53 +429,6 @@ fn xmpp(r: &mut Reader<'_>, file: &File) -> Vec<XmppServer> {
                 tls,
             });
         }
-    }
-    out
-}
-
-fn allow_list(r: &mut Reader<'_>, file: &File) -> Vec<AllowRule> {
-    const SECTION: &str = "allow_list";
-    let mut out = Vec::new();
-    for (i, a) in file.allow_list.iter().enumerate() {
-        let scheme = a.scheme.clone().unwrap_or_else(|| "https".into());
-        if scheme != "http" && scheme != "https" {
-            r.error(
-                SECTION,
-                i,
-                "scheme",
-                "it is neither http nor https",
-                "write one of them",
-            );
-            continue;
-        }
-        let path = a.path.clone().unwrap_or_else(|| "/".into());
-        if !path.starts_with('/') || path.contains("..") {
-            r.error(
-                SECTION,
-                i,
-                "path",
-                "it is no path prefix",
-                "begin it with /, without ..",
-            );
-            continue;
-        }
-        let Some(host) = r.host(SECTION, i, "host", &a.host) else {
-            continue;
-        };
-        let port = r.number(SECTION, i, "port", a.port);
-        let default = if scheme == "http" { 80 } else { 443 };
-        let methods = a
-            .methods
-            .clone()
-            .unwrap_or_else(|| vec!["GET".into(), "HEAD".into()]);
-        out.push(AllowRule {
-            host,
-            scheme,
-            port: port.unwrap_or(default),
-            path,
-            methods: methods.iter().map(|m| m.to_ascii_uppercase()).collect(),
-            description: a.description.clone().unwrap_or_default(),
-        });
     }
     out
 }
