@@ -1,5 +1,7 @@
 //! `causeway ctl`: questions to a node, and to a configuration.
 
+mod dns;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,6 +15,9 @@ pub(crate) enum Ctl {
     /// Say what every transform and search rule makes of a destination, and where a request would
     /// go. Nothing is sent. Exit status 1 if it would go nowhere, 2 if that cannot be told.
     Search(Search),
+    /// Look names up as this node does, and check what a deployment needs of DNS.
+    #[command(subcommand)]
+    Dns(dns::Dns),
 }
 
 #[derive(Args)]
@@ -43,6 +48,7 @@ pub(crate) struct Search {
 pub(crate) fn run(command: Ctl) -> ExitCode {
     let done = match command {
         Ctl::Search(search) => self::search(search),
+        Ctl::Dns(command) => dns::run(command),
     };
     done.unwrap_or_else(|e| {
         eprintln!("causeway: {e:#}");
