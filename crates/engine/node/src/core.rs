@@ -475,6 +475,7 @@ impl Engine for Core {
             Input::Report(report) => self.report(now, report),
             // Its clients are edges, who refuse for it.
             Input::Waited(_) => {}
+            Input::HostClock(row) => self.board.clock(&mut self.station.out, now, row),
         }
         self.pump(now);
     }

@@ -15,8 +15,8 @@ pub use event::{Event, Kind, Severity};
 pub use recent::{EventRow, Recent};
 pub use search::{SearchQuestion, SearchReport, SearchStep, SearchTarget};
 pub use snapshot::{
-    CallRow, CapacityRow, Counters, LinkRow, MediaRow, Page, RegistrationRow, Role, SessionRow,
-    Snapshot,
+    CallRow, CapacityRow, ClockRow, Counters, LinkRow, MediaRow, Page, RegistrationRow, Role,
+    SessionRow, Snapshot,
 };
 
 pub use base::Pii;

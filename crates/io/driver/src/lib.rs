@@ -17,6 +17,7 @@
 pub mod control;
 pub mod dial;
 pub mod files;
+mod host_clock;
 pub mod http_core;
 pub mod http_edge;
 mod keeper;

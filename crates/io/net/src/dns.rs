@@ -71,6 +71,20 @@ impl Resolver {
     /// # Errors
     /// [`Error::NoAnswer`] if the system's configuration cannot be read.
     pub fn new(servers: &[SocketAddr], rng: Rng) -> Result<Self, Error> {
+        Self::with(servers, rng, options())
+    }
+
+    /// As [`Resolver::new`], but the hosts file does not count: what DNS itself says.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_servers_alone(servers: &[SocketAddr], rng: Rng) -> Result<Self, Error> {
+        let mut options = options();
+        options.use_hosts_file = ResolveHosts::Never;
+        Self::with(servers, rng, options)
+    }
+
+    fn with(servers: &[SocketAddr], rng: Rng, options: ResolverOpts) -> Result<Self, Error> {
         let unusable = |e: NetError| Error::NoAnswer {
             name: "any name".into(),
             cause: format!("the system's DNS configuration cannot be used: {e}"),
@@ -90,7 +104,7 @@ impl Resolver {
         asked.dedup();
         let mut builder =
             TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        *builder.options_mut() = options();
+        *builder.options_mut() = options;
         Ok(Resolver {
             inner: builder.build().map_err(unusable)?,
             rng: Arc::new(Mutex::new(rng)),

@@ -101,7 +101,7 @@ pub(super) fn run(command: Dns) -> anyhow::Result<ExitCode> {
 
 async fn lookup(asked: Lookup) -> anyhow::Result<ExitCode> {
     let (config, _) = crate::check::load(&asked.file.config)?;
-    let resolver = resolver(&config, &asked.ask)?;
+    let resolver = resolver(&config, &asked.ask, false)?;
     let kinds: Vec<Kind> = asked.kinds.iter().map(|t| t.kind()).collect();
     let view = dns::ask(&resolver, dns::questions(&asked.name, &kinds)).await;
     if asked.ask.json {
@@ -127,7 +127,6 @@ async fn lookup(asked: Lookup) -> anyhow::Result<ExitCode> {
 
 async fn check(asked: Check) -> anyhow::Result<ExitCode> {
     let (config, _) = crate::check::load(&asked.file.config)?;
-    let resolver = resolver(&config, &asked.ask)?;
     let mut domains = Vec::new();
     for domain in &asked.domain {
         let name: DomainName = domain.parse().with_context(|| domain.clone())?;
@@ -140,6 +139,8 @@ async fn check(asked: Check) -> anyhow::Result<ExitCode> {
     if domains.is_empty() && matches!(config.role, Role::Edge(_)) {
         domains.push(config.domain.to_string());
     }
+    // Outside nobody has this machine's hosts file; inside the node itself goes by it.
+    let resolver = resolver(&config, &asked.ask, side == Side::Inside)?;
     let wants = check::wanted(&config, side, &domains);
     let view = check::look(&resolver, &wants).await;
     let findings = check::judge(&wants, side, &view);
@@ -167,13 +168,17 @@ async fn check(asked: Check) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn resolver(config: &Config, ask: &Ask) -> anyhow::Result<Resolver> {
+fn resolver(config: &Config, ask: &Ask, hosts_file: bool) -> anyhow::Result<Resolver> {
     let servers = match &ask.server {
         None => config.dns.clone(),
         Some(text) => vec![server(text)?],
     };
     let rng = Rng::from_seed(net::random_seed()?);
-    Ok(Resolver::new(&servers, rng)?)
+    Ok(if hosts_file {
+        Resolver::new(&servers, rng)?
+    } else {
+        Resolver::of_servers_alone(&servers, rng)?
+    })
 }
 
 /// `192.0.2.53`, `192.0.2.53:5353`, `2001:db8::53` or `[2001:db8::53]:5353`.

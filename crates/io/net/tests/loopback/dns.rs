@@ -153,7 +153,7 @@ async fn a_server_that_is_not_there_is_no_answer() {
 #[tokio::test]
 async fn records_are_shown_as_they_stand_with_the_aliases_that_led_there() {
     let at = server().await;
-    let resolver = Resolver::new(&[at], Rng::from_number(1)).unwrap();
+    let resolver = Resolver::of_servers_alone(&[at], Rng::from_number(1)).unwrap();
     assert_eq!(resolver.servers(), [at]);
     let table = [
         (

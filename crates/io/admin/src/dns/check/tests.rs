@@ -134,7 +134,7 @@ async fn found(text: &str, side: Side, zone: Zone, changed: Zone) -> Vec<Finding
         .filter(|(n, _)| changed.iter().all(|(c, _)| c != n));
     let all = kept.chain(changed.iter().filter(|(_, says)| !says.is_empty()));
     let at = server(all.copied().collect()).await;
-    let resolver = Resolver::new(&[at], Rng::from_number(1)).unwrap();
+    let resolver = Resolver::of_servers_alone(&[at], Rng::from_number(1)).unwrap();
     let domains: Vec<String> = match side {
         Side::Outside => vec!["example.test".into()],
         Side::Inside => Vec::new(),
