@@ -485,6 +485,7 @@ impl Engine for Core {
             },
             Input::Report(report) => self.report(now, report),
             Input::Waited(waited) => self.waited(now, waited),
+            Input::HostClock(row) => self.board.clock(&mut self.station.out, now, row),
         }
         self.pump(now);
     }

@@ -536,6 +536,7 @@ impl Engine for Edge {
                 self.ledger.report(now, report);
             }
             Input::Waited(waited) => self.waited(now, waited),
+            Input::HostClock(row) => self.ledger.clock(now, row),
             // An edge asks nobody, and knows no answer.
             Input::Ask {
                 id,

@@ -21,7 +21,8 @@ pub use page::{Page, Totals};
 pub use recent::{EventRow, Recent};
 pub use search::{SearchOutcome, SearchQuestion, SearchReport, SearchStep, SearchTarget};
 pub use snapshot::{
-    CallRow, CapacityRow, Counters, LinkRow, MediaRow, RegistrationRow, Role, SessionRow, Snapshot,
+    CallRow, CapacityRow, ClockRow, Counters, LinkRow, MediaRow, RegistrationRow, Role, SessionRow,
+    Snapshot,
 };
 
 pub use base::Pii;

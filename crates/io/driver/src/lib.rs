@@ -18,6 +18,7 @@ pub mod control;
 pub mod dial;
 pub mod files;
 pub mod guard;
+mod host_clock;
 pub mod http_core;
 pub mod http_edge;
 mod keeper;
