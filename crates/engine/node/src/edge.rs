@@ -294,23 +294,6 @@ impl Edge {
         self.station.with_source(flow, &message)
     }
 
-    fn stun(&mut self, conn: ConnId, flow: FlowId, bytes: &[u8]) {
-        let link = self
-            .routes
-            .get(&flow)
-            .and_then(|index| self.links.get(*index));
-        let way = link
-            .filter(|l| !self.health.is_in(flow, &l.dead_zones))
-            .and_then(|l| l.lane(flow))
-            .filter(|_| self.relay.is_known(flow));
-        let Some(remote) = self.station.remote(flow).filter(|_| way.is_some()) else {
-            return;
-        };
-        if let Some(bytes) = stun::answer(bytes, remote) {
-            self.station.out.push_back(Output::Send { conn, bytes });
-        }
-    }
-
     /// Lets the transaction layer and the proxy speak until both are quiet.
     fn pump(&mut self, now: Now) {
         while let Some(item) = self.station.next(now) {

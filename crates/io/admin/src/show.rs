@@ -440,10 +440,11 @@ mod tests {
     }
 
     fn clock_line(row: ClockRow) -> String {
-        snapshot(&Snapshot {
+        let whole = Snapshot {
             clock: Some(row),
             ..Snapshot::default()
-        })
+        };
+        snapshot(&whole, View::default())
     }
 
     #[test]
