@@ -55,6 +55,9 @@ impl Edge {
         flow: FlowId,
         message: &Message,
     ) {
+        if self.waits_its_turn(now, key, flow, message) {
+            return;
+        }
         let inside = in_dialog(message);
         match message.method() {
             Method::Register => self.client_register(now, key, flow, message),

@@ -3,6 +3,9 @@
 //! A core that was restarted, or whose connection broke, is back within a second or two; so is a
 //! freshly started edge's first core. What clients send meanwhile waits for it, and only after
 //! [`PATIENCE`] is told 503. Bound: [`PARKED_MAX`] requests; one more is told at once.
+//!
+//! Requests of one call keep their order (their CSeq has to rise, RFC 3261 §12.2.2): what comes
+//! while an earlier one waits, waits behind it, though another core may have come for it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -52,9 +55,16 @@ impl Parking {
     }
 
     /// Takes a request out that waits no more, if it waited.
-    fn take(&mut self, key: ServerKey) -> Option<Message> {
+    fn take(&mut self, key: ServerKey) -> Option<Parked> {
         let at = self.rows.iter().position(|p| p.key == key)?;
-        self.rows.remove(at).map(|p| p.message)
+        self.rows.remove(at)
+    }
+
+    /// Whether a request of this client's in the same call waits.
+    fn holds(&self, flow: FlowId, call_id: &[u8]) -> bool {
+        self.rows
+            .iter()
+            .any(|p| p.flow == flow && p.message.call_id() == call_id)
     }
 
     pub(super) fn flow_down(&mut self, flow: FlowId) {
@@ -84,9 +94,25 @@ impl Edge {
         });
     }
 
+    /// Has a request wait whose predecessor in the call does.
+    pub(super) fn waits_its_turn(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        flow: FlowId,
+        message: &Message,
+    ) -> bool {
+        let waits = self.parking.holds(flow, message.call_id());
+        if waits {
+            self.wait_for_core(now, key, flow, message);
+        }
+        waits
+    }
+
     /// A core's lane has signed in: what waited goes on.
     pub(super) fn core_came(&mut self, now: Now) {
-        for parked in std::mem::take(&mut self.parking.rows) {
+        let waited = std::mem::take(&mut self.parking.rows);
+        for parked in waited {
             let before = self.parking.rows.len();
             self.client_passed(now, parked.key, parked.flow, &parked.message);
             // This core was not the one it needs: it goes on waiting as long as it would have.
@@ -107,15 +133,24 @@ impl Edge {
         {
             if let Some(parked) = self.parking.rows.pop_front() {
                 self.no_core(now, parked.key, &parked.message);
+                self.let_followers(now, &parked);
             }
+        }
+    }
+
+    /// What waited behind a request that waits no more may have a core of its own.
+    fn let_followers(&mut self, now: Now, gone: &Parked) {
+        if self.parking.holds(gone.flow, gone.message.call_id()) {
+            self.core_came(now);
         }
     }
 
     /// A client took its request back while it waited (RFC 3261 §9.2).
     pub(super) fn cancelled(&mut self, now: Now, key: ServerKey) {
-        if let Some(message) = self.parking.take(key) {
+        if let Some(gone) = self.parking.take(key) {
             self.station
-                .answer(now, key, &message, 487, "Request Terminated");
+                .answer(now, key, &gone.message, 487, "Request Terminated");
+            self.let_followers(now, &gone);
         }
     }
 }
