@@ -62,7 +62,19 @@ const CALLS_MAX: usize = 20_000;
 const STRANGER_MAX: Duration = Duration::from_secs(60);
 
 /// What an edge says of search rules.
-pub(crate) const NO_RULES: &str = "an edge has no rules: what clients send goes to a linked core";
+const NO_RULES: &str = "an edge has no rules: what clients send goes to a linked core";
+
+/// What an edge says to a question about search rules.
+pub(crate) fn no_rules(asked: ::status::SearchQuestion) -> ::status::SearchReport {
+    ::status::SearchReport {
+        outcome: ::status::SearchOutcome::NoRules,
+        note: NO_RULES.into(),
+        fix: "ask the core, or with the core's file".into(),
+        from: asked.from,
+        to: asked.to,
+        ..Default::default()
+    }
+}
 
 /// The edge node.
 pub struct Edge {
@@ -130,7 +142,7 @@ impl Edge {
             routes: HashMap::default(),
             health: health::Health::default(),
             asking: HashMap::default(),
-            guests: Guests::new(&settings.rates),
+            guests: Guests::new(&settings.rates, &settings.overload),
             strikes: Strikes::default(),
             wrong: HashMap::default(),
             strangers: Timers::default(),
@@ -280,23 +292,6 @@ impl Edge {
             return message;
         }
         self.station.with_source(flow, &message)
-    }
-
-    fn stun(&mut self, conn: ConnId, flow: FlowId, bytes: &[u8]) {
-        let link = self
-            .routes
-            .get(&flow)
-            .and_then(|index| self.links.get(*index));
-        let way = link
-            .filter(|l| !self.health.is_in(flow, &l.dead_zones))
-            .and_then(|l| l.lane(flow))
-            .filter(|_| self.relay.is_known(flow));
-        let Some(remote) = self.station.remote(flow).filter(|_| way.is_some()) else {
-            return;
-        };
-        if let Some(bytes) = stun::answer(bytes, remote) {
-            self.station.out.push_back(Output::Send { conn, bytes });
-        }
     }
 
     /// Lets the transaction layer and the proxy speak until both are quiet.
@@ -524,18 +519,13 @@ impl Engine for Edge {
                 self.ledger.report(now, report);
             }
             Input::Waited(waited) => self.waited(now, waited),
+            Input::HostClock(row) => self.ledger.clock(now, row),
             // An edge asks nobody, and knows no answer.
             Input::Ask {
                 id,
                 question: Question::Search(asked),
             } => {
-                let report = ::status::SearchReport {
-                    note: NO_RULES.into(),
-                    from: asked.from,
-                    to: asked.to,
-                    ..Default::default()
-                };
-                let answer = Answer::Search(Box::new(report));
+                let answer = Answer::Search(Box::new(no_rules(asked)));
                 self.station.out.push_back(Output::Answer { id, answer });
             }
             Input::Resolved { id, result } => self.outward_resolved(now, id, result),

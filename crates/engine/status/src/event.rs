@@ -83,6 +83,13 @@ kinds! {
     LaneRefused = 1007, Error, "lane refused",
         "set the same user and password in the edge's traversal.zone and the core's \
          traversal.peer";
+    /// Nothing steers the machine's clock.
+    ClockLoose = 1008, Warning, "clock not synchronised",
+        "run chrony or systemd-timesyncd on this machine with servers that it can reach: UDP 123";
+    /// Something does again.
+    ClockSteered = 1009, Info, "clock synchronised", "";
+    /// The clocks of a link agree again.
+    ClocksAgree = 1010, Info, "clocks agree again", "";
     /// A client registered, or refreshed.
     Registered = 2001, Info, "registered", "";
     /// It unregistered, or its connection went.
@@ -222,7 +229,7 @@ kinds! {
     /// More comes in than the node can handle.
     Overloaded = 6006, Warning, "overloaded: new work is refused",
         "see which clients are at it (6003, 6005); give the node more processor, or spread the \
-         clients over more edges";
+         clients over more edges or cores; overload.refuse_new_ms and its like say from when on";
     /// That has passed.
     OverloadOver = 6007, Info, "overload has passed", "";
     /// A client showed a certificate that is vouched for.

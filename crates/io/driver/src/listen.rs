@@ -28,17 +28,16 @@ pub struct Caps {
     pub paces: Option<Paces>,
 }
 
-/// How fast connections may come, a second. A source may make ten times as many at once.
+/// How fast connections may come, a second.
 #[derive(Clone, Copy, Debug)]
 pub struct Paces {
     /// In all; more wait.
     pub total: u32,
     /// From one source; more are closed.
     pub per_source: u32,
+    /// How many times its pace a source may come at once.
+    pub burst: u32,
 }
-
-/// How many times its pace a source may come at once.
-const BURST: u32 = 10;
 
 /// How many messages' memory a connection takes, roughly, that shook hands and sent half of
 /// something: a flood of them leaves as much free memory behind as a flood of messages.
@@ -107,7 +106,7 @@ impl Sources {
                 return true;
             }
         }
-        let burst = paces.per_source.saturating_mul(BURST);
+        let burst = paces.per_source.saturating_mul(paces.burst);
         let bucket = rows
             .entry(source)
             .or_insert_with(|| TokenBucket::new(paces.per_source, burst));
@@ -288,6 +287,7 @@ mod tests {
             paces: Some(Paces {
                 total: 1000,
                 per_source: 2,
+                burst: 10,
             }),
         });
         let at = |ms: u64| Instant::from_micros(ms * 1000);

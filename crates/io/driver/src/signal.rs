@@ -31,8 +31,8 @@ pub const CONNECTION_QUEUE_MAX: usize = 512;
 /// How many posts are handled before outputs leave and timers get their turn.
 const BURST: usize = 64;
 
-/// Orders for a SIP worker that are handed over at once.
-const LOT: usize = 32;
+/// Orders for a SIP worker, and commands for the media worker, that are handed over at once.
+pub(crate) const LOT: usize = 32;
 
 /// How long a SIP worker rests that finds the node swamped.
 const SWAMPED: Duration = Duration::from_millis(1);
@@ -255,6 +255,9 @@ impl Clock {
 pub trait Outlets: Send {
     /// Carries out one output. Must not wait.
     fn output(&mut self, output: Output);
+
+    /// Wakes whoever was given something, once for many outputs.
+    fn hand_over(&mut self);
 }
 
 /// Wakes the signalling thread.
@@ -282,6 +285,7 @@ pub fn run(
     let (mut ways, mut worn) = (Ways::default(), Worn::default());
     let mut burst = Vec::with_capacity(BURST);
     ways.drain(node.as_mut(), &mut outlets);
+    outlets.hand_over();
     loop {
         match posts.poll_recv_many(&mut context, &mut burst, BURST) {
             Poll::Ready(0) => return,
@@ -318,6 +322,7 @@ pub fn run(
             ways.drain(node.as_mut(), &mut outlets);
         }
         ways.hand_over();
+        outlets.hand_over();
     }
 }
 
@@ -449,6 +454,7 @@ impl Ways {
             Post::Stop => {
                 self.drain(node, outlets);
                 self.hand_over();
+                outlets.hand_over();
                 return true;
             }
         }
@@ -553,6 +559,55 @@ mod tests {
         assert!(worn.wait(at(300)).is_none());
         worn.freed(POSTS_A_TRIM);
         assert!(worn.is_due(at(300)));
+    }
+
+    /// Wants two things when it begins, and two for each input.
+    struct Wanting(usize);
+
+    impl Engine for Wanting {
+        fn handle(&mut self, _: Now, _: Input) {
+            self.0 += 2;
+        }
+
+        fn handle_timeout(&mut self, _: Now) {}
+
+        fn poll_output(&mut self) -> Option<Output> {
+            self.0 = self.0.checked_sub(1)?;
+            Some(Output::PinSsh { peer: 0, key: None })
+        }
+
+        fn poll_timeout(&self) -> Option<Instant> {
+            None
+        }
+
+        fn snapshot(&self, _: Now) -> status::Snapshot {
+            unreachable!("nobody asks")
+        }
+    }
+
+    struct Written(Arc<std::sync::Mutex<String>>);
+
+    impl Outlets for Written {
+        fn output(&mut self, _: Output) {
+            self.0.lock().unwrap().push('o');
+        }
+
+        fn hand_over(&mut self) {
+            self.0.lock().unwrap().push('|');
+        }
+    }
+
+    #[tokio::test]
+    async fn outlets_wake_others_once_for_the_outputs_of_a_burst() {
+        let (handle, posts) = Handle::new();
+        for _ in 0..3 {
+            assert!(handle.try_input(Input::Waited(Duration::ZERO)));
+        }
+        handle.post(Post::Stop).await.unwrap();
+        let written = Arc::default();
+        let outlets = Written(Arc::clone(&written));
+        run(Box::new(Wanting(2)), Clock::start(), posts, outlets);
+        assert_eq!(*written.lock().unwrap(), "oo|oooooo|");
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use base::{Now, Pii};
+use call::b2bua::body::description;
 use call::b2bua::{
-    B2bua, CallId, Caller, Cause, Context, Encryption, Event, Face, Output as Told, Side as Leg,
-    Target,
+    B2bua, CallId, Caller, Cause, Context, Encryption, Event, Face, Ice, Output as Told,
+    Side as Leg, Target,
 };
-use call::limits::{CallType, Limit, News, Place};
+use call::limits::{CallType, Content, Limit, News, Place};
 use call::registration::core::{Draft, Place as At, RegistrationId};
 use media::LinkId;
 use sip::transaction::ServerKey;
@@ -32,6 +33,8 @@ pub(super) struct Starting {
     /// The client that is called.
     called: Option<RegistrationId>,
     kind: CallType,
+    /// What its offer has; `None` without one.
+    offered: Option<Content>,
     /// The client that has the call, whoever began it.
     owner: Option<Owner>,
 }
@@ -114,6 +117,7 @@ impl Core {
             via: self.settings.edge_via(),
             contact: format!("sip:{token}@{};transport=tls", self.settings.fqdn).into_bytes(),
             encryption: Encryption::Force,
+            ice: Ice::default(),
         }
     }
 
@@ -126,6 +130,7 @@ impl Core {
             via: self.settings.inside_via(tls),
             contact: self.registrar.inside_contact(row, &at),
             encryption: self.zone(zone).map(Zone::encryption).unwrap_or_default(),
+            ice: self.zone(zone).map(|z| z.ice).unwrap_or_default(),
         }
     }
 
@@ -278,6 +283,7 @@ impl Core {
             called: party.row.filter(|_| party.called),
             owner,
             kind: party.kind,
+            offered: offered(&message),
         });
         let (b2bua, mut cx) = self.calls(now);
         b2bua.invite(&mut cx, key, message, caller, target);
@@ -467,7 +473,8 @@ impl Core {
                 if let Some(b) = s.called.and_then(|row| self.registrar.get(row)) {
                     self.called.insert(call, b.draft.place.clone());
                 }
-                self.board.began(now, call, s.kind, (s.id, s.from, s.to));
+                let what = (s.kind, s.offered);
+                self.board.began(now, call, what, (s.id, s.from, s.to));
                 let news = self.ledger.began(call, s.kind);
                 self.limit_news(now, news);
                 if self.again {
@@ -528,4 +535,12 @@ impl Core {
             _ => self.board.stranger(out, kind, now, &cause, &proof),
         }
     }
+}
+
+/// What a request offers, by its m-lines that are not refused; `None` if it offers nothing.
+fn offered(message: &Message) -> Option<Content> {
+    let text = message.body().get(description(message)?)?;
+    let session = sdp::Session::parse(text).ok()?;
+    let open = (0..session.media_count()).filter(|i| session.port(*i) > 0);
+    Some(Content::of(open.count()))
 }

@@ -45,6 +45,9 @@ impl Core {
         if let Err((status, reason)) = sip::validate::request(&message) {
             return self.station.answer(now, key, &message, status, reason);
         }
+        if self.sheds(peer, &message) {
+            return self.shed(now, key, &message);
+        }
         if let Err((status, reason)) = self.may_refer_to(now, &message) {
             return self.station.answer(now, key, &message, status, reason);
         }
@@ -112,8 +115,7 @@ impl Core {
         }
     }
 
-    /// The 422 to a client that would refresh its session more often than anybody need
-    /// (RFC 4028 §9).
+    /// The 422 to whoever would refresh its session more often than anybody need (RFC 4028 §9).
     fn too_short(&mut self, message: &Message) -> Option<Message> {
         if !matches!(message.method(), Method::Invite | Method::Update) {
             return None;
@@ -365,6 +367,9 @@ impl Core {
     ) {
         if let Err((status, reason)) = sip::validate::request(&message) {
             return self.station.answer(now, key, &message, status, reason);
+        }
+        if let Some(reply) = self.too_short(&message) {
+            return self.station.respond(now, key, reply);
         }
         let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
         if let Some(call) = self

@@ -17,7 +17,7 @@ use super::business::marked;
 use super::calls::{Beginning, CallId, Refusal};
 use super::proving::ONLY_INSIDE;
 use super::{Edge, Side};
-use crate::station::limited;
+use crate::station::{in_dialog, limited};
 
 /// Where a description stands in a body, and what it becomes.
 pub(super) type Description = (std::ops::Range<usize>, Vec<u8>);
@@ -28,11 +28,6 @@ pub(super) fn begins_dialog(method: Method) -> bool {
         method,
         Method::Invite | Method::Subscribe | Method::Refer | Method::Notify
     )
-}
-
-/// Whether a request belongs to a dialog.
-pub(super) fn in_dialog(message: &Message) -> bool {
-    message.to().is_ok_and(|to| to.tag().is_some())
 }
 
 impl Edge {

@@ -11,10 +11,11 @@ use sip::nonce::Verdict;
 use sip::proxy::Reply;
 use sip::{FlowId, Message, Method, Name};
 
-use super::clients::{begins_dialog, in_dialog};
+use super::clients::begins_dialog;
 use super::lanes::is_our_own;
 use super::links::Link;
 use super::{Edge, Side};
+use crate::station::in_dialog;
 
 /// How long after the start of a core its 407 is held against nobody: it knows no flows, and asks
 /// devices for credentials that never had to show any. A wrong digest in a REGISTER always counts.

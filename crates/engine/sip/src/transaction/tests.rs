@@ -462,6 +462,38 @@ fn a_full_table_answers_503_without_state_and_knows_the_ack() {
 }
 
 #[test]
+fn tables_full_of_invites_take_other_requests() {
+    let mut bench = Bench::with(Limits {
+        clients: 16,
+        servers: 16,
+        ..Limits::default()
+    });
+    let branches: Vec<String> = (0..16).map(|n| format!("z9hG4bK{n}")).collect();
+    let (calls, others) = branches.split_at(14);
+    for branch in calls {
+        bench.serve(true, request("INVITE", branch));
+        bench.open(true, &request("INVITE", branch));
+        bench.outputs();
+    }
+    let more = bench.take(true, request("INVITE", "z9hG4bKmore"));
+    assert_eq!(more.len(), 1);
+    assert!(more[0].contains("503"), "{more:?}");
+    let invite = request("INVITE", "z9hG4bKmore");
+    let (now, via) = (bench.now, via());
+    let refused = bench.layer.request(now, THERE, true, &invite, &via);
+    assert_eq!(refused, Err(RequestError::Full));
+    for branch in others {
+        bench.serve(true, request("BYE", branch));
+        bench.open(true, &request("OPTIONS", branch));
+        bench.outputs();
+    }
+    let options = request("OPTIONS", "z9hG4bKlast");
+    let refused = bench.layer.request(now, THERE, true, &options, &via);
+    assert_eq!(refused, Err(RequestError::Full));
+    assert_eq!(bench.layer.counts().refused, 3);
+}
+
+#[test]
 fn a_full_client_table_is_a_typed_outcome() {
     let mut bench = Bench::with(Limits {
         clients: 1,
