@@ -254,6 +254,12 @@ impl Edge {
             return;
         }
         match frame {
+            Frame::Message(message) if self.is_forged(flow, &message) => {
+                let source = self.station.remote(flow).map(|a| a.ip());
+                let cause = "sip: a response to a request that went to another";
+                self.ledger.caused(now, Kind::Violation, source, cause);
+                self.refused(now, flow);
+            }
             Frame::Message(message) => {
                 let message = self.with_source(flow, message);
                 self.station.transactions.receive(now, flow, true, message);

@@ -11,7 +11,7 @@
 
 use sip::{Message, Name};
 
-use super::call::{End, LegKey, Side};
+use super::call::{End, LegKey, Phase, Side};
 use super::{B2bua, CallId};
 
 /// Headers that name a dialog as `call-id;to-tag=…;from-tag=…` (or `local-tag`, `remote-tag`).
@@ -70,7 +70,7 @@ impl B2bua {
     }
 
     /// The calls that a message names by a dialog of them, those that [`B2bua::map_references`]
-    /// would translate: whoever names a call may have it taken over, so whose it is has to be
+    /// would translate, and that stand: whoever names a call may have it taken over, so whose it is has to be
     /// judged first. One that is named twice is there twice.
     pub fn named_calls(&self, from: Side, message: &Message) -> Vec<CallId> {
         let mut calls: Vec<CallId> = NAMING
@@ -82,6 +82,12 @@ impl B2bua {
         if message.content_type().is_some_and(names_dialogs) {
             self.map_body(from, message.body(), &mut calls);
         }
+        // Of one that is over nothing is to be had; it is named by who was slower than its end.
+        let stands = |call: &CallId| {
+            let call = self.calls.get(call.0);
+            call.is_some_and(|call| call.phase != Phase::Ending)
+        };
+        calls.retain(stands);
         calls
     }
 

@@ -206,6 +206,13 @@ impl Core {
                 },
             )?;
         }
+        // Nobody registers in another's name either: call control may go by it.
+        let not_yours = (403, "From Is Not Yours");
+        let from = message.from().map_err(|_| BAD)?;
+        let (from_part, from_aor) = aor_of(from.uri).ok_or(not_yours)?;
+        if from_aor != aor {
+            may_register(admitted, from_part, b"", zone.unified_cm).map_err(|_| not_yours)?;
+        }
         // Where one REGISTER asks for all lines of a device, its client speaks on each.
         let mut lines: Box<[Box<str>]> = Box::default();
         if zone.unified_cm && is_bulk(message) {

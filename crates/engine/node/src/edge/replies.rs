@@ -34,6 +34,13 @@ const WRONG_STANDS: Duration = Duration::from_secs(60);
 const SPREAD: u64 = 20;
 
 impl Edge {
+    /// Whether somebody who is no core answers for another.
+    pub(super) fn is_forged(&self, flow: FlowId, message: &Message) -> bool {
+        let of_a_core = matches!(self.station.side(flow), Some(Side::Lane { .. }));
+        let transactions = &self.station.transactions;
+        !message.is_request() && !of_a_core && transactions.is_of_another_flow(flow, message)
+    }
+
     pub(super) fn reply(&mut self, now: Now, reply: Reply) {
         if reply.message.method() == Method::Register && reply.message.status() >= 200 {
             self.guests.registered(now.instant, reply.server);

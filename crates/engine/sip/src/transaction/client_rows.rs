@@ -143,6 +143,15 @@ impl Transactions {
         }
     }
 
+    /// Whether a response is to a request of ours that went out on another flow. Who got it answers
+    /// on the connection it came by (RFC 3261 §18.2.2); if that breaks, the transaction has failed.
+    pub fn is_of_another_flow(&self, flow: FlowId, response: &Message) -> bool {
+        let row = self
+            .client_for(response)
+            .and_then(|id| self.clients.get(id));
+        row.is_some_and(|row| row.flow != flow)
+    }
+
     fn client_for(&self, response: &Message) -> Option<Id> {
         let branch = response.top_via().ok()?.branch()?;
         let cseq = response.cseq().ok()?;

@@ -83,3 +83,34 @@ fn a_user_whom_no_cluster_knows_is_told_of_where_an_administrator_looks() {
     assert_eq!(told[0].cause, "no cluster knows the user");
     assert!(Kind::SignInRefused.fix().contains("ILS"));
 }
+
+#[test]
+fn a_register_is_from_whom_the_digest_proves() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let contact = "Contact: <sip:1002@198.51.100.7:5555;transport=tls>\r\nExpires: 600\r\n";
+    let mut register = |from: &str| {
+        let digest = world.answer_of(Name::Authorization, "1002", "pw", "REGISTER");
+        let text = format!(
+            "REGISTER sip:example.test SIP/2.0\r\n\
+             Path: <sip:t2@edge1.example.test:5061;transport=tls;lr>\r\nFrom: <{from}>;tag=a\r\n\
+             To: <sip:1002@example.test>\r\nCall-ID: r\r\nCSeq: 1 REGISTER\r\n{digest}{contact}\
+             Content-Length: 0\r\n\r\n"
+        );
+        world.ask(LANE, &text);
+        let refused = world.out(LANE).into_iter().find(|m| m.status() > 100);
+        refused.map(|m| (m.status(), text_of(m.reason())))
+    };
+    let refused = Some((403, "From Is Not Yours".to_owned()));
+    assert_eq!(register("sip:1001@example.test"), refused);
+    assert_eq!(register("sip:%31001@example.test"), refused);
+    assert_eq!(register("tel:1002"), refused);
+    assert_eq!(register("sip:%31002@EXAMPLE.test"), None);
+    assert_eq!(
+        world.one(world.dialled("10.0.0.5")).method(),
+        Method::Register
+    );
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

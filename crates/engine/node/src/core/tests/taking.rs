@@ -110,6 +110,19 @@ fn who_was_asked_by_a_refer_from_inside_takes_a_call_over_for_two_minutes() {
     let message = invite("1002", "t2", "more", named).replace("INVITE", "REFER");
     world.ask(LANE, &message);
     assert_eq!(world.one(LANE).status(), 481);
+    // It is over, and its rows run out: who comes too late hears it from the callee.
+    let over = format!(
+        "BYE sip:x@x SIP/2.0\r\nFrom: <sip:1001@example.test>;tag=c\r\n\
+         To: <sip:1100@example.test>;tag={ours}\r\nCall-ID: call1\r\nCSeq: 9 BYE\r\n\
+         Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+    );
+    let mut late = standing();
+    let bye = over.replace(&ours, &late.outer);
+    late.world.ask(LANE, &bye);
+    assert_eq!(late.world.one(late.inside).method(), Method::Bye);
+    late.world
+        .ask(LANE, &invite("1001", "t1", "late", &fields(&late.outer)[0]));
+    assert_eq!(late.world.one(late.inside).method(), Method::Invite);
     world.wait(Duration::from_secs(121));
     let _ = (world.out(LANE), world.out(inside));
     world.ask(LANE, &invite("1002", "t2", "late", named));

@@ -439,3 +439,23 @@ fn mutant(bench: &mut Bench, rng: &mut Rng, seen: &[Message], path: &str) -> Mes
     }
     Message::parse(Bytes::from(text), &Limits::outside()).unwrap_or(base)
 }
+
+#[test]
+fn a_request_is_answered_by_the_connection_that_it_went_to_and_no_other() {
+    let mut bench = Bench::registered();
+    let path = Bench::path(&bench.register(ConnId(1), "1001", PHONE));
+    bench.connect(ConnId(2));
+    bench.register(ConnId(2), "1002", &PHONE.replace("uuid:1", "uuid:2"));
+    let route = format!("Route: {path}\r\n");
+    let request = bench.request("MESSAGE", "sip:a@10.0.0.1", "s", "1001", &route);
+    bench.frame(LANE, request);
+    let outside = bench.take(ConnId(1));
+    bench.events.clear();
+    for status in [100, 200, 486] {
+        bench.reply(ConnId(2), &outside, status, "thief", &[]);
+    }
+    assert!(bench.sent.is_empty(), "{:?}", bench.story());
+    assert_eq!(bench.kinds(), [Kind::Violation]);
+    bench.reply(ConnId(1), &outside, 200, "t", &[]);
+    assert_eq!(bench.take(LANE).status(), 200);
+}
