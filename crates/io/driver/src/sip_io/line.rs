@@ -53,6 +53,8 @@ pub(super) struct Line {
     end: Option<Box<End>>,
     /// Until when it is not read.
     paused: Option<Instant>,
+    /// The kernel has told that the peer ended, and tells it once.
+    peer_ended: bool,
     /// Whether it is on the list of those that have something to write.
     pub(super) dirty: bool,
     _guard: Guard,
@@ -94,6 +96,7 @@ impl Line {
             stalled: None,
             end: None,
             paused: None,
+            peer_ended: false,
             dirty: false,
             _guard: guard,
         }
@@ -101,6 +104,11 @@ impl Line {
 
     pub(super) fn socket(&mut self) -> &mut TcpStream {
         &mut self.socket
+    }
+
+    /// The peer has ended: what there is to read has an end.
+    pub(super) fn peer_ended(&mut self) {
+        self.peer_ended = true;
     }
 
     /// It is not read for so long.
@@ -141,7 +149,7 @@ impl Line {
             } else {
                 self.frames(bytes, now, posts);
             }
-            if n < whole {
+            if n < whole && !self.peer_ended {
                 // The kernel tells of what comes from now on.
                 return Ok(Done::All);
             }

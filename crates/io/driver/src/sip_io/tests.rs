@@ -47,10 +47,16 @@ impl Drop for Told {
 
 impl World {
     fn new() -> (World, Way) {
+        World::after(|_| {})
+    }
+
+    /// One whose peer has done something already when the worker gets it.
+    fn after(first: impl FnOnce(&mut std::net::TcpStream)) -> (World, Way) {
         let (handle, posts) = Handle::new();
         let (workers, runs) = Workers::new(&handle).unwrap();
         let threads = runs.into_iter().map(std::thread::spawn).collect();
-        let (near, peer) = connection();
+        let (near, mut peer) = connection();
+        first(&mut peer);
         near.set_nonblocking(true).unwrap();
         let facts = Facts {
             side: Side::Inside,
@@ -125,6 +131,16 @@ fn messages_in_pieces_reach_the_node_in_order_and_then_the_end() {
     assert_eq!(world.message().call_id(), b"c");
     assert_eq!(world.message().call_id(), b"d");
     world.peer.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(world.end(), "closed by the peer");
+}
+
+#[test]
+fn an_end_that_came_together_with_the_last_bytes_is_seen() {
+    let (mut world, _) = World::after(|peer| {
+        peer.write_all(OPTIONS.as_bytes()).unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+    });
+    assert_eq!(world.message().call_id(), b"c");
     assert_eq!(world.end(), "closed by the peer");
 }
 

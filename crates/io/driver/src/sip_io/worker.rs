@@ -105,6 +105,12 @@ impl Worker {
                     continue;
                 }
                 let id = id_of(event.token());
+                // It may have come together with bytes, and then there is no other news of it.
+                if event.is_read_closed()
+                    && let Some(line) = self.lines.get_mut(id)
+                {
+                    line.peer_ended();
+                }
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
                     self.read(id, now);
                 }
