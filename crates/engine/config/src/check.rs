@@ -1,5 +1,6 @@
 //! From text to [`Config`], with everything that is wrong at once.
 
+mod allow_list;
 mod core;
 mod edge;
 mod level;

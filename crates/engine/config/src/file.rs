@@ -137,6 +137,7 @@ section!(RoutingZone {
     hop_count_in: Option<Number>,
     authentication_policy: Option<String>,
     media_encryption: Option<String>,
+    ice: Option<String>,
     accept_incoming: Option<bool>,
     monitor: Option<bool>,
 });
@@ -179,12 +180,14 @@ section!(Publisher {
     password_file: Option<String>,
     tls_verify: Option<bool>,
     contact: Option<String>,
+    ice: Option<String>,
 });
 section!(CallControl {
     name: String,
     address: String,
     transport: Option<String>,
     contact: Option<String>,
+    ice: Option<String>,
 });
 section!(XmppServer { domain: String, address: String, tls: Option<String> });
 section!(AllowRule {
@@ -192,6 +195,7 @@ section!(AllowRule {
     scheme: Option<String>,
     port: Option<Number>,
     path: Option<String>,
+    r#match: Option<String>,
     methods: Option<Vec<String>>,
     description: Option<String>,
 });
@@ -205,6 +209,7 @@ section!(Calls {
     licences: Option<Number>,
     concurrent_max: Option<Number>,
     registrations_max: Option<Number>,
+    session_interval_s: Option<Number>,
 });
 
 impl Calls {

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod allow_list;
 mod check;
 mod file;
 mod model;

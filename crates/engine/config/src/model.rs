@@ -8,7 +8,7 @@ use std::time::Duration;
 use base::{DomainName, HostName, Secret};
 
 use crate::network::Network;
-use crate::routing::Routing;
+use crate::routing::{Ice, Routing};
 
 /// A node's configuration.
 #[derive(Clone, Debug)]
@@ -333,6 +333,9 @@ pub struct Calls {
     pub concurrent_max: usize,
     /// Registrations at once. Default: as many as there is room for.
     pub registrations_max: Option<usize>,
+    /// The session interval (RFC 4028) that is asked for where neither end of a call names one.
+    /// Default 1,800 s.
+    pub session_interval: Duration,
 }
 
 /// A traversal client: one edge to dial.
@@ -389,6 +392,8 @@ pub struct Publisher {
     pub tls_verify: bool,
     /// What becomes of a client's Contact on its way to a node. Default [`ContactMode::Rewrite`].
     pub contact: ContactMode,
+    /// What becomes of ICE candidates between its nodes and clients. Default: removed.
+    pub ice: Ice,
 }
 
 /// A SIP registrar that is no Unified CM.
@@ -407,6 +412,8 @@ pub struct CallControl {
     pub tls: bool,
     /// What becomes of a client's Contact. Default [`ContactMode::Path`].
     pub contact: ContactMode,
+    /// What becomes of ICE candidates between it and clients. Default: removed.
+    pub ice: Ice,
 }
 
 /// What becomes of a client's Contact on its way to call control.
@@ -451,8 +458,10 @@ pub struct AllowRule {
     pub scheme: String,
     /// Default: the scheme's.
     pub port: u16,
-    /// The path must begin so. Default `/`.
+    /// The path must begin so, at a segment's end, or be this. Default `/`.
     pub path: String,
+    /// Whether the path must be this.
+    pub exact: bool,
     /// Methods. Default GET, HEAD.
     pub methods: Vec<String>,
     /// For people.

@@ -68,6 +68,12 @@ pub const RANGES: &[Range] = &[
     range("calls.licences", 0, 100_000, ""),
     range("calls.concurrent_max", 1, 100_000, "no call could be made"),
     range(
+        "calls.session_interval_s",
+        90,
+        86_400,
+        "RFC 4028 knows no shorter interval",
+    ),
+    range(
         "calls.registrations_max",
         1,
         100_000,

@@ -6,6 +6,7 @@
 //! names. The rooms: `links` and `lanes` know the edges, `zones` and `discovery` the inside,
 //! `sign_in` and `registrations` who is who, `routing` and `calls` what goes where.
 
+mod allowed;
 mod business;
 mod calls;
 mod census;
@@ -27,6 +28,7 @@ mod senders;
 mod settings;
 mod sign_in;
 mod status;
+mod taking;
 mod trunks;
 mod zones;
 
@@ -49,6 +51,7 @@ use sip::{FlowId, Frame};
 use crate::Engine;
 use crate::io::{Answer, AskId, ConnId, Facts, Input, Output, Question, Side};
 use crate::station::{Item, Station};
+pub use allowed::configured_allow_list;
 pub(crate) use business::MARK as BUSINESS;
 use discovery::{Publisher, Service};
 pub use dry_run::dry_run;
@@ -126,6 +129,8 @@ pub struct Core {
     called: HashMap<b2bua::CallId, Place>,
     /// Whose calls they are.
     owners: HashMap<b2bua::CallId, calls::Owner>,
+    /// Calls that clients were asked to name.
+    grants: taking::Grants,
     /// Calls without media, with when their ends were last asked.
     silences: HashMap<b2bua::CallId, Instant>,
     asked: HashMap<u64, Asked>,
@@ -146,6 +151,7 @@ impl Core {
         let settings = Settings::of(config, &identity);
         let mut calls = b2bua::Settings::new(settings.media.advertise, settings.media.advertise);
         calls.edge_port = 36_000;
+        calls.session_interval = settings.limits.session_interval;
         let limits = Limits {
             licences: settings.limits.licences,
             calls_max: settings.limits.concurrent_max,
@@ -199,6 +205,7 @@ impl Core {
             again: false,
             called: HashMap::default(),
             owners: HashMap::default(),
+            grants: taking::Grants::default(),
             silences: HashMap::default(),
             asked: HashMap::default(),
             next_ask: 0,
@@ -478,6 +485,7 @@ impl Engine for Core {
             },
             Input::Report(report) => self.report(now, report),
             Input::Waited(waited) => self.waited(now, waited),
+            Input::HostClock(row) => self.board.clock(&mut self.station.out, now, row),
         }
         self.pump(now);
     }

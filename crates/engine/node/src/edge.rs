@@ -38,7 +38,7 @@ use call::registration::edge::{Change, EdgeRelay};
 use sip::nonce::NonceKey;
 use sip::token::TokenKey;
 use sip::transaction::{Event, ViaOptions};
-use sip::{FlowId, Frame};
+use sip::{FlowId, Frame, Message};
 
 use crate::Engine;
 use crate::io::{Answer, ConnId, Facts, Input, Lane, Output, Question, Report, Side};
@@ -254,13 +254,17 @@ impl Edge {
             return;
         }
         match frame {
-            Frame::Message(message) => self.station.transactions.receive(now, flow, true, message),
+            Frame::Message(message) => {
+                let message = self.with_source(flow, message);
+                self.station.transactions.receive(now, flow, true, message);
+            }
             Frame::Bad {
                 error,
                 reply,
                 fatal,
             } => {
                 if let Some(reply) = reply {
+                    let reply = self.station.with_source(flow, &reply);
                     self.station.out.push_back(Output::Send {
                         conn,
                         bytes: reply.bytes().clone(),
@@ -280,21 +284,14 @@ impl Edge {
         }
     }
 
-    fn stun(&mut self, conn: ConnId, flow: FlowId, bytes: &[u8]) {
-        let link = self
-            .routes
-            .get(&flow)
-            .and_then(|index| self.links.get(*index));
-        let way = link
-            .filter(|l| !self.health.is_in(flow, &l.dead_zones))
-            .and_then(|l| l.lane(flow))
-            .filter(|_| self.relay.is_known(flow));
-        let Some(remote) = self.station.remote(flow).filter(|_| way.is_some()) else {
-            return;
-        };
-        if let Some(bytes) = stun::answer(bytes, remote) {
-            self.station.out.push_back(Output::Send { conn, bytes });
+    /// A request of anybody but a core with its true source in it, for all who answer it and all
+    /// who pass it on.
+    fn with_source(&self, flow: FlowId, message: Message) -> Message {
+        let of_a_core = matches!(self.station.side(flow), Some(Side::Lane { .. }));
+        if of_a_core || !message.is_request() {
+            return message;
         }
+        self.station.with_source(flow, &message)
     }
 
     /// Lets the transaction layer and the proxy speak until both are quiet.
@@ -522,6 +519,7 @@ impl Engine for Edge {
                 self.ledger.report(now, report);
             }
             Input::Waited(waited) => self.waited(now, waited),
+            Input::HostClock(row) => self.ledger.clock(now, row),
             // An edge asks nobody, and knows no answer.
             Input::Ask {
                 id,

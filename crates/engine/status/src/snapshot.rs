@@ -55,8 +55,22 @@ pub struct Snapshot {
     /// What calls there may be, and how much of it is used; on a core.
     #[serde(default)]
     pub capacity: Option<CapacityRow>,
+    /// What steers the machine's clock; `None` if the system does not tell.
+    #[serde(default)]
+    pub clock: Option<ClockRow>,
     /// Figures.
     pub counters: Counters,
+}
+
+/// A machine's clock, as its kernel knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockRow {
+    /// Whether a source of time steers it.
+    pub synchronised: bool,
+    /// How far it still is from that source, in microseconds.
+    pub offset_us: i64,
+    /// How wrong it is at most, in microseconds, if it is synchronised.
+    pub error_us: u64,
 }
 
 /// What calls there may be, and how much of it is used (F270–F278).

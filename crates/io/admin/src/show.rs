@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use base::UnixTime;
-use status::{CallRow, CapacityRow, EventRow, LinkRow, Role, Severity, Snapshot};
+use status::{CallRow, CapacityRow, ClockRow, EventRow, LinkRow, Role, Severity, Snapshot};
 
 /// What of a snapshot is wanted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,6 +25,7 @@ pub fn snapshot(s: &Snapshot, view: View<'_>) -> String {
         Role::Core => "core",
     };
     let mut out = format!("{} · {role} · causeway {} · {}\n", s.node, s.version, s.at);
+    let _ = writeln!(out, "clock {}", clock(s.clock));
     section(&mut out, "Links", &links(s));
     if !s.zones.is_empty() {
         let rows = s
@@ -120,6 +121,20 @@ fn links(s: &Snapshot) -> String {
         "clock skew",
     ];
     table(&head, rows.collect())
+}
+
+/// What steers the machine's clock.
+fn clock(row: Option<ClockRow>) -> String {
+    let ms = |us: f64| format!("{:.1} ms", us / 1000.0);
+    match row {
+        None => "not known: this system does not tell what steers it".into(),
+        Some(row) if row.synchronised => format!(
+            "synchronised, offset {}, wrong by at most {}",
+            ms(row.offset_us as f64),
+            ms(row.error_us as f64)
+        ),
+        Some(_) => "NOT SYNCHRONISED, run an NTP client on this machine".into(),
+    }
 }
 
 fn state(l: &LinkRow, at: UnixTime) -> String {
@@ -424,6 +439,14 @@ mod tests {
         );
     }
 
+    fn clock_line(row: ClockRow) -> String {
+        let whole = Snapshot {
+            clock: Some(row),
+            ..Snapshot::default()
+        };
+        snapshot(&whole, View::default())
+    }
+
     #[test]
     fn a_snapshot_shows_recent_warnings_with_cause_and_fix_and_marks_a_wrong_clock() {
         let mut recent = status::Recent::default();
@@ -441,6 +464,21 @@ mod tests {
         };
         let shown = snapshot(&whole, View::default());
         assert!(shown.contains("600.0 s behind: WRONG"), "{shown}");
+        assert!(shown.contains("\nclock not known"), "{shown}");
+        for (synchronised, want) in [
+            (
+                true,
+                "clock synchronised, offset -0.2 ms, wrong by at most 1.5 ms",
+            ),
+            (false, "clock NOT SYNCHRONISED"),
+        ] {
+            let row = ClockRow {
+                synchronised,
+                offset_us: -200,
+                error_us: 1_500,
+            };
+            assert!(clock_line(row).contains(want), "{}", clock_line(row));
+        }
         let line = "error 1003 link refused: wrong·[2J password core=core1\n    fix: set the same";
         assert!(shown.contains(line) && !shown.contains("fine"), "{shown}");
     }

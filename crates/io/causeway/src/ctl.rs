@@ -1,5 +1,7 @@
 //! `causeway ctl`: questions to a node, and to a configuration.
 
+mod dns;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,7 +12,7 @@ use clap::{Args, Subcommand};
 
 use crate::FileArg;
 
-/// Exit codes of `causeway ctl search`; docs/configuration.md lists them.
+/// Exit codes of `causeway ctl`; docs/configuration.md lists them.
 mod code {
     pub(super) const ROUTED: u8 = 0;
     pub(super) const NOWHERE: u8 = 1;
@@ -32,6 +34,9 @@ Exit codes:
   3  nobody can be asked: no node runs, the configuration cannot be used, or it is an edge's
   4  with --offline: it goes to call control, and only the running core knows to which server")]
     Search(Search),
+    /// Look names up as this node does, and check what a deployment needs of DNS.
+    #[command(subcommand)]
+    Dns(dns::Dns),
 }
 
 #[derive(Args)]
@@ -62,6 +67,7 @@ pub(crate) struct Search {
 pub(crate) fn run(command: Ctl) -> ExitCode {
     let done = match command {
         Ctl::Search(search) => self::search(search),
+        Ctl::Dns(command) => dns::run(command),
     };
     ExitCode::from(done.unwrap_or_else(|e| {
         eprintln!("causeway: {e:#}");

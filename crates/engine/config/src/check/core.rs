@@ -8,8 +8,8 @@ use super::edge::media;
 use super::{Reader, routing};
 use crate::file::{File, Number, Publisher as Written};
 use crate::model::{
-    AllowRule, CallControl, Calls, ContactMode, Core, Credentials, Domain, InsideTls, Peer,
-    Publisher, XmppServer,
+    CallControl, Calls, ContactMode, Core, Credentials, Domain, InsideTls, Peer, Publisher,
+    XmppServer,
 };
 use crate::network::Network;
 
@@ -36,7 +36,7 @@ pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
         );
     }
     let xmpp = xmpp(r, file);
-    let allow_list = allow_list(r, file);
+    let allow_list = super::allow_list::rules(r, file);
     let credentials = credentials(r, file);
     let calls = calls(r, file);
     let routing = routing::core(r, file, &domains);
@@ -322,6 +322,11 @@ fn publishers(r: &mut Reader<'_>, section: &str, written: &[Written], port: u16)
             let fix = "remove it: no SIP goes there";
             r.error(section, i, "contact", "it belongs to unified_cm", fix);
         }
+        if p.ice.is_some() && section != "unified_cm" {
+            let fix = "remove it: no SIP goes there";
+            r.error(section, i, "ice", "it belongs to unified_cm", fix);
+        }
+        let ice = routing::ice(r, section, i, p.ice.as_deref());
         if let (Some(address), Some(user), Some(password), Some(contact)) =
             (address, user, password, mode)
         {
@@ -333,6 +338,7 @@ fn publishers(r: &mut Reader<'_>, section: &str, written: &[Written], port: u16)
                 password,
                 tls_verify,
                 contact,
+                ice,
             });
         }
     }
@@ -378,6 +384,7 @@ fn call_control(r: &mut Reader<'_>, file: &File) -> Vec<CallControl> {
             }
         };
         let contact = contact(r, SECTION, i, c.contact.as_deref(), ContactMode::Path);
+        let ice = routing::ice(r, SECTION, i, c.ice.as_deref());
         let name = r.given(SECTION, i, "name", &c.name);
         let port = if tls { 5061 } else { 5060 };
         let address = r.host_port(SECTION, i, "address", &c.address, port);
@@ -391,6 +398,7 @@ fn call_control(r: &mut Reader<'_>, file: &File) -> Vec<CallControl> {
                 port,
                 tls,
                 contact,
+                ice,
             });
         }
     }
@@ -425,58 +433,13 @@ fn xmpp(r: &mut Reader<'_>, file: &File) -> Vec<XmppServer> {
     out
 }
 
-fn allow_list(r: &mut Reader<'_>, file: &File) -> Vec<AllowRule> {
-    const SECTION: &str = "allow_list";
-    let mut out = Vec::new();
-    for (i, a) in file.allow_list.iter().enumerate() {
-        let scheme = a.scheme.clone().unwrap_or_else(|| "https".into());
-        if scheme != "http" && scheme != "https" {
-            r.error(
-                SECTION,
-                i,
-                "scheme",
-                "it is neither http nor https",
-                "write one of them",
-            );
-            continue;
-        }
-        let path = a.path.clone().unwrap_or_else(|| "/".into());
-        if !path.starts_with('/') || path.contains("..") {
-            r.error(
-                SECTION,
-                i,
-                "path",
-                "it is no path prefix",
-                "begin it with /, without ..",
-            );
-            continue;
-        }
-        let Some(host) = r.host(SECTION, i, "host", &a.host) else {
-            continue;
-        };
-        let port = r.number(SECTION, i, "port", a.port);
-        let default = if scheme == "http" { 80 } else { 443 };
-        let methods = a
-            .methods
-            .clone()
-            .unwrap_or_else(|| vec!["GET".into(), "HEAD".into()]);
-        out.push(AllowRule {
-            host,
-            scheme,
-            port: port.unwrap_or(default),
-            path,
-            methods: methods.iter().map(|m| m.to_ascii_uppercase()).collect(),
-            description: a.description.clone().unwrap_or_default(),
-        });
-    }
-    out
-}
-
 fn calls(r: &mut Reader<'_>, file: &File) -> Calls {
     const SECTION: &str = "calls";
     let written = &file.calls;
     let concurrent_max = r.number(SECTION, 0, "concurrent_max", written.concurrent_max);
+    let interval = r.number(SECTION, 0, "session_interval_s", written.session_interval_s);
     let calls = Calls {
+        session_interval: Duration::from_secs(interval.unwrap_or(1_800)),
         licences: r.number(SECTION, 0, "licences", written.licences),
         concurrent_max: concurrent_max.unwrap_or(2_000),
         registrations_max: r.number(SECTION, 0, "registrations_max", written.registrations_max),

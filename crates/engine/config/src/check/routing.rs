@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::Reader;
 use crate::file::{File, Number, RoutingZone};
 use crate::model::Domain;
-use crate::routing::{DEFAULT_ZONE, GENERATED_PREFIXES, MediaEncryption, Neighbor, Routing};
+use crate::routing::{DEFAULT_ZONE, GENERATED_PREFIXES, Ice, MediaEncryption, Neighbor, Routing};
 
 /// Servers of one zone.
 const PEERS_MAX: usize = 6;
@@ -170,6 +170,7 @@ fn neighbor(r: &mut Reader<'_>, i: usize, zone: &RoutingZone) -> Option<Neighbor
     }
     let trusted = trusted(r, i, zone.authentication_policy.as_deref());
     let media_encryption = media_encryption(r, i, zone.media_encryption.as_deref());
+    let ice = ice(r, ZONES, i, zone.ice.as_deref());
     let hop_count = hop_count(r, ZONES, i, "hop_count", zone.hop_count);
     let hop_count_in = zone
         .hop_count_in
@@ -185,6 +186,7 @@ fn neighbor(r: &mut Reader<'_>, i: usize, zone: &RoutingZone) -> Option<Neighbor
         hop_count_in,
         trusted,
         media_encryption,
+        ice,
         accept_incoming: zone.accept_incoming.unwrap_or(true),
         monitor: zone.monitor.unwrap_or(true),
     })
@@ -295,6 +297,27 @@ fn media_encryption(r: &mut Reader<'_>, i: usize, word: Option<&str>) -> MediaEn
             let fix = "write \"force\", \"best_effort\" or \"off\"";
             r.error(ZONES, i, "media_encryption", "it is not known", fix);
             MediaEncryption::Off
+        }
+    }
+}
+
+/// What becomes of ICE candidates. Passed towards clients they tell the outside of the inside: that
+/// has a word of its own, and is warned of.
+pub(super) fn ice(r: &mut Reader<'_>, section: &str, i: usize, word: Option<&str>) -> Ice {
+    match word {
+        None | Some("remove") => Ice::Remove,
+        Some("inward") => Ice::Inward,
+        Some("pass") => {
+            let cause = "clients outside learn addresses of the inside from its candidates";
+            let fix = "write \"inward\" to pass the clients' candidates alone, or leave the line \
+                       if that is meant";
+            r.warn(section, i, "ice", cause, fix);
+            Ice::Pass
+        }
+        Some(_) => {
+            let fix = "write \"remove\", \"inward\" or \"pass\"";
+            r.error(section, i, "ice", "it is not known", fix);
+            Ice::Remove
         }
     }
 }

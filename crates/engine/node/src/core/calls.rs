@@ -5,8 +5,8 @@ use std::time::Duration;
 use base::{Now, Pii};
 use call::b2bua::body::description;
 use call::b2bua::{
-    B2bua, CallId, Caller, Cause, Context, Encryption, Event, Face, Output as Told, Side as Leg,
-    Target,
+    B2bua, CallId, Caller, Cause, Context, Encryption, Event, Face, Ice, Output as Told,
+    Side as Leg, Target,
 };
 use call::limits::{CallType, Content, Limit, News, Place};
 use call::registration::core::{Draft, Place as At, RegistrationId};
@@ -17,6 +17,7 @@ use status::Kind;
 
 use super::Core;
 use super::status::{ended, media_kind};
+use super::taking::Who;
 use super::zones::Zone;
 use crate::io::Output;
 use crate::station::limited;
@@ -66,6 +67,14 @@ pub(super) struct Owner {
 }
 
 impl Owner {
+    /// Who has it.
+    pub(super) fn who(&self) -> Who {
+        Who {
+            user: self.user.clone(),
+            aor: self.aor.clone(),
+        }
+    }
+
     /// Whether an address of record is the call's own.
     pub(super) fn has(&self, aor: &str) -> bool {
         self.aor == aor
@@ -108,6 +117,7 @@ impl Core {
             via: self.settings.edge_via(),
             contact: format!("sip:{token}@{};transport=tls", self.settings.fqdn).into_bytes(),
             encryption: Encryption::Force,
+            ice: Ice::default(),
         }
     }
 
@@ -120,6 +130,7 @@ impl Core {
             via: self.settings.inside_via(tls),
             contact: self.registrar.inside_contact(row, &at),
             encryption: self.zone(zone).map(Zone::encryption).unwrap_or_default(),
+            ice: self.zone(zone).map(|z| z.ice).unwrap_or_default(),
         }
     }
 
@@ -426,6 +437,7 @@ impl Core {
         self.limit_news(now, news);
         self.silences.remove(&call);
         self.owners.remove(&call);
+        self.grants.over(call);
         self.called.remove(&call)
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base::Secret;
 use call::registration::core::Address;
-use config::routing::Routing;
+use config::routing::{Ice, Routing};
 use config::{CallControl, Config, ContactMode, Password, Publisher, Role};
 use policy::credentials::Kept;
 use sip::transaction::ViaOptions;
@@ -50,6 +50,8 @@ pub(super) struct Server {
     pub(super) tls_verify: bool,
     /// Whether Contacts are rewritten for its nodes.
     pub(super) rewrites: bool,
+    /// What becomes of ICE candidates between its nodes and clients.
+    pub(super) ice: Ice,
 }
 
 /// All of it.
@@ -96,6 +98,7 @@ impl Settings {
             licences: None,
             concurrent_max: 1,
             registrations_max: None,
+            session_interval: Duration::from_secs(1_800),
         };
         let hours = |n: u64| Duration::from_secs(n * 3600);
         Settings {
@@ -215,6 +218,7 @@ fn server(p: &Publisher) -> Server {
         password: given(&p.password),
         tls_verify: p.tls_verify,
         rewrites: p.contact == ContactMode::Rewrite,
+        ice: p.ice,
     }
 }
 

@@ -8,12 +8,13 @@ use call::b2bua::{CallId, Cause, EndedBy, MediaError, MediaFigures, Record};
 use call::limits::{CallType, Content};
 use call::registration::core::Binding;
 use status::{
-    CallRow, CapacityRow, Counters, Event, Kind, LinkRow, MediaRow, Recent, RegistrationRow, Role,
-    SessionRow, Snapshot,
+    CallRow, CapacityRow, ClockRow, Counters, Event, Kind, LinkRow, MediaRow, Recent,
+    RegistrationRow, Role, SessionRow, Snapshot,
 };
 
 use super::Core;
 use super::links::Link;
+use crate::host_clock::HostClock;
 use crate::io::{Lane, Output, Report};
 use crate::quiet::Quiet;
 use crate::strikes::whole;
@@ -39,6 +40,7 @@ pub(super) struct Board {
     strangers: TokenBucket,
     /// Of those, what can be repeated at will: gathered by source and minute.
     quiet: Quiet,
+    host_clock: HostClock,
 }
 
 impl Board {
@@ -53,6 +55,15 @@ impl Board {
             recent: Recent::default(),
             strangers: TokenBucket::new(5, 50),
             quiet: Quiet::new(),
+            host_clock: HostClock::default(),
+        }
+    }
+
+    /// What steers this machine's clock.
+    pub(super) fn clock(&mut self, out: &mut VecDeque<Output>, now: Now, row: ClockRow) {
+        if let Some(event) = self.host_clock.read(now, row) {
+            self.recent.note(&event);
+            out.push_back(Output::Event(event));
         }
     }
 
@@ -364,6 +375,7 @@ impl Core {
             zones: self.zone_rows(),
             events: self.board.recent.rows(),
             capacity: Some(self.capacity()),
+            clock: self.board.host_clock.row(),
             counters,
         }
     }

@@ -237,14 +237,17 @@ impl Edge {
         request: &Message,
         message: Message,
     ) -> Message {
-        let Some(client) = client else { return message };
-        let message = self.with_description(now, client, message, true);
+        let message = match client {
+            Some(client) => self.with_description(now, client, message, true),
+            None => message,
+        };
         let mut edit = message.edit();
-        edit.remove_fields(|f| call::registration::is_privileged(f.name));
+        edit.remove_fields(|f| call::registration::is_claim(f.name, f.value));
         call::registration::without_links(&message, &mut edit);
         let begins = begins_dialog(request.method()) && !in_dialog(request);
         // Between a foreign domain's user and us there are proxies of its own.
-        if begins && !abroad && (101..300).contains(&message.status()) {
+        let known = client.filter(|_| begins && !abroad);
+        if let Some(client) = known.filter(|_| (101..300).contains(&message.status())) {
             // The route set is what was asked for, whatever the client made of it. What is pushed
             // in one place keeps its order.
             edit.remove(Name::RecordRoute);

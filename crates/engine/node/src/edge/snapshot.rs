@@ -48,6 +48,7 @@ impl Edge {
             zones: Vec::new(),
             events: self.ledger.recent(),
             capacity: None,
+            clock: self.ledger.host_clock.row(),
             counters: Counters {
                 sip_connections: self.station.flows.len() as u64,
                 sip_transactions: (counts.clients + counts.servers) as u64,

@@ -58,6 +58,7 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
         None => (None, None),
     };
     let outlets = NodeOutlets {
+        posted: 0,
         media,
         pins,
         edge_gate: Some(gate),

@@ -53,10 +53,12 @@ pub(super) struct Line {
     end: Option<Box<End>>,
     /// Until when it is not read.
     paused: Option<Instant>,
-    /// The kernel has told that the peer ended, and tells it once.
-    peer_ended: bool,
     /// Whether it is on the list of those that have something to write.
     pub(super) dirty: bool,
+    /// Whether the kernel has told that the peer writes no more: the rest is read up to its end.
+    pub(super) ending: bool,
+    /// Messages that may wait.
+    pub(super) queue_max: usize,
     _guard: Guard,
 }
 
@@ -96,19 +98,15 @@ impl Line {
             stalled: None,
             end: None,
             paused: None,
-            peer_ended: false,
             dirty: false,
+            ending: false,
+            queue_max: QUEUE_MAX,
             _guard: guard,
         }
     }
 
     pub(super) fn socket(&mut self) -> &mut TcpStream {
         &mut self.socket
-    }
-
-    /// The peer has ended: what there is to read has an end.
-    pub(super) fn peer_ended(&mut self) {
-        self.peer_ended = true;
     }
 
     /// It is not read for so long.
@@ -149,7 +147,7 @@ impl Line {
             } else {
                 self.frames(bytes, now, posts);
             }
-            if n < whole && !self.peer_ended {
+            if n < whole && !self.ending {
                 // The kernel tells of what comes from now on.
                 return Ok(Done::All);
             }
@@ -202,16 +200,18 @@ impl Line {
 
     /// Takes plain text apart and posts what it holds.
     fn frames(&mut self, bytes: &[u8], now: Instant, posts: &mut Vec<Post>) {
-        let (mut framer, begun) = match self.partial.take() {
+        let (mut framer, mut begun) = match self.partial.take() {
             Some(partial) => *partial,
             None => (Framer::new(self.limits), now),
         };
         framer.push(bytes);
         while let Some(frame) = framer.next_frame() {
+            // What comes after it has begun just now.
+            begun = now;
             let fatal = matches!(&frame, Frame::Bad { fatal: true, .. });
             match frame {
                 // A full queue means that the peer does not read; it needs no pong.
-                Frame::Ping if self.out.len() >= QUEUE_MAX => {}
+                Frame::Ping if self.out.len() >= self.queue_max => {}
                 Frame::Ping => self.out.push_back(Bytes::from_static(b"\r\n")),
                 Frame::Pong => {}
                 frame => posts.push(Post::Input(Input::Frame {
@@ -231,13 +231,18 @@ impl Line {
         }
     }
 
+    /// Whether as much waits as may.
+    pub(super) fn is_full(&self) -> bool {
+        self.out.len() >= self.queue_max
+    }
+
     /// Takes a message to be written; false if too many wait already.
     pub(super) fn send(&mut self, bytes: Bytes) -> bool {
-        if self.out.len() >= QUEUE_MAX {
-            return false;
+        let taken = !self.is_full();
+        if taken {
+            self.out.push_back(bytes);
         }
-        self.out.push_back(bytes);
-        true
+        taken
     }
 
     /// Whether it is not to be read now.
