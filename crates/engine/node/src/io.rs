@@ -375,6 +375,15 @@ pub enum Report {
         /// The client.
         client: IpAddr,
     },
+    /// A chat server refuses a session to who signed in.
+    XmppRefused {
+        /// Who.
+        user: Pii<String>,
+        /// The client.
+        client: IpAddr,
+        /// The server's word, as `conflict`.
+        condition: String,
+    },
     /// An XMPP stream ended.
     XmppDown {
         /// Names the stream.

@@ -194,6 +194,10 @@ kinds! {
     XmppUp = 4001, Info, "chat session up", "";
     /// It ended.
     XmppDown = 4002, Info, "chat session ended", "";
+    /// The chat server knows the user and gives no session.
+    XmppRefused = 4003, Warning, "chat server gives no session",
+        "at conflict (409) check on every IM and Presence node that the Cisco Intercluster Sync \
+         Agent and the Cisco XCP services run; else look for the user in the server's own log";
     /// A media port could not be opened.
     PortTaken = 5001, Error, "a media port is taken",
         "keep other programs out of the range: add it to net.ipv4.ip_local_reserved_ports";

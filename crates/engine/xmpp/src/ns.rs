@@ -10,6 +10,8 @@ pub(crate) const TLS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
 pub(crate) const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 /// Resource binding (RFC 6120 §7).
 pub(crate) const BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
+/// Conditions of errors in stanzas (RFC 6120 §8.3.3).
+pub(crate) const STANZAS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 /// SASL with less round trips (XEP-0388).
 pub(crate) const SASL2: &str = "urn:xmpp:sasl:2";
 /// Channel-binding types (XEP-0440).

@@ -18,6 +18,9 @@ use crate::header::StreamHeader;
 use crate::tree::Node;
 use crate::{Framer, Kind, Limits, Name, Violation, features, ns, sasl};
 
+/// The longest condition that is told; the standard's are shorter (RFC 6120 §8.3.3).
+const WORD_MAX: usize = 40;
+
 /// Failed sign-ins on one stream (RFC 6120 §6.4.5 recommends 2 to 5).
 pub const TRIES_MAX: u32 = 5;
 
@@ -47,6 +50,8 @@ pub enum Seen {
     SignInFailed,
     /// The client asks for a resource.
     Bind,
+    /// The server refuses the resource, with this condition (RFC 6120 §7.6.2, §8.3.3).
+    BindRefused(String),
     /// The session stands, under this full address as far as known.
     Bound(Pii<String>),
     /// Anything else.
@@ -61,7 +66,7 @@ impl Seen {
         match self {
             Seen::Header(_) | Seen::Features | Seen::Closed => "stream",
             Seen::Auth | Seen::Challenge | Seen::SignedIn | Seen::SignInFailed => "auth",
-            Seen::Bind | Seen::Bound(_) => "bind",
+            Seen::Bind | Seen::BindRefused(_) | Seen::Bound(_) => "bind",
             Seen::Element(name) => name.as_str(),
         }
     }
@@ -101,6 +106,8 @@ pub struct Relay {
     mechanism: String,
     user: Option<Pii<String>>,
     failures: u32,
+    /// The client has asked for a resource.
+    binding: bool,
     resumable: bool,
 }
 
@@ -116,6 +123,7 @@ impl Relay {
             mechanism: String::new(),
             user: None,
             failures: 0,
+            binding: false,
             resumable: false,
         }
     }
@@ -204,9 +212,10 @@ impl Relay {
         Ok(header)
     }
 
-    fn client_stanza(&self, name: Name) -> Seen {
+    fn client_stanza(&mut self, name: Name) -> Seen {
         let binds = name == Name::Iq
             && memchr::memmem::find(self.client.element(), ns::BIND.as_bytes()).is_some();
+        self.binding |= binds;
         if binds {
             Seen::Bind
         } else {
@@ -331,8 +340,21 @@ impl Relay {
             let jid = nodes.get(bound + 1).filter(|n| n.is(ns::BIND, "jid"))?;
             Some(Pii::new(jid.text.trim().to_owned()))
         };
+        let refused = || {
+            let is_error = nodes.first()?.attribute("type") == Some("error");
+            let condition = |n: &&Node| n.depth == 2 && n.namespace == ns::STANZAS;
+            let found = nodes.iter().find(condition);
+            let word = found
+                .map(|n| n.name.as_str())
+                .filter(|w| w.len() <= WORD_MAX);
+            let word = word.unwrap_or("an error");
+            (is_error && self.binding).then(|| Seen::BindRefused(word.to_owned()))
+        };
         match name {
-            Name::Iq => address().map_or(Seen::Element(name), Seen::Bound),
+            Name::Iq => address()
+                .map(Seen::Bound)
+                .or_else(refused)
+                .unwrap_or(Seen::Element(name)),
             Name::Resumed => Seen::Bound(self.address()),
             _ => Seen::Element(name),
         }

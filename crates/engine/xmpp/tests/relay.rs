@@ -24,6 +24,9 @@ const FAILURE: &str =
 const BIND_OFFER: &str =
     "<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></stream:features>";
 const BIND: &str = "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>";
+const CONFLICT: &str = "<iq type='error' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>\
+    <error type='cancel' code='409'><conflict xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\
+    </error></iq>";
 const BOUND: &str = "<iq type='result' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
     <jid>alice@example.test/desk</jid></bind></iq>";
 
@@ -195,6 +198,32 @@ fn a_resumed_session_is_up_under_its_users_name() {
     let seen = world.server("<resumed xmlns='urn:xmpp:sm:3' h='1' previd='x'/>");
     assert!(world.relay.is_resumable());
     assert!(matches!(&seen[..], [Seen::Bound(jid)] if jid.expose() == "alice@example.test"));
+}
+
+#[test]
+fn a_server_that_refuses_a_resource_is_seen_and_its_word_passes() {
+    let mut world = World::offered(Features::Pass);
+    world.client(AUTH).unwrap();
+    world.server(SUCCESS);
+    world.client(CLIENT).unwrap();
+    world.server(&format!("{SERVER}{BIND_OFFER}"));
+    // Nobody has asked for a resource yet.
+    assert_eq!(world.server(CONFLICT), [Seen::Element(Name::Iq)]);
+    world.client(BIND).unwrap();
+    assert_eq!(
+        world.server(CONFLICT),
+        [Seen::BindRefused("conflict".into())]
+    );
+    assert!(!world.relay.is_bound());
+    assert!(
+        String::from_utf8(world.to_client)
+            .unwrap()
+            .ends_with(CONFLICT)
+    );
+    // The client may ask for another one.
+    world.to_client = Vec::new();
+    world.client(BIND).unwrap();
+    assert!(matches!(world.server(BOUND)[..], [Seen::Bound(_)]));
 }
 
 #[test]

@@ -307,6 +307,14 @@ impl<C: Duplex, S: Duplex> Pump<C, S> {
                         client,
                     });
                 }
+                Seen::BindRefused(condition) => {
+                    let user = self.relay.user().cloned();
+                    self.track.report(Report::XmppRefused {
+                        user: user.unwrap_or_else(|| base::Pii::new(String::new())),
+                        client: self.track.client.ip(),
+                        condition,
+                    });
+                }
                 Seen::SignInFailed => {
                     tracing::debug!(id = &*self.track.id, "an XMPP sign-in was refused");
                 }

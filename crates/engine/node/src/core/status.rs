@@ -315,6 +315,15 @@ impl Core {
                 ];
                 board.event(out, Kind::XmppUp, now, "", &proof);
             }
+            Report::XmppRefused {
+                user,
+                client,
+                condition,
+            } => {
+                let cause = format!("it answers the resource bind with {condition}");
+                let proof = [("user", user.to_string()), ("condition", condition)];
+                board.warned(out, Kind::XmppRefused, now, Some(client), &cause, &proof);
+            }
             Report::XmppDown { why, .. } => {
                 let open = &mut board.counters.xmpp_sessions;
                 *open = open.saturating_sub(1);

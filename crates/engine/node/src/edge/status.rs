@@ -126,6 +126,8 @@ impl Ledger {
                 self.events
                     .push_back(event.with("jid", jid).with("client", client));
             }
+            // Of the inside: the core tells.
+            Report::XmppRefused { .. } => {}
             Report::XmppDown { id, why } => {
                 if self.xmpp.remove(&id) {
                     self.events

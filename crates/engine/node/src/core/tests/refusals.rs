@@ -114,3 +114,26 @@ fn a_register_is_from_whom_the_digest_proves() {
 fn text_of(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
+
+#[test]
+fn a_chat_server_that_gives_no_session_is_told_with_where_to_look() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let refused = crate::io::Report::XmppRefused {
+        user: base::Pii::new("alice".into()),
+        client: "198.51.100.7".parse().unwrap(),
+        condition: "conflict".into(),
+    };
+    world.give(Input::Report(refused.clone()));
+    world.give(Input::Report(refused));
+    let told: Vec<_> = world
+        .events
+        .iter()
+        .filter(|e| e.kind == Kind::XmppRefused)
+        .collect();
+    // A client tries again at once: that is gathered.
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].cause, "it answers the resource bind with conflict");
+    let condition = ("condition", "conflict".to_owned());
+    assert!(told[0].proof.contains(&condition), "{:?}", told[0].proof);
+    assert!(told[0].kind.fix().contains("Intercluster Sync"));
+}
