@@ -53,6 +53,8 @@ pub struct Manner {
     pub late_offer: bool,
     /// Wants its sessions refreshed.
     pub timer: bool,
+    /// Knows no session timers, and wants to hear of none.
+    pub ignorant: bool,
     /// Refreshes and changes by UPDATE.
     pub update: bool,
 }

@@ -75,7 +75,7 @@ pub struct Call {
     /// An UPDATE of ours is under way.
     pub(super) updates: bool,
     /// When the session was last refreshed, if it has to be.
-    pub(super) session: Option<u64>,
+    pub session: Option<u64>,
     /// Its audio has begun.
     pub(super) audio: bool,
 }
@@ -110,9 +110,15 @@ impl Ua {
                 "Allow",
                 "INVITE, ACK, BYE, CANCEL, OPTIONS, NOTIFY, UPDATE, PRACK, INFO",
             )
-            .with("Supported", "100rel, timer, replaces");
+            .with(
+                "Supported",
+                match self.manner.ignorant {
+                    true => "100rel, replaces",
+                    false => "100rel, timer, replaces",
+                },
+            );
         let manner = self.manner;
-        if manner.timer {
+        if manner.timer && !manner.ignorant {
             invite = invite
                 .with("Session-Expires", format!("{INTERVAL};refresher=uac"))
                 .with("Min-SE", INTERVAL.to_string());
@@ -287,7 +293,7 @@ impl Ua {
             return self.arm(now + SECOND / 2, Tick::Answer(i));
         }
         call.phase = Phase::Answered;
-        let timer = call.invite.get("Session-Expires").is_some();
+        let timer = call.invite.get("Session-Expires").is_some() && !self.manner.ignorant;
         let mut response =
             Text::response(&call.invite, 200, "OK", &call.tag).with("Contact", contact);
         if timer {

@@ -141,6 +141,7 @@ fn act(w: &mut World, taste: &Taste) {
                 early: bit(1),
                 late_offer: bit(2),
                 timer: bit(3),
+                ignorant: bit(5) && bit(6),
                 update: bit(4),
             };
         }

@@ -24,7 +24,7 @@ use base::{HashMap, Instant, Now, Timers};
 use sip::{FlowId, Message, Name, NameAddr, Uri};
 
 use super::{
-    Asked, AskedContact, Turn, asked, bears_token, credentials, is_bearer, is_privileged, seconds,
+    Asked, AskedContact, Turn, asked, bears_token, credentials, is_bearer, is_claim, seconds,
     without_links,
 };
 use binding::{DeviceKey, Parts};
@@ -171,7 +171,7 @@ impl EdgeRelay {
         let mut edit = message.edit();
         edit.remove(Name::Route).remove(Name::RecordRoute);
         edit.remove_fields(|f| {
-            is_privileged(f.name)
+            is_claim(f.name, f.value)
                 || f.id == Name::Authorization
                     && Some(f.index) != chosen
                     && names_realm(f.value, realm)

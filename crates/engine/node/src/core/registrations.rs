@@ -139,9 +139,18 @@ impl Core {
         let link = self.links.get(peer).ok_or(Denied::Missing)?;
         let welcome = link.welcome().ok_or(Denied::Missing)?;
         let since = link.first_clock.unwrap_or(welcome.clock);
-        let asked = (welcome.services.sip_realm.as_str(), since);
-        self.admission
-            .check(now, &self.credentials, message, name, asked)
+        let realm = welcome.services.sip_realm.as_str();
+        let asked = (realm, since);
+        let checked = self
+            .admission
+            .check(now, &self.credentials, message, name, asked);
+        if let (Err(Denied::Stale), Some((_, found))) = (
+            &checked,
+            call::registration::credentials(message, name, realm),
+        ) {
+            self.blame_skew(now, peer, found.nonce);
+        }
+        checked
     }
 
     pub(super) fn denied(&mut self, now: Now, denied: Denied, message: &Message) {
