@@ -328,7 +328,7 @@ fn a_town_with_a_trunk_and_foreign_hosts_speaks_and_nothing_is_lost() {
 
 #[test]
 fn a_town_with_a_trunk_and_foreign_hosts_speaks_while_everything_breaks() {
-    under_seeds(3, connected, |w: &mut World| {
+    under_seeds(2, connected, |w: &mut World| {
         share(w);
         speak_among_ruins(w);
     });
