@@ -45,6 +45,9 @@ struct Binding {
     until: u64,
 }
 
+/// A Contact, the routes to it, and the way.
+type Place = (String, Vec<String>, Way);
+
 struct Leg {
     way: Way,
     dialog: Option<Dialog>,
@@ -59,8 +62,10 @@ struct Bridge {
     /// The first INVITE has had its final answer.
     answered: bool,
     cancel: bool,
-    /// The callee's leg has had its CANCEL.
-    cancelled: bool,
+    /// Devices of the number that was called rang; the first that answers has the call.
+    forked: bool,
+    /// One of them has answered.
+    won: bool,
     /// What the caller is told in place of 487.
     instead: Option<(u16, &'static str)>,
     /// An INVITE within the dialog is under way, sent to this leg.
@@ -80,6 +85,8 @@ struct Pending {
     conn: Option<u64>,
     at: u64,
     provisional: bool,
+    /// It has had its CANCEL.
+    cancelled: bool,
 }
 
 /// Call control.
@@ -96,7 +103,8 @@ pub struct Pbx {
     pub asserted: Vec<(String, String)>,
     /// What was wrong.
     pub findings: Vec<String>,
-    bindings: BTreeMap<String, Binding>,
+    /// By number and device.
+    bindings: BTreeMap<(String, String), Binding>,
     bridges: BTreeMap<u64, Bridge>,
     pending: BTreeMap<String, Pending>,
     transfers: BTreeMap<String, transfer::Step>,
@@ -184,7 +192,8 @@ impl Pbx {
 
     /// Numbers that are registered.
     pub fn numbers(&self) -> Vec<&str> {
-        self.bindings.keys().map(String::as_str).collect()
+        let all: BTreeSet<&str> = self.bindings.keys().map(|(n, _)| n.as_str()).collect();
+        all.into_iter().collect()
     }
 
     /// Everything it knew is gone: it was restarted.
@@ -229,8 +238,19 @@ impl Pbx {
     }
 
     /// Where a number is registered: its Contact, the routes to it, and the way.
-    fn locate(&self, now: u64, number: &str) -> Option<(String, Vec<String>, Way)> {
-        let binding = self.bindings.get(number).filter(|b| b.until > now)?;
+    fn locate(&self, now: u64, number: &str) -> Option<Place> {
+        self.locate_all(now, number).into_iter().next()
+    }
+
+    /// Where all devices of a number are, the one that was registered last first.
+    fn locate_all(&self, now: u64, number: &str) -> Vec<Place> {
+        let mine = self.bindings.iter().filter(|((n, _), _)| n == number);
+        let mut mine: Vec<&Binding> = mine.map(|(_, b)| b).filter(|b| b.until > now).collect();
+        mine.sort_by_key(|b| std::cmp::Reverse(b.until));
+        mine.into_iter().filter_map(|b| self.place(b)).collect()
+    }
+
+    fn place(&self, binding: &Binding) -> Option<Place> {
         let (target, routes) = (binding.contact.clone(), binding.routes.clone());
         let hop = address(routes.first().map_or(target.as_str(), String::as_str));
         let standing = binding.conn != u64::MAX;
@@ -287,7 +307,10 @@ impl Pbx {
             .push((number.clone(), contact.clone(), path.clone()));
         let tag = self.rng.hex(6);
         let order = (text.field("Call-ID").to_owned(), dialog::cseq(text));
-        let known = self.bindings.get(&number).filter(|b| b.until > now);
+        let device = contact.split("+sip.instance=\"").nth(1);
+        let device = device.and_then(|d| d.split('"').next()).unwrap_or("");
+        let key = (number.clone(), device.to_owned());
+        let known = self.bindings.get(&key).filter(|b| b.until > now);
         if known.is_some_and(|b| b.order.0 == order.0 && b.order.1 >= order.1) {
             // RFC 3261 §10.3, step 7.
             let response = Text::response(text, 500, "Server Internal Error", &tag);
@@ -298,12 +321,12 @@ impl Pbx {
             response = response.with("Path", value.clone());
         }
         if leaving {
-            self.bindings.remove(&number);
+            self.bindings.remove(&key);
         } else {
             let target = Text::inside_brackets(&contact).to_owned();
             let until = now + GRANTED * SECOND;
             self.bindings.insert(
-                number,
+                key,
                 Binding {
                     order,
                     contact: target,

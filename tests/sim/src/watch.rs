@@ -50,7 +50,8 @@ pub struct Place {
     pub end: usize,
 }
 
-/// Direction of a dialog: sender, receiver, Call-ID, tag of From, tag of To.
+/// Direction of a dialog: sender, receiver, Call-ID, tag of From, tag of To. Before there is one
+/// the Request-URI tells the branches of a fork apart (RFC 3261 §16.6).
 type Direction = (Who, String, String, String, String);
 
 /// Everything that was seen.
@@ -111,7 +112,10 @@ impl Watch {
             to.name.clone(),
             text.field("Call-ID").to_owned(),
             tag("From"),
-            tag("To"),
+            match tag("To") {
+                none if none.is_empty() => text.uri().to_owned(),
+                some => some,
+            },
         );
         let number = dialog::cseq(text);
         let before = self.numbers.insert(direction, number);

@@ -121,6 +121,8 @@ pub struct Plan {
     pub v6: bool,
     /// A neighbour behind the cores, on a trunk, and a host of a foreign domain.
     pub neighbours: bool,
+    /// Two clients at a time share a number.
+    pub twins: bool,
 }
 
 impl Plan {
@@ -138,6 +140,7 @@ impl Plan {
         skew_ms: 0,
         v6: false,
         neighbours: false,
+        twins: false,
     };
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Bridge, Leg, PATIENCE, Pbx, Pending, Way, user};
+use super::{Bridge, Leg, PATIENCE, Pbx, Pending, Place, Way, user};
 use crate::dialog::{self, Dialog};
 use crate::text::Text;
 
@@ -31,19 +31,45 @@ pub(super) fn passed(from: &Text, mut to: Text) -> Text {
     to.with_body(from.field("Content-Type"), from.body.clone())
 }
 
+/// Whether it is the INVITE that began a call.
+fn is_first(pending: &Pending) -> bool {
+    let request = &pending.request;
+    request.method() == "INVITE" && pending.leg == 1 && Text::tag(request.field("To")).is_none()
+}
+
+/// The same INVITE for another device: Call-ID and From as they are (RFC 3261 §16.6).
+fn forked_to(invite: &Text, target: &str, routes: &[String]) -> Text {
+    let mut fork = Text::request("INVITE", target);
+    for route in routes {
+        fork = fork.with("Route", route.clone());
+    }
+    let rest = invite.fields.iter().filter(|(name, _)| name != "Route");
+    fork.fields.extend(rest.cloned());
+    fork.body = invite.body.clone();
+    fork
+}
+
 impl Pbx {
     pub(super) fn invite(&mut self, now: u64, conn: u64, text: &Text) {
         let number = user(text.uri()).to_owned();
         let who = user(text.field("P-Asserted-Identity")).to_owned();
         self.asserted
             .push((user(text.field("From")).to_owned(), who));
-        let Some((target, routes, way)) = self.locate(now, &number) else {
+        let mut devices = self.locate_all(now, &number).into_iter();
+        let Some((target, routes, way)) = devices.next() else {
             return self.answer(conn, text, 404, "Not Found");
         };
+        let others: Vec<Place> = devices.collect();
+        let forked = !others.is_empty();
         let caller = user(text.field("From")).to_owned();
         let tag = self.rng.hex(6);
         let invite = self.invite_for(&caller, &number, &target, &routes);
-        let invite = passed(text, invite);
+        let mut invite = passed(text, invite);
+        if forked {
+            // Several early dialogs are more than it passes on.
+            invite.fields.retain(|(name, _)| name != "Supported");
+            invite = invite.with("Supported", "timer, replaces");
+        }
         self.send(Way::Conn(conn), Text::response(text, 100, "Trying", ""));
         let id = self.next_bridge;
         self.next_bridge += 1;
@@ -66,14 +92,22 @@ impl Pbx {
             tag,
             answered: false,
             cancel: false,
-            cancelled: false,
+            forked,
+            won: false,
             instead: None,
             change: None,
             acks: BTreeMap::new(),
         };
         self.bridges.insert(id, bridge);
         let from = Some((Way::Conn(conn), text.clone()));
-        let sent = self.request(now, id, 1, invite, from);
+        let sent = self.request(now, id, 1, invite.clone(), from.clone());
+        for (target, routes, way) in others {
+            if let Some(bridge) = self.bridges.get_mut(&id) {
+                bridge.legs[1].way = way;
+            }
+            let fork = forked_to(&invite, &target, &routes);
+            self.request(now, id, 1, fork, from.clone());
+        }
         if let Some(bridge) = self.bridges.get_mut(&id) {
             bridge.legs[1].invite = sent;
         }
@@ -139,6 +173,7 @@ impl Pbx {
                 conn,
                 at: now,
                 provisional: false,
+                cancelled: false,
             };
             self.pending.insert(branch, row);
         }
@@ -210,6 +245,9 @@ impl Pbx {
         let reason = text.start.splitn(3, ' ').nth(2).unwrap_or("").to_owned();
         let contact = self.contact(bridge.legs[0].dialog.as_ref());
         let response = Text::response(request, status, &reason, &bridge.tag);
+        if bridge.forked {
+            return self.send(way, response.with("Contact", contact));
+        }
         self.send(way, passed(text, response.with("Contact", contact)));
     }
 
@@ -221,7 +259,10 @@ impl Pbx {
         let Some(bridge) = self.bridges.get_mut(&id) else {
             return;
         };
-        if bridge.legs[1].dialog.is_none() && Text::tag(text.field("To")).is_some() {
+        if !bridge.forked
+            && bridge.legs[1].dialog.is_none()
+            && Text::tag(text.field("To")).is_some()
+        {
             bridge.legs[1].dialog = Some(Dialog::caller(request, text));
         }
     }
@@ -254,6 +295,10 @@ impl Pbx {
         let Some(bridge) = self.bridges.get_mut(&id) else {
             return;
         };
+        if std::mem::replace(&mut bridge.won, true) {
+            return self.lost_the_race(now, &pending, text);
+        }
+        bridge.legs[1].invite = pending.request.clone();
         let early = bridge.legs[1].dialog.as_ref().map_or(0, |d| d.cseq);
         let mut dialog = Dialog::caller(&pending.request, text);
         let number = dialog.cseq;
@@ -263,6 +308,13 @@ impl Pbx {
         if let Some(conn) = pending.conn {
             bridge.legs[1].way = Way::Conn(conn);
         }
+        if bridge.forked {
+            bridge.cancel = true;
+            self.send_cancel(now, id);
+        }
+        let Some(bridge) = self.bridges.get_mut(&id) else {
+            return;
+        };
         let gone = bridge.answered || bridge.instead.is_some();
         let given_up = bridge.instead.take();
         if gone {
@@ -321,9 +373,14 @@ impl Pbx {
             let text = Text::response(&pending.request, status, reason, "");
             return self.within_answered(now, id, pending.leg, pending, &text, status);
         }
+        let others = |p: &Pending| p.bridge == id && is_first(p);
+        let rings = self.pending.values().any(others);
         let Some(bridge) = self.bridges.get_mut(&id) else {
             return;
         };
+        if rings || bridge.won {
+            return;
+        }
         let (status, reason) = match (bridge.instead.take(), status) {
             (Some(instead), 487) => instead,
             _ => (status, reason),
@@ -345,44 +402,41 @@ impl Pbx {
         if instead.is_none() {
             bridge.answered = true;
         }
-        let ready = self
-            .pending
-            .values()
-            .any(|p| p.bridge == id && p.leg == 1 && p.provisional);
-        if ready {
-            self.send_cancel(now, id);
+        self.send_cancel(now, id);
+    }
+
+    /// Sends the CANCEL of each device that has been heard of, once.
+    pub(super) fn send_cancel(&mut self, _now: u64, id: u64) {
+        let mut cancels = Vec::new();
+        let due = |p: &&mut Pending| p.bridge == id && is_first(p) && p.provisional;
+        for pending in self.pending.values_mut().filter(due) {
+            let Some(conn) = pending.conn.filter(|_| !pending.cancelled) else {
+                continue;
+            };
+            pending.cancelled = true;
+            let invite = &pending.request;
+            let mut cancel = Text::request("CANCEL", invite.uri());
+            for name in ["Via", "Route", "From", "To", "Call-ID", "Max-Forwards"] {
+                for value in invite.all(name) {
+                    cancel = cancel.with(name, value);
+                }
+            }
+            let number = format!("{} CANCEL", dialog::cseq(invite));
+            cancels.push((Way::Conn(conn), cancel.with("CSeq", number)));
+        }
+        for (way, cancel) in cancels {
+            self.send(way, cancel);
         }
     }
 
-    /// Sends the CANCEL of the callee's leg, once.
-    pub(super) fn send_cancel(&mut self, _now: u64, id: u64) {
-        let Some(bridge) = self.bridges.get_mut(&id) else {
-            return;
-        };
-        bridge.cancel = false;
-        if std::mem::replace(&mut bridge.cancelled, true) {
-            // The caller gave up as well while it was on its way.
-            return;
-        }
-        let invite = bridge.legs[1].invite.clone();
-        let way = match self
-            .pending
-            .get(dialog::branch(&invite))
-            .and_then(|p| p.conn)
-        {
-            Some(conn) => Way::Conn(conn),
-            None => return,
-        };
-        let mut cancel = Text::request("CANCEL", invite.uri());
-        for name in ["Via", "Route", "From", "To", "Call-ID", "Max-Forwards"] {
-            for value in invite.all(name) {
-                cancel = cancel.with(name, value);
-            }
-        }
-        self.send(
-            way,
-            cancel.with("CSeq", format!("{} CANCEL", dialog::cseq(&invite))),
-        );
+    /// A second device has answered: it is acknowledged, and hung up on.
+    fn lost_the_race(&mut self, now: u64, pending: &Pending, text: &Text) {
+        let mut dialog = Dialog::caller(&pending.request, text);
+        let way = pending.conn.map_or(Way::Address(self.address), Way::Conn);
+        let ack = dialog.with_cseq("ACK", dialog.cseq);
+        self.plain(way, ack);
+        let bye = dialog.request("BYE");
+        self.alone(now, way, bye);
     }
 
     pub(super) fn cancel(&mut self, now: u64, conn: u64, text: &Text) {

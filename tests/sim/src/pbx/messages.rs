@@ -37,6 +37,7 @@ impl Pbx {
             conn,
             at: now,
             provisional: false,
+            cancelled: false,
         };
         self.pending.insert(branch, row);
         self.send(way, request);

@@ -9,15 +9,15 @@ use crate::dialog::{self, Dialog};
 use crate::text::Text;
 
 /// A leg of a call.
-type Place = (u64, usize);
+type End = (u64, usize);
 
 /// A transfer under way; the key is the branch of the INVITE it waits for.
 #[derive(Clone)]
 pub(super) struct Step {
     /// The leg of the one who transfers.
-    referrer: Place,
+    referrer: End,
     /// The new party: a call of the referrer's, for a transfer with consultation.
-    with: Option<Place>,
+    with: Option<End>,
     /// The new party's number.
     number: String,
     /// The INVITE to the new party and its answer, once that is there.
@@ -63,7 +63,7 @@ impl Pbx {
     }
 
     /// The leg that a Replaces names, by Call-ID and tags as the sender knows them.
-    fn named(&self, escaped: &str) -> Option<Place> {
+    fn named(&self, escaped: &str) -> Option<End> {
         let text = escaped
             .replace("%3B", ";")
             .replace("%3D", "=")
@@ -90,7 +90,7 @@ impl Pbx {
         })
     }
 
-    fn news(&mut self, now: u64, place: Place, status: u16, reason: &str, last: bool) {
+    fn news(&mut self, now: u64, place: End, status: u16, reason: &str, last: bool) {
         let (id, leg) = place;
         let Some(dialog) = self
             .bridges
@@ -121,7 +121,7 @@ impl Pbx {
     }
 
     /// The first step: an INVITE without an offer to the new party.
-    fn ask_for_offer(&mut self, now: u64, referrer: Place, with: Option<Place>, number: String) {
+    fn ask_for_offer(&mut self, now: u64, referrer: End, with: Option<End>, number: String) {
         let (id, leg) = referrer;
         let stays = self
             .bridges
@@ -189,6 +189,7 @@ impl Pbx {
             conn,
             at: now,
             provisional: false,
+            cancelled: false,
         };
         self.pending.insert(branch.clone(), row);
         self.transfers.insert(branch, step);
@@ -261,7 +262,7 @@ impl Pbx {
         self.news(now, step.referrer, status, reason, true);
     }
 
-    fn plain(&mut self, way: Way, mut request: Text) {
+    pub(super) fn plain(&mut self, way: Way, mut request: Text) {
         let via = format!(
             "SIP/2.0/TCP {};branch=z9hG4bK{}",
             self.address,
@@ -272,7 +273,7 @@ impl Pbx {
     }
 
     /// A request of our own whose answer changes nothing.
-    fn alone(&mut self, now: u64, way: Way, mut request: Text) {
+    pub(super) fn alone(&mut self, now: u64, way: Way, mut request: Text) {
         let branch = format!("z9hG4bK{}", self.rng.hex(8));
         let via = format!("SIP/2.0/TCP {};branch={branch}", self.address);
         request.fields.insert(0, ("Via".into(), via));
@@ -288,6 +289,7 @@ impl Pbx {
             conn,
             at: now,
             provisional: false,
+            cancelled: false,
         };
         self.pending.insert(branch, row);
         self.send(way, request);
@@ -378,7 +380,8 @@ impl Pbx {
             tag: String::new(),
             answered: true,
             cancel: false,
-            cancelled: false,
+            forked: false,
+            won: true,
             instead: None,
             change: None,
             acks: BTreeMap::new(),

@@ -71,6 +71,20 @@ impl Media {
         audio.write(self.version)
     }
 
+    /// Where we really are, audio first.
+    pub(super) fn locals(&mut self) -> Vec<&mut SocketAddr> {
+        let floor = self.floor.as_mut().map(|f| &mut f.local);
+        [&mut self.local].into_iter().chain(floor).collect()
+    }
+
+    /// We are at another address, and say so from now on.
+    pub(super) fn signalled_anew(&mut self, address: std::net::IpAddr) {
+        self.signalled.set_ip(address);
+        if let Some(floor) = &mut self.floor {
+            floor.signalled.set_ip(address);
+        }
+    }
+
     /// Our line for floor control, refused if we have none.
     fn floor_here(&self) -> Option<SocketAddr> {
         let none = SocketAddr::new(self.signalled.ip(), 0);

@@ -12,9 +12,11 @@ impl Ua {
             let port = self.next_port;
             let call = &mut self.calls[i];
             if call.phase == Phase::Up {
-                self.next_port += 2;
-                self.left.push(call.media.local);
-                call.media.local.set_port(port);
+                self.next_port += 4;
+                for (beside, local) in call.media.locals().into_iter().enumerate() {
+                    self.left.push(*local);
+                    local.set_port(port + 2 * beside as u16);
+                }
             }
         }
     }
@@ -28,10 +30,12 @@ impl Ua {
             self.setup.host = SocketAddr::new(address, 5061).to_string();
         }
         for call in self.calls.iter_mut().filter(|c| c.phase == Phase::Up) {
-            self.left.push(call.media.local);
-            call.media.local.set_ip(address);
+            for local in call.media.locals() {
+                self.left.push(*local);
+                local.set_ip(address);
+            }
             if !behind {
-                call.media.signalled.set_ip(address);
+                call.media.signalled_anew(address);
             }
         }
         self.moved = true;

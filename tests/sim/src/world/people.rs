@@ -70,7 +70,7 @@ impl World {
             };
             let setup = Setup {
                 name: name.clone(),
-                number: format!("10{:02}", i + 1),
+                number: format!("10{:02}", if self.plan.twins { i - i % 2 } else { i } + 1),
                 domain: house::CLUSTER.to_owned(),
                 host: std::net::SocketAddr::new(said, 5061).to_string(),
                 transport: "TLS",

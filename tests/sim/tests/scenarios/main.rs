@@ -8,6 +8,7 @@ mod content;
 mod failover;
 mod faults;
 mod features;
+mod forking;
 mod hostile;
 mod inside;
 mod link;

@@ -137,13 +137,13 @@ impl Core {
         match purpose {
             Purpose::Register(plan) => self.send_register(now, key, zone, flow, *plan),
             Purpose::Invite { row, lane, message } => {
-                let message = self.as_searched(&hop, message);
+                let message = self.as_searched(&hop, message, true);
                 self.call_inside(now, key, Way { row, lane, flow }, zone, message);
             }
             Purpose::Other { message } => {
                 let tls = self.zone(zone).is_some_and(|z| z.tls());
                 let via = self.settings.inside_via(tls);
-                let message = self.as_searched(&hop, message);
+                let message = self.as_searched(&hop, message, false);
                 self.station.send_on(now, key, flow, via, message);
             }
             Purpose::Business {
@@ -151,7 +151,7 @@ impl Core {
                 lane,
                 message,
             } => {
-                let message = self.as_searched(&hop, message);
+                let message = self.as_searched(&hop, message, true);
                 self.call_business(now, key, (link, lane), (zone, flow), message);
             }
             Purpose::Trunk { message, from } => {

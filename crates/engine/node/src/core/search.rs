@@ -184,17 +184,13 @@ impl Core {
     }
 
     /// A request for one zone: with the destination that rules made of it, and no more hops than
-    /// the zone allows.
-    pub(super) fn as_searched(&self, hop: &Hop, message: Message) -> Message {
+    /// the zone allows. `call` if it is for the B2BUA, which takes one off.
+    pub(super) fn as_searched(&self, hop: &Hop, message: Message, call: bool) -> Message {
         let Some(zone) = self.zone(&hop.zone) else {
             return message;
         };
         let message = match &zone.trunk {
-            // The B2BUA takes one off.
-            Some(trunk) if message.method() == sip::Method::Invite => {
-                limited(&message, trunk.hop_count.saturating_add(1))
-            }
-            Some(trunk) => limited(&message, trunk.hop_count),
+            Some(trunk) => limited(&message, trunk.hop_count.saturating_add(call.into())),
             None => message,
         };
         match &hop.alias {

@@ -232,13 +232,11 @@ impl Core {
             return self.route_by(now, key, rest, Purpose::Trunk { message, from });
         };
         let (tls, of) = (zone.tls(), zone.of.clone());
-        let hops = zone.trunk.as_ref().map_or(u8::MAX, |t| t.hop_count);
         let forced = self.encryption(&of) == Some(MediaEncryption::Force);
         if forced && message.method() == Method::Invite && plain(&message) {
             return self.not_encrypted(now, key, &message, &of);
         }
-        let searched = self.as_searched(&hop, message.clone());
-        let searched = limited(&searched, hops);
+        let searched = self.as_searched(&hop, message.clone(), false);
         let came_by_tls = self
             .station
             .transactions

@@ -142,9 +142,16 @@ fn a_trunks_call_goes_to_the_zone_its_rule_names_and_its_dialog_the_same_way() {
     // And back: the other end hangs up, over the trunk's own connection.
     let trunk = world.dialled("10.0.0.40");
     let way = routes(&invite, false);
+    let back = ("b", "a");
     world.ask(
         pbx,
-        &in_dialog("BYE", 1, &way, ("b", "a"), "sip:9@10.0.0.40:5560"),
+        &in_dialog("INVITE", 1, &way, back, "sip:9@10.0.0.40:5560"),
+    );
+    let again = world.one(trunk);
+    assert_eq!(text(again.header(Name::MaxForwards)), "9", "its hop_count");
+    world.ask(
+        pbx,
+        &in_dialog("BYE", 2, &way, ("b", "a"), "sip:9@10.0.0.40:5560"),
     );
     let bye = world.one(trunk);
     assert_eq!((bye.method(), bye.header(Name::Route)), (Method::Bye, None));
