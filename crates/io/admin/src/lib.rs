@@ -4,11 +4,13 @@
 //! - [`serve`]: over the local socket, and over HTTPS with a token.
 //! - [`client`]: asks a running node over its local socket.
 //! - [`show`]: a snapshot as text; [`search`]: what search rules make of a destination.
+//! - [`allow_list`]: where clients' HTTP requests may lead.
 //!
 //! A node is reached through [`driver::signal::Handle`] alone; no engine is ever held here.
 
 #![forbid(unsafe_code)]
 
+pub mod allow_list;
 pub mod client;
 mod query;
 pub mod rest;
@@ -16,7 +18,7 @@ pub mod search;
 pub mod serve;
 pub mod show;
 
-pub use status::Page;
+pub use status::{AllowTest, Page};
 
 /// The local socket's name in the data folder.
 pub const SOCKET: &str = "causeway.sock";

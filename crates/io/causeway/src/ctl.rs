@@ -7,12 +7,16 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use crate::FileArg;
+use crate::allow_list::AllowList;
 
 #[derive(Subcommand)]
 pub(crate) enum Ctl {
     /// Say what every transform and search rule makes of a destination, and where a request would
     /// go. Nothing is sent. Exit status 1 if it would go nowhere, 2 if that cannot be told.
     Search(Search),
+    /// Show, test, import and export where clients' HTTP requests may lead.
+    #[command(subcommand)]
+    AllowList(AllowList),
 }
 
 #[derive(Args)]
@@ -43,6 +47,7 @@ pub(crate) struct Search {
 pub(crate) fn run(command: Ctl) -> ExitCode {
     let done = match command {
         Ctl::Search(search) => self::search(search),
+        Ctl::AllowList(command) => return crate::allow_list::run(command),
     };
     done.unwrap_or_else(|e| {
         eprintln!("causeway: {e:#}");

@@ -9,7 +9,8 @@
 //! - [`files`]: the data folder, keys, passwords; [`preflight`]: whether a node can start.
 //! - [`wire`]: what crosses a node, for the log.
 //! - [`media_worker`]: the thread that moves media.
-//! - [`http_edge`], [`http_core`], [`metadata`]: requests of clients; [`guard`]: where they may lead.
+//! - [`http_edge`], [`http_core`], [`metadata`]: requests of clients.
+//! - [`guard`]: where these may lead.
 //! - [`xmpp_edge`], [`xmpp_core`]: streams of clients.
 
 #![forbid(unsafe_code)]
