@@ -23,6 +23,8 @@ pub struct EdgeGateCore {
     pub token_key: policy::token::PublicKey,
     /// What it lets the edge serve.
     pub domains: Vec<DomainOffer>,
+    /// Its clock minus ours in milliseconds, while they differ so much that it is told.
+    pub skew_ms: Option<i64>,
 }
 
 impl EdgeGate {

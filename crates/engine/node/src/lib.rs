@@ -11,6 +11,7 @@ mod core;
 mod edge;
 mod flows;
 pub mod gate;
+mod host_clock;
 pub mod io;
 mod overload;
 mod quiet;

@@ -8,6 +8,7 @@
 
 mod allow_list;
 mod event;
+mod page;
 mod recent;
 mod search;
 mod snapshot;
@@ -16,10 +17,11 @@ pub use allow_list::{
     AllowListReport, AllowRow, AllowTest, AllowVerdict, DeniedReport, DeniedRow, NearRow,
 };
 pub use event::{Event, Kind, Severity};
+pub use page::{Page, Totals};
 pub use recent::{EventRow, Recent};
-pub use search::{SearchQuestion, SearchReport, SearchStep, SearchTarget};
+pub use search::{SearchOutcome, SearchQuestion, SearchReport, SearchStep, SearchTarget};
 pub use snapshot::{
-    CallRow, CapacityRow, Counters, LinkRow, MediaRow, Page, RegistrationRow, Role, SessionRow,
+    CallRow, CapacityRow, ClockRow, Counters, LinkRow, MediaRow, RegistrationRow, Role, SessionRow,
     Snapshot,
 };
 

@@ -5,6 +5,7 @@
 //! - [`client`]: asks a running node over its local socket.
 //! - [`show`]: a snapshot as text; [`search`]: what search rules make of a destination.
 //! - [`allow_list`]: where clients' HTTP requests may lead.
+//! - [`dns`]: what DNS says where the node stands, and whether it is what it should be.
 //!
 //! A node is reached through [`driver::signal::Handle`] alone; no engine is ever held here.
 
@@ -12,6 +13,7 @@
 
 pub mod allow_list;
 pub mod client;
+pub mod dns;
 mod query;
 pub mod rest;
 pub mod search;

@@ -176,13 +176,15 @@ impl Parts {
 
     /// Starts the thread that owns the node; everything else is running or about to.
     fn launch(
-        self,
+        mut self,
         handle: Handle,
         posts: tokio::sync::mpsc::Receiver<Post>,
         workers: Workers,
         engine: Box<dyn Engine>,
         outlets: NodeOutlets,
     ) -> Result<Running, StartFault> {
+        let watching = crate::host_clock::watch(handle.clone(), self.stop.subscribe());
+        self.tasks.spawn(watching);
         let (runtime, clock) = (tokio::runtime::Handle::current(), self.clock);
         let signal = std::thread::Builder::new()
             .name("signalling".into())

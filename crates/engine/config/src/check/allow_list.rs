@@ -49,7 +49,7 @@ fn rule(r: &mut Reader<'_>, i: usize, a: &Written) -> Option<AllowRule> {
             return None;
         }
     };
-    r.port(SECTION, i, "port", a.port);
+    let port = r.number(SECTION, i, "port", a.port);
     let methods = match &a.methods {
         None => rules::DEFAULT_METHODS.map(str::to_owned).to_vec(),
         Some(written) => written.iter().map(|m| m.to_ascii_uppercase()).collect(),
@@ -60,7 +60,7 @@ fn rule(r: &mut Reader<'_>, i: usize, a: &Written) -> Option<AllowRule> {
         return None;
     }
     Some(AllowRule {
-        port: a.port.unwrap_or(rules::usual_port(&scheme)),
+        port: port.unwrap_or(rules::usual_port(&scheme)),
         host,
         scheme,
         path,

@@ -331,7 +331,7 @@ impl Core {
                 };
                 let rewrites = c.contact == ContactMode::Rewrite;
                 let zone = Zone::new(name, c.host.clone(), target, false, rewrites);
-                zones.push(zone.of(&c.name));
+                zones.push(zone.of(&c.name).ice(c.ice));
             }
         }
         self.add_nodes(&mut zones);

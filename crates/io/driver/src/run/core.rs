@@ -107,6 +107,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         .tasks
         .spawn_blocking(move || keeper.run(&reports, records));
     let outlets = NodeOutlets {
+        posted: 0,
         media,
         pins: lanes.pins,
         edge_gate: None,

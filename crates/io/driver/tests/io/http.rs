@@ -118,6 +118,7 @@ pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule
     let (handle, edge_posts) = Handle::new();
     let edge_gate = Live::new(Arc::new(EdgeGate {
         cores: vec![EdgeGateCore {
+            skew_ms: None,
             peer: 0,
             node: "core1.example.test".into(),
             token_key: key.public(),

@@ -95,6 +95,7 @@ async fn world(ca: Authority, servers: Vec<XmppServer>, times: Times) -> World {
     let (handle, edge_posts) = Handle::new();
     let edge_gate = Live::new(Arc::new(EdgeGate {
         cores: vec![EdgeGateCore {
+            skew_ms: None,
             peer: 0,
             node: "core1.example.test".into(),
             token_key: key,
