@@ -2,8 +2,9 @@
 
 use base::UnixTime;
 use net::http::framing::Framing;
+use policy::allow_list::{Access, AllowList, Origin, Rule, Verdict};
 use policy::token::{PublicKey, TokenKey};
-use provisioning::path::EdgePath;
+use provisioning::path::{EdgePath, Server};
 use provisioning::{axl, edge_config, uds};
 
 /// What requests and documents are made of.
@@ -75,8 +76,13 @@ pub(crate) fn edge_path(data: &[u8]) {
     for segment in text.split('/') {
         if let Ok(path) = EdgePath::decode(segment) {
             let again = EdgePath::encode(&path.domain, path.server.as_ref());
-            assert_eq!(EdgePath::decode(&again), Ok(path));
+            assert_eq!(EdgePath::decode(&again).as_ref(), Ok(&path));
+            path.server.iter().for_each(judged);
         }
+    }
+    if let Ok(csv) = config::allow_list::read_csv(text) {
+        let again = config::allow_list::read_csv(&config::allow_list::csv(&csv.rules));
+        assert_eq!(again.map(|c| c.rules), Ok(csv.rules));
     }
     let encoded = EdgePath::encode(text, None);
     if let Ok(path) = EdgePath::decode(&encoded) {
@@ -85,6 +91,36 @@ pub(crate) fn edge_path(data: &[u8]) {
     }
     let _ = edge_config::services_asked(text);
     assert!(uds::percent_encode(text).is_ascii());
+}
+
+/// A server that was read passes by the rule that names it and by no other, and has one spelling.
+fn judged(server: &Server) {
+    let rule = |host: &str| Rule {
+        scheme: server.scheme.as_str().into(),
+        host: host.into(),
+        port: server.port,
+        path: "/a".into(),
+        exact: false,
+        methods: vec!["GET".into()],
+        tls_verify: true,
+        origin: Origin::Configured,
+        description: String::new(),
+    };
+    let access = Access {
+        scheme: server.scheme.as_str(),
+        host: &server.host,
+        port: server.port,
+        path: "/a/b",
+        method: "GET",
+    };
+    assert_eq!(
+        config::allow_list::plain_host(&server.host).as_ref(),
+        Ok(&server.host)
+    );
+    let own = AllowList::new(vec![rule(&server.host)]);
+    assert_ne!(own.check(&access), Verdict::Deny);
+    let others = AllowList::new(vec![rule("192.0.2.77"), rule("other.invalid")]);
+    assert_eq!(others.check(&access), Verdict::Deny);
 }
 
 /// Answers of UDS and AXL.

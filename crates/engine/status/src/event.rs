@@ -178,7 +178,8 @@ kinds! {
         "the users concerned sign in again; check the data folder's disk and its free space";
     /// A request was refused at the proxy.
     HttpRefused = 3010, Info, "HTTP request refused",
-        "if the server should be reachable, add it to allow_list";
+        "if the server should be reachable, add it to allow_list: causeway ctl allow-list denied \
+         prints the rule";
     /// An inside web server failed.
     HttpUnreachable = 3011, Warning, "inside web server unreachable",
         "check that the server runs, that the core resolves its name, and that \

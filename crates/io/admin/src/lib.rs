@@ -4,12 +4,14 @@
 //! - [`serve`]: over the local socket, and over HTTPS with a token.
 //! - [`client`]: asks a running node over its local socket.
 //! - [`show`]: a snapshot as text; [`search`]: what search rules make of a destination.
+//! - [`allow_list`]: where clients' HTTP requests may lead.
 //! - [`dns`]: what DNS says where the node stands, and whether it is what it should be.
 //!
 //! A node is reached through [`driver::signal::Handle`] alone; no engine is ever held here.
 
 #![forbid(unsafe_code)]
 
+pub mod allow_list;
 pub mod client;
 pub mod dns;
 mod query;
@@ -18,7 +20,7 @@ pub mod search;
 pub mod serve;
 pub mod show;
 
-pub use status::Page;
+pub use status::{AllowTest, Page};
 
 /// The local socket's name in the data folder.
 pub const SOCKET: &str = "causeway.sock";

@@ -9,9 +9,7 @@ use status::SearchQuestion;
 /// What is wrong, in words.
 pub(crate) fn search(query: &str) -> Result<SearchQuestion, String> {
     let mut asked = SearchQuestion::default();
-    for part in query.split('&').filter(|p| !p.is_empty()) {
-        let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        let value = unescaped(value).ok_or_else(|| format!("{name} cannot be read"))?;
+    for (name, value) in pairs(query)? {
         match name {
             "from" => asked.from = value,
             "to" => asked.to = value,
@@ -27,6 +25,21 @@ pub(crate) fn search(query: &str) -> Result<SearchQuestion, String> {
         }
     }
     whole(asked)
+}
+
+/// The names and values of a query, without escapes.
+///
+/// # Errors
+/// What is wrong, in words.
+pub(crate) fn pairs(query: &str) -> Result<Vec<(&str, String)>, String> {
+    let parts = query.split('&').filter(|p| !p.is_empty());
+    parts
+        .map(|part| {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let value = unescaped(value).ok_or_else(|| format!("{name} cannot be read"))?;
+            Ok((name, value))
+        })
+        .collect()
 }
 
 /// A question that has what it needs.
@@ -49,7 +62,7 @@ pub(crate) fn of(asked: &SearchQuestion) -> String {
     format!("from={from}&to={to}&zone={zone}&authenticated={authenticated}")
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use base::Secret;
+use driver::guard::Guard;
 use driver::signal::Handle;
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
@@ -13,6 +14,8 @@ use serde::Serialize;
 use status::{Page, SearchQuestion};
 
 use crate::query;
+
+mod allow_list;
 
 /// The longest question that is read, in bytes.
 const QUESTION_MAX: usize = 16 * 1024;
@@ -27,6 +30,8 @@ pub struct Rest {
     pub handle: Handle,
     /// What a request must show; `None` on the local socket, which the file system guards.
     pub token: Option<Secret<String>>,
+    /// A core's allow list; an edge has none.
+    pub guard: Option<Guard>,
 }
 
 #[derive(Serialize)]
@@ -50,6 +55,9 @@ impl Rest {
             let bearer = HeaderValue::from_static("Bearer realm=\"causeway\"");
             refusal.headers_mut().insert(WWW_AUTHENTICATE, bearer);
             return refusal;
+        }
+        if let Some(below) = request.uri.path().strip_prefix("/api/v1/allow-list") {
+            return allow_list::answer(self.guard.as_ref(), &request, below).await;
         }
         match request.uri.path() {
             "/api/v1/search" if request.method == Method::POST => {
@@ -102,7 +110,7 @@ impl Rest {
             _ => problem(
                 StatusCode::NOT_FOUND,
                 "there is no such resource",
-                "ask for /api/v1/status, /api/v1/health or /api/v1/search",
+                "ask for /api/v1/status, /api/v1/health, /api/v1/search or /api/v1/allow-list",
             ),
         }
     }
@@ -257,6 +265,7 @@ mod tests {
         let rest = Rest {
             handle,
             token: token.map(|t| Secret::new(t.to_owned())),
+            guard: None,
         };
         let mut request = Request::get(path);
         if let Some(shown) = shown {
@@ -285,6 +294,8 @@ mod tests {
             (None, None, "/api/v1/status?what=1", 400),
             (None, None, "/nothing", 404),
             (Some("t"), None, "/api/v1/search?to=1002", 401),
+            (Some("t"), None, "/api/v1/allow-list", 401),
+            (Some("t"), Some("t"), "/api/v1/allow-list", 404),
             (Some("t"), Some("t"), "/api/v1/search?to=1002", 503),
             (None, None, "/api/v1/search", 400),
             (None, None, "/api/v1/search?to=1&authenticated=perhaps", 400),
@@ -311,6 +322,7 @@ mod tests {
         let rest = Rest {
             handle,
             token: None,
+            guard: None,
         };
         let send = async |method: &str, path: &str, body: String| {
             let request = Request::builder().method(method).uri(path);

@@ -11,6 +11,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use crate::FileArg;
+use crate::allow_list::AllowList;
 
 /// Exit codes of `causeway ctl`; docs/configuration.md lists them.
 mod code {
@@ -34,6 +35,9 @@ Exit codes:
   3  nobody can be asked: no node runs, the configuration cannot be used, or it is an edge's
   4  with --offline: it goes to call control, and only the running core knows to which server")]
     Search(Search),
+    /// Show, test, import and export where clients' HTTP requests may lead.
+    #[command(subcommand)]
+    AllowList(AllowList),
     /// Look names up as this node does, and check what a deployment needs of DNS.
     #[command(subcommand)]
     Dns(dns::Dns),
@@ -67,6 +71,7 @@ pub(crate) struct Search {
 pub(crate) fn run(command: Ctl) -> ExitCode {
     let done = match command {
         Ctl::Search(search) => self::search(search),
+        Ctl::AllowList(command) => return crate::allow_list::run(command),
         Ctl::Dns(command) => dns::run(command),
     };
     ExitCode::from(done.unwrap_or_else(|e| {

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod allow_list;
 mod check;
 mod ctl;
 mod log;

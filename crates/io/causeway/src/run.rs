@@ -54,6 +54,7 @@ fn administer(config: &Config, running: &Running) -> anyhow::Result<()> {
     let local = Rest {
         handle: running.handle.clone(),
         token: None,
+        guard: running.guard.clone(),
     };
     let socket = running.data_file(admin::SOCKET);
     let serving = serve::local(local, &socket, running.stopping())
@@ -69,6 +70,7 @@ fn administer(config: &Config, running: &Running) -> anyhow::Result<()> {
         let rest = Rest {
             handle: running.handle.clone(),
             token: Some(token.clone()),
+            guard: running.guard.clone(),
         };
         tokio::spawn(serve::https(
             rest,

@@ -102,18 +102,26 @@ impl Guard {
     /// # Errors
     /// If the system's DNS settings cannot be read.
     pub fn offline(config: config::Config) -> Result<Self, net::Error> {
-        let clock = Clock::start();
         let resolver = dns::Resolver::new(&config.dns, base::Rng::from_seed(net::random_seed()?))?;
         let config = Arc::new(config);
-        let list = node::configured_allow_list(clock.now(), &config);
+        let list = node::configured_allow_list(Clock::start().now(), &config);
         Ok(Guard {
-            list: List::Fixed(Arc::new(list)),
-            resolver,
             never: never(&config),
-            clock,
-            ledger: Arc::default(),
             live: false,
+            ..Guard::fixed(Arc::new(list), resolver)
         })
+    }
+
+    /// Of a list that stays as it is.
+    fn fixed(list: Arc<AllowList>, resolver: dns::Resolver) -> Self {
+        Guard {
+            list: List::Fixed(list),
+            resolver,
+            never: Arc::new([]),
+            clock: Clock::start(),
+            ledger: Arc::default(),
+            live: true,
+        }
     }
 
     /// Judges a request, asks DNS for what that needs, and counts a hit if it passes.
@@ -337,6 +345,14 @@ impl Guard {
             last_hit: hits.map(|h| h.last),
         })
     }
+}
+
+/// Whether a question can be put to an allow list.
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn understood(asked: &AllowTest) -> Result<(), String> {
+    target(&asked.url).map(|_| ())
 }
 
 /// Addresses a core never dials for a client: its own listeners.

@@ -2,8 +2,8 @@
 //!
 //! `get_edge_config` goes to the node's sign-in engine. A proxied request must show a session
 //! token of this core, and its server, path and method must be on the allow list; exactly the
-//! address that was judged is dialled ([`crate::guard`]). The edge's own checks count for nothing here:
-//! a hostile edge gains no more than the allow list permits. On the way back redirects are
+//! address that was judged is dialled ([`crate::guard`]). The edge's own checks count for nothing
+//! here: a hostile edge gains no more than the allow list permits. On the way back redirects are
 //! rewritten into the edge's form, cookies are bound to the edge's path, and what would tell of the
 //! inside is taken out of the header.
 

@@ -1,3 +1,5 @@
+//! CSV of another product, blocks that read back, and each mistake with its line.
+
 use super::*;
 use std::path::Path;
 

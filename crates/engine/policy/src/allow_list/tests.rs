@@ -1,3 +1,5 @@
+//! What passes and what does not, hits, and the inbox within its bounds.
+
 use super::*;
 use base::UnixTime;
 use proptest::prelude::*;
