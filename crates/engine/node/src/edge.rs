@@ -41,7 +41,7 @@ use sip::transaction::{Event, ViaOptions};
 use sip::{FlowId, Frame, Message};
 
 use crate::Engine;
-use crate::io::{Answer, ConnId, Facts, Input, Lane, Output, Question, Report, Side};
+use crate::io::{Answer, ConnId, Facts, Input, Output, Question, Report, Side};
 use crate::station::{Item, Station};
 use crate::strikes::Strikes;
 use calls::{Addresses, CallId, Calls};
@@ -472,23 +472,6 @@ impl Edge {
             }
             media::Event::Installed { .. } => {}
         }
-    }
-
-    fn lane(&mut self, now: Now, peer: usize, lane: Lane, connections: usize, why: Option<&str>) {
-        let Some(link) = self.links.get_mut(peer) else {
-            return;
-        };
-        let slot = match lane {
-            Lane::Http => &mut link.http,
-            Lane::Xmpp => &mut link.xmpp,
-        };
-        let before = std::mem::replace(slot, connections);
-        if before == connections {
-            return;
-        }
-        let why = why.or((connections < before).then_some("a connection ended"));
-        self.ledger
-            .lane(now, link, status::lane_name(lane), connections, why);
     }
 }
 

@@ -37,7 +37,7 @@ fn reading(state: &libc::timex, said: libc::c_int) -> Reading {
     let nano = state.status & libc::STA_NANO != 0;
     Reading {
         synchronised: said != libc::TIME_ERROR && state.status & libc::STA_UNSYNC == 0,
-        offset_us: i64::from(state.offset) / if nano { 1000 } else { 1 },
+        offset_us: state.offset / if nano { 1000 } else { 1 },
         error_us: u64::try_from(state.maxerror).unwrap_or_default(),
     }
 }

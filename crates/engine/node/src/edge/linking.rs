@@ -8,8 +8,9 @@ use traversal::{Fault, Hello};
 
 use super::Edge;
 use super::links::{Candidate, Happened, Wants};
+use super::status::lane_name;
 use crate::gate::{EdgeGate, EdgeGateCore};
-use crate::io::{ConnId, Output};
+use crate::io::{ConnId, Lane, Output};
 
 /// Control connections whose hello is not finished.
 const CANDIDATES_MAX: usize = 64;
@@ -256,6 +257,31 @@ impl Edge {
         for id in self.calls.over(link) {
             self.end_call(now, id, why);
         }
+    }
+
+    /// A lane that the node does not see has `connections` now.
+    pub(super) fn lane(
+        &mut self,
+        now: Now,
+        peer: usize,
+        lane: Lane,
+        connections: usize,
+        why: Option<&str>,
+    ) {
+        let Some(link) = self.links.get_mut(peer) else {
+            return;
+        };
+        let slot = match lane {
+            Lane::Http => &mut link.http,
+            Lane::Xmpp => &mut link.xmpp,
+        };
+        let before = std::mem::replace(slot, connections);
+        if before == connections {
+            return;
+        }
+        let why = why.or((connections < before).then_some("a connection ended"));
+        self.ledger
+            .lane(now, link, lane_name(lane), connections, why);
     }
 
     /// Publishes what HTTP and XMPP tasks may let through.

@@ -6,7 +6,7 @@
 //! need not be the internet's: another server can be asked.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use base::HostName;
 use config::{Config, Core, Edge, Role};
@@ -465,17 +465,17 @@ fn records(name: &str, answer: Option<&Answer>) -> String {
 /// Whether an address can be a public one: not loopback, link-local, private (RFC 1918, RFC 4193)
 /// or shared (RFC 6598).
 fn reaches_internet(address: IpAddr) -> bool {
-    match address.to_canonical() {
+    let local = match address.to_canonical() {
         IpAddr::V4(a) => {
             let shared = a.octets()[0] == 100 && a.octets()[1] & 0xC0 == 64;
-            !(a.is_private() || a.is_loopback() || a.is_link_local() || shared)
-                && a != Ipv4Addr::UNSPECIFIED
+            a.is_private() || a.is_loopback() || a.is_link_local() || a.is_unspecified() || shared
         }
         IpAddr::V6(a) => {
-            !(a.is_loopback() || a.is_unique_local() || a.is_unicast_link_local())
-                && !a.is_unspecified()
+            let private = a.is_unique_local() || a.is_unicast_link_local();
+            private || a.is_loopback() || a.is_unspecified()
         }
-    }
+    };
+    !local
 }
 
 /// What a check comes to: the worst grade.

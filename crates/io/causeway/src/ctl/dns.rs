@@ -14,8 +14,16 @@ use net::dns::Resolver;
 use net::dns::lookup::Kind;
 use serde_json::json;
 
-use super::code;
 use crate::FileArg;
+
+/// Found, or nothing worse than a warning.
+const WELL: u8 = 0;
+
+/// Absent, or an error.
+const WRONG: u8 = 1;
+
+/// It cannot be told; 2 is clap's, for arguments that it refuses.
+const UNKNOWN: u8 = 3;
 
 #[derive(Subcommand)]
 pub(crate) enum Dns {
@@ -49,7 +57,7 @@ pub(crate) struct Check {
     /// A domain that is served; may be repeated. A core knows its own; an edge is told by its
     /// core, and looks at its own domain unless one is named here.
     #[arg(long, value_name = "NAME")]
-    domain: Vec<String>,
+    domain: Vec<DomainName>,
     /// Judge as clients on the internet see it: what an edge does by itself.
     #[arg(long)]
     outside: bool,
@@ -58,8 +66,8 @@ pub(crate) struct Check {
 #[derive(Args)]
 struct Ask {
     /// Ask this server instead of the configuration's: an address, and a port if not 53.
-    #[arg(long, value_name = "ADDRESS")]
-    server: Option<String>,
+    #[arg(long, value_name = "ADDRESS", value_parser = server)]
+    server: Option<SocketAddr>,
     /// One JSON object, for programs.
     #[arg(long)]
     json: bool,
@@ -119,19 +127,15 @@ async fn lookup(asked: Lookup) -> anyhow::Result<u8> {
         );
     }
     Ok(match dns::outcome(&view) {
-        Outcome::Found => 0,
-        Outcome::Absent => 1,
-        Outcome::Unknown => code::CANNOT_ASK,
+        Outcome::Found => WELL,
+        Outcome::Absent => WRONG,
+        Outcome::Unknown => UNKNOWN,
     })
 }
 
 async fn check(asked: Check) -> anyhow::Result<u8> {
     let (config, _) = crate::check::load(&asked.file.config)?;
-    let mut domains = Vec::new();
-    for domain in &asked.domain {
-        let name: DomainName = domain.parse().with_context(|| domain.clone())?;
-        domains.push(name.to_string());
-    }
+    let mut domains: Vec<String> = asked.domain.iter().map(|d| d.to_string()).collect();
     let side = match config.role {
         Role::Core(_) if !asked.outside => Side::Inside,
         _ => Side::Outside,
@@ -162,16 +166,16 @@ async fn check(asked: Check) -> anyhow::Result<u8> {
         }
     }
     Ok(match check::worst(&findings) {
-        Some(Grade::Error) => 1,
-        Some(Grade::Unknown) => code::CANNOT_ASK,
-        Some(Grade::Warning) | None => 0,
+        Some(Grade::Error) => WRONG,
+        Some(Grade::Unknown) => UNKNOWN,
+        Some(Grade::Warning) | None => WELL,
     })
 }
 
 fn resolver(config: &Config, ask: &Ask, hosts_file: bool) -> anyhow::Result<Resolver> {
-    let servers = match &ask.server {
+    let servers = match ask.server {
         None => config.dns.clone(),
-        Some(text) => vec![server(text)?],
+        Some(server) => vec![server],
     };
     let rng = Rng::from_seed(net::random_seed()?);
     Ok(if hosts_file {

@@ -2,6 +2,7 @@
 
 use super::super::links::GRACE;
 use super::*;
+use crate::io::Lane;
 
 #[test]
 fn a_core_with_the_password_gets_its_key_pinned_its_media_opened_and_its_domains_published() {

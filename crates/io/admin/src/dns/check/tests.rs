@@ -1,6 +1,6 @@
 //! A split DNS right and wrong, from both sides, answered by a DNS server on the loopback.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use base::Rng;
@@ -292,5 +292,28 @@ async fn each_mistake_inside_is_named() {
     for (changed, grade, name) in table {
         let findings = found(CORE, Side::Inside, OFFICE, changed).await;
         assert_eq!(short(&findings), [(grade, name)], "{changed:?}");
+    }
+}
+
+#[test]
+fn only_addresses_of_the_internet_reach_it() {
+    for (address, reaches) in [
+        ("198.18.0.10", true),
+        ("100.63.0.1", true),
+        ("100.64.0.1", false),
+        ("10.0.0.1", false),
+        ("172.31.0.1", false),
+        ("127.0.1.1", false),
+        ("169.254.1.1", false),
+        ("0.0.0.0", false),
+        ("::ffff:192.168.1.1", false),
+        ("2001:db8::1", true),
+        ("fd00::1", false),
+        ("fe80::1", false),
+        ("::1", false),
+        ("::", false),
+    ] {
+        let address: IpAddr = address.parse().unwrap();
+        assert_eq!(reaches_internet(address), reaches, "{address}");
     }
 }
