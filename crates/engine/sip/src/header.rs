@@ -3,7 +3,9 @@
 use memchr::{memchr, memchr2, memchr3};
 
 use crate::HeaderError;
-use crate::class::{has_no_uri_byte, is_sent_by, is_token, is_token_byte, number};
+use crate::class::{
+    below, equal, has_no_uri_byte, is_sent_by, is_token, is_token_byte, number, until,
+};
 
 /// Takes blanks and line ends off both ends.
 pub(crate) fn trim(value: &[u8]) -> &[u8] {
@@ -65,31 +67,68 @@ fn after_quoted(bytes: &[u8], mut at: usize) -> Option<usize> {
 /// A parameter's name and its value.
 type Parameter<'a> = (&'a [u8], Option<&'a [u8]>);
 
-/// The first parameter and what follows its semicolon, if it is as parameters mostly are: a token,
-/// perhaps with a value that is a quoted string or has neither blanks, quotes nor angle brackets.
-fn plain(bytes: &[u8]) -> Option<(Parameter<'_>, &[u8])> {
-    let end = bytes.iter().position(|b| !is_token_byte(*b));
-    let (name, rest) = bytes.split_at_checked(end.unwrap_or(bytes.len()))?;
-    if name.is_empty() {
+/// The first parameter and what follows it, if it is as parameters mostly are: a token, perhaps
+/// with a value that is a quoted string or has neither blanks, quotes nor angle brackets. It ends
+/// with the bytes, at a semicolon or, in a `LIST`, at a comma.
+#[inline(always)]
+fn usual<const LIST: bool>(bytes: &[u8]) -> Option<(Parameter<'_>, &[u8])> {
+    let end = until(bytes, |word| {
+        equal(word, b'=') | equal(word, b';') | if LIST { equal(word, b',') } else { 0 }
+    });
+    let (name, rest) = bytes.split_at_checked(end)?;
+    if !is_token(name) {
         return None;
     }
     let (value, rest) = match rest {
-        [] | [b';', ..] => (None, rest),
         [b'=', b'"', ..] => {
             let end = after_quoted(rest, 2)?;
             (Some(rest.get(1..end)?), rest.get(end..)?)
         }
         [b'=', rest @ ..] => {
-            let odd = |b: &u8| *b <= b' ' || matches!(*b, b';' | b'"' | b'<');
-            let end = rest.iter().position(odd).unwrap_or(rest.len());
+            let end = until(rest, |word| {
+                let odd = below(word, b' ' + 1) | equal(word, b';');
+                let odd = odd | equal(word, b'"') | equal(word, b'<');
+                odd | if LIST { equal(word, b',') } else { 0 }
+            });
             (Some(rest.get(..end)?), rest.get(end..)?)
         }
-        _ => return None,
+        _ => (None, rest),
     };
-    match rest {
-        [] => Some(((name, value), rest)),
-        [b';', left @ ..] => Some(((name, value), left)),
+    match rest.first() {
+        None | Some(b';') => Some(((name, value), rest)),
+        Some(b',') if LIST => Some(((name, value), rest)),
         _ => None,
+    }
+}
+
+/// The first parameter and what follows its semicolon, if it is as parameters mostly are.
+fn plain(bytes: &[u8]) -> Option<(Parameter<'_>, &[u8])> {
+    let (parameter, rest) = usual::<false>(bytes)?;
+    Some((parameter, rest.get(1..).unwrap_or_default()))
+}
+
+/// One address as most are, in angle brackets and without a display name, at the front of a list:
+/// what follows its comma. Nothing if it is bad, or has to be looked at more closely.
+pub(crate) fn after_address(list: &[u8]) -> Option<&[u8]> {
+    let inner = list.strip_prefix(b"<")?;
+    let close = memchr(b'>', inner)?;
+    if !is_uri(inner.get(..close)?) {
+        return None;
+    }
+    let mut rest = inner.get(close + 1..)?;
+    loop {
+        match rest {
+            [] => return Some(rest),
+            [b',', left @ ..] => return Some(left.trim_ascii_start()),
+            [b';', left @ ..] => {
+                let ((_, value), left) = usual::<true>(left)?;
+                if value.is_some_and(<[u8]>::is_empty) {
+                    return None;
+                }
+                rest = left;
+            }
+            _ => return None,
+        }
     }
 }
 
@@ -131,27 +170,33 @@ impl<'a> Params<'a> {
         })
     }
 
-    /// Whether each has a token for a name.
-    fn have_names(self) -> bool {
-        let mut rest = self.0;
-        while let Some((_, left)) = plain(rest) {
-            rest = left;
-        }
-        Params(rest).iter().all(|(name, _)| is_token(name))
-    }
-
-    /// Whether each has a token for a name and, if it has a value, a good one.
-    fn are_good(self) -> bool {
-        let mut rest = self.0;
-        while let Some(((_, value), left)) = plain(rest) {
-            if value.is_some_and(<[u8]>::is_empty) {
-                return false;
+    /// Whether each has a token for a name and, if it has a value, a good one, which may be nothing
+    /// unless there must be `values`; and the first that is called `wanted`, as [`Params::get`]
+    /// gives it.
+    fn judge(self, values: bool, wanted: &[u8]) -> Option<Option<&'a [u8]>> {
+        let (mut rest, mut found) = (self.0, None);
+        let mut note = |name: &[u8], value: Option<&'a [u8]>| {
+            if found.is_none() && name.eq_ignore_ascii_case(wanted) {
+                found = Some(value.unwrap_or_default());
             }
+        };
+        while let Some(((name, value), left)) = plain(rest) {
+            if values && value.is_some_and(<[u8]>::is_empty) {
+                return None;
+            }
+            note(name, value);
             rest = left;
         }
-        Params(rest)
-            .iter()
-            .all(|(name, value)| is_token(name) && value.is_none_or(is_value))
+        if !rest.is_empty() {
+            for (name, value) in Params(rest).iter() {
+                let good = |value: &[u8]| is_value(value) || (!values && value.is_empty());
+                if !is_token(name) || !value.is_none_or(good) {
+                    return None;
+                }
+                note(name, value);
+            }
+        }
+        Some(found)
     }
 
     /// A parameter's value: nothing inside if it has none.
@@ -176,6 +221,7 @@ pub struct NameAddr<'a> {
     pub uri: &'a [u8],
     /// What follows the URI.
     pub params: Params<'a>,
+    tag: Option<&'a [u8]>,
 }
 
 impl<'a> NameAddr<'a> {
@@ -194,7 +240,10 @@ impl<'a> NameAddr<'a> {
     /// quotes they need.
     #[inline]
     pub(crate) fn tolerant(value: &'a [u8]) -> Option<Self> {
-        let open = angle(value);
+        let open = match value.first() {
+            Some(b'<') => Some(0),
+            _ => angle(value),
+        };
         let (display, uri, rest) = match open {
             Some(open) => {
                 let display = trim(value.get(..open)?);
@@ -222,25 +271,27 @@ impl<'a> NameAddr<'a> {
             Some(_) => return None,
         };
         let params = Params(params);
-        params.are_good().then_some(NameAddr {
+        Some(NameAddr {
             display,
             uri,
             params,
+            tag: params.judge(true, b"tag")?,
         })
     }
 
     /// Parts that were read before.
-    pub(crate) fn of_parts(display: &'a [u8], uri: &'a [u8], params: &'a [u8]) -> Self {
+    pub(crate) fn of_parts([display, uri, params]: [&'a [u8]; 3], tag: Option<&'a [u8]>) -> Self {
         NameAddr {
             display,
             uri,
             params: Params(params),
+            tag,
         }
     }
 
     /// The tag parameter.
     pub fn tag(&self) -> Option<&'a [u8]> {
-        self.params.get(b"tag")
+        self.tag
     }
 
     /// A parameter's value: nothing inside if it has none.
@@ -284,14 +335,12 @@ fn is_quoted(inner: &[u8]) -> bool {
 
 /// A scheme, a colon and something without blanks or brackets.
 fn is_uri(uri: &[u8]) -> bool {
-    let Some(colon) = memchr(b':', uri) else {
+    let more = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+    let Some(colon) = uri.iter().position(|b| !more(b)) else {
         return false;
     };
-    let scheme = uri.get(..colon).unwrap_or_default();
-    scheme.first().is_some_and(u8::is_ascii_alphabetic)
-        && scheme
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+    uri.first().is_some_and(u8::is_ascii_alphabetic)
+        && uri.get(colon) == Some(&b':')
         && uri.len() > colon + 1
         && !has_no_uri_byte(uri)
 }
@@ -344,6 +393,14 @@ impl<'a> CSeq<'a> {
     /// [`HeaderError::Malformed`].
     pub fn parse(value: &'a [u8]) -> Result<Self, HeaderError> {
         let bad = HeaderError::Malformed("CSeq");
+        // As it mostly is: few digits, one blank, a token.
+        if let Some(blank @ 1..10) = value.iter().position(|b| !b.is_ascii_digit())
+            && let Some((digits, [b' ', method @ ..])) = value.split_at_checked(blank)
+            && is_token(method)
+        {
+            let number = digits.iter().fold(0, |n, d| n * 10 + u32::from(d - b'0'));
+            return Ok(CSeq { number, method });
+        }
         let mut parts = value
             .split(u8::is_ascii_whitespace)
             .filter(|p| !p.is_empty());
@@ -352,7 +409,7 @@ impl<'a> CSeq<'a> {
         };
         let n = number(n)
             .and_then(|n| u32::try_from(n).ok())
-            .filter(|n| *n < 1 << 31);
+            .filter(|n| *n < 1 << 31 && is_token(method));
         Ok(CSeq {
             number: n.ok_or(bad)?,
             method,
@@ -367,6 +424,7 @@ pub struct Via<'a> {
     transport: &'a [u8],
     sent_by: &'a [u8],
     params: Params<'a>,
+    branch: Option<&'a [u8]>,
 }
 
 impl<'a> Via<'a> {
@@ -379,33 +437,46 @@ impl<'a> Via<'a> {
     }
 
     fn read(raw: &'a [u8]) -> Option<Self> {
-        let (protocol, rest) = cut(raw, b'/')?;
-        let (version, rest) = cut(rest, b'/')?;
-        if !protocol.eq_ignore_ascii_case(b"SIP") || version != b"2.0" {
-            return None;
-        }
+        let rest = match raw.strip_prefix(b"SIP/2.0/") {
+            Some(rest) => rest,
+            None => {
+                let (protocol, rest) = cut(raw, b'/')?;
+                let (version, rest) = cut(rest, b'/')?;
+                if !protocol.eq_ignore_ascii_case(b"SIP") || version != b"2.0" {
+                    return None;
+                }
+                rest
+            }
+        };
         let rest = trim(rest);
         let blank = rest.iter().position(u8::is_ascii_whitespace)?;
         let (transport, rest) = rest.split_at_checked(blank)?;
         let end = memchr(b';', rest).unwrap_or(rest.len());
         let sent_by = trim(rest.get(..end)?);
         let params = Params(rest.get(end + 1..).unwrap_or_default());
-        let good = is_token(transport) && is_sent_by(sent_by) && params.have_names();
-        good.then_some(Via {
+        if !is_token(transport) || !is_sent_by(sent_by) {
+            return None;
+        }
+        Some(Via {
             raw,
             transport,
             sent_by,
             params,
+            branch: params.judge(false, b"branch")?,
         })
     }
 
-    /// Parts that were read before, as [`Via::parts`] gives them.
-    pub(crate) fn of_parts([raw, transport, sent_by, params]: [&'a [u8]; 4]) -> Self {
+    /// Parts that were read before, as [`Via::parts`] gives them, and the branch.
+    pub(crate) fn of_parts(
+        [raw, transport, sent_by, params]: [&'a [u8]; 4],
+        branch: Option<&'a [u8]>,
+    ) -> Self {
         Via {
             raw,
             transport,
             sent_by,
             params: Params(params),
+            branch,
         }
     }
 
@@ -431,7 +502,7 @@ impl<'a> Via<'a> {
 
     /// The branch parameter.
     pub fn branch(&self) -> Option<&'a [u8]> {
-        self.params.get(b"branch")
+        self.branch
     }
 
     /// A parameter's value: nothing inside if it has none.

@@ -49,7 +49,8 @@ impl Message {
     /// [`ParseError`], whose [`ParseError::status`] is the answer.
     #[inline]
     pub fn parse(bytes: Bytes, limits: &Limits) -> Result<Message, ParseError> {
-        let mut message = Message::head(&bytes, limits)?;
+        let mut message = Message::empty();
+        message.head.read(&bytes, limits)?;
         message.bytes = bytes;
         message.check(limits)?;
         let rest = message.bytes.len() - message.head.end as usize;
@@ -70,14 +71,19 @@ impl Message {
     /// Finds the parts of the head without judging them; the message has no bytes yet.
     #[inline(always)]
     pub(crate) fn head(bytes: &[u8], limits: &Limits) -> Result<Message, ParseError> {
-        let mut message = Message {
+        let mut message = Message::empty();
+        message.head.read(bytes, limits)?;
+        Ok(message)
+    }
+
+    #[inline(always)]
+    fn empty() -> Message {
+        Message {
             bytes: Bytes::new(),
             head: Head::empty(),
             body_end: 0,
             facts: None,
-        };
-        message.head.read(bytes, limits)?;
-        Ok(message)
+        }
     }
 
     /// Gives a head its bytes.
@@ -214,6 +220,7 @@ impl Message {
     }
 
     /// The value of the first field of a name.
+    #[inline]
     pub fn header(&self, name: Name) -> Option<&[u8]> {
         let span = match name {
             Name::Other(_) => self.head.spans.iter().find(|s| self.is_named(s, name)),

@@ -1,5 +1,7 @@
 //! Header names: those the product reads, by their long and compact forms (RFC 3261 §7.3.3).
 
+use crate::class::equal;
+
 /// A header field's name.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)] // Each is named as its RFC names it.
@@ -123,6 +125,7 @@ impl Name {
     }
 
     /// The position in the table; 255 for [`Name::Other`].
+    #[inline]
     pub(crate) fn index(self) -> u8 {
         match self {
             Name::Other(_) => UNKNOWN,
@@ -184,54 +187,138 @@ impl Name {
             .map_or(Name::Other(""), |(name, _, _)| *name)
     }
 
+    /// Finds a known name in the first bytes of a window; nothing if it has to be looked at more
+    /// closely. There is no carriage return before `length`.
+    #[inline(always)]
+    pub(crate) fn find_in(window: &[u8; WINDOW], length: usize) -> Option<u8> {
+        if length == 1 {
+            return Some(COMPACT[usize::from(window[0])]).filter(|found| *found != UNKNOWN);
+        }
+        let mask = MASKS.get(length)?;
+        let [a, b, c] = words(window);
+        // A letter without regard to case: of what stands in known names only the hyphen is no
+        // letter, and nothing but a carriage return becomes one.
+        let name = [
+            (a | LOWER) & mask[0],
+            (b | LOWER) & mask[1],
+            (c | LOWER) & mask[2],
+        ];
+        let index = BUCKETS[bucket(name)];
+        let wanted = PADDED.get(usize::from(index))?;
+        let other = (name[0] ^ wanted[0]) | (name[1] ^ wanted[1]) | (name[2] ^ wanted[2]);
+        (other == 0).then_some(index)
+    }
+
     /// Finds a name as it came, long or compact.
-    #[inline]
     pub(crate) fn find(bytes: &[u8]) -> u8 {
-        if let [one] = bytes {
-            let lower = one.to_ascii_lowercase();
-            return TABLE
-                .iter()
-                .position(|(_, _, c)| *c == lower)
-                .map_or(UNKNOWN, |i| i as u8);
+        let mut window = [0; WINDOW];
+        match window.get_mut(..bytes.len()) {
+            Some(part) if !bytes.contains(&b'\r') => part.copy_from_slice(bytes),
+            _ => return UNKNOWN,
         }
-        let Some(index) = BUCKETS.get(bucket(bytes)).copied() else {
-            return UNKNOWN;
-        };
-        match TABLE.get(usize::from(index)) {
-            Some((_, name, _)) if same(name.as_bytes(), bytes) => index,
-            _ => UNKNOWN,
-        }
+        Name::find_in(&window, bytes.len()).unwrap_or(UNKNOWN)
     }
 }
 
 pub(crate) const UNKNOWN: u8 = 255;
 
-/// Whether two names are the same. As a rule they come as RFCs write them.
-#[inline]
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && (a.iter().zip(b).all(|(a, b)| a == b) || a.eq_ignore_ascii_case(b))
+/// Bytes that are looked at to find a name: no known one fills them with its colon.
+pub(crate) const WINDOW: usize = 24;
+
+const LOWER: u64 = u64::from_ne_bytes([0x20; 8]);
+
+#[inline(always)]
+fn words(window: &[u8; WINDOW]) -> [u64; 3] {
+    let (words, _) = window.as_chunks::<8>();
+    match words {
+        &[a, b, c] => [a, b, c].map(u64::from_le_bytes),
+        _ => [0; 3],
+    }
 }
 
-/// Where a name is looked for: length, first, last and middle letter tell all known ones apart.
-const fn bucket(name: &[u8]) -> usize {
-    let length = name.len();
-    if length == 0 {
-        return 0;
-    }
-    let first = name[0].to_ascii_lowercase() as usize;
-    let last = name[length - 1].to_ascii_lowercase() as usize;
-    let middle = name[length / 2].to_ascii_lowercase() as usize;
-    (length * 31 + first * 25 + last * 26 + middle) % 128
+/// Where the first colon of a window stands.
+#[inline(always)]
+pub(crate) fn colon(window: &[u8; WINDOW]) -> Option<usize> {
+    let [a, b, c] = words(window).map(|word| equal(word, b':'));
+    // Chosen without a branch: how long a name is, is nothing that can be guessed.
+    let (word, at) = if b != 0 { (b, 8) } else { (c, 16) };
+    let (word, at) = if a != 0 { (a, 0) } else { (word, at) };
+    (word != 0).then(|| at + word.trailing_zeros() as usize / 8)
 }
+
+/// The names in lower case, filled up with nothing.
+static PADDED: [[u64; 3]; KNOWN] = padded();
+
+const fn padded() -> [[u64; 3]; KNOWN] {
+    let mut table = [[0; 3]; KNOWN];
+    let mut i = 0;
+    while i < KNOWN {
+        let name = TABLE[i].1.as_bytes();
+        assert!(name.len() < WINDOW, "a name is too long");
+        let mut at = 0;
+        while at < name.len() {
+            let lower = name[at].to_ascii_lowercase();
+            assert!(lower == b'-' || lower.is_ascii_lowercase(), "no letter");
+            table[i][at / 8] |= (lower as u64) << (8 * (at % 8));
+            at += 1;
+        }
+        i += 1;
+    }
+    table
+}
+
+/// The bytes of a window that a name of some length has.
+static MASKS: [[u64; 3]; WINDOW] = masks();
+
+const fn masks() -> [[u64; 3]; WINDOW] {
+    let mut table = [[0; 3]; WINDOW];
+    let mut length = 0;
+    while length < WINDOW {
+        let mut at = 0;
+        while at < length {
+            table[length][at / 8] |= 255 << (8 * (at % 8));
+            at += 1;
+        }
+        length += 1;
+    }
+    table
+}
+
+/// The index of the name that has a compact form, in either case.
+static COMPACT: [u8; 256] = compact();
+
+const fn compact() -> [u8; 256] {
+    let mut table = [UNKNOWN; 256];
+    let mut i = 0;
+    while i < KNOWN {
+        let letter = TABLE[i].2;
+        if letter != 0 {
+            table[letter as usize] = i as u8;
+            table[letter.to_ascii_uppercase() as usize] = i as u8;
+        }
+        i += 1;
+    }
+    table
+}
+
+/// Where a name is looked for: no two known ones meet.
+#[inline(always)]
+const fn bucket([a, b, c]: [u64; 3]) -> usize {
+    let all = a ^ b.rotate_left(11) ^ c.rotate_left(22);
+    (all.wrapping_mul(SPREAD) >> 56) as usize
+}
+
+/// Odd, and found by trying.
+const SPREAD: u64 = 0x04d7_5988_9213_147b;
 
 /// The index of the name that has a bucket. Two names in one do not compile.
-static BUCKETS: [u8; 128] = buckets();
+static BUCKETS: [u8; 256] = buckets();
 
-const fn buckets() -> [u8; 128] {
-    let mut table = [UNKNOWN; 128];
+const fn buckets() -> [u8; 256] {
+    let (mut table, names) = ([UNKNOWN; 256], padded());
     let mut i = 0;
-    while i < TABLE.len() {
-        let bucket = bucket(TABLE[i].1.as_bytes());
+    while i < KNOWN {
+        let bucket = bucket(names[i]);
         assert!(table[bucket] == UNKNOWN, "two names want one bucket");
         table[bucket] = i as u8;
         i += 1;

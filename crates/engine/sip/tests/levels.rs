@@ -79,6 +79,21 @@ fn framing_and_what_stands_once_are_no_matter_of_taste() {
         ("two Max-Forwards", plus("Max-Forwards: 1\r\n"), 400),
         ("no Call-ID", with("Call-ID: c1\r\n", ""), 400),
         ("an empty Call-ID", with("Call-ID: c1", "Call-ID: "), 400),
+        // What the next reader would take for something else: found by `differ` in
+        // `tools/bench-peers`.
+        ("a blank in a Call-ID", with("ID: c1", "ID: c 1"), 400),
+        ("a fold in a Call-ID", with("ID: c1", "ID: c\r\n\t1"), 400),
+        ("a From tag of nothing", with(";tag=1", ";tag"), 400),
+        (
+            "a To tag of nothing",
+            with("To: <", "t: <sip:b@h>;tag=\r\nX: <"),
+            400,
+        ),
+        (
+            "a branch of nothing",
+            with("branch=z9hG4bK1", "branch"),
+            400,
+        ),
         (
             "no Via",
             with("Via: SIP/2.0/TLS h;branch=z9hG4bK1\r\n", ""),
@@ -91,11 +106,18 @@ fn framing_and_what_stands_once_are_no_matter_of_taste() {
             400,
         ),
     ];
+    let answer = with("OPTIONS sip:bob@example.test SIP/2.0", "SIP/2.0 200 OK");
     for limits in [Limits::outside(), Limits::trusted()] {
         for (what, text, status) in &bad {
             let refused = read(text, &limits).unwrap_err();
             assert_eq!(refused.status().0, *status, "{what}: {refused}");
         }
+        read(&answer, &limits).unwrap();
+        let of_no_token = answer.replace("1 OPTIONS", "1 OPT(IONS");
+        assert_eq!(
+            read(&of_no_token, &limits).unwrap_err(),
+            ParseError::Header("CSeq")
+        );
     }
 }
 

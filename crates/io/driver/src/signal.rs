@@ -38,7 +38,7 @@ pub(crate) const LOT: usize = 32;
 const SWAMPED: Duration = Duration::from_millis(1);
 
 /// After so many posts freed memory is given back, when there is a moment.
-const POSTS_A_TRIM: usize = 20_000;
+pub(crate) const POSTS_A_TRIM: usize = 20_000;
 
 /// How often at most, and how often more when the flood is over: what it left runs out for half a
 /// minute (RFC 6026 §8.4, timers of 64*T1).
@@ -302,12 +302,14 @@ pub fn run(
             }
             Poll::Pending => {
                 let now = clock.now().instant;
+                worn.freed(net::memory::freed_in_all());
                 if worn.is_due(now) {
                     net::memory::give_back();
                 }
                 let node = node.poll_timeout().map(|at| at.since(now));
                 let wait = node.into_iter().chain(worn.wait(now)).min();
-                let wait = wait.unwrap_or(Duration::from_secs(3600));
+                // Strangers who never get as far as the node wear memory too.
+                let wait = wait.unwrap_or(TRIM_EVERY).min(TRIM_EVERY);
                 std::thread::park_timeout(wait.max(Duration::from_micros(500)));
             }
         }
@@ -328,6 +330,7 @@ pub fn run(
 #[derive(Default)]
 struct Worn {
     posts: usize,
+    freed: usize,
     owed: u8,
     next: Instant,
 }
@@ -338,6 +341,12 @@ impl Worn {
         if self.posts >= POSTS_A_TRIM {
             (self.posts, self.owed) = (0, TRIMS);
         }
+    }
+
+    /// What was dropped since the program began, in messages: connections, with all they held.
+    fn freed(&mut self, in_all: usize) {
+        let before = std::mem::replace(&mut self.freed, in_all);
+        self.worked(in_all.wrapping_sub(before));
     }
 
     /// Whether it is to be done now.
@@ -544,6 +553,12 @@ mod tests {
         let due: Vec<u64> = (1..200).filter(|s| worn.is_due(at(*s))).collect();
         assert_eq!(due, [1, 31, 61]);
         assert!(worn.wait(at(200)).is_none());
+        // So do connections, as many as their messages are worth, from wherever the count stood.
+        worn.freed(POSTS_A_TRIM - 1);
+        worn.freed(POSTS_A_TRIM - 1);
+        assert!(worn.wait(at(300)).is_none());
+        worn.freed(POSTS_A_TRIM);
+        assert!(worn.is_due(at(300)));
     }
 
     /// Wants two things when it begins, and two for each input.

@@ -21,11 +21,13 @@ mod clusters;
 mod flows;
 mod limits;
 mod links;
+mod load;
 mod naming;
 mod refusals;
 mod registering;
 mod senders;
 mod signing_in;
+mod taking;
 mod telephones;
 mod trunks;
 

@@ -3,7 +3,7 @@
 
 use super::facts::Facts;
 use crate::class::is_token;
-use crate::header::{NameAddr, Values, Via};
+use crate::header::{NameAddr, Values, Via, after_address};
 use crate::name::Name;
 use crate::{HeaderError, Limits, Message, ParseError, Strictness};
 
@@ -40,18 +40,13 @@ pub(super) fn check(message: &Message, limits: &Limits) -> Result<Facts, ParseEr
         return Err(ParseError::Header("CSeq"));
     }
     let call_id = message.call_id();
-    if call_id.is_empty() {
+    // No blank stands in it, so neither does a fold, which another reader would take for one
+    // (RFC 3261 §25.1).
+    if call_id.is_empty() || call_id.iter().any(u8::is_ascii_whitespace) {
         return Err(ParseError::Header("Call-ID"));
     }
     let (from, to) = (message.from()?, message.to()?);
-    let tag = |party: &NameAddr<'_>| {
-        // What is short as a whole has no long tag.
-        let all = party.params.raw().len();
-        if all <= limits.id_bytes_max {
-            return all;
-        }
-        party.tag().map_or(0, <[u8]>::len)
-    };
+    let tag = |party: &NameAddr<'_>| party.tag().map_or(0, <[u8]>::len);
     for (bytes, word) in [
         (call_id.len(), "the Call-ID"),
         (tag(&from), "the From tag"),
@@ -60,6 +55,12 @@ pub(super) fn check(message: &Message, limits: &Limits) -> Result<Facts, ParseEr
     ] {
         if bytes > limits.id_bytes_max {
             return Err(ParseError::Limit(word));
+        }
+    }
+    // A tag has a value: one reader would take it for a dialog's, another for none (§25.1).
+    for (party, word) in [(&from, "From"), (&to, "To")] {
+        if party.tag().is_some_and(<[u8]>::is_empty) {
+            return Err(ParseError::Header(word));
         }
     }
     let outside = limits.strictness == Strictness::Outside;
@@ -81,15 +82,22 @@ pub(super) fn check(message: &Message, limits: &Limits) -> Result<Facts, ParseEr
     ] {
         let mut count = 0;
         for span in message.head.all_of(name.index()) {
-            for value in Values::new(message.value_of(span)) {
+            let mut rest = message.value_of(span);
+            while outside && let Some(left) = after_address(rest) {
+                (rest, count) = (left, count + 1);
+            }
+            for value in Values::new(rest) {
                 count += 1;
                 if count > limits.values_max {
-                    return Err(ParseError::Limit(many));
+                    break;
                 }
                 let star = name == Name::Contact && value == b"*";
                 if outside && !star && NameAddr::parse(value).is_none() {
                     return Err(ParseError::Header(word));
                 }
+            }
+            if count > limits.values_max {
+                return Err(ParseError::Limit(many));
             }
         }
     }
@@ -109,10 +117,12 @@ fn vias<'m>(message: &'m Message, limits: &Limits) -> Result<Via<'m>, ParseError
             }
             if count == 1 || limits.strictness == Strictness::Outside {
                 let via = Via::parse(value)?;
-                if value.len() > limits.id_bytes_max
-                    && via.branch().is_some_and(|b| b.len() > limits.id_bytes_max)
-                {
-                    return Err(ParseError::Limit("a branch"));
+                match via.branch().map(<[u8]>::len) {
+                    Some(0) => return Err(ParseError::Header("Via")),
+                    Some(n) if n > limits.id_bytes_max => {
+                        return Err(ParseError::Limit("a branch"));
+                    }
+                    _ => {}
                 }
                 top.get_or_insert(via);
             }

@@ -29,6 +29,7 @@ struct Address {
     display: Part,
     uri: Part,
     params: Part,
+    tag: Option<Part>,
 }
 
 impl Address {
@@ -37,15 +38,13 @@ impl Address {
             display: Part::of(whole, address.display),
             uri: Part::of(whole, address.uri),
             params: Part::of(whole, address.params.raw()),
+            tag: address.tag().map(|tag| Part::of(whole, tag)),
         }
     }
 
     fn get(self, whole: &[u8]) -> NameAddr<'_> {
-        NameAddr::of_parts(
-            self.display.get(whole),
-            self.uri.get(whole),
-            self.params.get(whole),
-        )
+        let parts = [self.display, self.uri, self.params].map(|part| part.get(whole));
+        NameAddr::of_parts(parts, self.tag.map(|tag| tag.get(whole)))
     }
 }
 
@@ -53,6 +52,7 @@ impl Address {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
     via: [Part; 4],
+    branch: Option<Part>,
     from: Address,
     to: Address,
     number: u32,
@@ -70,6 +70,7 @@ impl Facts {
     ) -> Facts {
         Facts {
             via: via.parts().map(|part| Part::of(whole, part)),
+            branch: via.branch().map(|branch| Part::of(whole, branch)),
             from: Address::of(whole, from),
             to: Address::of(whole, to),
             number: cseq.number,
@@ -78,7 +79,8 @@ impl Facts {
     }
 
     pub(super) fn via<'a>(&self, whole: &'a [u8]) -> Via<'a> {
-        Via::of_parts(self.via.map(|part| part.get(whole)))
+        let branch = self.branch.map(|part| part.get(whole));
+        Via::of_parts(self.via.map(|part| part.get(whole)), branch)
     }
 
     pub(super) fn from<'a>(&self, whole: &'a [u8]) -> NameAddr<'a> {

@@ -201,6 +201,7 @@ fn serve_clients(
         paces: Some(Paces {
             total: role.rates.handshakes,
             per_source: role.rates.handshakes_per_source,
+            burst: role.rates.burst,
         }),
     };
     let name: Arc<str> = parts.config.fqdn().into();
