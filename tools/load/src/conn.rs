@@ -42,6 +42,8 @@ pub(crate) struct Conn {
     pub(crate) user: usize,
     /// The next CSeq.
     pub(crate) cseq: u32,
+    /// What its registrations ask for, in seconds; 0 takes it back.
+    pub(crate) expires: u32,
 }
 
 impl Conn {
@@ -59,6 +61,7 @@ impl Conn {
                 local,
                 user,
                 cseq: 1,
+                expires: 3600,
             })
         };
         let opened = tokio::time::timeout(WAIT_MAX, opened).await;

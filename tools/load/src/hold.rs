@@ -82,7 +82,8 @@ impl Held {
     }
 }
 
-/// Connects and registers clients, keeps them silent for `time`, and lets them go.
+/// Connects and registers clients, keeps them silent for `time`, and lets them take their
+/// registrations back and go.
 ///
 /// # Errors
 /// A client that could not register.
@@ -98,13 +99,14 @@ pub(crate) async fn run(
     let (base, before, began) = (memory()?, used(), Instant::now());
     let conns = work::connect(edge, 0..clients).await?;
     let (shaken, took) = (used(), began.elapsed().as_secs_f64());
-    let conns = work::register(conns, domain).await?;
+    let mut conns = work::register(conns, domain).await?;
     // What finished transactions keep for a while is not the clients'.
     tokio::time::sleep(Duration::from_secs(6)).await;
     let idle = used();
     tokio::time::sleep(time).await;
     let (held, rested) = (memory()?, used());
-    drop(conns);
+    conns.iter_mut().for_each(|conn| conn.expires = 0);
+    drop(work::register(conns, domain).await?);
     tokio::time::sleep(Duration::from_secs(6)).await;
     let after = memory()?;
     let at = |list: &[u64], i: usize| list.get(i).copied().unwrap_or(0);

@@ -30,7 +30,7 @@ fn md5(text: &str) -> String {
     digest.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Registers a client for an hour; `first` skips nothing: each is challenged anew.
+/// Registers a client, or takes its registration back; each is challenged anew.
 pub(crate) async fn register(conn: &mut Conn, domain: &str) -> Result<()> {
     let first = register_text(conn, domain, "");
     conn.send(&first).await?;
@@ -53,11 +53,12 @@ fn register_text(conn: &mut Conn, domain: &str, extra: &str) -> String {
          To: <sip:{user}@{domain}>\r\n\
          Call-ID: reg-{user}-{port}@load\r\n\
          CSeq: {cseq} REGISTER\r\n\
-         Contact: <sip:{user}@{local};transport=tls>;expires=3600\r\n\
+         Contact: <sip:{user}@{local};transport=tls>;expires={expires}\r\n\
          Supported: path\r\n\
          User-Agent: load\r\n\
          {extra}Content-Length: 0\r\n\r\n",
         port = local.port(),
+        expires = conn.expires,
     )
 }
 
