@@ -58,14 +58,16 @@ const PASSES: [&[u8]; 9] = [
 ///
 /// `_` counts as `-`: some servers read `P_Asserted_Identity` as the field it resembles.
 pub fn is_privileged(name: &[u8]) -> bool {
-    let mut name = name.trim_ascii().to_ascii_lowercase();
-    for byte in name.iter_mut().filter(|b| **b == b'_') {
-        *byte = b'-';
-    }
-    matches!(name.as_slice(), b"y" | b"n")
+    let name = name.trim_ascii();
+    let same = |(wanted, byte): (&u8, &u8)| match byte {
+        b'_' => *wanted == b'-',
+        byte => *wanted == byte.to_ascii_lowercase(),
+    };
+    let begins = |stem: &[u8]| name.len() >= stem.len() && stem.iter().zip(name).all(same);
+    matches!(name, [b'y' | b'Y' | b'n' | b'N'])
         || PRIVILEGED.iter().any(|p| match p.strip_suffix(b"*") {
-            Some(stem) => name.starts_with(stem),
-            None => name == *p,
+            Some(stem) => begins(stem),
+            None => name.len() == p.len() && begins(p),
         })
 }
 
