@@ -5,7 +5,7 @@ SIPp's verdicts and more for what crossed the lines.
 """
 
 from harness import line as wires
-from harness import sipp
+from harness import process, sipp
 
 
 class Ends:
@@ -218,3 +218,45 @@ def updated(ends):
     ends.check("the 200 keeps Session-Expires", any(
         b"1800;refresher=uac" in wires.values(m, "Session-Expires")
         for m in ends.caller.got("SIP/2.0 200", ends.last.encode())))
+
+
+def refreshed(ends, update):
+    """A caller without session timers, a callee with: the core refreshes for the caller. Takes 45 s;
+    gives its verdict later."""
+    accepted = ("Require: timer", "Session-Expires: 90;refresher=uac")
+    allowed = ("Allow: INVITE, ACK, BYE, CANCEL" + (", UPDATE" if update else ""),)
+    caller, callee = ends.scripts()
+    caller.begin(body=ends.offer(ends.caller)).expect(200, keep=True).within("ACK", 1)
+    callee.take("INVITE", keep=True)
+    callee.reply(200, ends.offer(ends.callee, key=1), extra=accepted + allowed, first=True)
+    callee.take("ACK")
+    if update:
+        callee.take("UPDATE").reply(200, extra=accepted)
+    else:
+        callee.take("INVITE").reply(200, ends.offer(ends.callee, key=1), extra=accepted).take("ACK")
+    caller.take("OPTIONS").reply(200)
+    hang_up(caller, callee)
+    how = "UPDATE" if update else "re-INVITE"
+    verdict = ends.begin(f"the core refreshes the callee's session by {how}", caller, callee,
+                         seconds=75)
+    call_id = ends.last
+    # Before the next call's SIPp listens for this line.
+    ends.callee.will_get("INVITE", call_id.encode())
+
+    def judge():
+        process.wait_for(lambda: ends.caller.gave("BYE", call_id.encode()), 60)
+        verdict()
+        ok = ends.caller.got("SIP/2.0 200", call_id.encode())
+        told = [m for m in ok if wires.values(m, "Session-Expires")]
+        ends.check("the caller hears of no session timer", ok and not told, told)
+        asked = ends.callee.got("UPDATE" if update else "INVITE", call_id.encode())
+        last = asked[-1] if asked else b""
+        ends.check(f"the {how} is the core's", b"90;refresher=uac" in
+                   wires.values(last, "Session-Expires"), wires.values(last, "Session-Expires"))
+        if not update:
+            first, again = (wires.body(m).split(b"\r\n") for m in (asked[0], last))
+            unused = [line for line in first if line not in again]
+            ends.check("it carries the same description, but for keys that were not chosen",
+                       [line for line in first if line not in unused] == again and
+                       all(line.startswith(b"a=crypto:") for line in unused), (first, again))
+    return judge

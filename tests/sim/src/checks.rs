@@ -225,6 +225,11 @@ pub fn seeds(usual: u64) -> std::ops::Range<u64> {
     }
 }
 
+/// Runs a scenario under a seed that it failed under once.
+pub fn under_seed(seed: u64, plan: impl Fn(u64) -> Plan, scenario: impl Fn(&mut World)) {
+    scenario(&mut World::new(seed, plan(seed)));
+}
+
 /// Runs a scenario under seeds, the first one twice: the same seed gives the same trace.
 pub fn under_seeds(usual: u64, plan: impl Fn(u64) -> Plan, scenario: impl Fn(&mut World)) {
     let sums = RefCell::new([0u64; 5]);

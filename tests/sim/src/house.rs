@@ -19,6 +19,18 @@ use crate::world::{Hop, Plan};
 /// The domain that is served.
 pub const DOMAIN: &str = "example.test";
 
+/// A neighbour behind the cores.
+pub const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 250);
+
+/// Where numbers are that it knows; they begin with a 9.
+pub const TRUNK_DOMAIN: &str = "trunk.test";
+
+/// A host of a foreign domain.
+pub const FOREIGN: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 250);
+
+/// Its domain.
+pub const FOREIGN_DOMAIN: &str = "partner.test";
+
 /// The name of call control.
 pub const CLUSTER: &str = "cucm1.example.test";
 
@@ -118,6 +130,10 @@ fn edge_text(index: usize, plan: &Plan) -> String {
         .map(|i| format!("\"{}\"", fqdn(false, i)))
         .collect();
     let names = names.join(", ");
+    let business = match plan.neighbours {
+        true => "[business]\naccept = true\ncalls_per_minute = 600\ncalls_max = 100\n",
+        false => "",
+    };
     format!(
         "role = \"edge\"\nname = \"edge{}\"\ndomain = \"{DOMAIN}\"\n{HEAD}\
          [service.https]\nlisten = [\"{https}\"]\n\
@@ -127,8 +143,32 @@ fn edge_text(index: usize, plan: &Plan) -> String {
          [traversal]\nlisten_sip = \"{inner}:7001\"\nlisten_ssh = \"{inner}:2222\"\n\
          listen_xmpp = \"{inner}:7400\"\nlisten_media = \"{inner}\"\n\
          [[traversal.zone]]\nname = \"cores\"\nverify_name = [{names}]\nuser = \"traversal\"\n\
-         password = \"zone password\"\n",
+         password = \"zone password\"\n{business}",
         index + 1
+    )
+}
+
+/// The trunk, and what is led where: to the neighbour whatever begins with a 9, to call control
+/// what the neighbour and foreign domains call. The zone of a Unified CM has its own rule.
+fn neighbour_text(plan: &Plan) -> String {
+    let to_control = match plan.control {
+        Control::UnifiedCm => format!("CEtcp-{CLUSTER}"),
+        Control::Path | Control::Rewrite => "registrar".to_owned(),
+    };
+    let from = |source: &str| {
+        format!(
+            "[[search_rules]]\nname = \"of {source}\"\npriority = 20\nsource = \"named\"\n\
+             source_name = \"{source}\"\npattern_type = \"regex\"\npattern = '1[01]\\d\\d@.*'\n\
+             target = \"{to_control}\"\n"
+        )
+    };
+    format!(
+        "[[zones]]\nname = \"trunk\"\ntype = \"neighbor\"\npeers = [\"{NEIGHBOUR}\"]\n\
+         transport = \"tcp\"\nmonitor = false\n\
+         [[search_rules]]\nname = \"outside line\"\npriority = 10\npattern = \"9\"\n\
+         on_match = \"stop\"\ntarget = \"trunk\"\n{}{}",
+        from("trunk"),
+        from("DefaultZone")
     )
 }
 
@@ -156,13 +196,17 @@ fn core_text(index: usize, plan: &Plan) -> String {
         Control::Path => contact("path"),
         Control::Rewrite => contact("rewrite"),
     };
+    let neighbours = match plan.neighbours {
+        true => neighbour_text(plan),
+        false => String::new(),
+    };
     format!(
         "role = \"core\"\nname = \"core{}\"\ndomain = \"corp.{DOMAIN}\"\n{HEAD}\
          [service.sip]\nlisten = [\"{at}:5060\"]\n\
          [service.media]\nlisten = \"{at}\"\nports = \"36000-36799\"\n{peers}\
          [[domains]]\nname = \"{DOMAIN}\"\n\
          [[unified_cm]]\npublisher = \"{CLUSTER}\"\nuser = \"axl\"\npassword = \"axl pw\"\n\
-         {control}",
+         {control}{neighbours}",
         index + 1
     )
 }

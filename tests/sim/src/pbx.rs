@@ -37,6 +37,8 @@ pub enum Way {
 }
 
 struct Binding {
+    /// Call-ID and CSeq of the REGISTER it comes from.
+    order: (String, u32),
     contact: String,
     routes: Vec<String>,
     conn: u64,
@@ -57,6 +59,8 @@ struct Bridge {
     /// The first INVITE has had its final answer.
     answered: bool,
     cancel: bool,
+    /// The callee's leg has had its CANCEL.
+    cancelled: bool,
     /// What the caller is told in place of 487.
     instead: Option<(u16, &'static str)>,
     /// An INVITE within the dialog is under way, sent to this leg.
@@ -282,6 +286,13 @@ impl Pbx {
         self.registered
             .push((number.clone(), contact.clone(), path.clone()));
         let tag = self.rng.hex(6);
+        let order = (text.field("Call-ID").to_owned(), dialog::cseq(text));
+        let known = self.bindings.get(&number).filter(|b| b.until > now);
+        if known.is_some_and(|b| b.order.0 == order.0 && b.order.1 >= order.1) {
+            // RFC 3261 §10.3, step 7.
+            let response = Text::response(text, 500, "Server Internal Error", &tag);
+            return self.send(Way::Conn(conn), response);
+        }
         let mut response = Text::response(text, 200, "OK", &tag);
         for value in &path {
             response = response.with("Path", value.clone());
@@ -294,6 +305,7 @@ impl Pbx {
             self.bindings.insert(
                 number,
                 Binding {
+                    order,
                     contact: target,
                     routes: path,
                     conn,

@@ -53,6 +53,8 @@ pub struct Manner {
     pub late_offer: bool,
     /// Wants its sessions refreshed.
     pub timer: bool,
+    /// Knows no session timers, and wants to hear of none.
+    pub ignorant: bool,
     /// Refreshes and changes by UPDATE.
     pub update: bool,
 }
@@ -64,8 +66,10 @@ pub struct Setup {
     pub name: String,
     /// Its telephone number.
     pub number: String,
-    /// The domain of its address.
+    /// The domain of those it calls.
     pub domain: String,
+    /// The domain of its own address.
+    pub own_domain: String,
     /// Host and port of its Via and Contact.
     pub host: String,
     /// `TLS` or `TCP`.

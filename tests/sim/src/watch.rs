@@ -5,7 +5,7 @@
 //!
 //! - a transaction has one final response, in time, and a node answers what it was asked
 //!   (`transactions`);
-//! - CSeq numbers rise in each direction of each dialog;
+//! - CSeq numbers rise in each direction of each dialog, and those of REGISTERs too, but for edges;
 //! - a request with no hops left is not sent on, and each node takes one;
 //! - what is no node's business leaves a node as it came in, byte for byte (`carried`);
 //! - what concerns one hop alone (CANCEL, the ACK of a refusal) is sent on by nobody.
@@ -96,9 +96,13 @@ impl Watch {
         }
     }
 
-    /// CSeq rises in each direction of a dialog (RFC 3261 §12.2.1.1).
+    /// CSeq rises in each direction of a dialog (RFC 3261 §12.2.1.1) and from REGISTER to REGISTER
+    /// (§10.2). An edge is a proxy to a REGISTER: what comes by two connections, and what goes
+    /// round the cores, has no order there (§16). Whoever registers refuses what has been overtaken
+    /// (§10.3, step 7), and so does the core on the way to him.
     fn number(&mut self, from: &Who, to: &Who, text: &Text) {
-        if matches!(text.method(), "ACK" | "CANCEL") {
+        let proxied = text.method() == "REGISTER" && from.life.is_some() && !from.core;
+        if proxied || matches!(text.method(), "ACK" | "CANCEL") {
             return;
         }
         let tag = |field| Text::tag(text.field(field)).unwrap_or("").to_owned();

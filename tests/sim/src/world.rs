@@ -3,6 +3,7 @@
 mod care;
 mod faults;
 mod links;
+mod neighbours;
 mod net;
 mod nodes;
 mod people;
@@ -118,6 +119,8 @@ pub struct Plan {
     pub skew_ms: u64,
     /// Clients and edges speak IPv6; behind the edges all is IPv4.
     pub v6: bool,
+    /// A neighbour behind the cores, on a trunk, and a host of a foreign domain.
+    pub neighbours: bool,
 }
 
 impl Plan {
@@ -134,6 +137,7 @@ impl Plan {
         control: house::Control::UnifiedCm,
         skew_ms: 0,
         v6: false,
+        neighbours: false,
     };
 }
 
@@ -233,6 +237,7 @@ impl World {
                 .push(Gateway::new(&format!("core{}", i + 1), false, i));
         }
         world.settle_people();
+        world.settle_neighbours();
         for g in 0..world.gateways.len() {
             let skew = world.rng.below(plan.skew_ms * 2 + 1) as i64 - plan.skew_ms as i64;
             world.gateways[g].skew_ms = skew;

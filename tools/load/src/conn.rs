@@ -92,6 +92,17 @@ impl Conn {
         }
     }
 
+    /// Waits for a final answer that comes too early to be a good one, or for none.
+    pub(crate) async fn refusal(&mut self) -> anyhow::Error {
+        loop {
+            match self.receive().await {
+                Err(why) => return why,
+                Ok(message) if matches!(message.status, Some(100..=199)) => {}
+                Ok(message) => return anyhow::anyhow!("there came {}", message.first_line()),
+            }
+        }
+    }
+
     /// The next request, which must be of that method.
     pub(crate) async fn request(&mut self, method: &str) -> Result<Message> {
         let message = self.receive().await?;

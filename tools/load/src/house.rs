@@ -39,6 +39,7 @@ children=2
 tcp_async=yes
 tcp_max_connections=20000
 tcp_connection_lifetime=3605
+tcp_conn_wq_max=4194304
 open_files_limit=20000
 auto_aliases=no
 mpath="/usr/lib/x86_64-linux-gnu/kamailio/modules/:/usr/lib/aarch64-linux-gnu/kamailio/modules/"

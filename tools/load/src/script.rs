@@ -132,7 +132,10 @@ pub(crate) async fn call(pair: &mut Pair, domain: &str) -> Result<Instant> {
         SDP.len(),
     );
     pair.a.send(&invite).await?;
-    let asked = pair.b.request("INVITE").await?;
+    let asked = tokio::select! {
+        asked = pair.b.request("INVITE") => asked?,
+        refused = pair.a.refusal() => return Err(refused),
+    };
     let contact = format!("Contact: <sip:{to}@{};transport=tls>\r\n", pair.b.local);
     let tag = format!("b{call}");
     let ringing = reply(&asked, "180 Ringing", &tag, &contact, "");
@@ -181,7 +184,10 @@ pub(crate) async fn message(pair: &mut Pair, domain: &str) -> Result<Instant> {
         body.len(),
     );
     pair.a.send(&text).await?;
-    let asked = pair.b.request("MESSAGE").await?;
+    let asked = tokio::select! {
+        asked = pair.b.request("MESSAGE") => asked?,
+        refused = pair.a.refusal() => return Err(refused),
+    };
     let answer = reply(&asked, "200 OK", &format!("t{id}"), "", "");
     pair.b.send(&answer).await?;
     pair.a.answer(200).await?;

@@ -55,7 +55,7 @@ use desk::Desk;
 use record::Draft;
 
 pub use bridge::MediaError;
-pub use call::{Caller, Encryption, Face, Side, Target};
+pub use call::{Caller, Encryption, Face, Ice, Side, Target};
 pub use record::{Cause, EndedBy, MediaFigures, Record};
 
 /// Bounds, times and addresses of the B2BUA.
@@ -70,6 +70,9 @@ pub struct Settings {
     pub exchanges_max: usize,
     /// How long a call may ring without a further provisional response. Default 180 s.
     pub timer_c: Duration,
+    /// What is asked for where neither end names a session interval. Default 1800 s; no less than
+    /// 90 s (RFC 4028 §4).
+    pub session_interval: Duration,
     /// How long after the end of a session interval without refresh a call is ended. Default
     /// 32 s: the other end should have done it by then.
     pub session_grace: Duration,
@@ -92,6 +95,7 @@ impl Settings {
             forks_max: 8,
             exchanges_max: 16,
             timer_c: Duration::from_secs(180),
+            session_interval: Duration::from_secs(1_800),
             session_grace: Duration::from_secs(32),
             inside_advertise: inside,
             edge_address: edge,
@@ -429,7 +433,7 @@ impl B2bua {
             match tick {
                 Tick::TimerC(id) => self.timer_c(cx, id),
                 Tick::Resend(id, server) => self.resend(cx, id, server),
-                Tick::Session(id) => self.session_expired(cx, id),
+                Tick::Session(id) => self.session_due(cx, id),
                 Tick::Linger(id) => self.lingered(id),
             }
         }

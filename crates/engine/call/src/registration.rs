@@ -29,10 +29,12 @@
 mod claims;
 pub mod core;
 pub mod edge;
+mod turn;
 
 use sip::{Contact, HeaderError, Message, Name};
 
-pub use claims::{is_privileged, links, without_links};
+pub use claims::{is_claim, is_privileged, links, without_links};
+pub use turn::Turn;
 
 /// Contacts in one REGISTER; more are refused with 403.
 pub const CONTACTS_MAX: usize = 10;

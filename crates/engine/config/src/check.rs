@@ -1,11 +1,14 @@
 //! From text to [`Config`], with everything that is wrong at once.
 
+mod allow_list;
 mod core;
 mod edge;
 mod level;
+mod limits;
 mod listeners;
 mod reader;
 mod routing;
+mod wording;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,6 +18,22 @@ use crate::file::File;
 use crate::model::{Certificate, Config, Log, LogFormat, Role};
 use crate::place;
 use reader::Reader;
+
+/// Sections that may stand more than once.
+const TABLES: [&str; 12] = [
+    "domains",
+    "unified_cm",
+    "im_presence",
+    "unity_connection",
+    "call_control",
+    "xmpp_server",
+    "allow_list",
+    "zones",
+    "transforms",
+    "search_rules",
+    "traversal.peer",
+    "traversal.zone",
+];
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,13 +95,14 @@ pub fn load(text: &str, path: &Path) -> Result<Checked, Vec<Finding>> {
             let offset = e.span().map_or(0, |s| s.start);
             let place = place::at(text, offset);
             let key = place::key_at(text, offset).unwrap_or_else(|| "file".into());
+            let (cause, fix) = wording::of(&key, e.message());
             return Err(vec![Finding {
                 severity: Severity::Error,
                 line: place.line,
                 column: place.column,
-                cause: cause(&key, e.message()),
+                cause,
                 key,
-                fix: "correct the line; docs/configuration.md lists every key".into(),
+                fix,
             }]);
         }
     };
@@ -104,14 +124,6 @@ pub fn load(text: &str, path: &Path) -> Result<Checked, Vec<Finding>> {
     }
 }
 
-/// What the parser says, without a secret that was written as another type than text.
-fn cause(key: &str, message: &str) -> String {
-    if key.ends_with("password") && message.starts_with("invalid type") {
-        return "it is no text in quotes".into();
-    }
-    message.trim().replace('\n', " ")
-}
-
 fn build(r: &mut Reader<'_>, file: &File) -> Option<Config> {
     let name = r.host_name("", "name", &file.name);
     let domain = r.domain_name("", 0, "domain", &file.domain);
@@ -131,6 +143,7 @@ fn build(r: &mut Reader<'_>, file: &File) -> Option<Config> {
     let log = log(r, file);
     let administration = r.addresses("administration", "listen", &file.administration.listen, 443);
     let fqdn = format!("{}.{}", file.name, file.domain).to_ascii_lowercase();
+    let overload = limits::overload(r, file);
     let role = match file.role.as_str() {
         "edge" => edge::edge(r, file, &fqdn).map(|e| Role::Edge(Box::new(e))),
         "core" => core::core(r, file).map(|c| Role::Core(Box::new(c))),
@@ -164,6 +177,7 @@ fn build(r: &mut Reader<'_>, file: &File) -> Option<Config> {
         log: log?,
         administration,
         administration_token: file.administration.token_file.as_deref().map(|p| r.path(p)),
+        overload,
         role: role?,
     };
     listeners::check(r, &config);

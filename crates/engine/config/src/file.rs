@@ -2,6 +2,9 @@
 
 use serde::Deserialize;
 
+/// A whole number as it is written; `range.rs` says which are good where.
+pub(crate) type Number = i64;
+
 macro_rules! section {
     ($name:ident { $($field:ident: $type:ty),* $(,)? }) => {
         #[derive(Deserialize, Default, PartialEq)]
@@ -20,6 +23,7 @@ section!(File {
     log: Log,
     administration: Administration,
     limits: Limits,
+    overload: Overload,
     service: Services,
     traversal: Traversal,
     domains: Vec<Domain>,
@@ -41,8 +45,8 @@ section!(Business {
     call: Option<bool>,
     trusted: Option<String>,
     reach: Vec<String>,
-    calls_max: Option<usize>,
-    calls_per_minute: Option<u32>,
+    calls_max: Option<Number>,
+    calls_per_minute: Option<Number>,
 });
 section!(Dns { servers: Vec<String> });
 section!(Certificate {
@@ -53,13 +57,23 @@ section!(Certificate {
 section!(Log { level: Option<String>, format: Option<String>, file: Option<String> });
 section!(Administration { listen: Vec<String>, token_file: Option<String> });
 section!(Limits {
-    connections_per_source_max: Option<usize>,
-    connections_max: Option<usize>,
-    handshakes_per_source: Option<u32>,
-    handshakes: Option<u32>,
-    requests_per_connection: Option<u32>,
-    requests_per_source: Option<u32>,
-    requests_per_user: Option<u32>,
+    connections_per_source_max: Option<Number>,
+    connections_max: Option<Number>,
+    handshakes_per_source: Option<Number>,
+    handshakes: Option<Number>,
+    requests_per_connection: Option<Number>,
+    requests_per_source: Option<Number>,
+    requests_per_user: Option<Number>,
+    burst: Option<Number>,
+    refusals_max: Option<Number>,
+    registrations_pending_max: Option<Number>,
+});
+section!(Overload {
+    refuse_strangers_ms: Option<Number>,
+    refuse_new_ms: Option<Number>,
+    refuse_in_dialog_ms: Option<Number>,
+    refuse_refreshes_ms: Option<Number>,
+    step_down_ms: Option<Number>,
 });
 section!(Services {
     https: Option<Service>,
@@ -84,7 +98,7 @@ section!(Traversal {
     listen_xmpp: Option<String>,
     listen_media: Option<String>,
     advertise_media: Option<String>,
-    media_ports: Option<Vec<u16>>,
+    media_ports: Option<Vec<Number>>,
     zone: Vec<Zone>,
     peer: Vec<Peer>,
 });
@@ -94,7 +108,7 @@ section!(Zone {
     user: String,
     password: Option<String>,
     password_file: Option<String>,
-    hop_count: Option<u16>,
+    hop_count: Option<Number>,
     authentication_policy: Option<String>,
 });
 section!(Peer {
@@ -104,31 +118,32 @@ section!(Peer {
     user: String,
     password: Option<String>,
     password_file: Option<String>,
-    sip_port: Option<u16>,
-    ssh_port: Option<u16>,
-    xmpp_port: Option<u16>,
-    media_ports: Option<Vec<u16>>,
-    hop_count: Option<u16>,
+    sip_port: Option<Number>,
+    ssh_port: Option<Number>,
+    xmpp_port: Option<Number>,
+    media_ports: Option<Vec<Number>>,
+    hop_count: Option<Number>,
     authentication_policy: Option<String>,
 });
 section!(RoutingZone {
     name: String,
     r#type: String,
     peers: Vec<String>,
-    port: Option<u16>,
+    port: Option<Number>,
     transport: Option<String>,
     tls_verify: Option<bool>,
     verify_name: Option<String>,
-    hop_count: Option<u16>,
-    hop_count_in: Option<u16>,
+    hop_count: Option<Number>,
+    hop_count_in: Option<Number>,
     authentication_policy: Option<String>,
     media_encryption: Option<String>,
+    ice: Option<String>,
     accept_incoming: Option<bool>,
     monitor: Option<bool>,
 });
 section!(Transform {
     name: String,
-    priority: Option<u16>,
+    priority: Option<Number>,
     pattern_type: Option<String>,
     pattern: String,
     behavior: Option<String>,
@@ -137,7 +152,7 @@ section!(Transform {
 });
 section!(SearchRule {
     name: String,
-    priority: Option<u16>,
+    priority: Option<Number>,
     source: Option<String>,
     source_name: Option<String>,
     authenticated: Option<bool>,
@@ -159,38 +174,42 @@ section!(Domain {
 section!(Publisher {
     publisher: Option<String>,
     address: Option<String>,
-    port: Option<u16>,
+    port: Option<Number>,
     user: String,
     password: Option<String>,
     password_file: Option<String>,
     tls_verify: Option<bool>,
     contact: Option<String>,
+    ice: Option<String>,
 });
 section!(CallControl {
     name: String,
     address: String,
     transport: Option<String>,
     contact: Option<String>,
+    ice: Option<String>,
 });
 section!(XmppServer { domain: String, address: String, tls: Option<String> });
 section!(AllowRule {
     host: String,
     scheme: Option<String>,
-    port: Option<u16>,
+    port: Option<Number>,
     path: Option<String>,
+    r#match: Option<String>,
     methods: Option<Vec<String>>,
     description: Option<String>,
 });
 section!(Credentials {
-    refresh_interval_min: Option<u64>,
-    cleanup_interval_min: Option<u64>,
+    refresh_interval_min: Option<Number>,
+    cleanup_interval_min: Option<Number>,
     file: Option<String>,
 });
 
 section!(Calls {
-    licences: Option<usize>,
-    concurrent_max: Option<usize>,
-    registrations_max: Option<usize>,
+    licences: Option<Number>,
+    concurrent_max: Option<Number>,
+    registrations_max: Option<Number>,
+    session_interval_s: Option<Number>,
 });
 
 impl Calls {

@@ -6,20 +6,23 @@
 
 #![forbid(unsafe_code)]
 
+pub mod allow_list;
 mod check;
 mod file;
 mod model;
 mod network;
 pub mod pattern;
 mod place;
+mod range;
 pub mod routing;
 
 pub use network::{Network, NetworkError};
 pub use place::line_of;
+pub use range::{RANGES, Range};
 
 pub use check::{Checked, Finding, Severity, load};
 pub use model::{
     AllowRule, Business, CallControl, Calls, Certificate, ClientCertificates, Config, ContactMode,
     Core, Credentials, DigestAlgorithm, Domain, Edge, InsideTls, Log, LogFormat, MediaService,
-    Password, Peer, Publisher, Rates, Role, Service, Traversal, XmppServer, Zone,
+    Overload, Password, Peer, Publisher, Rates, Role, Service, Traversal, XmppServer, Zone,
 };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base::{DomainName, HostName, Secret};
 
 use crate::network::Network;
-use crate::routing::Routing;
+use crate::routing::{Ice, Routing};
 
 /// A node's configuration.
 #[derive(Clone, Debug)]
@@ -29,8 +29,38 @@ pub struct Config {
     pub administration: Vec<SocketAddr>,
     /// A file with the token that REST clients show. Default: none is accepted.
     pub administration_token: Option<PathBuf>,
+    /// From when on work is refused because there is too much.
+    pub overload: Overload,
     /// What the node is.
     pub role: Role,
+}
+
+/// How long messages wait for the node before each kind of work is refused. Each is at least the
+/// one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overload {
+    /// Work of who is not registered. Default 160 ms.
+    pub strangers: Duration,
+    /// New dialogs and transactions. Default 200 ms.
+    pub new: Duration,
+    /// What belongs to dialogs. Default 400 ms.
+    pub in_dialog: Duration,
+    /// Refreshes of registrations. Default 800 ms.
+    pub refreshes: Duration,
+    /// How long it must be better before one kind less is refused. Default 1 s.
+    pub step_down: Duration,
+}
+
+impl Default for Overload {
+    fn default() -> Self {
+        Overload {
+            strangers: Duration::from_millis(160),
+            new: Duration::from_millis(200),
+            in_dialog: Duration::from_millis(400),
+            refreshes: Duration::from_millis(800),
+            step_down: Duration::from_secs(1),
+        }
+    }
 }
 
 impl Config {
@@ -152,7 +182,7 @@ pub struct Business {
     pub calls_per_minute: u32,
 }
 
-/// How fast clients may come and ask, a second. Ten times as much may come at once.
+/// How fast clients may come and ask, a second, and how much at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rates {
     /// TLS handshakes from one address (IPv4) or /64 (IPv6), with SIP, HTTPS and XMPP each.
@@ -167,6 +197,16 @@ pub struct Rates {
     pub requests_per_source: u32,
     /// New dialogs and transactions of one user, over all connections. Default 40.
     pub requests_per_user: u32,
+    /// How many times its rate a source, connection or user may come or ask at once, 1–100.
+    /// Default 10.
+    pub burst: u32,
+    /// Refusals without any success after which a connection is closed; one a second is forgiven.
+    /// A telephone that lost its registration without noticing may ask for a hundred things first.
+    /// Default 300.
+    pub refusals_max: u32,
+    /// New registrations that cores have not answered. More would only wait inside: so many leave
+    /// as fast as cores take them. Default 500.
+    pub registrations_pending_max: usize,
 }
 
 impl Default for Rates {
@@ -177,6 +217,9 @@ impl Default for Rates {
             requests_per_connection: 20,
             requests_per_source: 50,
             requests_per_user: 40,
+            burst: 10,
+            refusals_max: 300,
+            registrations_pending_max: 500,
         }
     }
 }
@@ -290,6 +333,9 @@ pub struct Calls {
     pub concurrent_max: usize,
     /// Registrations at once. Default: as many as there is room for.
     pub registrations_max: Option<usize>,
+    /// The session interval (RFC 4028) that is asked for where neither end of a call names one.
+    /// Default 1,800 s.
+    pub session_interval: Duration,
 }
 
 /// A traversal client: one edge to dial.
@@ -346,6 +392,8 @@ pub struct Publisher {
     pub tls_verify: bool,
     /// What becomes of a client's Contact on its way to a node. Default [`ContactMode::Rewrite`].
     pub contact: ContactMode,
+    /// What becomes of ICE candidates between its nodes and clients. Default: removed.
+    pub ice: Ice,
 }
 
 /// A SIP registrar that is no Unified CM.
@@ -364,6 +412,8 @@ pub struct CallControl {
     pub tls: bool,
     /// What becomes of a client's Contact. Default [`ContactMode::Path`].
     pub contact: ContactMode,
+    /// What becomes of ICE candidates between it and clients. Default: removed.
+    pub ice: Ice,
 }
 
 /// What becomes of a client's Contact on its way to call control.
@@ -408,8 +458,10 @@ pub struct AllowRule {
     pub scheme: String,
     /// Default: the scheme's.
     pub port: u16,
-    /// The path must begin so. Default `/`.
+    /// The path must begin so, at a segment's end, or be this. Default `/`.
     pub path: String,
+    /// Whether the path must be this.
+    pub exact: bool,
     /// Methods. Default GET, HEAD.
     pub methods: Vec<String>,
     /// For people.

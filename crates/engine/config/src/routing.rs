@@ -47,6 +47,8 @@ pub struct Neighbor {
     pub trusted: bool,
     /// What media towards it must be. Default off: RTP, as call control speaks inside.
     pub media_encryption: MediaEncryption,
+    /// What becomes of ICE candidates between it and clients. Default: removed.
+    pub ice: Ice,
     /// Whether requests that its peers begin are taken. Default true.
     pub accept_incoming: bool,
     /// Whether its peers are asked by OPTIONS whether they live. Default true.
@@ -71,6 +73,19 @@ pub enum MediaEncryption {
     BestEffort,
     /// RTP.
     Off,
+}
+
+/// What becomes of ICE (RFC 8839) in descriptions between clients and a zone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ice {
+    /// Its lines are removed both ways.
+    #[default]
+    Remove,
+    /// The client's lines reach the zone, the zone's do not reach clients: no address of the inside
+    /// becomes known outside.
+    Inward,
+    /// Its lines pass both ways, byte for byte.
+    Pass,
 }
 
 /// A change of the destination before rules see it. Only the first that matches counts.

@@ -104,6 +104,26 @@ fn every_key_stands_in_the_page_and_no_other() {
 }
 
 #[test]
+fn every_number_stands_in_the_page_with_its_range() {
+    for range in config::RANGES {
+        let (section, key) = range.key.rsplit_once('.').unwrap();
+        let headings = [format!("### `[{section}]`"), format!("### `[[{section}]]`")];
+        let mut lines = CONFIGURATION.lines();
+        let found = lines.any(|line| headings.iter().any(|h| h == line));
+        assert!(found, "docs/configuration.md lacks {section}");
+        let head = format!("| `{key}` |");
+        let row = lines
+            .take_while(|line| !line.starts_with('#'))
+            .find(|line| line.starts_with(&head));
+        let row = row.unwrap_or_else(|| panic!("docs/configuration.md lacks {}", range.key));
+        // What a port may be is said once, at the top.
+        let bounds = format!("{} to {}", range.min, range.max);
+        let port = key.contains("port") && CONFIGURATION.contains(&format!("is {bounds}."));
+        assert!(port || row.contains(&bounds), "{}: {bounds}", range.key);
+    }
+}
+
+#[test]
 fn every_example_is_accepted_without_a_warning() {
     let examples: Vec<&str> = CONFIGURATION.split("```toml\n").skip(1).collect();
     assert_eq!(examples.len(), 3);

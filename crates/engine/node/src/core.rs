@@ -6,14 +6,17 @@
 //! names. The rooms: `links` and `lanes` know the edges, `zones` and `discovery` the inside,
 //! `sign_in` and `registrations` who is who, `routing` and `calls` what goes where.
 
+mod allowed;
 mod business;
 mod calls;
 mod census;
 mod clusters;
 mod destination;
 mod discovery;
+mod dry_run;
 mod lanes;
 mod links;
+mod load;
 mod outbound;
 mod outward;
 mod ownership;
@@ -25,6 +28,7 @@ mod senders;
 mod settings;
 mod sign_in;
 mod status;
+mod taking;
 mod trunks;
 mod zones;
 
@@ -47,11 +51,12 @@ use sip::{FlowId, Frame};
 use crate::Engine;
 use crate::io::{Answer, AskId, ConnId, Facts, Input, Output, Question, Side};
 use crate::station::{Item, Station};
+pub use allowed::configured_allow_list;
 pub(crate) use business::MARK as BUSINESS;
 use discovery::{Publisher, Service};
+pub use dry_run::dry_run;
 use links::Link;
 use outbound::Parked;
-pub use search::dry_run;
 pub use settings::CoreIdentity;
 use settings::Settings;
 use zones::Zone;
@@ -79,6 +84,7 @@ enum Asked {
 /// The core node.
 pub struct Core {
     settings: Settings,
+    overload: crate::overload::Overload,
     rng: Rng,
     instance: String,
     station: Station,
@@ -123,6 +129,8 @@ pub struct Core {
     called: HashMap<b2bua::CallId, Place>,
     /// Whose calls they are.
     owners: HashMap<b2bua::CallId, calls::Owner>,
+    /// Calls that clients were asked to name.
+    grants: taking::Grants,
     /// Calls without media, with when their ends were last asked.
     silences: HashMap<b2bua::CallId, Instant>,
     asked: HashMap<u64, Asked>,
@@ -143,6 +151,7 @@ impl Core {
         let settings = Settings::of(config, &identity);
         let mut calls = b2bua::Settings::new(settings.media.advertise, settings.media.advertise);
         calls.edge_port = 36_000;
+        calls.session_interval = settings.limits.session_interval;
         let limits = Limits {
             licences: settings.limits.licences,
             calls_max: settings.limits.concurrent_max,
@@ -160,6 +169,7 @@ impl Core {
         publishers.extend(ask(&settings.im_presence, Duty::ImPresence));
         let mut core = Core {
             instance: rng.hex(16),
+            overload: crate::overload::Overload::new(&settings.overload),
             station: Station::new(&mut rng, FLOWS_MAX),
             links: links.map(|(i, peer)| Link::new(i, peer)).collect(),
             zones: Vec::new(),
@@ -195,6 +205,7 @@ impl Core {
             again: false,
             called: HashMap::default(),
             owners: HashMap::default(),
+            grants: taking::Grants::default(),
             silences: HashMap::default(),
             asked: HashMap::default(),
             next_ask: 0,
@@ -473,8 +484,8 @@ impl Engine for Core {
                 Some(Asked::Nodes(_) | Asked::Cluster(..)) | None => {}
             },
             Input::Report(report) => self.report(now, report),
-            // Its clients are edges, who refuse for it.
-            Input::Waited(_) => {}
+            Input::Waited(waited) => self.waited(now, waited),
+            Input::HostClock(row) => self.board.clock(&mut self.station.out, now, row),
         }
         self.pump(now);
     }
@@ -490,6 +501,7 @@ impl Engine for Core {
         self.discovery_timeout(now);
         self.services_timeout(now);
         self.senders_timeout(now);
+        self.overload_timeout(now);
         self.board.handle_timeout(&mut self.station.out, now);
         if self.clean_up <= now.instant {
             self.clean_up = now.instant + CLEAN_UP;
@@ -514,6 +526,7 @@ impl Engine for Core {
             self.discovery_poll_timeout(),
             self.senders.poll_timeout(),
             self.board.poll_timeout(),
+            self.overload.poll_timeout(),
             Some(self.clean_up),
         ]
         .into_iter()

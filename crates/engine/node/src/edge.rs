@@ -38,7 +38,7 @@ use call::registration::edge::{Change, EdgeRelay};
 use sip::nonce::NonceKey;
 use sip::token::TokenKey;
 use sip::transaction::{Event, ViaOptions};
-use sip::{FlowId, Frame};
+use sip::{FlowId, Frame, Message};
 
 use crate::Engine;
 use crate::io::{Answer, ConnId, Facts, Input, Lane, Output, Question, Report, Side};
@@ -62,7 +62,19 @@ const CALLS_MAX: usize = 20_000;
 const STRANGER_MAX: Duration = Duration::from_secs(60);
 
 /// What an edge says of search rules.
-pub(crate) const NO_RULES: &str = "an edge has no rules: what clients send goes to a linked core";
+const NO_RULES: &str = "an edge has no rules: what clients send goes to a linked core";
+
+/// What an edge says to a question about search rules.
+pub(crate) fn no_rules(asked: ::status::SearchQuestion) -> ::status::SearchReport {
+    ::status::SearchReport {
+        outcome: ::status::SearchOutcome::NoRules,
+        note: NO_RULES.into(),
+        fix: "ask the core, or with the core's file".into(),
+        from: asked.from,
+        to: asked.to,
+        ..Default::default()
+    }
+}
 
 /// The edge node.
 pub struct Edge {
@@ -130,7 +142,7 @@ impl Edge {
             routes: HashMap::default(),
             health: health::Health::default(),
             asking: HashMap::default(),
-            guests: Guests::new(&settings.rates),
+            guests: Guests::new(&settings.rates, &settings.overload),
             strikes: Strikes::default(),
             wrong: HashMap::default(),
             strangers: Timers::default(),
@@ -242,13 +254,17 @@ impl Edge {
             return;
         }
         match frame {
-            Frame::Message(message) => self.station.transactions.receive(now, flow, true, message),
+            Frame::Message(message) => {
+                let message = self.with_source(flow, message);
+                self.station.transactions.receive(now, flow, true, message);
+            }
             Frame::Bad {
                 error,
                 reply,
                 fatal,
             } => {
                 if let Some(reply) = reply {
+                    let reply = self.station.with_source(flow, &reply);
                     self.station.out.push_back(Output::Send {
                         conn,
                         bytes: reply.bytes().clone(),
@@ -268,21 +284,14 @@ impl Edge {
         }
     }
 
-    fn stun(&mut self, conn: ConnId, flow: FlowId, bytes: &[u8]) {
-        let link = self
-            .routes
-            .get(&flow)
-            .and_then(|index| self.links.get(*index));
-        let way = link
-            .filter(|l| !self.health.is_in(flow, &l.dead_zones))
-            .and_then(|l| l.lane(flow))
-            .filter(|_| self.relay.is_known(flow));
-        let Some(remote) = self.station.remote(flow).filter(|_| way.is_some()) else {
-            return;
-        };
-        if let Some(bytes) = stun::answer(bytes, remote) {
-            self.station.out.push_back(Output::Send { conn, bytes });
+    /// A request of anybody but a core with its true source in it, for all who answer it and all
+    /// who pass it on.
+    fn with_source(&self, flow: FlowId, message: Message) -> Message {
+        let of_a_core = matches!(self.station.side(flow), Some(Side::Lane { .. }));
+        if of_a_core || !message.is_request() {
+            return message;
         }
+        self.station.with_source(flow, &message)
     }
 
     /// Lets the transaction layer and the proxy speak until both are quiet.
@@ -510,18 +519,13 @@ impl Engine for Edge {
                 self.ledger.report(now, report);
             }
             Input::Waited(waited) => self.waited(now, waited),
+            Input::HostClock(row) => self.ledger.clock(now, row),
             // An edge asks nobody, and knows no answer.
             Input::Ask {
                 id,
                 question: Question::Search(asked),
             } => {
-                let report = ::status::SearchReport {
-                    note: NO_RULES.into(),
-                    from: asked.from,
-                    to: asked.to,
-                    ..Default::default()
-                };
-                let answer = Answer::Search(Box::new(report));
+                let answer = Answer::Search(Box::new(no_rules(asked)));
                 self.station.out.push_back(Output::Answer { id, answer });
             }
             Input::Resolved { id, result } => self.outward_resolved(now, id, result),

@@ -1,5 +1,7 @@
 //! Verdicts that tasks read without asking the node: immutable snapshots, replaced as a whole.
 
+use std::sync::Arc;
+
 use policy::allow_list::AllowList;
 use traversal::DomainOffer;
 
@@ -21,6 +23,8 @@ pub struct EdgeGateCore {
     pub token_key: policy::token::PublicKey,
     /// What it lets the edge serve.
     pub domains: Vec<DomainOffer>,
+    /// Its clock minus ours in milliseconds, while they differ so much that it is told.
+    pub skew_ms: Option<i64>,
 }
 
 impl EdgeGate {
@@ -40,7 +44,7 @@ pub struct CoreGate {
     /// Domains served.
     pub domains: Vec<DomainOffer>,
     /// Where the core's requests may lead.
-    pub allow_list: AllowList,
+    pub allow_list: Arc<AllowList>,
     /// The key that checks this core's session tokens.
     pub token_key: policy::token::PublicKey,
     /// XMPP servers by domain.
@@ -52,7 +56,7 @@ impl CoreGate {
     pub fn closed(token_key: policy::token::PublicKey) -> Self {
         CoreGate {
             domains: Vec::new(),
-            allow_list: AllowList::new(Vec::new()),
+            allow_list: Arc::default(),
             token_key,
             xmpp: Vec::new(),
         }

@@ -180,6 +180,8 @@ pub enum Input {
     Report(Report),
     /// The longest that a SIP message of late has waited between its socket and the node.
     Waited(Duration),
+    /// What the machine's kernel says of its clock.
+    HostClock(status::ClockRow),
 }
 
 /// A lane that carries its streams in connections the node does not see.

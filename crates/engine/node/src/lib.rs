@@ -11,13 +11,14 @@ mod core;
 mod edge;
 mod flows;
 pub mod gate;
+mod host_clock;
 pub mod io;
 mod overload;
 mod quiet;
 mod station;
 mod strikes;
 
-pub use self::core::{Core, CoreIdentity, dry_run};
+pub use self::core::{Core, CoreIdentity, configured_allow_list, dry_run};
 pub use self::edge::{Edge, EdgeIdentity};
 
 use base::{Instant, Now};

@@ -2,23 +2,14 @@
 //!
 //! In: how long messages have waited between their socket and the node. Out: a level, and with it
 //! which kinds of work are refused ([`Class`], in this order). The level rises at once and falls
-//! one step a second after the waiting has fallen to half of what the level stands for. Pure; no
-//! bounds but its own few numbers. RFC 6357 §8.3 (queue delay as the measure), RFC 3261 §21.5.4.
+//! one step at a time ([`config::Overload::step_down`]) after the waiting has fallen to half of
+//! what the level stands for. Pure; no bounds but its own few numbers. RFC 6357 §8.3 (queue delay
+//! as the measure), RFC 3261 §21.5.4.
 
 use std::time::Duration;
 
 use base::Instant;
-
-/// From these queue ages on, each kind of work is refused in turn.
-const AGES: [Duration; 4] = [
-    Duration::from_millis(160),
-    Duration::from_millis(200),
-    Duration::from_millis(400),
-    Duration::from_millis(800),
-];
-
-/// How long a level stands after the last sign of it.
-const STANDS: Duration = Duration::from_secs(1);
+use sip::{Message, Name};
 
 /// How long all must be well before the overload counts as over.
 const OVER: Duration = Duration::from_secs(5);
@@ -51,8 +42,12 @@ pub(crate) enum Told {
 }
 
 /// How it stands.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Overload {
+    /// From these queue ages on, each kind of work is refused in turn.
+    ages: [Duration; 4],
+    /// How long a level stands after the last sign of it.
+    stands: Duration,
     level: u8,
     told: bool,
     /// When the level falls, or the end is told.
@@ -60,15 +55,26 @@ pub(crate) struct Overload {
 }
 
 impl Overload {
+    pub(crate) fn new(settings: &config::Overload) -> Self {
+        let s = settings;
+        Overload {
+            ages: [s.strangers, s.new, s.in_dialog, s.refreshes],
+            stands: s.step_down,
+            level: 0,
+            told: false,
+            review: None,
+        }
+    }
+
     /// The longest that a message of late has waited.
     pub(crate) fn waited(&mut self, now: Instant, waited: Duration) -> Option<Told> {
-        let reached = AGES.iter().filter(|age| waited >= **age).count() as u8;
+        let reached = self.ages.iter().filter(|age| waited >= **age).count() as u8;
         if reached > self.level {
             self.level = reached;
         }
-        let stands = AGES.get(usize::from(self.level).wrapping_sub(1));
+        let stands = self.ages.get(usize::from(self.level).wrapping_sub(1));
         if stands.is_some_and(|age| waited >= *age / 2) {
-            self.review = Some(now + STANDS);
+            self.review = Some(now + self.stands);
         }
         if self.level > 0 && !self.told {
             self.told = true;
@@ -80,6 +86,11 @@ impl Overload {
     /// Whether work of a class is refused.
     pub(crate) fn sheds(&self, class: Class) -> bool {
         class != Class::Vital && self.level > class as u8
+    }
+
+    /// Whether anything is refused.
+    pub(crate) fn is_high(&self) -> bool {
+        self.level > 0
     }
 
     /// Whether the noisiest are to be kept waiting at their sockets.
@@ -95,7 +106,7 @@ impl Overload {
         self.review.take_if(|at| *at <= now)?;
         if self.level > 0 {
             self.level -= 1;
-            let next = if self.level > 0 { STANDS } else { OVER };
+            let next = if self.level > 0 { self.stands } else { OVER };
             self.review = Some(now + next);
             return None;
         }
@@ -104,9 +115,25 @@ impl Overload {
     }
 }
 
+/// Whether a request calls for help (RFC 5031, RFC 7135).
+pub(crate) fn is_emergency(message: &Message) -> bool {
+    let uri = message.request_uri().to_ascii_lowercase();
+    let prefixes: [&[u8]; 3] = [b"urn:service:sos", b"sip:sos@", b"sips:sos@"];
+    let priority = Name::Other("Resource-Priority");
+    prefixes.iter().any(|p| uri.starts_with(p))
+        || message.values(priority).any(|v| {
+            v.get(..6)
+                .is_some_and(|p| p.eq_ignore_ascii_case(b"esnet."))
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn today() -> Overload {
+        Overload::new(&config::Overload::default())
+    }
 
     fn at(ms: u64) -> Instant {
         Instant::from_micros(ms * 1000)
@@ -131,7 +158,7 @@ mod tests {
     fn work_is_refused_in_order_and_what_is_vital_never() {
         let order = [Class::Stranger, Class::New, Class::InDialog, Class::Refresh];
         for (waited, many) in [(159, 0), (160, 1), (200, 2), (399, 2), (400, 3), (9000, 4)] {
-            let mut overload = Overload::default();
+            let mut overload = today();
             let told = overload.waited(at(0), ms(waited));
             assert_eq!(told, (many > 0).then_some(Told::Began(ms(waited))));
             assert_eq!(refused(&overload), order[..many], "{waited}");
@@ -140,8 +167,25 @@ mod tests {
     }
 
     #[test]
+    fn other_thresholds_refuse_from_there_on_and_as_long_as_they_say() {
+        let settings = config::Overload {
+            strangers: ms(50),
+            new: ms(60),
+            in_dialog: ms(60),
+            refreshes: ms(3000),
+            step_down: ms(300),
+        };
+        for (waited, many) in [(49, 0), (50, 1), (60, 3), (2999, 3), (3000, 4)] {
+            let mut overload = Overload::new(&settings);
+            overload.waited(at(0), ms(waited));
+            assert_eq!(refused(&overload).len(), many, "{waited}");
+            assert_eq!(overload.poll_timeout(), (many > 0).then_some(at(300)));
+        }
+    }
+
+    #[test]
     fn a_level_falls_step_by_step_and_is_told_once() {
-        let mut overload = Overload::default();
+        let mut overload = today();
         assert!(overload.waited(at(0), ms(900)).is_some());
         // It goes on, and is no news.
         assert_eq!(overload.waited(at(900), ms(500)), None);

@@ -189,6 +189,11 @@ impl Station {
     }
 }
 
+/// Whether a request belongs to a dialog.
+pub(crate) fn in_dialog(message: &Message) -> bool {
+    message.to().is_ok_and(|to| to.tag().is_some())
+}
+
 /// A message with at most this Max-Forwards.
 pub(crate) fn limited(message: &Message, hops: u8) -> Message {
     match message.max_forwards() {

@@ -59,9 +59,10 @@ pub struct ServerKey(Id);
 /// Bounds and times of the transaction layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Client transactions at once. Default 20 000.
+    /// Client transactions at once. Default 100 000: a call takes two, and each stays 32 s after
+    /// its 2xx (RFC 6026 §7.2), so that 1,500 calls a second find room.
     pub clients: usize,
-    /// Server transactions at once. Default 20 000.
+    /// Server transactions at once. Default 100 000, as above (RFC 6026 §7.1).
     pub servers: usize,
     /// T1, T2, T4.
     pub times: Times,
@@ -70,11 +71,25 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            clients: 20_000,
-            servers: 20_000,
+            clients: 100_000,
+            servers: 100_000,
             times: Times::default(),
         }
     }
+}
+
+/// The part of each table that INVITEs leave to other requests, an eighth: a call that cannot end,
+/// or a connection that cannot show that it lives, is worse than a call that cannot begin.
+const KEPT: usize = 8;
+
+/// Whether a table with room for `limit` rows takes no more requests of this method.
+fn is_full<T>(rows: &Slab<T>, limit: usize, method: Method) -> bool {
+    let kept = if method == Method::Invite {
+        limit / KEPT
+    } else {
+        0
+    };
+    rows.len() >= limit - kept
 }
 
 /// What our own Via says about us (RFC 3261 §18.1.1).
@@ -300,6 +315,9 @@ impl Armed {
 struct Core {
     rng: Rng,
     times: Times,
+    /// Rows of either table.
+    clients_max: usize,
+    servers_max: usize,
     timers: Timers<Tick>,
     out: Queue<Output>,
     retransmitted: u64,
@@ -343,6 +361,8 @@ impl Transactions {
             core: Core {
                 rng,
                 times: limits.times,
+                clients_max: limits.clients,
+                servers_max: limits.servers,
                 timers: Timers::default(),
                 out: Queue::new(outputs),
                 retransmitted: 0,
@@ -385,8 +405,9 @@ impl Transactions {
     /// Sends a request with a Via of our own on top and a fresh random branch.
     ///
     /// # Errors
-    /// [`RequestError::Full`] when [`Limits::clients`] are open; [`RequestError::NotARequest`]
-    /// for a response, an ACK ([`Transactions::send`]) or a CANCEL ([`Transactions::cancel`]).
+    /// [`RequestError::Full`] when [`Limits::clients`] are open, or seven eighths of them if it is
+    /// an INVITE; [`RequestError::NotARequest`] for a response, an ACK ([`Transactions::send`]) or
+    /// a CANCEL ([`Transactions::cancel`]).
     pub fn request(
         &mut self,
         now: Now,

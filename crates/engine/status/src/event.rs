@@ -83,6 +83,13 @@ kinds! {
     LaneRefused = 1007, Error, "lane refused",
         "set the same user and password in the edge's traversal.zone and the core's \
          traversal.peer";
+    /// Nothing steers the machine's clock.
+    ClockLoose = 1008, Warning, "clock not synchronised",
+        "run chrony or systemd-timesyncd on this machine with servers that it can reach: UDP 123";
+    /// Something does again.
+    ClockSteered = 1009, Info, "clock synchronised", "";
+    /// The clocks of a link agree again.
+    ClocksAgree = 1010, Info, "clocks agree again", "";
     /// A client registered, or refreshed.
     Registered = 2001, Info, "registered", "";
     /// It unregistered, or its connection went.
@@ -107,6 +114,11 @@ kinds! {
         "read what it says (status, warning): at 403 and 404 check that the device is configured \
          there with this line, and its phone security profile; at 405 that the port is no \
          trunk's; at 500 and 503 that its call processing runs and is not overloaded";
+    /// A client names a call that is not its own, to take it over or join it.
+    TakeoverRefused = 2009, Warning, "taking over another's call refused",
+        "nothing, if it was no attempt: a call is taken over by its own user, by who shares its \
+         line, or by whom a REFER from inside asks within two minutes; picking up another's \
+         call goes by call control (its pickup groups)";
     /// A call began.
     CallBegan = 2010, Info, "call began", "";
     /// It ended.
@@ -217,7 +229,7 @@ kinds! {
     /// More comes in than the node can handle.
     Overloaded = 6006, Warning, "overloaded: new work is refused",
         "see which clients are at it (6003, 6005); give the node more processor, or spread the \
-         clients over more edges";
+         clients over more edges or cores; overload.refuse_new_ms and its like say from when on";
     /// That has passed.
     OverloadOver = 6007, Info, "overload has passed", "";
     /// A client showed a certificate that is vouched for.

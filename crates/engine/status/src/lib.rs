@@ -6,16 +6,22 @@
 
 #![forbid(unsafe_code)]
 
+mod allow_list;
 mod event;
+mod page;
 mod recent;
 mod search;
 mod snapshot;
 
+pub use allow_list::{
+    AllowListReport, AllowRow, AllowTest, AllowVerdict, DeniedReport, DeniedRow, NearRow,
+};
 pub use event::{Event, Kind, Severity};
+pub use page::{Page, Totals};
 pub use recent::{EventRow, Recent};
-pub use search::{SearchQuestion, SearchReport, SearchStep, SearchTarget};
+pub use search::{SearchOutcome, SearchQuestion, SearchReport, SearchStep, SearchTarget};
 pub use snapshot::{
-    CallRow, CapacityRow, Counters, LinkRow, MediaRow, Page, RegistrationRow, Role, SessionRow,
+    CallRow, CapacityRow, ClockRow, Counters, LinkRow, MediaRow, RegistrationRow, Role, SessionRow,
     Snapshot,
 };
 

@@ -19,9 +19,29 @@ pub struct SearchQuestion {
     pub authenticated: bool,
 }
 
+/// What a search came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SearchOutcome {
+    /// The request would be refused: nothing leads anywhere.
+    #[default]
+    Nowhere,
+    /// It would go somewhere.
+    Routed,
+    /// It would go to call control, and which server that is only a running core knows.
+    CallControl,
+    /// The question is refused: its zone is not known, or an address cannot be read.
+    NotUnderstood,
+    /// An edge was asked, which has no rules.
+    NoRules,
+}
+
 /// The answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SearchReport {
+    /// What it came to.
+    #[serde(default)]
+    pub outcome: SearchOutcome,
     /// Who asks.
     pub from: String,
     /// The destination as it was asked for.
@@ -34,6 +54,9 @@ pub struct SearchReport {
     pub alias: String,
     /// What was settled before any rule: the way that call control's own domains and nodes have.
     pub note: String,
+    /// What to do about it, if there is something to do.
+    #[serde(default)]
+    pub fix: String,
     /// Each transform, in the order tried.
     pub transforms: Vec<SearchStep>,
     /// The alias after transforms.

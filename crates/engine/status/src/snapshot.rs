@@ -4,6 +4,7 @@ use base::{Pii, UnixTime};
 use serde::{Deserialize, Serialize};
 
 use crate::EventRow;
+use crate::page::Totals;
 
 /// Edge or core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,8 +37,14 @@ pub struct Snapshot {
     pub registrations_total: usize,
     /// Calls under way.
     pub calls: Vec<CallRow>,
-    /// Calls that ended, the latest first, at most 500 (F314).
+    /// Calls that ended, the latest first, at most 500 (F314); all of them, or a [`Page`].
     pub history: Vec<CallRow>,
+    /// How many there are, whatever the page.
+    #[serde(default)]
+    pub history_total: usize,
+    /// How many rows each list had before a [`Page`] looked for something.
+    #[serde(default)]
+    pub totals: Totals,
     /// Users who signed in over HTTPS, current and recent (F319).
     pub sessions: Vec<SessionRow>,
     /// Names of zones towards call control, with their state.
@@ -48,8 +55,22 @@ pub struct Snapshot {
     /// What calls there may be, and how much of it is used; on a core.
     #[serde(default)]
     pub capacity: Option<CapacityRow>,
+    /// What steers the machine's clock; `None` if the system does not tell.
+    #[serde(default)]
+    pub clock: Option<ClockRow>,
     /// Figures.
     pub counters: Counters,
+}
+
+/// A machine's clock, as its kernel knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockRow {
+    /// Whether a source of time steers it.
+    pub synchronised: bool,
+    /// How far it still is from that source, in microseconds.
+    pub offset_us: i64,
+    /// How wrong it is at most, in microseconds, if it is synchronised.
+    pub error_us: u64,
 }
 
 /// What calls there may be, and how much of it is used (F270–F278).
@@ -129,46 +150,7 @@ pub struct RegistrationRow {
     pub lines: Vec<Pii<String>>,
 }
 
-/// Some of the registrations of a snapshot.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// So many are left out at the beginning.
-    pub from: usize,
-    /// So many at most; all without it.
-    pub limit: Option<usize>,
-    /// Only those whose user, address, device, edge, client or zone holds this, in any case.
-    pub find: Option<String>,
-}
-
-impl Snapshot {
-    /// Keeps a page of the registrations; [`Snapshot::registrations_total`] becomes what the page
-    /// was taken from.
-    pub fn turn_to(&mut self, page: &Page) {
-        if let Some(find) = &page.find {
-            let find = find.to_lowercase();
-            self.registrations.retain(|r| r.holds(&find));
-        }
-        self.registrations_total = self.registrations.len();
-        let limit = page.limit.unwrap_or(usize::MAX);
-        let rows = std::mem::take(&mut self.registrations).into_iter();
-        self.registrations = rows.skip(page.from).take(limit).collect();
-    }
-}
-
 impl RegistrationRow {
-    /// Whether one of its names holds a text in lower case.
-    fn holds(&self, find: &str) -> bool {
-        let names = [
-            self.user.expose(),
-            self.aor.expose(),
-            self.from.expose(),
-            &self.device,
-            &self.zone,
-        ];
-        let mut all = names.into_iter().chain(self.lines.iter().map(Pii::expose));
-        all.any(|name| name.to_lowercase().contains(find))
-    }
-
     /// The order of rows.
     pub fn order(&self, other: &Self) -> std::cmp::Ordering {
         (&self.user, &self.device, &self.aor, &self.flow).cmp(&(
@@ -191,7 +173,8 @@ pub struct CallRow {
     pub to: Pii<String>,
     /// `Unified CM remote session` (F270) or `Rich media session` (F271).
     pub kind: String,
-    /// `audio` or `video`: what it counts as (F276, F277).
+    /// `audio` or `video`: what it counts as (F276, F277). Of a call that ended before it was set
+    /// up, what its offer had; empty if there was none.
     #[serde(default)]
     pub content: String,
     /// The parts it passes through on this node (F263, F315, F316).
@@ -267,40 +250,4 @@ pub struct Counters {
     pub wrong_credentials: u64,
     /// SIP requests refused because there was too much to do.
     pub shed: u64,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_of_registrations_is_found_by_any_name_and_tells_how_many_there_are() {
-        let row = |n: usize| RegistrationRow {
-            user: Pii::new(format!("user{n}")),
-            device: format!("CSF{n:03}"),
-            zone: "CEtcp-cucm1".into(),
-            lines: vec![Pii::new(format!("9{n:03}"))],
-            ..RegistrationRow::default()
-        };
-        let whole = Snapshot {
-            registrations: (0..100).map(row).collect(),
-            ..Snapshot::default()
-        };
-        let turn = |from, limit, find: Option<&str>| {
-            let mut s = whole.clone();
-            let find = find.map(str::to_owned);
-            s.turn_to(&Page { from, limit, find });
-            let first = s.registrations.first().map(|r| r.device.clone());
-            (s.registrations_total, s.registrations.len(), first)
-        };
-        assert_eq!(turn(0, None, None), (100, 100, Some("CSF000".into())));
-        assert_eq!(turn(95, Some(10), None), (100, 5, Some("CSF095".into())));
-        assert_eq!(
-            turn(0, Some(3), Some("csf01")),
-            (10, 3, Some("CSF010".into()))
-        );
-        assert_eq!(turn(0, None, Some("9042")), (1, 1, Some("CSF042".into())));
-        assert_eq!(turn(0, None, Some("nobody")), (0, 0, None));
-        assert_eq!(turn(200, Some(1), None), (100, 0, None));
-    }
 }

@@ -80,6 +80,13 @@ pub enum Event {
     Down(Fault),
 }
 
+/// Whether the alarm of clocks that differ stands after a measurement: from [`SKEW_ALARM`] on, and
+/// once raised until they are within half of it, so that it does not come and go.
+pub fn skew_alarm(raised: bool, skew_ms: i64) -> bool {
+    let limit = SKEW_ALARM.as_millis() as u64;
+    skew_ms.unsigned_abs() >= if raised { limit / 2 } else { limit }
+}
+
 /// A peer's clock against ours in words: `600.0 s behind`, `7.5 s ahead of`.
 pub fn skew_in_words(skew_ms: i64) -> String {
     let way = if skew_ms < 0 { "behind" } else { "ahead of" };

@@ -182,3 +182,22 @@ fn an_edge_hears_of_dead_zones_once_the_link_is_up_and_of_no_more_than_it_keeps(
     pair.settle();
     assert_eq!(zones(&pair), [traversal::ZONES_MAX, 0]);
 }
+
+#[test]
+fn the_alarm_of_clocks_is_raised_at_five_seconds_and_lowered_at_half() {
+    for sign in [1, -1] {
+        for (raised, skew_ms, stands) in [
+            (false, 0, false),
+            (false, 4_999, false),
+            (false, 5_000, true),
+            (true, 4_999, true),
+            (true, 2_500, true),
+            (true, 2_499, false),
+            (false, i64::MAX, true),
+        ] {
+            let now = traversal::skew_alarm(raised, sign * skew_ms);
+            assert_eq!(now, stands, "{raised} {skew_ms}");
+        }
+    }
+    assert!(traversal::skew_alarm(false, i64::MIN));
+}

@@ -28,6 +28,14 @@ pub enum AskFault {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// The node refused the question.
+    #[error("{detail}; {fix}")]
+    Refused {
+        /// What is wrong.
+        detail: String,
+        /// What to do.
+        fix: String,
+    },
     /// The node did not answer as it should.
     #[error("the node gave no good answer: {0}")]
     Answer(String),
@@ -44,7 +52,7 @@ pub async fn get(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
     }
 }
 
-/// Asks for the node's snapshot with some of its registrations.
+/// Asks for the node's snapshot with some of its rows.
 ///
 /// # Errors
 /// [`AskFault`].
@@ -53,10 +61,11 @@ pub async fn status(socket: &Path, page: &Page) -> Result<::status::Snapshot, As
     serde_json::from_slice(&body).map_err(|e| AskFault::Answer(e.to_string()))
 }
 
-/// The resource of a snapshot with some of its registrations.
+/// The resource of a snapshot with some of its rows.
 pub fn status_of(page: &Page) -> String {
     let mut query = vec![format!("from={}", page.from)];
     query.extend(page.limit.map(|limit| format!("registrations={limit}")));
+    query.extend(page.history.map(|limit| format!("history={limit}")));
     if let Some(find) = &page.find {
         let encoded = find.bytes().map(|b| match b {
             b if b.is_ascii_alphanumeric() => char::from(b).to_string(),
@@ -105,8 +114,35 @@ async fn ask(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
         .map_err(|e| answer(&e))?
         .to_bytes();
     if !status.is_success() {
-        let text = String::from_utf8_lossy(&body);
-        return Err(AskFault::Answer(format!("{status} {text}")));
+        return Err(refusal(status, &body));
     }
     Ok(body.to_vec())
+}
+
+/// A refusal in words (RFC 9457).
+fn refusal(status: http::StatusCode, body: &[u8]) -> AskFault {
+    #[derive(serde::Deserialize)]
+    struct Problem {
+        detail: String,
+        fix: String,
+    }
+    match serde_json::from_slice(body) {
+        Ok(Problem { detail, fix }) => AskFault::Refused { detail, fix },
+        Err(_) => AskFault::Answer(format!("it said {status}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_words() {
+        let status = http::StatusCode::BAD_REQUEST;
+        let body =
+            br#"{"title":"Bad Request","status":400,"detail":"to is missing","fix":"give it"}"#;
+        assert_eq!(refusal(status, body).to_string(), "to is missing; give it");
+        let odd = refusal(status, b"<html>").to_string();
+        assert_eq!(odd, "the node gave no good answer: it said 400 Bad Request");
+    }
 }

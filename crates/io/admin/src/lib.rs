@@ -4,12 +4,14 @@
 //! - [`serve`]: over the local socket, and over HTTPS with a token.
 //! - [`client`]: asks a running node over its local socket.
 //! - [`show`]: a snapshot as text; [`search`]: what search rules make of a destination.
+//! - [`dns`]: what DNS says where the node stands, and whether it is what it should be.
 //!
 //! A node is reached through [`driver::signal::Handle`] alone; no engine is ever held here.
 
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod dns;
 mod query;
 pub mod rest;
 pub mod search;

@@ -67,7 +67,8 @@ impl Rest {
                         return problem(
                             StatusCode::BAD_REQUEST,
                             "the query is not understood",
-                            "ask with from=NUMBER, registrations=NUMBER and find=TEXT",
+                            "ask with from=NUMBER, registrations=NUMBER, history=NUMBER and \
+                             find=TEXT",
                         );
                     };
                     snapshot.turn_to(&page);
@@ -165,7 +166,7 @@ fn not_allowed(allow: &'static str, detail: &str) -> Response<Body> {
     refusal
 }
 
-/// Which registrations are asked for.
+/// Which rows are asked for.
 fn page(query: &str) -> Option<Page> {
     let mut page = Page::default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -173,6 +174,7 @@ fn page(query: &str) -> Option<Page> {
         match name {
             "from" => page.from = value.parse().ok()?,
             "registrations" => page.limit = Some(value.parse().ok()?),
+            "history" => page.history = Some(value.parse().ok()?),
             "find" => page.find = Some(decoded(value)?),
             _ => return None,
         }
@@ -275,7 +277,7 @@ mod tests {
             (
                 None,
                 None,
-                "/api/v1/status?registrations=5&from=10&find=a%20b",
+                "/api/v1/status?registrations=5&from=10&history=1&find=a%20b",
                 200,
             ),
             (None, None, "/api/v1/status?registrations=many", 400),

@@ -1,5 +1,6 @@
 //! What search rules make of a destination, as text for a terminal.
 
+pub use status::SearchOutcome;
 use status::{SearchQuestion, SearchReport, SearchStep};
 
 use crate::show::{clean, table};
@@ -39,6 +40,9 @@ pub fn text(report: &SearchReport) -> String {
     if !report.note.is_empty() {
         line(format!("note    {}", report.note));
     }
+    if !report.fix.is_empty() {
+        line(format!("fix     {}", report.fix));
+    }
     steps(&mut out, "Transforms", &report.transforms);
     if !report.transforms.is_empty() {
         out.push_str(&clean(&format!("  alias now: {}", report.transformed)));
@@ -47,7 +51,12 @@ pub fn text(report: &SearchReport) -> String {
     steps(&mut out, "Search rules", &report.rules);
     out.push_str("\nTargets\n");
     if report.targets.is_empty() {
-        out.push_str("  none\n");
+        out.push_str(match report.outcome {
+            SearchOutcome::Routed | SearchOutcome::CallControl => {
+                "  call control, where the client is registered\n"
+            }
+            _ => "  none\n",
+        });
     }
     for (i, target) in report.targets.iter().enumerate() {
         let head = format!(
@@ -126,5 +135,13 @@ mod tests {
         );
         assert!(!shown.contains('\u{1b}'), "{shown}");
         assert!(text(&SearchReport::default()).ends_with("Targets\n  none\n"));
+        let registered = SearchReport {
+            outcome: SearchOutcome::CallControl,
+            fix: "ask the core".into(),
+            ..SearchReport::default()
+        };
+        let shown = text(&registered);
+        assert!(shown.ends_with("  call control, where the client is registered\n"));
+        assert!(shown.contains("fix     ask the core\n"), "{shown}");
     }
 }

@@ -3,24 +3,29 @@
 use std::fmt::Write;
 
 use base::UnixTime;
-use status::{CallRow, CapacityRow, EventRow, LinkRow, Role, Severity, Snapshot};
+use status::{CallRow, CapacityRow, ClockRow, EventRow, LinkRow, Role, Severity, Snapshot};
 
-/// How many rows of the history are shown.
-const HISTORY_ROWS: usize = 10;
-
-/// How many warnings and errors are shown.
-const EVENT_ROWS: usize = 10;
+/// What of a snapshot is wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct View<'a> {
+    /// What was looked for: a list without a hit says so.
+    pub find: Option<&'a str>,
+    /// So many warnings and errors at most; all without it.
+    pub events: Option<usize>,
+}
 
 /// A clock difference that is marked, in milliseconds: tokens and nonces carry times.
 const SKEW_MARK_MS: u64 = 2_000;
 
-/// The whole snapshot in sections; what is empty is left out, but for links.
-pub fn snapshot(s: &Snapshot) -> String {
+/// The whole snapshot in sections; what is empty is left out, but for links and for what was looked
+/// for.
+pub fn snapshot(s: &Snapshot, view: View<'_>) -> String {
     let role = match s.role {
         Role::Edge => "edge",
         Role::Core => "core",
     };
     let mut out = format!("{} · {role} · causeway {} · {}\n", s.node, s.version, s.at);
+    let _ = writeln!(out, "clock {}", clock(s.clock));
     section(&mut out, "Links", &links(s));
     if !s.zones.is_empty() {
         let rows = s
@@ -30,61 +35,62 @@ pub fn snapshot(s: &Snapshot) -> String {
         let table = table(&["zone", "state"], rows.collect());
         section(&mut out, "Zones", &table);
     }
-    if !s.registrations.is_empty() {
-        section(
-            &mut out,
-            &shown(
-                "Registrations",
-                s.registrations.len(),
-                s.registrations_total,
-            ),
-            &registrations(s),
-        );
-    }
-    if !s.sessions.is_empty() {
-        section(
-            &mut out,
-            &counted("Provisioning sessions", s.sessions.len()),
-            &sessions(s),
-        );
-    }
-    if !s.calls.is_empty() {
-        section(
-            &mut out,
-            &counted("Calls", s.calls.len()),
-            &calls(s.calls.iter(), s.at),
-        );
-    }
-    if !s.history.is_empty() {
-        let title = counted("History", s.history.len());
-        section(
-            &mut out,
-            &title,
-            &calls(s.history.iter().take(HISTORY_ROWS), s.at),
-        );
-    }
+    let mut list = |title: &str, rows: usize, total: usize, of: usize, body: String| {
+        if rows > 0 {
+            section(&mut out, &shown(title, rows, total), &body);
+        } else if let Some(find) = view.find {
+            let body = match (total, of) {
+                (1.., _) => format!("  --from leaves out all {total} that hold {find:?}\n"),
+                (0, 0) => "  none\n".to_owned(),
+                (0, of) => format!("  none of {of} holds {find:?}\n"),
+            };
+            section(&mut out, title, &body);
+        }
+    };
+    let (rows, of) = (s.registrations.len(), s.totals.registrations);
+    list(
+        "Registrations",
+        rows,
+        s.registrations_total,
+        of,
+        registrations(s),
+    );
+    let (rows, of) = (s.sessions.len(), s.totals.sessions);
+    list("Provisioning sessions", rows, rows, of, sessions(s));
+    let (rows, of) = (s.calls.len(), s.totals.calls);
+    list("Calls", rows, rows, of, calls(s.calls.iter(), s.at));
+    let (rows, of) = (s.history.len(), s.totals.history);
+    list(
+        "History",
+        rows,
+        s.history_total,
+        of,
+        calls(s.history.iter(), s.at),
+    );
     if let Some(c) = &s.capacity {
         section(&mut out, "Capacity", &capacity(c, s.registrations.len()));
     }
-    let mut events = s.events.iter().filter(|e| e.severity > Severity::Info);
-    let events: Vec<&EventRow> = events.by_ref().take(EVENT_ROWS).collect();
+    let events = s.events.iter().filter(|e| e.severity > Severity::Info);
+    let total = events.clone().count();
+    let events: Vec<&EventRow> = events.take(view.events.unwrap_or(usize::MAX)).collect();
     if !events.is_empty() {
-        section(&mut out, "Recent events", &recent(&events));
+        let title = shown("Recent events", events.len(), total);
+        section(&mut out, &title, &recent(&events));
     }
     section(&mut out, "Counters", &counters(s));
     out
 }
 
-fn counted(title: &str, count: usize) -> String {
-    format!("{title} ({count})")
-}
-
-/// A title for some of many rows.
+/// A title for all of the rows, or some of many.
 fn shown(title: &str, rows: usize, total: usize) -> String {
     if rows >= total {
-        return counted(title, rows);
+        return format!("{title} ({rows})");
     }
-    format!("{title} ({total}, {rows} shown; --registrations and --find show others)")
+    let more = match title {
+        "Registrations" => "--all, --limit N and --from N show others",
+        _ => "--all or --limit N shows more",
+    };
+    format!("{title} ({rows} of {total}; {more})")
 }
 
 fn section(out: &mut String, title: &str, body: &str) {
@@ -115,6 +121,20 @@ fn links(s: &Snapshot) -> String {
         "clock skew",
     ];
     table(&head, rows.collect())
+}
+
+/// What steers the machine's clock.
+fn clock(row: Option<ClockRow>) -> String {
+    let ms = |us: f64| format!("{:.1} ms", us / 1000.0);
+    match row {
+        None => "not known: this system does not tell what steers it".into(),
+        Some(row) if row.synchronised => format!(
+            "synchronised, offset {}, wrong by at most {}",
+            ms(row.offset_us as f64),
+            ms(row.error_us as f64)
+        ),
+        Some(_) => "NOT SYNCHRONISED, run an NTP client on this machine".into(),
+    }
 }
 
 fn state(l: &LinkRow, at: UnixTime) -> String {
@@ -236,7 +256,10 @@ fn calls<'a>(rows: impl Iterator<Item = &'a CallRow>, at: UnixTime) -> String {
         vec![
             c.from.expose().clone(),
             c.to.expose().clone(),
-            format!("{}, {}", c.kind, c.content),
+            match c.content.as_str() {
+                "" => c.kind.clone(),
+                content => format!("{}, {content}", c.kind),
+            },
             state,
             lasted(c.answered.unwrap_or(c.began), end),
             c.components.join(" → "),
@@ -319,7 +342,7 @@ fn lasted(from: UnixTime, to: UnixTime) -> String {
 }
 
 /// Control characters of peers are not let through to the terminal.
-pub(crate) fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '·' } else { c })
         .collect()
@@ -390,14 +413,15 @@ mod tests {
             calls_max: 2_000,
             ..CapacityRow::default()
         };
-        let shown = snapshot(&Snapshot {
+        let whole = Snapshot {
             at: UnixTime::from_millis(65_000),
             node: "edge1.example.test".into(),
             links: vec![link],
             calls: vec![call],
             capacity: Some(capacity),
             ..Snapshot::default()
-        });
+        };
+        let shown = snapshot(&whole, View::default());
         assert!(shown.starts_with("edge1.example.test · edge"));
         assert!(
             shown.contains("Unified CM remote session, video"),
@@ -415,6 +439,14 @@ mod tests {
         );
     }
 
+    fn clock_line(row: ClockRow) -> String {
+        let whole = Snapshot {
+            clock: Some(row),
+            ..Snapshot::default()
+        };
+        snapshot(&whole, View::default())
+    }
+
     #[test]
     fn a_snapshot_shows_recent_warnings_with_cause_and_fix_and_marks_a_wrong_clock() {
         let mut recent = status::Recent::default();
@@ -422,15 +454,31 @@ mod tests {
         let refused = status::Event::new(status::Kind::LinkRefused, at, "wrong\u{1b}[2J password");
         recent.note(&refused.with("core", "core1"));
         recent.note(&status::Event::new(status::Kind::LinkUp, at, "fine"));
-        let shown = snapshot(&Snapshot {
+        let whole = Snapshot {
             events: recent.rows(),
             links: vec![LinkRow {
                 skew_ms: Some(-600_001),
                 ..LinkRow::default()
             }],
             ..Snapshot::default()
-        });
+        };
+        let shown = snapshot(&whole, View::default());
         assert!(shown.contains("600.0 s behind: WRONG"), "{shown}");
+        assert!(shown.contains("\nclock not known"), "{shown}");
+        for (synchronised, want) in [
+            (
+                true,
+                "clock synchronised, offset -0.2 ms, wrong by at most 1.5 ms",
+            ),
+            (false, "clock NOT SYNCHRONISED"),
+        ] {
+            let row = ClockRow {
+                synchronised,
+                offset_us: -200,
+                error_us: 1_500,
+            };
+            assert!(clock_line(row).contains(want), "{}", clock_line(row));
+        }
         let line = "error 1003 link refused: wrong·[2J password core=core1\n    fix: set the same";
         assert!(shown.contains(line) && !shown.contains("fine"), "{shown}");
     }
@@ -449,19 +497,57 @@ mod tests {
             lines: vec![Pii::new("1002".into())],
             ..status::RegistrationRow::default()
         };
-        let shown = snapshot(&Snapshot {
+        let whole = Snapshot {
             at: UnixTime::from_millis(65_000),
             role: Role::Core,
             registrations: vec![row],
             registrations_total: 3_214,
             ..Snapshot::default()
-        });
+        };
+        let shown = snapshot(&whole, View::default());
         assert!(
-            shown.contains("Registrations (3214, 1 shown; --reg"),
+            shown.contains("Registrations (1 of 3214; --all, --limit N and --from N show others)"),
             "{shown}"
         );
         let line = "alice  sip:1001@cucm1.example.test +1002  CSFALICE  CEtcp-cucm1  \
                     edge1.example.test  17.3  65 s  100 s";
         assert!(shown.contains(line), "{shown}");
+    }
+
+    #[test]
+    fn a_list_that_is_cut_says_so_and_one_without_a_hit_does_too() {
+        let call = CallRow {
+            from: Pii::new("sip:bob@example.test".into()),
+            kind: "Unified CM remote session".into(),
+            ended: Some(UnixTime::from_millis(0)),
+            ..CallRow::default()
+        };
+        let mut some = Snapshot {
+            history: vec![call; 136],
+            registrations: vec![status::RegistrationRow::default(); 2],
+            ..Snapshot::default()
+        };
+        some.turn_to(&status::Page {
+            history: Some(10),
+            ..status::Page::default()
+        });
+        let text = snapshot(&some, View::default());
+        let title = "History (10 of 136; --all or --limit N shows more)\n";
+        assert!(text.contains(title), "{text}");
+        assert!(text.contains("  Unified CM remote session  "), "{text}");
+        let find = Some("nobody");
+        some.turn_to(&status::Page {
+            find: find.map(str::to_owned),
+            ..status::Page::default()
+        });
+        let text = snapshot(&some, View { find, events: None });
+        for section in [
+            "\nRegistrations\n  none of 2 holds \"nobody\"\n",
+            "\nProvisioning sessions\n  none\n",
+            "\nCalls\n  none\n",
+            "\nHistory\n  none of 10 holds \"nobody\"\n",
+        ] {
+            assert!(text.contains(section), "{section} is not in {text}");
+        }
     }
 }

@@ -1,18 +1,42 @@
 //! `causeway ctl`: questions to a node, and to a configuration.
 
+mod dns;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use admin::client::AskFault;
+use admin::search::SearchOutcome;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use crate::FileArg;
 
+/// Exit codes of `causeway ctl`; docs/configuration.md lists them.
+mod code {
+    pub(super) const ROUTED: u8 = 0;
+    pub(super) const NOWHERE: u8 = 1;
+    /// As clap's own for arguments that it refuses.
+    pub(super) const NOT_UNDERSTOOD: u8 = 2;
+    pub(super) const CANNOT_ASK: u8 = 3;
+    pub(super) const CALL_CONTROL: u8 = 4;
+}
+
 #[derive(Subcommand)]
 pub(crate) enum Ctl {
     /// Say what every transform and search rule makes of a destination, and where a request would
-    /// go. Nothing is sent. Exit status 1 if it would go nowhere, 2 if that cannot be told.
+    /// go. Nothing is sent.
+    #[command(after_help = "\
+Exit codes:
+  0  the request would go somewhere
+  1  no route: it would be refused
+  2  the question is refused: an unknown zone, an address without a domain, a wrong option
+  3  nobody can be asked: no node runs, the configuration cannot be used, or it is an edge's
+  4  with --offline: it goes to call control, and only the running core knows to which server")]
     Search(Search),
+    /// Look names up as this node does, and check what a deployment needs of DNS.
+    #[command(subcommand)]
+    Dns(dns::Dns),
 }
 
 #[derive(Args)]
@@ -43,15 +67,23 @@ pub(crate) struct Search {
 pub(crate) fn run(command: Ctl) -> ExitCode {
     let done = match command {
         Ctl::Search(search) => self::search(search),
+        Ctl::Dns(command) => dns::run(command),
     };
-    done.unwrap_or_else(|e| {
+    ExitCode::from(done.unwrap_or_else(|e| {
         eprintln!("causeway: {e:#}");
-        ExitCode::from(2)
-    })
+        match e.downcast_ref() {
+            Some(AskFault::Refused { .. }) => code::NOT_UNDERSTOOD,
+            _ => code::CANNOT_ASK,
+        }
+    }))
 }
 
-fn search(search: Search) -> anyhow::Result<ExitCode> {
+fn search(search: Search) -> anyhow::Result<u8> {
     let (config, _) = crate::check::load(&search.file.config)?;
+    if search.to.trim().is_empty() {
+        eprintln!("causeway: --to names no destination; write --to sip:1002@example.com");
+        return Ok(code::NOT_UNDERSTOOD);
+    }
     let asked =
         admin::search::question(&search.from, &search.to, &search.zone, search.authenticated);
     let report = if search.offline {
@@ -62,17 +94,27 @@ fn search(search: Search) -> anyhow::Result<ExitCode> {
             .enable_all()
             .build()
             .context("the operating system gives no threads")?;
-        let answer = runtime.block_on(admin::client::search(&socket, &asked));
-        answer.context("with --offline the file alone is asked")?
+        match runtime.block_on(admin::client::search(&socket, &asked)) {
+            Err(e @ AskFault::NotRunning { .. }) => {
+                anyhow::bail!("{e}; or add --offline: then the file alone is asked")
+            }
+            answer => answer?,
+        }
+    };
+    let told = match report.outcome {
+        SearchOutcome::Routed => code::ROUTED,
+        SearchOutcome::Nowhere => code::NOWHERE,
+        SearchOutcome::CallControl => code::CALL_CONTROL,
+        SearchOutcome::NotUnderstood => code::NOT_UNDERSTOOD,
+        SearchOutcome::NoRules => code::CANNOT_ASK,
     };
     if search.json {
         println!("{}", serde_json::to_string(&report)?);
+    } else if matches!(told, code::NOT_UNDERSTOOD | code::CANNOT_ASK) {
+        let [note, fix] = [&report.note, &report.fix].map(|text| admin::show::clean(text));
+        eprintln!("causeway: {note}; {fix}");
     } else {
         print!("{}", admin::search::text(&report));
     }
-    Ok(if report.targets.is_empty() {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(told)
 }

@@ -1,12 +1,16 @@
 //! Where log lines go and how they look.
 
+mod lines;
+
 use std::fs::OpenOptions;
-use std::sync::Mutex;
 
 use anyhow::Context;
 use config::{Log, LogFormat};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::{MakeWriter, fmt};
+use tracing_subscriber::fmt::fmt;
+
+use lines::Lines;
+pub(crate) use lines::Tail;
 
 /// Libraries that would drown everything else, or print what is secret, below WARN.
 const LIBRARIES: &[&str] = &[
@@ -21,25 +25,25 @@ const LIBRARIES: &[&str] = &[
     "mio",
 ];
 
-/// Sets up the log of this process.
-pub(crate) fn start(log: &Log) -> anyhow::Result<()> {
-    match &log.file {
-        None => install(log, std::io::stderr),
+/// Sets up the log of this process, which is whole when what this gives is dropped.
+pub(crate) fn start(log: &Log) -> anyhow::Result<Tail> {
+    let (lines, tail) = match &log.file {
+        None => lines::to(std::io::stderr()),
         Some(path) => {
             let file = OpenOptions::new()
                 .create(true)
                 .append(true)
                 .open(path)
                 .with_context(|| format!("log file {} cannot be written", path.display()))?;
-            install(log, Mutex::new(file))
+            lines::to(file)
         }
     }
+    .context("the operating system gives no threads")?;
+    install(log, lines)?;
+    Ok(tail)
 }
 
-fn install<W>(log: &Log, writer: W) -> anyhow::Result<()>
-where
-    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
-{
+fn install(log: &Log, writer: Lines) -> anyhow::Result<()> {
     let builder = fmt()
         .with_env_filter(filter(&log.level)?)
         .with_writer(writer);

@@ -14,8 +14,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Registrations that are shown as a table unless asked for more.
+/// Registrations, and rows of other lists, that are shown as a table unless asked for more.
 const REGISTRATIONS_SHOWN: usize = 50;
+const ROWS_SHOWN: usize = 10;
 
 /// Phone, video, chat, directory and voicemail from anywhere, without a VPN.
 ///
@@ -47,13 +48,21 @@ enum Command {
         /// One JSON object, for programs.
         #[arg(long)]
         json: bool,
-        /// So many registrations at most; without it 50 as a table, and all as JSON.
+        /// So many rows of each list at most; without it 50 registrations, 10 calls of the history
+        /// and 10 events as tables, and all as JSON.
+        #[arg(long, value_name = "NUMBER")]
+        limit: Option<usize>,
+        /// Every row of every list.
+        #[arg(long, conflicts_with_all = ["limit", "registrations"])]
+        all: bool,
+        /// So many registrations at most, whatever the limit of other lists.
         #[arg(long, value_name = "NUMBER")]
         registrations: Option<usize>,
         /// Leave out so many registrations at the beginning.
         #[arg(long, value_name = "NUMBER", default_value_t = 0)]
         from: usize,
-        /// Only registrations whose user, address, device, zone, edge or client holds this.
+        /// Only registrations, sign-ins and calls of which a name, address, device, zone, edge,
+        /// client or reason holds this.
         #[arg(long, value_name = "TEXT")]
         find: Option<String>,
     },
@@ -77,13 +86,20 @@ fn main() -> ExitCode {
         Command::Status {
             file,
             json,
+            limit,
+            all,
             registrations,
             from,
             find,
         } => {
-            let limit = registrations.or((!json).then_some(REGISTRATIONS_SHOWN));
-            let page = admin::Page { from, limit, find };
-            show::status(&file.config, json, &page)
+            let shown = |rows: usize| limit.or((!json && !all).then_some(rows));
+            let page = admin::Page {
+                from,
+                limit: registrations.or(shown(REGISTRATIONS_SHOWN)),
+                history: shown(ROWS_SHOWN),
+                find,
+            };
+            show::status(&file.config, json, &page, shown(ROWS_SHOWN))
         }
         Command::Ctl(command) => Ok(ctl::run(command)),
     };

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Runs the node until a signal.
 pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let (config, warnings) = crate::check::load(path)?;
-    crate::log::start(&config.log)?;
+    let _log = crate::log::start(&config.log)?;
     for warning in warnings {
         tracing::warn!(target: "configuration", "{warning}");
     }

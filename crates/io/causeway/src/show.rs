@@ -6,8 +6,13 @@ use std::process::ExitCode;
 use admin::Page;
 use anyhow::Context;
 
-/// Asks the running node and prints what it says.
-pub(crate) fn status(path: &Path, json: bool, page: &Page) -> anyhow::Result<ExitCode> {
+/// Asks the running node and prints what it says, with so many events at most.
+pub(crate) fn status(
+    path: &Path,
+    json: bool,
+    page: &Page,
+    events: Option<usize>,
+) -> anyhow::Result<ExitCode> {
     let (config, _) = crate::check::load(path)?;
     let socket = config.data.join(admin::SOCKET);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -20,7 +25,9 @@ pub(crate) fn status(path: &Path, json: bool, page: &Page) -> anyhow::Result<Exi
         println!("{}", String::from_utf8_lossy(&body));
     } else {
         let snapshot = runtime.block_on(admin::client::status(&socket, page))?;
-        print!("{}", admin::show::snapshot(&snapshot));
+        let find = page.find.as_deref();
+        let view = admin::show::View { find, events };
+        print!("{}", admin::show::snapshot(&snapshot, view));
     }
     Ok(ExitCode::SUCCESS)
 }

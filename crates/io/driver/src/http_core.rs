@@ -1,8 +1,8 @@
 //! What the core does with the requests that come through an edge's HTTP lane.
 //!
 //! `get_edge_config` goes to the node's sign-in engine. A proxied request must show a session
-//! token of this core, and its server, path and method must be on the allow list; then the name is
-//! resolved once and exactly that address is dialled. The edge's own checks count for nothing here:
+//! token of this core, and its server, path and method must be on the allow list; exactly the
+//! address that was judged is dialled ([`crate::guard`]). The edge's own checks count for nothing here:
 //! a hostile edge gains no more than the allow list permits. On the way back redirects are
 //! rewritten into the edge's form, cookies are bound to the edge's path, and what would tell of the
 //! inside is taken out of the header.
@@ -19,13 +19,13 @@ use http::{Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use net::http::inside::{Inside, Target, TargetTls};
 use net::http::{Body, Pace, empty, full, paced, strip_hop_by_hop};
-use net::{dns, tls};
+use net::tls;
 use node::gate::CoreGate;
 use node::io::{Answer, Input, Question, Report, SignIn};
-use policy::allow_list::{Access, Verdict};
 use provisioning::path::{EdgePath, Scheme, Server};
 use rustls::ClientConfig;
 
+use crate::guard::{Guard, Ruling};
 use crate::metadata;
 use crate::signal::{Clock, Handle};
 use crate::wire;
@@ -42,16 +42,14 @@ pub struct HttpCore {
     pub clock: Clock,
     /// The node's verdicts.
     pub gate: tls::Live<CoreGate>,
-    /// Finds inside servers.
-    pub resolver: dns::Resolver,
+    /// Where requests may lead.
+    pub guard: Guard,
     /// Asks them.
     pub inside: Inside,
     /// TLS with the certificate checked.
     pub checked: tls::Live<ClientConfig>,
     /// TLS without, for servers whose check an administrator has switched off.
     pub unchecked: Arc<ClientConfig>,
-    /// Addresses never dialled: our own listeners.
-    pub never: Arc<[SocketAddr]>,
 }
 
 impl HttpCore {
@@ -171,28 +169,17 @@ impl HttpCore {
     ) -> Result<Response<Body>, Refusal> {
         let gate = self.gate.get();
         let now = self.clock.now().unix;
-        if !metadata::session_cookies(request.headers()).any(|token| {
-            gate.token_key
-                .verify(now, token)
-                .is_ok_and(|c| c.domain == domain)
-        }) {
+        let claims = metadata::session_cookies(request.headers())
+            .filter_map(|token| gate.token_key.verify(now, token).ok())
+            .find(|claims| claims.domain == domain);
+        let Some(claims) = claims else {
             return Err(Refusal::new(
                 StatusCode::UNAUTHORIZED,
                 "no valid session token",
             ));
-        }
-        let verify = match allowed(
-            &gate,
-            &server,
-            request.method().as_str(),
-            request.uri().path(),
-        ) {
-            Some(verify) => verify,
-            None => {
-                return Err(Refusal::new(StatusCode::FORBIDDEN, "not on the allow list"));
-            }
         };
-        let target = self.target(&server, verify).await?;
+        let user = claims.user.expose();
+        let target = self.target(&server, &request, user).await?;
         let request = inside_request(&server, request)?;
         wire::line("http", "out", "inside", request.method().as_str(), trace);
         let response = match self.inside.send(&target, request).await {
@@ -215,43 +202,44 @@ impl HttpCore {
                 ));
             }
         };
-        self.outside_response(&gate, &domain, &server, response)
+        self.outside_response(&domain, &server, user, response)
+            .await
     }
 
-    /// Resolves the server, once.
-    async fn target(&self, server: &Server, verify: bool) -> Result<Target, Refusal> {
-        let address = match self.resolver.addresses(&server.host).await {
-            Ok(found) => found.first().map(|ip| SocketAddr::new(*ip, server.port)),
-            Err(e) => {
-                self.unreachable(server, &e);
-                None
+    /// Where the request may go: what was judged is what is dialled.
+    async fn target(
+        &self,
+        server: &Server,
+        request: &Request<Incoming>,
+        user: &str,
+    ) -> Result<Target, Refusal> {
+        let (method, path) = (request.method().as_str(), request.uri().path());
+        let (address, name, tls_verify) = match self.guard.admit(server, method, path).await {
+            Ruling::Pass {
+                address,
+                name,
+                tls_verify,
+                ..
+            } => (address, name, tls_verify),
+            Ruling::Deny => {
+                self.guard.refused(server, method, path, user, false);
+                return Err(Refusal::new(StatusCode::FORBIDDEN, "not on the allow list"));
+            }
+            Ruling::Never { cause, .. } => return Err(Refusal::new(StatusCode::FORBIDDEN, cause)),
+            Ruling::NoAddress { error, .. } => {
+                self.unreachable(server, &error);
+                return Err(Refusal::new(
+                    StatusCode::BAD_GATEWAY,
+                    "the inside server has no address",
+                ));
             }
         };
-        let Some(address) = address else {
-            return Err(Refusal::new(
-                StatusCode::BAD_GATEWAY,
-                "the inside server has no address",
-            ));
-        };
-        let own = |ours: &SocketAddr| {
-            ours.port() == address.port()
-                && (ours.ip() == address.ip() || ours.ip().is_unspecified())
-        };
-        if self.never.iter().any(own) {
-            return Err(Refusal::new(
-                StatusCode::FORBIDDEN,
-                "an address of this node",
-            ));
-        }
-        let config = if verify {
+        let config = if tls_verify {
             self.checked.get()
         } else {
             self.unchecked.clone()
         };
-        let tls = (server.scheme == Scheme::Https).then(|| TargetTls {
-            name: server.host.clone(),
-            config,
-        });
+        let tls = (server.scheme == Scheme::Https).then_some(TargetTls { name, config });
         Ok(Target { address, tls })
     }
 
@@ -266,11 +254,11 @@ impl HttpCore {
     }
 
     /// The answer as it may go outside.
-    fn outside_response(
+    async fn outside_response(
         &self,
-        gate: &CoreGate,
         domain: &str,
         server: &Server,
+        user: &str,
         mut response: Response<Body>,
     ) -> Result<Response<Body>, Refusal> {
         let segment = EdgePath::encode(domain, Some(server));
@@ -287,11 +275,9 @@ impl HttpCore {
             headers.remove(name);
         }
         if let Some(location) = headers.remove(LOCATION) {
-            let location = location.to_str().ok();
-            headers.insert(
-                LOCATION,
-                redirect(gate, domain, server, location.unwrap_or_default())?,
-            );
+            let location = location.to_str().unwrap_or_default();
+            let value = self.redirect(domain, server, user, location).await?;
+            headers.insert(LOCATION, value);
         }
         let cookies: Vec<HeaderValue> = headers
             .get_all(SET_COOKIE)
@@ -304,20 +290,39 @@ impl HttpCore {
         }
         Ok(response)
     }
-}
 
-/// Whether the allow list lets a request through, and whether the server's certificate is checked.
-fn allowed(gate: &CoreGate, server: &Server, method: &str, path: &str) -> Option<bool> {
-    let access = Access {
-        scheme: server.scheme.as_str(),
-        host: &server.host,
-        port: server.port,
-        path,
-        method,
-    };
-    match gate.allow_list.check(&access) {
-        Verdict::Allow { tls_verify } => Some(tls_verify),
-        Verdict::Deny => None,
+    /// A redirect of `server` in the edge's form.
+    async fn redirect(
+        &self,
+        domain: &str,
+        server: &Server,
+        user: &str,
+        location: &str,
+    ) -> Result<HeaderValue, Refusal> {
+        let refused = |cause| Refusal::new(StatusCode::BAD_GATEWAY, cause);
+        let before_path = location.split(['/', '?', '#']).next().unwrap_or_default();
+        let value = if location.starts_with('/') || before_path.contains(':') {
+            let (to, path) =
+                follow(server, location).ok_or(refused("a redirect that is no URL"))?;
+            let path_alone = path.split(['?', '#']).next().unwrap_or_default();
+            if to != *server {
+                // Where the client goes with GET; other methods are judged when they come.
+                match self.guard.judge(&to, "GET", path_alone).await {
+                    Ruling::Pass { .. } | Ruling::NoAddress { .. } => {}
+                    Ruling::Deny | Ruling::Never { .. } => {
+                        self.guard.refused(&to, "GET", path_alone, user, true);
+                        return Err(refused("a redirect to a forbidden server"));
+                    }
+                }
+            }
+            format!("/{}{path}", EdgePath::encode(domain, Some(&to)))
+        } else {
+            // Relative: the client resolves it against the edge's path.
+            location.to_owned()
+        };
+        value
+            .parse()
+            .map_err(|_| refused("a redirect that is no URL"))
     }
 }
 
@@ -349,32 +354,6 @@ fn inside_request(server: &Server, request: Request<Incoming>) -> Result<Request
     parts.uri = Uri::from(target);
     parts.version = http::Version::HTTP_11;
     Ok(Request::from_parts(parts, paced(body, Pace::default())))
-}
-
-/// A redirect of `server` in the edge's form.
-fn redirect(
-    gate: &CoreGate,
-    domain: &str,
-    server: &Server,
-    location: &str,
-) -> Result<HeaderValue, Refusal> {
-    let refused = |cause| Refusal::new(StatusCode::BAD_GATEWAY, cause);
-    let before_path = location.split(['/', '?', '#']).next().unwrap_or_default();
-    let value = if location.starts_with('/') || before_path.contains(':') {
-        let (to, path) = follow(server, location).ok_or(refused("a redirect that is no URL"))?;
-        let path_alone = path.split(['?', '#']).next().unwrap_or_default();
-        // Where the client goes with GET; other methods are judged when they come.
-        if to != *server && allowed(gate, &to, "GET", path_alone).is_none() {
-            return Err(refused("a redirect to a forbidden server"));
-        }
-        format!("/{}{path}", EdgePath::encode(domain, Some(&to)))
-    } else {
-        // Relative: the client resolves it against the edge's path.
-        location.to_owned()
-    };
-    value
-        .parse()
-        .map_err(|_| refused("a redirect that is no URL"))
 }
 
 /// Where a `Location` of `server` leads: the server, and the path with its query and fragment.

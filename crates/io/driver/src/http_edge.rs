@@ -7,11 +7,13 @@
 //!
 //! Bounds: 100 connections a source by default, 10 s for a head, 35 s for a response's head.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
+use base::UnixTime;
 use http::header::{CONNECTION, HeaderName, HeaderValue, RETRY_AFTER, SERVER, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
@@ -21,6 +23,7 @@ use net::lane::EdgeLane;
 use net::tls;
 use node::gate::{EdgeGate, EdgeGateCore};
 use node::io::{Input, Report};
+use policy::token::TokenError;
 use provisioning::path::EdgePath;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
@@ -194,10 +197,9 @@ impl HttpEdge {
             })
         });
         let Some(issuer) = issuer else {
-            return Err(Refusal::new(
-                StatusCode::UNAUTHORIZED,
-                "no valid session token",
-            ));
+            let tokens = metadata::session_cookies(request.headers());
+            let cause = untrusted(&serving, now, tokens);
+            return Err(Refusal::new(StatusCode::UNAUTHORIZED, cause));
         };
         let server = Some(server.to_string());
         Ok(Admitted {
@@ -309,14 +311,14 @@ impl HttpEdge {
     fn note(&self, remote: SocketAddr, refusal: &Refusal) {
         tracing::debug!(
             status = refusal.status.as_u16(),
-            refusal.cause,
+            cause = %refusal.cause,
             "an HTTP request was refused"
         );
         // A node that is swamped has better things to count.
         let _ = self.handle.try_input(Input::Report(Report::HttpRefused {
             client: remote.ip(),
             status: refusal.status.as_u16(),
-            cause: refusal.cause.into(),
+            cause: refusal.cause.clone().into_owned(),
         }));
     }
 }
@@ -335,11 +337,43 @@ struct Admitted {
 /// A request that may not.
 struct Refusal {
     status: StatusCode,
-    cause: &'static str,
+    cause: Cow<'static, str>,
+}
+
+/// Why none of a request's tokens counts. One that was genuine and is too old is no attack, and
+/// the fault may be a clock's.
+fn untrusted<'t>(
+    serving: &[&EdgeGateCore],
+    now: UnixTime,
+    tokens: impl Iterator<Item = &'t str>,
+) -> Cow<'static, str> {
+    let mut cause: Cow<str> = "no valid session token".into();
+    for token in tokens {
+        let expired =
+            |core: &&&EdgeGateCore| core.token_key.verify(now, token) == Err(TokenError::Expired);
+        let Some(core) = serving.iter().find(expired) else {
+            continue;
+        };
+        cause = "the session token has expired".into();
+        let Some(skew_ms) = core.skew_ms else {
+            continue;
+        };
+        let there = UnixTime::from_millis(now.as_millis().saturating_add_signed(skew_ms));
+        if core.token_key.verify(there, token).is_ok() {
+            let words = traversal::skew_in_words(skew_ms);
+            let skewed = format!(
+                "the session token has expired by this node's clock but not by the core's, which \
+                 is {words} it: synchronise both by NTP"
+            );
+            return skewed.into();
+        }
+    }
+    cause
 }
 
 impl Refusal {
-    fn new(status: StatusCode, cause: &'static str) -> Self {
+    fn new(status: StatusCode, cause: impl Into<Cow<'static, str>>) -> Self {
+        let cause = cause.into();
         Refusal { status, cause }
     }
 
@@ -392,5 +426,38 @@ fn split_path(path: &str) -> (&str, &str) {
     match path.find('/') {
         Some(at) => path.split_at(at),
         None => (path, ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::Rng;
+    use policy::token::{LIFE, TokenKey};
+
+    #[test]
+    fn a_token_that_fails_by_a_clock_is_told_so_with_the_difference() {
+        let key = TokenKey::from_seed(&[1; 32]).unwrap();
+        let issued = UnixTime::from_millis(1_000_000);
+        let token = key.issue(issued, &mut Rng::from_number(1), "alice", "example.test");
+        let late = issued.plus(LIFE + Duration::from_secs(30));
+        let told = |skew_ms, now, token: &str| {
+            let core = EdgeGateCore {
+                peer: 0,
+                node: "core1.example.test".into(),
+                token_key: key.public(),
+                domains: Vec::new(),
+                skew_ms,
+            };
+            untrusted(&[&core], now, [token].into_iter()).into_owned()
+        };
+        let skewed = told(Some(-60_000), late, &token);
+        assert!(skewed.contains("60.0 s behind it: synchronise"), "{skewed}");
+        let expired = "the session token has expired";
+        assert_eq!(told(None, late, &token), expired);
+        // The clocks differ, but that is not why.
+        assert_eq!(told(Some(-20_000), late, &token), expired);
+        assert_eq!(told(Some(60_000), late, &token), expired);
+        assert_eq!(told(Some(-60_000), late, "x"), "no valid session token");
     }
 }

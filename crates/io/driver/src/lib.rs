@@ -9,7 +9,7 @@
 //! - [`files`]: the data folder, keys, passwords; [`preflight`]: whether a node can start.
 //! - [`wire`]: what crosses a node, for the log.
 //! - [`media_worker`]: the thread that moves media.
-//! - [`http_edge`], [`http_core`], [`metadata`]: requests of clients.
+//! - [`http_edge`], [`http_core`], [`metadata`]: requests of clients; [`guard`]: where they lead.
 //! - [`xmpp_edge`], [`xmpp_core`]: streams of clients.
 
 #![forbid(unsafe_code)]
@@ -17,6 +17,8 @@
 pub mod control;
 pub mod dial;
 pub mod files;
+pub mod guard;
+mod host_clock;
 pub mod http_core;
 pub mod http_edge;
 mod keeper;

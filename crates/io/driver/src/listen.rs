@@ -28,17 +28,20 @@ pub struct Caps {
     pub paces: Option<Paces>,
 }
 
-/// How fast connections may come, a second. A source may make ten times as many at once.
+/// How fast connections may come, a second.
 #[derive(Clone, Copy, Debug)]
 pub struct Paces {
     /// In all; more wait.
     pub total: u32,
     /// From one source; more are closed.
     pub per_source: u32,
+    /// How many times its pace a source may come at once.
+    pub burst: u32,
 }
 
-/// How many times its pace a source may come at once.
-const BURST: u32 = 10;
+/// How many messages' memory a connection takes, roughly, that shook hands and sent half of
+/// something: a flood of them leaves as much free memory behind as a flood of messages.
+const MESSAGES_A_CONNECTION: usize = 100;
 
 /// Sources whose pace is known. With more, those that have been quiet are forgotten; if none has,
 /// whoever is new is let in unpaced: the caps hold.
@@ -103,7 +106,7 @@ impl Sources {
                 return true;
             }
         }
-        let burst = paces.per_source.saturating_mul(BURST);
+        let burst = paces.per_source.saturating_mul(paces.burst);
         let bucket = rows
             .entry(source)
             .or_insert_with(|| TokenBucket::new(paces.per_source, burst));
@@ -135,6 +138,7 @@ impl Sources {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        net::memory::freed(MESSAGES_A_CONNECTION);
         let mut open = self
             .sources
             .open
@@ -261,6 +265,21 @@ mod tests {
     }
 
     #[test]
+    fn connections_that_are_gone_count_for_the_memory_that_is_given_back() {
+        let sources = Sources::new(Caps {
+            total: 1000,
+            per_source: 1000,
+            paces: None,
+        });
+        let enter = || sources.enter("192.0.2.1".parse().unwrap()).unwrap();
+        let places: Vec<Place> = (0..200).map(|_| enter()).collect();
+        let before = net::memory::freed_in_all();
+        drop(places);
+        let freed = net::memory::freed_in_all().wrapping_sub(before);
+        assert!(freed >= crate::signal::POSTS_A_TRIM, "{freed}");
+    }
+
+    #[test]
     fn a_source_that_comes_too_fast_waits_for_its_rate_and_others_do_not() {
         let sources = Sources::new(Caps {
             total: 1000,
@@ -268,6 +287,7 @@ mod tests {
             paces: Some(Paces {
                 total: 1000,
                 per_source: 2,
+                burst: 10,
             }),
         });
         let at = |ms: u64| Instant::from_micros(ms * 1000);

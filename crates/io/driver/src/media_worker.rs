@@ -141,18 +141,34 @@ impl Workers {
     /// # Errors
     /// [`Refused`]; it is counted, and logged the first time.
     pub fn send(&self, command: Command) -> Result<(), Refused> {
+        let sent = self.post(command);
+        self.wake();
+        sent
+    }
+
+    /// Hands a command on for [`Workers::wake`] to tell of, so that many cost one waking. Never
+    /// waits.
+    ///
+    /// # Errors
+    /// As [`Workers::send`] has them.
+    pub fn post(&self, command: Command) -> Result<(), Refused> {
         let sent = self.commands.try_send(command).map_err(|e| match e {
             TrySendError::Full(_) => Refused::Full,
             TrySendError::Disconnected(_) => Refused::Ended,
         });
-        // Also after a refusal: the worker has work to do.
-        self.wake.up();
-        if let Err(refused) = sent
-            && self.refused.fetch_add(1, Ordering::Relaxed) == 0
-        {
-            tracing::error!(%refused, "a media command is lost, and so is its call");
+        if let Err(refused) = sent {
+            // The worker has work to do.
+            self.wake();
+            if self.refused.fetch_add(1, Ordering::Relaxed) == 0 {
+                tracing::error!(%refused, "a media command is lost, and so is its call");
+            }
         }
         sent
+    }
+
+    /// Lets the worker see what was posted.
+    pub fn wake(&self) {
+        self.wake.up();
     }
 
     /// Commands that were not taken so far.

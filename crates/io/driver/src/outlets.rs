@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::dial::Inside;
 use crate::media_worker::Workers;
 use crate::questions::Questions;
-use crate::signal::Outlets;
+use crate::signal::{LOT, Outlets};
 
 /// SIP connections being dialled or served at a time, towards call control.
 const DIALLED_MAX: usize = 4096;
@@ -18,6 +18,8 @@ const DIALLED_MAX: usize = 4096;
 /// The ways out of a node. What a role has no use for is `None`.
 pub(crate) struct NodeOutlets {
     pub(crate) media: Workers,
+    /// Media commands that the worker was not woken for yet.
+    pub(crate) posted: usize,
     pub(crate) pins: ssh::Pins,
     pub(crate) edge_gate: Option<tls::Live<EdgeGate>>,
     pub(crate) core_gate: Option<tls::Live<CoreGate>>,
@@ -30,9 +32,7 @@ pub(crate) struct NodeOutlets {
 impl Outlets for NodeOutlets {
     fn output(&mut self, output: Output) {
         match output {
-            // A refusal is counted and logged where it happens; signalling gives up on the leg
-            // when its media does not come.
-            Output::Media(command) => drop(self.media.send(command)),
+            Output::Media(command) => self.post(command),
             Output::Event(event) => log(&event),
             Output::PinSsh { peer, key } => self.pin(peer, key.as_deref()),
             Output::EdgeGate(gate) => {
@@ -71,9 +71,25 @@ impl Outlets for NodeOutlets {
             | Output::Answer { .. } => {}
         }
     }
+
+    fn hand_over(&mut self) {
+        if std::mem::take(&mut self.posted) > 0 {
+            self.media.wake();
+        }
+    }
 }
 
 impl NodeOutlets {
+    fn post(&mut self, command: media::Command) {
+        // A refusal is counted and logged where it happens; signalling gives up on the leg when its
+        // media does not come.
+        let _ = self.media.post(command);
+        self.posted += 1;
+        if self.posted >= LOT {
+            self.hand_over();
+        }
+    }
+
     fn pin(&self, peer: usize, key: Option<&str>) {
         match key.map(str::parse::<ssh::PublicKey>) {
             None => self.pins.set(peer, None),

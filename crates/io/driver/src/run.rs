@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::files::{DataFolder, FileFault};
+use crate::guard::Guard;
 use crate::outlets::NodeOutlets;
 use crate::signal::{self, Clock, Handle, Post};
 use crate::sip_io::Workers;
@@ -62,6 +63,8 @@ pub struct Running {
     pub identity: Identity,
     /// Addresses it listens on, with what for.
     pub listening: Vec<(&'static str, SocketAddr)>,
+    /// Where clients' HTTP requests may lead; an edge has none.
+    pub guard: Option<Guard>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
     signal: std::thread::JoinHandle<()>,
@@ -173,13 +176,15 @@ impl Parts {
 
     /// Starts the thread that owns the node; everything else is running or about to.
     fn launch(
-        self,
+        mut self,
         handle: Handle,
         posts: tokio::sync::mpsc::Receiver<Post>,
         workers: Workers,
         engine: Box<dyn Engine>,
         outlets: NodeOutlets,
     ) -> Result<Running, StartFault> {
+        let watching = crate::host_clock::watch(handle.clone(), self.stop.subscribe());
+        self.tasks.spawn(watching);
         let (runtime, clock) = (tokio::runtime::Handle::current(), self.clock);
         let signal = std::thread::Builder::new()
             .name("signalling".into())
@@ -196,6 +201,7 @@ impl Parts {
             handle,
             identity: self.identity,
             listening: self.listening,
+            guard: None,
             stop: self.stop,
             tasks: self.tasks,
             signal,

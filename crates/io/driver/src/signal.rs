@@ -31,14 +31,14 @@ pub const CONNECTION_QUEUE_MAX: usize = 512;
 /// How many posts are handled before outputs leave and timers get their turn.
 const BURST: usize = 64;
 
-/// Orders for a SIP worker that are handed over at once.
-const LOT: usize = 32;
+/// Orders for a SIP worker, and commands for the media worker, that are handed over at once.
+pub(crate) const LOT: usize = 32;
 
 /// How long a SIP worker rests that finds the node swamped.
 const SWAMPED: Duration = Duration::from_millis(1);
 
 /// After so many posts freed memory is given back, when there is a moment.
-const POSTS_A_TRIM: usize = 20_000;
+pub(crate) const POSTS_A_TRIM: usize = 20_000;
 
 /// How often at most, and how often more when the flood is over: what it left runs out for half a
 /// minute (RFC 6026 §8.4, timers of 64*T1).
@@ -255,6 +255,9 @@ impl Clock {
 pub trait Outlets: Send {
     /// Carries out one output. Must not wait.
     fn output(&mut self, output: Output);
+
+    /// Wakes whoever was given something, once for many outputs.
+    fn hand_over(&mut self);
 }
 
 /// Wakes the signalling thread.
@@ -282,6 +285,7 @@ pub fn run(
     let (mut ways, mut worn) = (Ways::default(), Worn::default());
     let mut burst = Vec::with_capacity(BURST);
     ways.drain(node.as_mut(), &mut outlets);
+    outlets.hand_over();
     loop {
         match posts.poll_recv_many(&mut context, &mut burst, BURST) {
             Poll::Ready(0) => return,
@@ -298,12 +302,14 @@ pub fn run(
             }
             Poll::Pending => {
                 let now = clock.now().instant;
+                worn.freed(net::memory::freed_in_all());
                 if worn.is_due(now) {
                     net::memory::give_back();
                 }
                 let node = node.poll_timeout().map(|at| at.since(now));
                 let wait = node.into_iter().chain(worn.wait(now)).min();
-                let wait = wait.unwrap_or(Duration::from_secs(3600));
+                // Strangers who never get as far as the node wear memory too.
+                let wait = wait.unwrap_or(TRIM_EVERY).min(TRIM_EVERY);
                 std::thread::park_timeout(wait.max(Duration::from_micros(500)));
             }
         }
@@ -316,6 +322,7 @@ pub fn run(
             ways.drain(node.as_mut(), &mut outlets);
         }
         ways.hand_over();
+        outlets.hand_over();
     }
 }
 
@@ -323,6 +330,7 @@ pub fn run(
 #[derive(Default)]
 struct Worn {
     posts: usize,
+    freed: usize,
     owed: u8,
     next: Instant,
 }
@@ -333,6 +341,12 @@ impl Worn {
         if self.posts >= POSTS_A_TRIM {
             (self.posts, self.owed) = (0, TRIMS);
         }
+    }
+
+    /// What was dropped since the program began, in messages: connections, with all they held.
+    fn freed(&mut self, in_all: usize) {
+        let before = std::mem::replace(&mut self.freed, in_all);
+        self.worked(in_all.wrapping_sub(before));
     }
 
     /// Whether it is to be done now.
@@ -440,6 +454,7 @@ impl Ways {
             Post::Stop => {
                 self.drain(node, outlets);
                 self.hand_over();
+                outlets.hand_over();
                 return true;
             }
         }
@@ -538,6 +553,61 @@ mod tests {
         let due: Vec<u64> = (1..200).filter(|s| worn.is_due(at(*s))).collect();
         assert_eq!(due, [1, 31, 61]);
         assert!(worn.wait(at(200)).is_none());
+        // So do connections, as many as their messages are worth, from wherever the count stood.
+        worn.freed(POSTS_A_TRIM - 1);
+        worn.freed(POSTS_A_TRIM - 1);
+        assert!(worn.wait(at(300)).is_none());
+        worn.freed(POSTS_A_TRIM);
+        assert!(worn.is_due(at(300)));
+    }
+
+    /// Wants two things when it begins, and two for each input.
+    struct Wanting(usize);
+
+    impl Engine for Wanting {
+        fn handle(&mut self, _: Now, _: Input) {
+            self.0 += 2;
+        }
+
+        fn handle_timeout(&mut self, _: Now) {}
+
+        fn poll_output(&mut self) -> Option<Output> {
+            self.0 = self.0.checked_sub(1)?;
+            Some(Output::PinSsh { peer: 0, key: None })
+        }
+
+        fn poll_timeout(&self) -> Option<Instant> {
+            None
+        }
+
+        fn snapshot(&self, _: Now) -> status::Snapshot {
+            unreachable!("nobody asks")
+        }
+    }
+
+    struct Written(Arc<std::sync::Mutex<String>>);
+
+    impl Outlets for Written {
+        fn output(&mut self, _: Output) {
+            self.0.lock().unwrap().push('o');
+        }
+
+        fn hand_over(&mut self) {
+            self.0.lock().unwrap().push('|');
+        }
+    }
+
+    #[tokio::test]
+    async fn outlets_wake_others_once_for_the_outputs_of_a_burst() {
+        let (handle, posts) = Handle::new();
+        for _ in 0..3 {
+            assert!(handle.try_input(Input::Waited(Duration::ZERO)));
+        }
+        handle.post(Post::Stop).await.unwrap();
+        let written = Arc::default();
+        let outlets = Written(Arc::clone(&written));
+        run(Box::new(Wanting(2)), Clock::start(), posts, outlets);
+        assert_eq!(*written.lock().unwrap(), "oo|oooooo|");
     }
 
     #[test]

@@ -12,8 +12,8 @@
 //!
 //! Bounds: a message must be whole within [`MESSAGE_TIME_MAX`] of its first byte, a connection
 //! that says nothing for [`IDLE_MAX`] is closed, one that takes nothing for [`WRITE_TIME_MAX`] as
-//! well; [`QUEUE_MAX`] messages wait for one, `ORDERS_MAX` orders for a worker. Times are looked
-//! at once a second.
+//! well; [`QUEUE_MAX`] messages wait for a client's, [`SHARED_QUEUE_MAX`] for another, `ORDERS_MAX`
+//! orders for a worker. Times are looked at once a second.
 
 mod line;
 #[cfg(test)]
@@ -45,8 +45,12 @@ pub const IDLE_MAX: Duration = Duration::from_secs(400);
 /// How long a peer may take to accept what is written to it.
 pub const WRITE_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// How many messages may wait for one connection: a peer with more does not read.
+/// How many messages may wait for a client's connection: a client with more does not read.
 pub const QUEUE_MAX: usize = 512;
+
+/// How many may wait for a connection to an edge, a core or call control, which many clients
+/// share: a second's worth of a busy one, so that a few lost packets do not cost it.
+pub const SHARED_QUEUE_MAX: usize = 8192;
 
 /// The longest that a connection is not read from: far less than its peer's patience.
 const PAUSE_MAX: Duration = Duration::from_secs(5);

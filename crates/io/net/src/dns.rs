@@ -5,6 +5,8 @@
 //! hosts file win; no search list is applied. Bounds: two tries of 2 s at each server, 10 s in
 //! all; 1,024 answers kept, for an hour at most, absent names for 30 s at most.
 
+pub mod lookup;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -59,6 +61,7 @@ pub struct Rule {
 pub struct Resolver {
     inner: TokioResolver,
     rng: Arc<Mutex<Rng>>,
+    servers: Arc<[SocketAddr]>,
 }
 
 impl Resolver {
@@ -68,6 +71,20 @@ impl Resolver {
     /// # Errors
     /// [`Error::NoAnswer`] if the system's configuration cannot be read.
     pub fn new(servers: &[SocketAddr], rng: Rng) -> Result<Self, Error> {
+        Self::with(servers, rng, options())
+    }
+
+    /// As [`Resolver::new`], but the hosts file does not count: what DNS itself says.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_servers_alone(servers: &[SocketAddr], rng: Rng) -> Result<Self, Error> {
+        let mut options = options();
+        options.use_hosts_file = ResolveHosts::Never;
+        Self::with(servers, rng, options)
+    }
+
+    fn with(servers: &[SocketAddr], rng: Rng, options: ResolverOpts) -> Result<Self, Error> {
         let unusable = |e: NetError| Error::NoAnswer {
             name: "any name".into(),
             cause: format!("the system's DNS configuration cannot be used: {e}"),
@@ -79,13 +96,25 @@ impl Resolver {
         } else {
             ResolverConfig::from_name_servers(servers.iter().map(server).collect())
         };
+        let mut asked: Vec<SocketAddr> = Vec::new();
+        for server in config.name_servers() {
+            let ports = server.connections.iter().map(|c| c.port);
+            asked.extend(ports.map(|port| SocketAddr::new(server.ip, port)));
+        }
+        asked.dedup();
         let mut builder =
             TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        *builder.options_mut() = options();
+        *builder.options_mut() = options;
         Ok(Resolver {
             inner: builder.build().map_err(unusable)?,
             rng: Arc::new(Mutex::new(rng)),
+            servers: asked.into(),
         })
+    }
+
+    /// The servers it asks.
+    pub fn servers(&self) -> &[SocketAddr] {
+        &self.servers
     }
 
     /// All addresses of a name, IPv4 first; an address literal is its own answer.

@@ -10,6 +10,7 @@
 //! - [`lane`]: HTTP/2 inside any stream, with the roles turned round.
 //! - [`http`]: the front door for strangers, and requests to inside servers.
 //! - [`socket`]: listening and dialling with errors that say what to do.
+//! - [`clock`]: what steers the machine's clock.
 //! - [`udp`]: many datagrams for one system call, for media.
 //!
 //! [`driver`]: ../driver/index.html
@@ -17,6 +18,7 @@
 // Denied by the workspace; `udp::kernel` alone is excepted, and says why.
 #![deny(unsafe_code)]
 
+pub mod clock;
 pub mod dns;
 mod error;
 pub mod http;

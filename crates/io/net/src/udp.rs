@@ -56,10 +56,9 @@ impl Udp {
     pub fn bind(address: SocketAddr, options: Options) -> io::Result<Udp> {
         let socket = Socket::new(
             Domain::for_address(address),
-            Type::DGRAM,
+            Type::DGRAM.nonblocking(),
             Some(Protocol::UDP),
         )?;
-        socket.set_nonblocking(true)?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }

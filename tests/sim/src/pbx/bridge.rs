@@ -66,6 +66,7 @@ impl Pbx {
             tag,
             answered: false,
             cancel: false,
+            cancelled: false,
             instead: None,
             change: None,
             acks: BTreeMap::new(),
@@ -359,6 +360,10 @@ impl Pbx {
             return;
         };
         bridge.cancel = false;
+        if std::mem::replace(&mut bridge.cancelled, true) {
+            // The caller gave up as well while it was on its way.
+            return;
+        }
         let invite = bridge.legs[1].invite.clone();
         let way = match self
             .pending

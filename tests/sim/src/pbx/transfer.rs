@@ -378,6 +378,7 @@ impl Pbx {
             tag: String::new(),
             answered: true,
             cancel: false,
+            cancelled: false,
             instead: None,
             change: None,
             acks: BTreeMap::new(),

@@ -149,6 +149,9 @@ impl Ua {
         }
         self.start_audio(now, i);
         if text.get("Session-Expires").is_some() {
+            if !crate::ua::early::lists(request, "Supported", "timer") {
+                self.find("an answer with a session timer for who knows none");
+            }
             self.session_begins(now, i);
         }
         if self.calls[i].cancel {

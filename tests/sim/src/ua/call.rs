@@ -75,7 +75,7 @@ pub struct Call {
     /// An UPDATE of ours is under way.
     pub(super) updates: bool,
     /// When the session was last refreshed, if it has to be.
-    pub(super) session: Option<u64>,
+    pub session: Option<u64>,
     /// Its audio has begun.
     pub(super) audio: bool,
 }
@@ -86,13 +86,18 @@ impl Ua {
         let media = self.new_media(now);
         let at = self.setup.clone();
         let tag = self.rng.hex(6);
-        let uri = format!("sip:{number}@{}", at.domain);
+        // What is not of the house is called by its own domain.
+        let domain = match number.starts_with('9') {
+            true => crate::house::TRUNK_DOMAIN,
+            false => at.domain.as_str(),
+        };
+        let uri = format!("sip:{number}@{domain}");
         let mut invite = Text::request("INVITE", &uri)
             .with(
                 "From",
                 format!(
                     "\"{}\" <sip:{}@{}>;tag={tag}",
-                    at.name, at.number, at.domain
+                    at.name, at.number, at.own_domain
                 ),
             )
             .with("To", format!("<{uri}>"))
@@ -105,9 +110,15 @@ impl Ua {
                 "Allow",
                 "INVITE, ACK, BYE, CANCEL, OPTIONS, NOTIFY, UPDATE, PRACK, INFO",
             )
-            .with("Supported", "100rel, timer, replaces");
+            .with(
+                "Supported",
+                match self.manner.ignorant {
+                    true => "100rel, replaces",
+                    false => "100rel, timer, replaces",
+                },
+            );
         let manner = self.manner;
-        if manner.timer {
+        if manner.timer && !manner.ignorant {
             invite = invite
                 .with("Session-Expires", format!("{INTERVAL};refresher=uac"))
                 .with("Min-SE", INTERVAL.to_string());
@@ -282,7 +293,7 @@ impl Ua {
             return self.arm(now + SECOND / 2, Tick::Answer(i));
         }
         call.phase = Phase::Answered;
-        let timer = call.invite.get("Session-Expires").is_some();
+        let timer = call.invite.get("Session-Expires").is_some() && !self.manner.ignorant;
         let mut response =
             Text::response(&call.invite, 200, "OK", &call.tag).with("Contact", contact);
         if timer {

@@ -69,7 +69,7 @@ impl Ua {
     /// Unregisters.
     pub fn unregister(&mut self, now: u64) {
         self.registration.wanted = false;
-        if self.linked {
+        if self.linked && self.registration.standing != Standing::Idle {
             self.send_register(now, 0);
         }
     }

@@ -147,6 +147,7 @@ impl Ua {
     fn reinvited(&mut self, now: u64, i: usize, text: &Text) {
         let contact = self.contact();
         let encrypted = self.setup.encrypted;
+        let ignorant = self.manner.ignorant;
         let call = &mut self.calls[i];
         if call.change.is_some() || call.phase == Phase::Answered || call.owed.is_some() {
             return self.reply(Text::response(text, 491, "Request Pending", ""));
@@ -169,7 +170,7 @@ impl Ua {
         }
         call.owed = Some(now);
         let mut response = Text::response(text, 200, "OK", "").with("Contact", contact);
-        if text.get("Session-Expires").is_some() {
+        if text.get("Session-Expires").is_some() && !ignorant {
             response = response
                 .with("Session-Expires", text.field("Session-Expires"))
                 .with("Require", "timer");

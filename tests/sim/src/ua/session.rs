@@ -61,6 +61,7 @@ impl Ua {
     /// An UPDATE of the other side.
     pub(super) fn update_asked(&mut self, now: u64, i: usize, text: &Text) {
         let (contact, encrypted) = (self.contact(), self.setup.encrypted);
+        let ignorant = self.manner.ignorant;
         let call = &mut self.calls[i];
         let offers = !text.body.is_empty();
         let busy = call.change.is_some() || call.owed.is_some() || call.phase == Phase::Answered;
@@ -68,7 +69,7 @@ impl Ua {
             return self.reply(Text::response(text, 491, "Request Pending", ""));
         }
         let mut response = Text::response(text, 200, "OK", "").with("Contact", contact);
-        if text.get("Session-Expires").is_some() {
+        if text.get("Session-Expires").is_some() && !ignorant {
             response = response
                 .with("Session-Expires", text.field("Session-Expires"))
                 .with("Require", "timer");

@@ -92,6 +92,9 @@ fn lines(old: &Seen, new: &Seen, core: bool) -> Option<String> {
         // The core says that it will be in Path (RFC 3327 §5.1).
         is.retain(|f| *f != b"Supported: path" || was.contains(f));
     }
+    if core {
+        timers(&old.text, &mut was, &mut is);
+    }
     // What the nodes tell one another begins with the core's answer and ends at the edge.
     let ours = |f: &&[u8]| {
         let name = f.get(..11);
@@ -114,6 +117,25 @@ fn lines(old: &Seen, new: &Seen, core: bool) -> Option<String> {
     Some(format!(
         "fields lost {lost:?}, new {more:?}, or out of order"
     ))
+}
+
+/// The core has a session timer on each leg (RFC 4028): it asks for one where nobody did, and tells
+/// one end of its own, or none, where the other end's is no matter of it.
+fn timers<'a>(old: &Text, was: &mut Vec<&'a [u8]>, is: &mut Vec<&'a [u8]>) {
+    let about = |f: &&[u8]| {
+        let name = Raw::name(f);
+        name == b"session-expires" || *f == b"Require: timer"
+    };
+    let granted = old.status().is_some_and(|s| (200..300).contains(&s));
+    let both = [&*was, &*is].map(|fields| fields.iter().any(about));
+    if granted && both != [true, true] {
+        was.retain(|f| !about(f));
+        is.retain(|f| !about(f));
+    } else if old.status().is_none() {
+        let asked = |f: &&[u8]| about(f) || *f == b"Supported: timer";
+        let before = was.clone();
+        is.retain(|f| !asked(f) || before.contains(f));
+    }
 }
 
 /// Whether a message is a registrar's yes.

@@ -28,6 +28,7 @@ impl World {
         match ends {
             [a, b] if a.gateway().is_some() && b.gateway().is_some() => Hop::Link,
             [_, Party::Pbx] | [Party::Pbx, _] => Hop::Inside,
+            [Party::Ua(i), _] | [_, Party::Ua(i)] if self.people[i].core.is_some() => Hop::Inside,
             _ => Hop::Outside,
         }
     }
@@ -133,7 +134,8 @@ impl World {
         let (me, other) = (row.ends[end], row.ends[1 - end]);
         match me {
             Party::Sip { gateway, conn } => {
-                let outside = matches!(other, Party::Ua(_) | Party::Stranger);
+                let outside =
+                    self.gateways[gateway].edge && matches!(other, Party::Ua(_) | Party::Stranger);
                 let framer = Gateway::framer(outside);
                 let (side, local, remote) = self.facts(gateway, me, other, end);
                 let transport = match side {
@@ -206,6 +208,14 @@ impl World {
                     _ => (Side::Inside, at(core, 5060), at(pbx.ip(), port)),
                 }
             }
+            Party::Ua(i) if self.people[i].core.is_some() => {
+                let core = crate::house::core_address(node.index);
+                let host = self.people[i].ua.setup.media;
+                match end {
+                    0 => (Side::Inside, at(core, port), at(host, 5060)),
+                    _ => (Side::Inside, at(core, 5060), at(host, port)),
+                }
+            }
             Party::Ua(i) => {
                 let remote = at(self.people[i].ua.setup.media, port);
                 (
@@ -239,7 +249,7 @@ impl World {
                 self.frames(gateway, conn, pipe, end);
             }
             Party::Control { gateway, conn } => self.control_bytes(gateway, conn, bytes),
-            Party::Ua(i) => self.person_bytes(i, bytes),
+            Party::Ua(i) => self.person_bytes(i, pipe, bytes),
             Party::Pbx => self.pbx_bytes(pipe, bytes),
             Party::Stranger => self
                 .strangers
@@ -396,15 +406,17 @@ impl World {
         let body = |part: &str| sdp && text.body.contains(part);
         let edge = self.gateways[gateway].edge;
         match ends[1] {
-            Party::Ua(_) | Party::Stranger if body("10.0.0.") || body("192.0.2.") => {
+            Party::Ua(_) | Party::Stranger if edge && (body("10.0.0.") || body("192.0.2.")) => {
                 Some("an inside address in a description for a client")
             }
-            Party::Ua(_) if body("RTP/AVP") => Some("media outside that is not encrypted"),
+            Party::Ua(_) if edge && body("RTP/AVP") => Some("media outside that is not encrypted"),
             Party::Ua(_) | Party::Stranger | Party::Pbx if body("x-causeway-") => {
                 Some("the link's own names beyond the link")
             }
-            Party::Pbx if body("a=crypto") => Some("a client's key inside"),
-            Party::Pbx if body("198.51.100.") || body("203.0.113.") || body("2001:db8:") => {
+            Party::Pbx | Party::Ua(_) if !edge && body("a=crypto") => Some("a client's key inside"),
+            Party::Pbx | Party::Ua(_)
+                if !edge && (body("198.51.100.") || body("203.0.113.") || body("2001:db8:")) =>
+            {
                 Some("an outside address in a description for the inside")
             }
             Party::Sip { .. } if edge && text.all("P-Asserted-Identity").count() > 1 => {

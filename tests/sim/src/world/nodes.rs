@@ -195,6 +195,9 @@ impl World {
         let name = format!("{}:{}", target.host, target.port);
         self.note(g, &format!("dials {name} as {}", conn_name(conn)));
         let pbx = self.pbx.address;
+        if let Some(i) = self.neighbour_at(target) {
+            return self.neighbour_dialled(g, conn, i);
+        }
         let right = target.host == crate::house::CLUSTER || target.host == pbx.ip().to_string();
         if !right || target.port != pbx.port() || target.tls.is_some() || self.gateways[g].edge {
             self.findings

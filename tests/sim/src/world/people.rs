@@ -1,5 +1,7 @@
 //! Telephones and call control on their connections, and sign-ins.
 
+use std::collections::BTreeMap;
+
 use base::{Pii, Secret};
 use node::io::{Input, Question, Reply};
 
@@ -20,6 +22,10 @@ pub struct Person {
     pub edge: Option<usize>,
     /// Its connection.
     pub pipe: Option<u64>,
+    /// Where requests go that name no other way, of a neighbour: a core.
+    pub core: Option<usize>,
+    /// Connections beside that one: from and to other cores, and dialled by a core.
+    pub others: Vec<u64>,
     /// Connect again when the connection is gone.
     pub stays: bool,
     /// Its sign-in that is under way, where it looks after itself.
@@ -28,7 +34,9 @@ pub struct Person {
     pub refused: u32,
     /// STUN keep-alives that were answered.
     pub stun_answers: u32,
-    buffer: Vec<u8>,
+    /// Where requests came from that are not answered yet, by branch.
+    pub(super) came_by: BTreeMap<String, u64>,
+    buffers: BTreeMap<u64, Vec<u8>>,
     armed: Option<u64>,
 }
 
@@ -75,6 +83,7 @@ impl World {
                     modern: i % 3 == 2,
                 }),
                 keeps: self.plan.keeps,
+                own_domain: house::CLUSTER.to_owned(),
             };
             let user = User {
                 password: format!("{name} pw"),
@@ -96,6 +105,7 @@ impl World {
                 signalled: at,
                 login: None,
                 keeps: false,
+                own_domain: house::CLUSTER.to_owned(),
             };
             self.add(setup, None);
             let person = self.people.len() - 1;
@@ -105,17 +115,20 @@ impl World {
         }
     }
 
-    fn add(&mut self, setup: Setup, edge: Option<usize>) {
+    pub(super) fn add(&mut self, setup: Setup, edge: Option<usize>) {
         let ua = Ua::new(setup, self.rng.fork());
         let person = Person {
             ua,
             edge,
             pipe: None,
+            core: None,
+            others: Vec::new(),
             stays: false,
             signing: None,
             refused: 0,
             stun_answers: 0,
-            buffer: Vec::new(),
+            came_by: BTreeMap::new(),
+            buffers: BTreeMap::new(),
             armed: None,
         };
         self.people.push(person);
@@ -143,6 +156,9 @@ impl World {
         if self.people[i].pipe.is_some() {
             return;
         }
+        if self.people[i].core.is_some() {
+            return self.connect_neighbour(i);
+        }
         let far = match self.people[i].edge {
             None if !self.pbx_down => Some(Party::Pbx),
             Some(edge) if self.gateways[edge].engine.is_some() => {
@@ -161,7 +177,7 @@ impl World {
     }
 
     /// Tries again in a while, at the next edge.
-    fn connect_again(&mut self, i: usize) {
+    pub(super) fn connect_again(&mut self, i: usize) {
         if !self.people[i].stays {
             return;
         }
@@ -185,12 +201,15 @@ impl World {
 
     pub(super) fn person_connected(&mut self, i: usize, pipe: u64) {
         if self.people[i].pipe == Some(pipe) {
-            self.people[i].buffer.clear();
+            self.people[i].buffers.clear();
             self.with(i, Ua::connected);
         }
     }
 
     pub(super) fn person_disconnected(&mut self, i: usize, pipe: u64) {
+        self.people[i].others.retain(|other| *other != pipe);
+        self.people[i].came_by.retain(|_, by| *by != pipe);
+        self.people[i].buffers.remove(&pipe);
         if self.people[i].pipe == Some(pipe) {
             self.people[i].pipe = None;
             // Nobody will say a word for it: its calls are ended by whoever is left.
@@ -214,26 +233,36 @@ impl World {
             self.close(pipe, 0, "closed by the client");
             self.person_disconnected(i, pipe);
         }
+        for pipe in self.people[i].others.clone() {
+            let end = self.end_of(pipe, i);
+            self.close(pipe, end, "closed by the neighbour");
+            self.person_disconnected(i, pipe);
+        }
     }
 
-    pub(super) fn person_bytes(&mut self, i: usize, bytes: &[u8]) {
-        self.people[i].buffer.extend_from_slice(bytes);
-        // A Binding response stands between messages (RFC 5626 §3.5.2).
+    pub(super) fn person_bytes(&mut self, i: usize, pipe: u64, bytes: &[u8]) {
         let person = &mut self.people[i];
-        while person.buffer.starts_with(&[1, 1]) && person.buffer.len() >= 20 {
-            let length = u16::from_be_bytes([person.buffer[2], person.buffer[3]]);
+        let buffer = person.buffers.entry(pipe).or_default();
+        buffer.extend_from_slice(bytes);
+        // A Binding response stands between messages (RFC 5626 §3.5.2).
+        while buffer.starts_with(&[1, 1]) && buffer.len() >= 20 {
+            let length = u16::from_be_bytes([buffer[2], buffer[3]]);
             let length = 20 + usize::from(length);
-            if person.buffer.len() < length {
+            if buffer.len() < length {
                 return;
             }
-            person.buffer.drain(..length);
+            buffer.drain(..length);
             person.stun_answers += 1;
         }
-        if person.buffer.first() == Some(&1) {
+        if buffer.first() == Some(&1) {
             return;
         }
-        while let Some(text) = Text::take(&mut self.people[i].buffer) {
+        while let Some(text) = self.people[i].buffers.get_mut(&pipe).and_then(Text::take) {
             let now = self.now;
+            if text.status().is_none() && self.people[i].core.is_some() {
+                let branch = crate::dialog::branch(&text).to_owned();
+                self.people[i].came_by.insert(branch, pipe);
+            }
             self.people[i].ua.receive(now, &text);
             self.person_flush(i);
         }
@@ -262,7 +291,11 @@ impl World {
     fn person_flush(&mut self, i: usize) {
         let messages = self.people[i].ua.take();
         let datagrams = self.people[i].ua.take_datagrams();
-        if let Some(pipe) = self.people[i].pipe {
+        if self.people[i].core.is_some() {
+            for text in messages {
+                self.neighbour_says(i, &text);
+            }
+        } else if let Some(pipe) = self.people[i].pipe {
             let name = self.people[i].ua.setup.name.clone();
             for text in messages {
                 let bytes = self.garnished(pipe, 0, &text);

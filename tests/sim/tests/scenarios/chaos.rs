@@ -24,6 +24,7 @@ fn plan(seed: u64) -> Plan {
         },
         skew_ms: 2_000,
         v6: false,
+        neighbours: false,
     }
 }
 

@@ -45,6 +45,7 @@ fn manner(w: &mut World) -> Manner {
         early: bit(1),
         late_offer: bit(2),
         timer: bit(3),
+        ignorant: bit(5) && bit(6),
         update: bit(4),
     }
 }
@@ -137,12 +138,35 @@ fn sessions_are_refreshed_and_end_when_nobody_does() {
         for (from, to) in pairs(w) {
             let mut manner = manner(w);
             manner.timer = true;
+            manner.ignorant = false;
             w.people[from].ua.manner = manner;
             let (i, j) = call(w, from, to);
             w.run(300 * SECOND);
             assert!(w.in_call(from, to), "refreshed for five minutes");
             assert_eq!(w.people[from].ua.calls[i].phase, Phase::Up);
             assert_eq!(w.people[to].ua.calls[j].phase, Phase::Up);
+            over(w);
+        }
+        w.quiet();
+    });
+}
+
+#[test]
+fn a_session_that_one_end_knows_nothing_of_is_refreshed_for_it_by_the_core() {
+    under_seeds(8, plan, |w: &mut World| {
+        w.ready();
+        for (from, to) in pairs(w) {
+            w.people[from].ua.manner = manner(w);
+            w.people[from].ua.manner.ignorant = true;
+            w.people[to].ua.manner = manner(w);
+            w.people[to].ua.manner.ignorant = false;
+            let (i, j) = call(w, from, to);
+            // The called end hangs up after 90 s without refresh, and none can come from the other.
+            w.run(250 * SECOND);
+            let goes_on = w.run_until(2 * SECOND, |w| w.in_call(from, to));
+            assert!(goes_on, "{:?}", w.people[to].ua.calls[j].phase);
+            assert!(w.people[to].ua.calls[j].session.is_some());
+            assert!(w.people[from].ua.calls[i].session.is_none());
             over(w);
         }
         w.quiet();

@@ -11,6 +11,7 @@ mod features;
 mod hostile;
 mod inside;
 mod link;
+mod neighbours;
 mod outside;
 mod register;
 mod town;

@@ -1,7 +1,7 @@
 //! A town: a hundred telephones, two edges, two cores, call control. What they do, how they go
 //! about it, and what breaks meanwhile all follow from the seed.
 
-use sim::checks::under_seeds;
+use sim::checks::{under_seed, under_seeds};
 use sim::description::Direction;
 use sim::house::Control;
 use sim::pipe::Weather;
@@ -30,6 +30,7 @@ fn plan(seed: u64) -> Plan {
         },
         skew_ms: 2_000,
         v6: false,
+        neighbours: false,
     }
 }
 
@@ -139,6 +140,7 @@ fn act(w: &mut World, taste: &Taste) {
                 early: bit(1),
                 late_offer: bit(2),
                 timer: bit(3),
+                ignorant: bit(5) && bit(6),
                 update: bit(4),
             };
         }
@@ -217,18 +219,27 @@ fn deeds(w: &World) -> u64 {
     w.people.len() as u64 * 3 + 30
 }
 
+/// Everybody speaks, and nothing breaks.
+fn speak(w: &mut World) {
+    begin(w);
+    let taste = Taste::of(w, true);
+    for _ in 0..deeds(w) {
+        act(w, &taste);
+        let wait = w.random(SECOND);
+        w.run(wait);
+    }
+    w.quiet();
+}
+
 #[test]
 fn a_town_speaks_and_nothing_is_lost() {
-    under_seeds(3, plan, |w: &mut World| {
-        begin(w);
-        let taste = Taste::of(w, true);
-        for _ in 0..deeds(w) {
-            act(w, &taste);
-            let wait = w.random(SECOND);
-            w.run(wait);
-        }
-        w.quiet();
-    });
+    under_seeds(3, plan, speak);
+}
+
+/// Callee's phone rang for as long as call control waits, and the caller gave up at that moment.
+#[test]
+fn a_call_that_both_sides_of_call_control_give_up_at_once_is_cancelled_once() {
+    under_seed(2067, plan, speak);
 }
 
 /// What comes of connections that die with something on them, and of a call whose end nobody told.
@@ -266,25 +277,69 @@ fn a_town_speaks_while_clients_come_go_and_move() {
     });
 }
 
+/// Everybody speaks, and everything breaks.
+fn speak_among_ruins(w: &mut World) {
+    begin(w);
+    w.tolerated = BROKEN.to_vec();
+    let taste = Taste::of(w, false);
+    for n in 0..deeds(w) {
+        act(w, &taste);
+        match n % 20 {
+            5 | 15 => bother_somebody(w),
+            10 => break_something(w),
+            _ => {}
+        }
+        let wait = w.random(SECOND);
+        w.run(wait);
+    }
+    heal(w);
+    w.quiet();
+}
+
 #[test]
 fn a_town_speaks_while_everything_breaks() {
-    under_seeds(3, plan, |w: &mut World| {
-        begin(w);
-        w.tolerated = BROKEN.to_vec();
-        let taste = Taste::of(w, false);
-        for n in 0..deeds(w) {
-            act(w, &taste);
-            match n % 20 {
-                5 | 15 => bother_somebody(w),
-                10 => break_something(w),
-                _ => {}
-            }
-            let wait = w.random(SECOND);
-            w.run(wait);
-        }
-        heal(w);
-        w.quiet();
+    under_seeds(3, plan, speak_among_ruins);
+}
+
+/// The same town with a trunk behind its cores and a host of a foreign domain, and screens that
+/// are shared.
+fn connected(seed: u64) -> Plan {
+    Plan {
+        neighbours: true,
+        ..plan(seed)
+    }
+}
+
+fn share(w: &mut World) {
+    for person in &mut w.people {
+        person.ua.shares = w.seed.is_multiple_of(2);
+    }
+}
+
+#[test]
+fn a_town_with_a_trunk_and_foreign_hosts_speaks_and_nothing_is_lost() {
+    under_seeds(3, connected, |w: &mut World| {
+        share(w);
+        speak(w);
     });
+}
+
+#[test]
+fn a_town_with_a_trunk_and_foreign_hosts_speaks_while_everything_breaks() {
+    under_seeds(3, connected, |w: &mut World| {
+        share(w);
+        speak_among_ruins(w);
+    });
+}
+
+/// A client comes back on a new connection, and its last REGISTER on the old one arrives after the
+/// next: by another connection to the edge, by another one of the link, while the core had none to
+/// call control, and after the first core that was asked did not know the client.
+#[test]
+fn registers_that_overtake_one_another_move_nobody_back() {
+    for seed in [1003, 2055, 2079, 3075] {
+        under_seed(seed, plan, speak_among_ruins);
+    }
 }
 
 /// Whatever was broken is repaired: everybody is back by himself.
@@ -298,7 +353,7 @@ fn heal(w: &mut World) {
         w.unblock(edge, core);
     }
     assert!(w.run_until(180 * SECOND, World::all_linked));
-    let all = w.people.len();
+    let all = w.plan.clients + w.plan.phones;
     let healed = w.run_until(300 * SECOND, |w| (0..all).all(|i| w.registered(i)));
     let standing: Vec<_> = w
         .people

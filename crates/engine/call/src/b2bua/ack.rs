@@ -58,6 +58,7 @@ impl B2bua {
         if let Some(call) = self.calls.get_mut(id) {
             call.bridge.seal();
         }
+        self.session_trim(id);
         match moved {
             Ok(_) if unacked.wants_answer => self.tell(Some(id), Event::MediaChanged),
             Ok(_) => {}

@@ -7,10 +7,13 @@
 //! | address | ours, port of the m-line's own pair | ours, port 36000 |
 //! | keys | dropped, or our own ([`Encryption`]) | our own `a=crypto` (RFC 4568) |
 //! | `a=x-causeway-stream` | dropped | names the m-line's stream of the link |
-//! | ICE, `a=rtcp-mux`, BUNDLE, DTLS | dropped | dropped |
+//! | ICE | dropped unless [`Ice`] says otherwise | the same |
+//! | `a=rtcp-mux`, BUNDLE, DTLS | dropped | dropped |
 //!
-//! Keys are fresh for each m-line and each leg: no key of one leg is ever used on the other. ICE
-//! is not passed: candidates would lead past us, to an end whose keys are not the other's.
+//! Keys are fresh for each m-line and each leg: no key of one leg is ever used on the other. So
+//! candidates lead past us, to an end whose keys are not the other's; where they are passed all the
+//! same, addresses are ours, and ends that speak ICE see that they are no candidate (RFC 8839
+//! §4.2.5).
 //!
 //! `UDP/BFCP` and `UDP/UDT/IX` are carried as datagrams: their profile stays, and the link's keys
 //! for them stand in `a=crypto` between us and the edge only. Any other m-line that is no RTP is
@@ -24,7 +27,7 @@ mod track;
 use media::{Counters, LegId, LinkId};
 use sdp::{SdpError, Session};
 
-use super::call::{Encryption, End};
+use super::call::{Encryption, End, Ice};
 use super::desk::{Desk, Studio};
 use super::record::MediaFigures;
 use line::{Offered, Purpose, Writing};
@@ -85,28 +88,36 @@ pub(super) struct Bridge {
     link: LinkId,
     /// What media inside is.
     inside: Encryption,
+    /// What becomes of ICE candidates.
+    ice: Ice,
     tracks: Vec<Option<Track>>,
     /// The last offer; answers are applied to it.
     offer: Option<Offer>,
     retired: Vec<Retired>,
+    /// What the caller, and the callee, last described and the other has agreed to.
+    described: [Option<Box<[u8]>>; 2],
 }
 
 struct Offer {
     from: End,
+    /// As it came.
+    text: Box<[u8]>,
     lines: Vec<Offered>,
     /// Not answered yet.
     pending: bool,
 }
 
 impl Bridge {
-    pub(super) fn new(edge: End, link: LinkId, inside: Encryption) -> Self {
+    pub(super) fn new(edge: End, link: LinkId, (inside, ice): (Encryption, Ice)) -> Self {
         Bridge {
             edge,
             link,
             inside,
+            ice,
             tracks: Vec::new(),
             offer: None,
             retired: Vec::new(),
+            described: [None, None],
         }
     }
 
@@ -124,8 +135,23 @@ impl Bridge {
     pub(super) fn seal(&mut self) {
         if let Some(offer) = self.offer.as_mut().filter(|offer| !offer.pending) {
             offer.lines = Vec::new();
+            offer.text = Box::default();
         }
         self.tracks.shrink_to_fit();
+    }
+
+    /// What an end last described, as it came, if it is kept.
+    pub(super) fn description(&self, end: End) -> Option<&[u8]> {
+        self.described[end as usize].as_deref()
+    }
+
+    /// Forgets what was described, but for one end's.
+    pub(super) fn keep_description(&mut self, of: Option<End>) {
+        for end in [End::Caller, End::Callee] {
+            if of != Some(end) {
+                self.described[end as usize] = None;
+            }
+        }
     }
 
     /// How many m-lines are carried.
@@ -163,6 +189,7 @@ impl Bridge {
                     // Undo what this offer opened.
                     self.offer = Some(Offer {
                         from,
+                        text: Box::default(),
                         lines,
                         pending: true,
                     });
@@ -182,12 +209,15 @@ impl Bridge {
                 track,
                 keys: &line.keys,
                 proto: None,
+                ice: self.ice.passes(to == Way::Edge),
             };
             self.write(desk, &mut session, i, to, &writing);
         }
-        line::finish(&mut session, from == self.edge, desk.settings);
+        let ice = self.ice.passes(from != self.edge);
+        line::finish(&mut session, from == self.edge, ice, desk.settings);
         self.offer = Some(Offer {
             from,
+            text: Box::from(text),
             lines,
             pending: true,
         });
@@ -250,6 +280,10 @@ impl Bridge {
         let offer = self.offer.take().ok_or(MediaError::Mismatch)?;
         let result = self.apply(desk, from, text, &offer, early);
         let pending = offer.pending && result.is_err();
+        if result.is_ok() {
+            self.described[from as usize] = Some(Box::from(text));
+            self.described[offer.from as usize] = Some(offer.text.clone());
+        }
         self.offer = Some(Offer { pending, ..offer });
         result
     }
@@ -295,10 +329,12 @@ impl Bridge {
                 track,
                 keys: keys.map_or(&[], std::slice::from_ref),
                 proto: Some(offered.proto.as_slice()),
+                ice: self.ice.passes(offerer == Way::Edge),
             };
             self.write(desk, &mut session, i, offerer, &writing);
         }
-        line::finish(&mut session, from == self.edge, desk.settings);
+        let ice = self.ice.passes(from != self.edge);
+        line::finish(&mut session, from == self.edge, ice, desk.settings);
         Ok(session.to_bytes())
     }
 

@@ -8,6 +8,7 @@ use sip::{FlowId, Message, Method};
 
 use super::bridge::Bridge;
 use super::record::Draft;
+use super::session::Session;
 use media::LinkId;
 
 /// Which way a leg leads.
@@ -43,6 +44,29 @@ pub enum Encryption {
     Force,
 }
 
+/// What becomes of ICE (RFC 8839) in descriptions between an edge and an inside leg.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ice {
+    /// Its lines are removed both ways.
+    #[default]
+    Remove,
+    /// The client's pass to the inside; the inside's are removed.
+    Inward,
+    /// They pass both ways, byte for byte.
+    Pass,
+}
+
+impl Ice {
+    /// Whether its lines stay in a description on its way to the edge, or to the inside.
+    pub(super) fn passes(self, to_edge: bool) -> bool {
+        match self {
+            Ice::Remove => false,
+            Ice::Inward => !to_edge,
+            Ice::Pass => true,
+        }
+    }
+}
+
 /// How we appear on a leg, and the flow its requests take.
 #[derive(Clone, Debug)]
 pub struct Face {
@@ -56,6 +80,8 @@ pub struct Face {
     pub contact: Vec<u8>,
     /// What media there is. Not read on a leg towards an edge.
     pub encryption: Encryption,
+    /// What becomes of ICE candidates. Not read on a leg towards an edge.
+    pub ice: Ice,
 }
 
 /// Where a call goes.
@@ -163,7 +189,7 @@ impl Fork {
 
 /// A request that is being carried across, or one of our own.
 pub(super) struct Exchange {
-    /// Whose request it is; `None` for one of our own (a BYE that ends a call).
+    /// Whose request it is; `None` for one of our own: a BYE, a refresh, a question.
     pub(super) server: Option<ServerKey>,
     pub(super) client: ClientKey,
     /// The end it came from.
@@ -238,7 +264,7 @@ pub(super) struct Call {
     pub(super) bridge: Bridge,
     pub(super) draft: Draft,
     pub(super) timer_c: Option<TimerId>,
-    pub(super) session: Option<TimerId>,
+    pub(super) session: Session,
     pub(super) linger: Option<TimerId>,
     /// Client transactions the layer below still has rows for.
     pub(super) open: usize,
@@ -302,7 +328,7 @@ pub(super) enum Tick {
     TimerC(Id),
     /// Send the 2xx once more, or give up on its ACK.
     Resend(Id, ServerKey),
-    /// Nobody refreshed the session.
+    /// The session is to be refreshed, or nobody has done it.
     Session(Id),
     /// The call has ended and its media figures are late.
     Linger(Id),

@@ -124,7 +124,7 @@ impl B2bua {
         self.over += 1;
         self.over_since.push_back(id);
         call.draft.ended(cx.now, by, cause.clone());
-        if let Some(timer) = call.session.take() {
+        if let Some(timer) = call.session.stop() {
             self.timers.disarm(timer);
         }
         // INVITEs within the dialog die with it (RFC 3261 §15.1.2).
@@ -242,7 +242,7 @@ impl B2bua {
     }
 
     fn forget(&mut self, id: Id) {
-        let Some(call) = self.calls.remove(id) else {
+        let Some(mut call) = self.calls.remove(id) else {
             return;
         };
         if call.phase == Phase::Ending {
@@ -253,7 +253,7 @@ impl B2bua {
                 self.legs.remove(&key);
             }
         }
-        let timers = [call.timer_c, call.session, call.linger];
+        let timers = [call.timer_c, call.session.stop(), call.linger];
         let resends = call.unacked.iter().map(|u| u.timer);
         for timer in timers.into_iter().chain(resends).flatten() {
             self.timers.disarm(timer);

@@ -10,6 +10,7 @@ use super::body::{self, Body};
 use super::bridge::{Bridge, MediaError};
 use super::call::{Call, Caller, End, Fork, Leg, Opening, Phase, Side, Target, Tick, Unacked};
 use super::relay::hidden;
+use super::session::{self, Session};
 use super::{B2bua, Cause, Context, Draft, EndedBy, Event, Refusal, cross, refuse};
 
 impl B2bua {
@@ -49,8 +50,8 @@ impl B2bua {
         let hops = cross::hops(message).ok_or(Refusal::new(483, "Too Many Hops"))?;
         let (edge, link) = across(caller.side, target.side)?;
         let inside = match edge {
-            End::Caller => target.face.encryption,
-            End::Callee => caller.face.encryption,
+            End::Caller => (target.face.encryption, target.face.ice),
+            End::Callee => (caller.face.encryption, caller.face.ice),
         };
         // The dialog must be possible before anything is done for it.
         Dialog::uas(message, "t").map_err(|_| Refusal::new(400, "Bad Request"))?;
@@ -68,6 +69,7 @@ impl B2bua {
         let caller_tag = self.rng.hex(8);
         let cseq = 1 + self.rng.u32() % 0xffff;
         let named = self.map_references(caller.side, message);
+        let named = session::asking(&named, self.interval_asked());
         let placeholder = cross::invite(&named, &target, &callee_tag, cseq, hops, Body::Same);
         let call = Call {
             call_id: Box::from(message.call_id()),
@@ -95,7 +97,7 @@ impl B2bua {
             bridge: Bridge::new(edge, link, inside),
             draft: Draft::new(message, cx.now, edge == End::Caller),
             timer_c: None,
-            session: None,
+            session: Session::default(),
             linger: None,
             open: 0,
         };
@@ -227,7 +229,12 @@ impl B2bua {
         let cseq_out = opening.sent.cseq().map(|c| c.number).unwrap_or_default();
         let contact = call.caller.face.contact.clone();
         let tag = pair.caller.local_tag().to_vec();
-        let out = cross::response(invite, response, &tag, &contact, moved.as_body());
+        let invite = invite.clone();
+        let shown = self.session_shown(id, &invite, response);
+        let out = cross::response(&invite, &shown, &tag, &contact, moved.as_body());
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
         let wants_answer = !call.offer && matches!(moved, Moved::New(..));
         let reliable = cx.transactions.server_reliable(call.server).unwrap_or(true);
         let server = call.server;
@@ -252,7 +259,7 @@ impl B2bua {
                 timer: None,
             },
         );
-        self.session_settled(cx, id, response);
+        self.session_settled(cx, id, End::Caller, &invite, response);
         self.tell(Some(id), Event::Answered);
     }
 
@@ -278,6 +285,9 @@ impl B2bua {
     }
 
     fn rejected(&mut self, cx: &mut Context<'_>, id: Id, response: &Message) {
+        if self.begin_again(cx, id, response) {
+            return;
+        }
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };

@@ -29,6 +29,17 @@ impl B2bua {
         }
     }
 
+    /// Asks one end, unless it is being asked.
+    pub(super) fn ask_once(&mut self, cx: &mut Context<'_>, id: Id, to: End, fork: usize) {
+        let asked = |e: &Exchange| {
+            e.server.is_none() && e.method == Method::Options && e.from == to.other()
+        };
+        let call = self.calls.get(id);
+        if call.is_some_and(|call| !call.exchanges.iter().any(asked)) {
+            self.ask(cx, id, to, fork);
+        }
+    }
+
     /// Calls that have been answered and whose client sends nothing by agreement: of its silence
     /// the media workers have nothing to tell.
     pub fn held(&self) -> Vec<CallId> {

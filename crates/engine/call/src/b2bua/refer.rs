@@ -11,8 +11,8 @@
 
 use sip::{Message, Name};
 
-use super::B2bua;
 use super::call::{End, LegKey, Side};
+use super::{B2bua, CallId};
 
 /// Headers that name a dialog as `call-id;to-tag=…;from-tag=…` (or `local-tag`, `remote-tag`).
 const NAMING: [Name; 3] = [
@@ -26,6 +26,7 @@ const NAMED_MAX: usize = 16;
 
 /// A dialog as the other leg knows it.
 struct Named<'a> {
+    call: CallId,
     /// The tag in the sender's place, and its peer's.
     senders: &'a [u8],
     peers: &'a [u8],
@@ -51,12 +52,12 @@ impl B2bua {
             .header(Name::ReferTo)
             .and_then(|v| self.map_uri(from, v))
         {
-            edit.set(Name::ReferTo, value);
+            edit.set(Name::ReferTo, value.0);
             changed = true;
         }
         if let Some(kind) = message.content_type()
             && names_dialogs(kind)
-            && let Some(body) = self.map_body(from, message.body())
+            && let Some(body) = self.map_body(from, message.body(), &mut Vec::new())
         {
             edit.body(kind, body);
             changed = true;
@@ -68,6 +69,22 @@ impl B2bua {
         }
     }
 
+    /// The calls that a message names by a dialog of them, those that [`B2bua::map_references`]
+    /// would translate: whoever names a call may have it taken over, so whose it is has to be
+    /// judged first. One that is named twice is there twice.
+    pub fn named_calls(&self, from: Side, message: &Message) -> Vec<CallId> {
+        let mut calls: Vec<CallId> = NAMING
+            .into_iter()
+            .filter_map(|name| Some(self.map_named(from, message.header(name)?)?.1.call))
+            .collect();
+        let refer_to = message.header(Name::ReferTo);
+        calls.extend(refer_to.and_then(|v| Some(self.map_uri(from, v)?.1)));
+        if message.content_type().is_some_and(names_dialogs) {
+            self.map_body(from, message.body(), &mut calls);
+        }
+        calls
+    }
+
     /// A dialog the sender knows by its own tag and ours, as the other leg knows it.
     fn across(&self, from: Side, call_id: &[u8], senders: &[u8], ours: &[u8]) -> Option<Named<'_>> {
         let key = LegKey {
@@ -75,7 +92,8 @@ impl B2bua {
             local_tag: Box::from(ours),
             edge: from.is_edge(),
         };
-        let call = self.calls.get(*self.legs.get(&key)?)?;
+        let id = *self.legs.get(&key)?;
+        let call = self.calls.get(id)?;
         [End::Caller, End::Callee].into_iter().find_map(|end| {
             let fork = call.forks.iter().find(|fork| {
                 let dialog = fork.dialog(end);
@@ -85,6 +103,7 @@ impl B2bua {
             })?;
             let other = fork.dialog(end.other());
             Some(Named {
+                call: CallId(id),
                 senders: other.local_tag(),
                 peers: other.remote_tag(),
                 contact: &call.leg(end).face.contact,
@@ -141,7 +160,7 @@ impl B2bua {
     }
 
     /// `<sip:…?Replaces=call-id%3Bto-tag%3D…%3Bfrom-tag%3D…>`, or the same with Join.
-    fn map_uri(&self, from: Side, value: &[u8]) -> Option<Vec<u8>> {
+    fn map_uri(&self, from: Side, value: &[u8]) -> Option<(Vec<u8>, CallId)> {
         let question = value.iter().position(|b| *b == b'?')?;
         let (start, length) = embedded(value, question)?;
         let rest = value.get(start..)?;
@@ -153,20 +172,19 @@ impl B2bua {
         } else {
             uri
         };
-        Some(
-            [
-                value.get(..uri_at)?,
-                uri,
-                value.get(question..start)?,
-                &escape(&mapped),
-                rest.get(length..)?,
-            ]
-            .concat(),
-        )
+        let value = [
+            value.get(..uri_at)?,
+            uri,
+            value.get(question..start)?,
+            &escape(&mapped),
+            rest.get(length..)?,
+        ];
+        Some((value.concat(), named.call))
     }
 
     /// `<callid>…</callid><localtag>…</localtag><remotetag>…</remotetag>`, as often as it comes.
-    fn map_body(&self, from: Side, body: &[u8]) -> Option<Vec<u8>> {
+    /// Gives the calls it names to `calls`.
+    fn map_body(&self, from: Side, body: &[u8], calls: &mut Vec<CallId>) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(body.len() + 64);
         let (mut rest, mut changed) = (body, false);
         for _ in 0..NAMED_MAX {
@@ -191,6 +209,7 @@ impl B2bua {
             let Some(named) = self.across(from, call_id, local, remote) else {
                 continue;
             };
+            calls.push(named.call);
             let mut places = [
                 (l, local.len(), named.senders),
                 (r, remote.len(), named.peers),

@@ -31,10 +31,11 @@ impl B2bua {
         // 491, so that both back off by different times.
         let under_way = call.exchanges.iter().filter(|e| e.method == Method::Invite);
         let mut waiting = under_way
-            .map(|e| e.from)
-            .chain(call.unacked.iter().map(|u| u.from));
+            .map(|e| e.server.map(|_| e.from))
+            .chain(call.unacked.iter().map(|u| Some(u.from)));
+        // One of our own, which refreshes the session, is nobody's second.
         if let Some(other) = waiting.next() {
-            return Err(if other == from {
+            return Err(if other == Some(from) {
                 Refusal::new(500, "Another INVITE Pending")
             } else {
                 Refusal::new(491, "Request Pending")
@@ -79,6 +80,7 @@ impl B2bua {
         };
         let (from, fork, client) = (exchange.from, exchange.fork, exchange.client);
         let (offer, cseq_out) = (exchange.offer, exchange.cseq);
+        let request = exchange.request.clone();
         let cseq_in = exchange
             .request
             .cseq()
@@ -100,7 +102,8 @@ impl B2bua {
                 };
                 let wants_answer = !offer && matches!(moved, Moved::New(..));
                 let reliable = cx.transactions.server_reliable(server).unwrap_or(true);
-                let out = self.pass_back(cx, id, at, server, response, moved.as_body());
+                let shown = self.session_shown(id, &request, response);
+                let out = self.pass_back(cx, id, at, server, &shown, moved.as_body());
                 self.done(id, client, true);
                 let Some(response_out) = out else { return };
                 self.await_ack(
@@ -121,7 +124,7 @@ impl B2bua {
                         timer: None,
                     },
                 );
-                self.session_settled(cx, id, response);
+                self.session_settled(cx, id, from, &request, response);
                 if offer {
                     // Accepted without an answer: nothing has changed.
                     self.roll_back(cx, id);
@@ -174,7 +177,7 @@ impl B2bua {
         self.done(id, client, response.status() >= 200);
     }
 
-    fn acknowledge_exchange(&mut self, cx: &mut Context<'_>, id: Id, at: usize) {
+    pub(super) fn acknowledge_exchange(&mut self, cx: &mut Context<'_>, id: Id, at: usize) {
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };

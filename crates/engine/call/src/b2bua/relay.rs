@@ -9,7 +9,7 @@ use super::body::{self, Body};
 use super::bridge::MediaError;
 use super::call::{End, Exchange, Phase};
 use super::invite::Moved;
-use super::{B2bua, Cause, Context, EndedBy, Event, GONE, Refusal, cross};
+use super::{B2bua, Cause, Context, EndedBy, Event, GONE, Refusal, cross, session};
 
 impl B2bua {
     /// Carries a request across as it is, but for the dialogs that it names.
@@ -46,12 +46,19 @@ impl B2bua {
     ) -> Result<(), Refusal> {
         let hops = cross::hops(message).ok_or(Refusal::new(483, "Too Many Hops"))?;
         let limit = self.settings.exchanges_max;
+        let interval = self.session_seconds(id);
         let call = self.calls.get_mut(id).ok_or(GONE)?;
         if call.exchanges.len() >= limit {
             return Err(Refusal::new(500, "Too Many Requests Pending"));
         }
         let to = from.other();
         let face = call.leg(to).face.clone();
+        let refreshes = matches!(message.method(), Method::Invite | Method::Update);
+        let asking = match call.phase {
+            Phase::Answered(_) if refreshes => Some(session::asking(message, interval)),
+            _ => None,
+        };
+        let message = asking.as_ref().unwrap_or(message);
         let dialog = call.forks.get_mut(fork).ok_or(GONE)?.dialog_mut(to);
         let cseq = dialog.next_cseq();
         let out = cross::request(message, dialog, cseq, hops, &face.contact, body);
@@ -118,8 +125,11 @@ impl B2bua {
                 call.exchanges.swap_remove(at);
                 self.probed(cx, id, Some(response.status()));
             }
+            (Method::Invite | Method::Update, None) if !over => {
+                self.refreshed(cx, id, at, response);
+            }
+            (Method::Invite, _) if over => self.reinvite_outlived(cx, id, at, response),
             (_, None) => drop(call.exchanges.swap_remove(at)),
-            (Method::Invite, Some(_)) if over => self.reinvite_outlived(cx, id, at, response),
             (_, Some(server)) if over => {
                 self.pass_back(cx, id, at, server, response, hidden(response));
                 self.done(id, client, fin);
@@ -190,6 +200,8 @@ impl B2bua {
             // A connection that is gone is replaced; silence is an answer.
             if exchange.method == Method::Options && why == Why::Timeout {
                 self.probed(cx, id, None);
+            } else if session::is_refresh(&exchange) {
+                self.refresh_failed(cx, id, &exchange, why);
             }
             return;
         };

@@ -21,6 +21,7 @@ mod offers;
 mod random;
 mod refusal;
 mod secure;
+mod session;
 mod watch;
 
 const EDGE: FlowId = Id::new(1, 0);
@@ -50,6 +51,8 @@ struct World {
     forward: bool,
     /// What media inside is.
     encryption: Encryption,
+    /// What becomes of ICE candidates.
+    ice: Ice,
 }
 
 impl World {
@@ -76,6 +79,7 @@ impl World {
             figures: true,
             forward: true,
             encryption: Encryption::Off,
+            ice: Ice::Remove,
         }
     }
 
@@ -101,6 +105,7 @@ impl World {
             },
             contact: contact.as_bytes().to_vec(),
             encryption: self.encryption,
+            ice: self.ice,
         }
     }
 

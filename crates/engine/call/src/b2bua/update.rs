@@ -26,7 +26,7 @@ impl B2bua {
             let same = call
                 .exchanges
                 .iter()
-                .any(|e| e.method == Method::Update && e.from == from);
+                .any(|e| e.method == Method::Update && e.from == from && e.server.is_some());
             if same {
                 return Err(Refusal::new(500, "Another UPDATE Pending"));
             }
@@ -76,6 +76,7 @@ impl B2bua {
             return;
         };
         let (from, client, offer) = (exchange.from, exchange.client, exchange.offer);
+        let request = exchange.request.clone();
         match response.status() {
             101..=199 => {
                 self.pass_back(cx, id, at, server, response, Body::Same);
@@ -89,17 +90,18 @@ impl B2bua {
                     Ok(Moved::Same)
                 };
                 let body = moved.as_ref().map_or(Body::Drop, Moved::as_body);
-                self.pass_back(cx, id, at, server, response, body);
+                let shown = self.session_shown(id, &request, response);
+                self.pass_back(cx, id, at, server, &shown, body);
                 self.done(id, client, true);
                 self.seal_update(id);
                 match moved {
                     Ok(_) if offer => {
                         // Accepted without an answer: nothing has changed.
                         self.roll_back(cx, id);
-                        self.session_settled(cx, id, response);
+                        self.session_settled(cx, id, from, &request, response);
                         self.tell(Some(id), Event::MediaChanged);
                     }
-                    Ok(_) => self.session_settled(cx, id, response),
+                    Ok(_) => self.session_settled(cx, id, from, &request, response),
                     Err(error) => {
                         self.tell(Some(id), Event::MediaRefused(error));
                         let cause = Cause::Media(error);

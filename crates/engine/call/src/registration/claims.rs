@@ -2,10 +2,11 @@
 //!
 //! In: header fields as they came from outside. Out: whether they go on. Fields that only a
 //! trusted node may write are taken out by their parsed name, whatever its case or spelling
-//! ([`is_privileged`]). What passes: everything else, byte for byte. That holds for `Privacy`
-//! (RFC 3323: a user may ask to be unknown), `Geolocation` (RFC 6442: a location the client
-//! states, and is told to be as good as its word), `Call-Info` of Unified CM (`urn:x-cisco-…`) and
-//! for `X-` fields that are not ours.
+//! ([`is_privileged`], [`is_claim`]): every `P-` field but two, also one that nobody knows, for a
+//! field that we do not know may be one that call control trusts. What passes: everything else,
+//! byte for byte. That holds for `Privacy` (RFC 3323: a user may ask to be unknown), `Geolocation`
+//! (RFC 6442: a location the client states, and is told to be as good as its word), `Call-Info` of
+//! Unified CM (`urn:x-cisco-…`) and for `X-` fields that are not ours.
 //!
 //! `Call-Info`, `Alert-Info` and `Error-Info` may name what the other side's telephone is to fetch
 //! or play (RFC 3261 §20.4, §20.9, §20.18 warn of it). A telephone inside would fetch from inside:
@@ -15,34 +16,35 @@
 use sip::{Edit, Message, NameAddr};
 
 /// Header fields that only a trusted node may write, in lower case; a final `*` stands for any
-/// rest.
-const PRIVILEGED: [&[u8]; 25] = [
-    b"p-asserted-*",
-    b"p-preferred-*",
-    b"p-associated-uri",
-    b"p-answer-state",
-    b"p-called-party-id",
-    b"p-charge-info",
-    b"p-charging-*",
-    b"p-dcs-*",
-    b"p-early-media",
-    b"p-media-authorization",
-    b"p-profile-key",
-    b"p-refused-uri-list",
-    b"p-served-user",
-    b"p-user-database",
-    b"p-visited-network-id",
-    b"p-private-network-indication",
+/// rest. Of `P-` fields (RFC 3427 §4.1: "private" ones) every one is such, known or not, but those
+/// of [`HARMLESS`]. The rest are what 3GPP's trust domain says of a caller (TS 24.229 §4.4).
+const PRIVILEGED: [&[u8]; 18] = [
+    b"p-*",
     b"remote-party-id",
     b"history-info",
     b"diversion",
+    b"cc-diversion",
     b"feature-caps",
     b"path",
     b"service-route",
     b"identity",
     b"identity-info",
+    b"attestation-info",
+    b"origination-id",
+    b"additional-identity",
+    b"priority-verstat",
+    b"relayed-charge",
+    b"restoration-info",
+    b"service-interact-info",
     b"x-causeway-*",
 ];
+
+/// `P-` fields that clients write and nobody acts on: the kind of network they are in (RFC 7315
+/// §4.4: written by the user agent; only what says `network-provided` is the network's word) and
+/// what they counted of a call's media.
+const HARMLESS: [&[u8]; 2] = [ACCESS_NETWORK, b"p-rtp-stat"];
+
+const ACCESS_NETWORK: &[u8] = b"p-access-network-info";
 
 /// Fields whose URIs others may fetch, in lower case.
 const LINKING: [&[u8]; 3] = [b"call-info", b"alert-info", b"error-info"];
@@ -58,17 +60,40 @@ const PASSES: [&[u8]; 9] = [
 ///
 /// `_` counts as `-`: some servers read `P_Asserted_Identity` as the field it resembles.
 pub fn is_privileged(name: &[u8]) -> bool {
+    if HARMLESS.iter().any(|harmless| reads_as(name, harmless)) {
+        return false;
+    }
+    matches!(name.trim_ascii(), [b'y' | b'Y' | b'n' | b'N'])
+        || PRIVILEGED
+            .iter()
+            .any(|privileged| reads_as(name, privileged))
+}
+
+/// Whether a field of a client goes out: it [is privileged](is_privileged), or says that the
+/// network wrote it (RFC 7315 §4.4, `network-provided`).
+pub fn is_claim(name: &[u8], value: &[u8]) -> bool {
+    const WORD: &[u8] = b"network-provided";
+    let networks = || {
+        value
+            .windows(WORD.len())
+            .any(|w| w.eq_ignore_ascii_case(WORD))
+    };
+    is_privileged(name) || reads_as(name, ACCESS_NETWORK) && networks()
+}
+
+/// Whether a name as it came is one in lower case, or begins as one that ends with `*`; `_` counts as
+/// `-`.
+fn reads_as(name: &[u8], wanted: &[u8]) -> bool {
     let name = name.trim_ascii();
     let same = |(wanted, byte): (&u8, &u8)| match byte {
         b'_' => *wanted == b'-',
         byte => *wanted == byte.to_ascii_lowercase(),
     };
     let begins = |stem: &[u8]| name.len() >= stem.len() && stem.iter().zip(name).all(same);
-    matches!(name, [b'y' | b'Y' | b'n' | b'N'])
-        || PRIVILEGED.iter().any(|p| match p.strip_suffix(b"*") {
-            Some(stem) => begins(stem),
-            None => name.len() == p.len() && begins(p),
-        })
+    match wanted.strip_suffix(b"*") {
+        Some(stem) => begins(stem),
+        None => name.len() == wanted.len() && begins(wanted),
+    }
 }
 
 /// The fields of a message that name something to fetch, each by its number, with what may stay of
@@ -139,6 +164,10 @@ mod tests {
             "P-Preferred-Identity",
             "P-Early-Media",
             "P-Charge-Info",
+            "P-Unknown",
+            "p-",
+            "CC-Diversion",
+            "Attestation-Info",
             "Feature-Caps",
             "Identity-Info",
             "REMOTE-PARTY-ID",
@@ -153,6 +182,8 @@ mod tests {
         }
         for name in [
             "P-Access-Network-Info",
+            "P-RTP-Stat",
+            "Priority",
             "Call-Info",
             "X-cisco-foo",
             "X-TAATag",

@@ -24,7 +24,7 @@ use base::{HashMap, Instant, Now, Timers};
 use sip::{FlowId, Message, Name, NameAddr, Uri};
 
 use super::{
-    Asked, AskedContact, asked, bears_token, credentials, is_bearer, is_privileged, seconds,
+    Asked, AskedContact, Turn, asked, bears_token, credentials, is_bearer, is_claim, seconds,
     without_links,
 };
 use binding::{DeviceKey, Parts};
@@ -171,7 +171,7 @@ impl EdgeRelay {
         let mut edit = message.edit();
         edit.remove(Name::Route).remove(Name::RecordRoute);
         edit.remove_fields(|f| {
-            is_privileged(f.name)
+            is_claim(f.name, f.value)
                 || f.id == Name::Authorization
                     && Some(f.index) != chosen
                     && names_realm(f.value, realm)
@@ -221,6 +221,7 @@ impl EdgeRelay {
                             remote,
                             user: &user,
                             aor: &aor,
+                            turn: Turn::of(request),
                         };
                         self.put(now, &who, contact, granted, &mut changes);
                     }
@@ -326,6 +327,9 @@ impl EdgeRelay {
         changes: &mut Vec<Change>,
     ) {
         let until = now.instant + Duration::from_secs(granted_s.into());
+        if self.is_overtaken(who, contact) {
+            return;
+        }
         let old = self.take(who.flow, |b| b.is(who.aor, contact));
         let room = self.flows.get(&who.flow).map_or(0, Vec::len) < self.settings.flow_bindings_max;
         if !room || self.count >= self.settings.bindings_max {
@@ -339,6 +343,7 @@ impl EdgeRelay {
             since: old.first().map_or(now.unix, |b| b.since),
             until,
             timer: self.timers.arm(until + EXPIRY_GRACE, who.flow),
+            turn: who.turn,
         });
         if let Some(key) = binding.device_key() {
             let before = self.devices.insert(key, who.flow);
@@ -362,6 +367,18 @@ impl EdgeRelay {
         bindings.reserve_exact(1);
         bindings.push(binding);
         self.count += 1;
+    }
+
+    /// Whether a device is here, or on another flow, by a later REGISTER than this one, whose
+    /// answer is late.
+    fn is_overtaken(&self, who: &Who<'_>, contact: &AskedContact<'_>) -> bool {
+        let Some(turn) = who.turn else { return false };
+        let key = binding::device_key(who.user, contact);
+        let elsewhere = key.and_then(|key| self.devices.get(&key)).copied();
+        let known = [Some(who.flow), elsewhere].into_iter().flatten();
+        let mut known = known.filter_map(|flow| self.flows.get(&flow)).flatten();
+        let later = |b: &Binding| b.turn.is_some_and(|latest| turn.is_before(&latest));
+        known.any(|b| b.is(who.aor, contact) && later(b))
     }
 
     /// Takes bindings off a flow.
@@ -426,6 +443,7 @@ struct Who<'a> {
     remote: SocketAddr,
     user: &'a str,
     aor: &'a str,
+    turn: Option<Turn>,
 }
 
 fn is_too_long(contact: &AskedContact<'_>) -> bool {

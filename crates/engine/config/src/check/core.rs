@@ -6,18 +6,15 @@ use std::time::Duration;
 
 use super::edge::media;
 use super::{Reader, routing};
-use crate::file::{File, Publisher as Written};
+use crate::file::{File, Number, Publisher as Written};
 use crate::model::{
-    AllowRule, CallControl, Calls, ContactMode, Core, Credentials, Domain, InsideTls, Peer,
-    Publisher, XmppServer,
+    CallControl, Calls, ContactMode, Core, Credentials, Domain, InsideTls, Peer, Publisher,
+    XmppServer,
 };
 use crate::network::Network;
 
 /// How many edges one core dials.
 const PEERS_MAX: usize = 6;
-
-/// The most calls, and registrations, that can be asked for.
-const CALLS_MAX: usize = 100_000;
 
 pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
     foreign(r, file);
@@ -39,7 +36,7 @@ pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
         );
     }
     let xmpp = xmpp(r, file);
-    let allow_list = allow_list(r, file);
+    let allow_list = super::allow_list::rules(r, file);
     let credentials = credentials(r, file);
     let calls = calls(r, file);
     let routing = routing::core(r, file, &domains);
@@ -211,13 +208,9 @@ fn peers(r: &mut Reader<'_>, file: &File) -> Option<Vec<Peer>> {
         let media_ports = r.pair(SECTION, i, "media_ports", p.media_ports.as_deref());
         routing::no_credential_check(r, SECTION, i, p.authentication_policy.as_deref());
         let hop_count = routing::hop_count(r, SECTION, i, "hop_count", p.hop_count);
-        for (key, port) in [
-            ("sip_port", p.sip_port),
-            ("ssh_port", p.ssh_port),
-            ("xmpp_port", p.xmpp_port),
-        ] {
-            r.port(SECTION, i, key, port);
-        }
+        let sip_port = r.number(SECTION, i, "sip_port", p.sip_port);
+        let ssh_port = r.number(SECTION, i, "ssh_port", p.ssh_port);
+        let xmpp_port = r.number(SECTION, i, "xmpp_port", p.xmpp_port);
         let (Some(name), Some(dial), Some(verify_name)) = (name, dial, verify_name) else {
             continue;
         };
@@ -230,9 +223,9 @@ fn peers(r: &mut Reader<'_>, file: &File) -> Option<Vec<Peer>> {
             verify_name,
             user,
             password,
-            sip_port: p.sip_port.unwrap_or(7001),
-            ssh_port: p.ssh_port.unwrap_or(2222),
-            xmpp_port: p.xmpp_port.unwrap_or(7400),
+            sip_port: sip_port.unwrap_or(7001),
+            ssh_port: ssh_port.unwrap_or(2222),
+            xmpp_port: xmpp_port.unwrap_or(7400),
             media_ports,
             hop_count,
         };
@@ -311,7 +304,7 @@ fn publishers(r: &mut Reader<'_>, section: &str, written: &[Written], port: u16)
             }
         };
         let address = r.host(section, i, key, value);
-        r.port(section, i, "port", p.port);
+        let own_port = r.number(section, i, "port", p.port);
         let user = r.given(section, i, "user", &p.user);
         let password = r.password(section, i, p.password.as_ref(), p.password_file.as_ref());
         let tls_verify = p.tls_verify.unwrap_or(true);
@@ -329,10 +322,15 @@ fn publishers(r: &mut Reader<'_>, section: &str, written: &[Written], port: u16)
             let fix = "remove it: no SIP goes there";
             r.error(section, i, "contact", "it belongs to unified_cm", fix);
         }
+        if p.ice.is_some() && section != "unified_cm" {
+            let fix = "remove it: no SIP goes there";
+            r.error(section, i, "ice", "it belongs to unified_cm", fix);
+        }
+        let ice = routing::ice(r, section, i, p.ice.as_deref());
         if let (Some(address), Some(user), Some(password), Some(contact)) =
             (address, user, password, mode)
         {
-            let port = p.port.unwrap_or(port);
+            let port = own_port.unwrap_or(port);
             out.push(Publisher {
                 address,
                 port,
@@ -340,6 +338,7 @@ fn publishers(r: &mut Reader<'_>, section: &str, written: &[Written], port: u16)
                 password,
                 tls_verify,
                 contact,
+                ice,
             });
         }
     }
@@ -385,6 +384,7 @@ fn call_control(r: &mut Reader<'_>, file: &File) -> Vec<CallControl> {
             }
         };
         let contact = contact(r, SECTION, i, c.contact.as_deref(), ContactMode::Path);
+        let ice = routing::ice(r, SECTION, i, c.ice.as_deref());
         let name = r.given(SECTION, i, "name", &c.name);
         let port = if tls { 5061 } else { 5060 };
         let address = r.host_port(SECTION, i, "address", &c.address, port);
@@ -398,6 +398,7 @@ fn call_control(r: &mut Reader<'_>, file: &File) -> Vec<CallControl> {
                 port,
                 tls,
                 contact,
+                ice,
             });
         }
     }
@@ -432,86 +433,51 @@ fn xmpp(r: &mut Reader<'_>, file: &File) -> Vec<XmppServer> {
     out
 }
 
-fn allow_list(r: &mut Reader<'_>, file: &File) -> Vec<AllowRule> {
-    const SECTION: &str = "allow_list";
-    let mut out = Vec::new();
-    for (i, a) in file.allow_list.iter().enumerate() {
-        let scheme = a.scheme.clone().unwrap_or_else(|| "https".into());
-        if scheme != "http" && scheme != "https" {
-            r.error(
-                SECTION,
-                i,
-                "scheme",
-                "it is neither http nor https",
-                "write one of them",
-            );
-            continue;
-        }
-        let path = a.path.clone().unwrap_or_else(|| "/".into());
-        if !path.starts_with('/') || path.contains("..") {
-            r.error(
-                SECTION,
-                i,
-                "path",
-                "it is no path prefix",
-                "begin it with /, without ..",
-            );
-            continue;
-        }
-        let Some(host) = r.host(SECTION, i, "host", &a.host) else {
-            continue;
-        };
-        r.port(SECTION, i, "port", a.port);
-        let default = if scheme == "http" { 80 } else { 443 };
-        let methods = a
-            .methods
-            .clone()
-            .unwrap_or_else(|| vec!["GET".into(), "HEAD".into()]);
-        out.push(AllowRule {
-            host,
-            scheme,
-            port: a.port.unwrap_or(default),
-            path,
-            methods: methods.iter().map(|m| m.to_ascii_uppercase()).collect(),
-            description: a.description.clone().unwrap_or_default(),
-        });
-    }
-    out
-}
-
 fn calls(r: &mut Reader<'_>, file: &File) -> Calls {
+    const SECTION: &str = "calls";
     let written = &file.calls;
-    for (key, value) in [
-        ("concurrent_max", written.concurrent_max),
-        ("registrations_max", written.registrations_max),
-    ] {
-        if value.is_some_and(|n| !(1..=CALLS_MAX).contains(&n)) {
-            let fix = "give a number from 1 to 100000";
-            r.error("calls", 0, key, "it is out of range", fix);
-        }
+    let concurrent_max = r.number(SECTION, 0, "concurrent_max", written.concurrent_max);
+    let interval = r.number(SECTION, 0, "session_interval_s", written.session_interval_s);
+    let calls = Calls {
+        session_interval: Duration::from_secs(interval.unwrap_or(1_800)),
+        licences: r.number(SECTION, 0, "licences", written.licences),
+        concurrent_max: concurrent_max.unwrap_or(2_000),
+        registrations_max: r.number(SECTION, 0, "registrations_max", written.registrations_max),
+    };
+    if let Some(licences) = calls.licences.filter(|n| *n > calls.concurrent_max) {
+        let cause = format!(
+            "{licences} licences can never be used: a call takes one at most, and \
+             calls.concurrent_max is {}",
+            calls.concurrent_max
+        );
+        let fix = "lower it, or raise concurrent_max if the machine carries more";
+        r.warn(SECTION, 0, "licences", &cause, fix);
     }
-    Calls {
-        licences: written.licences,
-        concurrent_max: written.concurrent_max.unwrap_or(2_000),
-        registrations_max: written.registrations_max,
-    }
+    calls
 }
 
 fn credentials(r: &mut Reader<'_>, file: &File) -> Option<Credentials> {
+    const SECTION: &str = "credentials";
     let c = &file.credentials;
-    let (refresh, cleanup) = (
-        c.refresh_interval_min.unwrap_or(480),
-        c.cleanup_interval_min.unwrap_or(720),
-    );
-    if refresh == 0 || cleanup < refresh || cleanup > 100_000 {
-        let fix = "give minutes, cleanup_interval_min at least refresh_interval_min";
-        r.error(
-            "credentials",
-            0,
-            "refresh_interval_min",
-            "the intervals do not fit",
-            fix,
+    let mut minutes = |key: &str, written: Option<Number>, default: u64| match written {
+        None => Some(default),
+        written => r.number(SECTION, 0, key, written),
+    };
+    let refresh = minutes("refresh_interval_min", c.refresh_interval_min, 480);
+    let cleanup = minutes("cleanup_interval_min", c.cleanup_interval_min, 720);
+    let (refresh, cleanup) = (refresh?, cleanup?);
+    if cleanup < refresh {
+        let key = if c.cleanup_interval_min.is_some() {
+            "cleanup_interval_min"
+        } else {
+            "refresh_interval_min"
+        };
+        let cause = format!(
+            "users would be forgotten after {cleanup} minutes, before they are checked again \
+             after {refresh}"
         );
+        let fix = "write a cleanup_interval_min that is at least refresh_interval_min";
+        r.error(SECTION, 0, key, &cause, fix);
         return None;
     }
     Some(Credentials {

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Reader, routing};
+use super::{Reader, limits, routing};
 use crate::file::{File, Service as Written};
 use crate::model::{
-    Business, ClientCertificates, DigestAlgorithm, Edge, MediaService, Rates, Service, Traversal,
-    Zone,
+    Business, ClientCertificates, DigestAlgorithm, Edge, MediaService, Service, Traversal, Zone,
 };
 
 pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> {
@@ -40,6 +39,8 @@ pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> 
     let zones = zones(r, file);
     let business = business(r, file);
     let realm = file.service.sip.as_ref().and_then(|s| s.realm.clone());
+    let (connections_per_source_max, connections_max) = limits::connections(r, file);
+    let rates = limits::rates(r, file);
     let edge = Edge {
         https: https?,
         sip: sip?,
@@ -49,10 +50,10 @@ pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> 
         media: media?,
         traversal: traversal?,
         zones: zones?,
-        connections_per_source_max: file.limits.connections_per_source_max.unwrap_or(100),
-        connections_max: file.limits.connections_max.unwrap_or(20_000),
+        connections_per_source_max,
+        connections_max,
         business,
-        rates: rates(r, file),
+        rates,
         sip_client_certificates: client_certificates(r, file),
     };
     media_overlaps(r, &edge);
@@ -63,16 +64,8 @@ pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> 
 fn business(r: &mut Reader<'_>, file: &File) -> Option<Business> {
     const SECTION: &str = "business";
     let written = &file.business;
-    let calls_per_minute = written.calls_per_minute.unwrap_or(10);
-    if !(1..=600).contains(&calls_per_minute) {
-        let fix = "write a number from 1 to 600; the default is 10";
-        r.error(SECTION, 0, "calls_per_minute", "it is out of range", fix);
-    }
-    let calls_max = written.calls_max.unwrap_or(20);
-    if calls_max == 0 {
-        let fix = "write accept = false to take no such calls";
-        r.error(SECTION, 0, "calls_max", "no call could be made", fix);
-    }
+    let calls_per_minute = r.number(SECTION, 0, "calls_per_minute", written.calls_per_minute);
+    let calls_max = r.number(SECTION, 0, "calls_max", written.calls_max);
     let (accept, call) = (written.accept == Some(true), written.call == Some(true));
     if !written.is_empty() && written.accept.is_none() && written.call.is_none() {
         let fix = "write accept = true, call = true or both, or remove the section";
@@ -106,8 +99,8 @@ fn business(r: &mut Reader<'_>, file: &File) -> Option<Business> {
         call,
         trusted: written.trusted.as_deref().map(|p| r.path(p)),
         reach,
-        calls_max,
-        calls_per_minute,
+        calls_max: calls_max.unwrap_or(20),
+        calls_per_minute: calls_per_minute.unwrap_or(10),
     };
     (accept || call).then_some(business)
 }
@@ -320,41 +313,6 @@ fn media_overlaps(r: &mut Reader<'_>, edge: &Edge) {
             "the range holds the ports of the link's media",
             "begin the range above traversal.media_ports, by default at 36002",
         );
-    }
-}
-
-fn rates(r: &mut Reader<'_>, file: &File) -> Rates {
-    let written = &file.limits;
-    let default = Rates::default();
-    let mut rate = |key: &str, value: Option<u32>, default: u32| {
-        if value == Some(0) {
-            let fix = "give a number a second, at least 1";
-            r.error("limits", 0, key, "nobody would get in", fix);
-        }
-        value.unwrap_or(default)
-    };
-    Rates {
-        handshakes_per_source: rate(
-            "handshakes_per_source",
-            written.handshakes_per_source,
-            default.handshakes_per_source,
-        ),
-        handshakes: rate("handshakes", written.handshakes, default.handshakes),
-        requests_per_connection: rate(
-            "requests_per_connection",
-            written.requests_per_connection,
-            default.requests_per_connection,
-        ),
-        requests_per_source: rate(
-            "requests_per_source",
-            written.requests_per_source,
-            default.requests_per_source,
-        ),
-        requests_per_user: rate(
-            "requests_per_user",
-            written.requests_per_user,
-            default.requests_per_user,
-        ),
     }
 }
 

@@ -8,8 +8,9 @@ use std::str::FromStr;
 use base::{DomainName, HostName, NameError, Secret};
 
 use super::{Finding, Severity};
+use crate::file::Number;
 use crate::model::Password;
-use crate::place;
+use crate::{place, range};
 
 /// Of a key without a value: an absent key and an empty text are the same.
 const MISSING: &str = "it is missing or empty";
@@ -147,6 +148,31 @@ impl Reader<'_> {
         };
         self.port(section, index, key, Some(port))?;
         Some((self.host(section, index, key, host)?, port))
+    }
+
+    /// A number within its range ([`range`]); `None` if none is written, or another.
+    pub(super) fn number<T: TryFrom<Number>>(
+        &mut self,
+        section: &str,
+        index: usize,
+        key: &str,
+        written: Option<Number>,
+    ) -> Option<T> {
+        let value = written?;
+        let range = range::of(&format!("{section}.{key}"));
+        let (min, max) = range.map_or((0, Number::MAX), |r| (r.min, r.max));
+        if (min..=max).contains(&value)
+            && let Ok(value) = T::try_from(value)
+        {
+            return Some(value);
+        }
+        let mut cause = format!("{value} is out of range");
+        if let Some(range) = range.filter(|r| value < r.min && !r.less.is_empty()) {
+            cause = format!("{cause}: {}", range.less);
+        }
+        let fix = format!("write a whole number from {min} to {max}, or leave the line out");
+        self.error(section, index, key, &cause, &fix);
+        None
     }
 
     /// A port, if one is given, must not be 0: nobody can be told or can dial it.
@@ -297,11 +323,15 @@ impl Reader<'_> {
         section: &str,
         index: usize,
         key: &str,
-        value: Option<&[u16]>,
+        value: Option<&[Number]>,
     ) -> Option<(u16, u16)> {
         match value {
             None => Some((36000, 36001)),
-            Some([rtp, rtcp]) if rtp != rtcp && *rtp > 0 && *rtcp > 0 => Some((*rtp, *rtcp)),
+            Some([rtp, rtcp]) if rtp != rtcp => {
+                let rtp = self.number(section, index, key, Some(*rtp));
+                let rtcp = self.number(section, index, key, Some(*rtcp));
+                rtp.zip(rtcp)
+            }
             Some(_) => {
                 let fix = "write the RTP and the RTCP port, as in [36000, 36001]";
                 self.error(section, index, key, "it is no pair of ports", fix);

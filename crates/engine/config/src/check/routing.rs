@@ -5,9 +5,9 @@ mod rules;
 use std::collections::BTreeMap;
 
 use super::Reader;
-use crate::file::{File, RoutingZone};
+use crate::file::{File, Number, RoutingZone};
 use crate::model::Domain;
-use crate::routing::{DEFAULT_ZONE, GENERATED_PREFIXES, MediaEncryption, Neighbor, Routing};
+use crate::routing::{DEFAULT_ZONE, GENERATED_PREFIXES, Ice, MediaEncryption, Neighbor, Routing};
 
 /// Servers of one zone.
 const PEERS_MAX: usize = 6;
@@ -149,7 +149,7 @@ fn neighbor(r: &mut Reader<'_>, i: usize, zone: &RoutingZone) -> Option<Neighbor
     };
     let name = r.given(ZONES, i, "name", &zone.name);
     let peers = peers(r, i, zone);
-    r.port(ZONES, i, "port", zone.port);
+    let port = r.number(ZONES, i, "port", zone.port);
     let verify_name = match &zone.verify_name {
         Some(name) => Some(r.host(ZONES, i, "verify_name", name)?),
         None => None,
@@ -170,6 +170,7 @@ fn neighbor(r: &mut Reader<'_>, i: usize, zone: &RoutingZone) -> Option<Neighbor
     }
     let trusted = trusted(r, i, zone.authentication_policy.as_deref());
     let media_encryption = media_encryption(r, i, zone.media_encryption.as_deref());
+    let ice = ice(r, ZONES, i, zone.ice.as_deref());
     let hop_count = hop_count(r, ZONES, i, "hop_count", zone.hop_count);
     let hop_count_in = zone
         .hop_count_in
@@ -177,7 +178,7 @@ fn neighbor(r: &mut Reader<'_>, i: usize, zone: &RoutingZone) -> Option<Neighbor
     Some(Neighbor {
         name: name?,
         peers: peers?,
-        port: zone.port.unwrap_or(if tls { 5061 } else { 5060 }),
+        port: port.unwrap_or(if tls { 5061 } else { 5060 }),
         tls,
         tls_verify,
         verify_name,
@@ -185,6 +186,7 @@ fn neighbor(r: &mut Reader<'_>, i: usize, zone: &RoutingZone) -> Option<Neighbor
         hop_count_in,
         trusted,
         media_encryption,
+        ice,
         accept_incoming: zone.accept_incoming.unwrap_or(true),
         monitor: zone.monitor.unwrap_or(true),
     })
@@ -299,23 +301,36 @@ fn media_encryption(r: &mut Reader<'_>, i: usize, word: Option<&str>) -> MediaEn
     }
 }
 
+/// What becomes of ICE candidates. Passed towards clients they tell the outside of the inside: that
+/// has a word of its own, and is warned of.
+pub(super) fn ice(r: &mut Reader<'_>, section: &str, i: usize, word: Option<&str>) -> Ice {
+    match word {
+        None | Some("remove") => Ice::Remove,
+        Some("inward") => Ice::Inward,
+        Some("pass") => {
+            let cause = "clients outside learn addresses of the inside from its candidates";
+            let fix = "write \"inward\" to pass the clients' candidates alone, or leave the line \
+                       if that is meant";
+            r.warn(section, i, "ice", cause, fix);
+            Ice::Pass
+        }
+        Some(_) => {
+            let fix = "write \"remove\", \"inward\" or \"pass\"";
+            r.error(section, i, "ice", "it is not known", fix);
+            Ice::Remove
+        }
+    }
+}
+
 /// 1 to 255; 15 where nothing is written.
 pub(super) fn hop_count(
     r: &mut Reader<'_>,
     section: &str,
     i: usize,
     key: &str,
-    written: Option<u16>,
+    written: Option<Number>,
 ) -> u8 {
-    match written.map(u8::try_from) {
-        None => HOP_COUNT,
-        Some(Ok(n)) if n > 0 => n,
-        Some(_) => {
-            let fix = "write a number from 1 to 255; the default is 15";
-            r.error(section, i, key, "it is out of range", fix);
-            HOP_COUNT
-        }
-    }
+    r.number(section, i, key, written).unwrap_or(HOP_COUNT)
 }
 
 #[cfg(test)]

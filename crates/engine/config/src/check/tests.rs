@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::{ClientCertificates, Rates};
 
-const EDGE: &str = r#"
+pub(super) const EDGE: &str = r#"
 role = "edge"
 name = "edge1"
 domain = "example.test"
@@ -34,7 +34,7 @@ user = "traversal"
 password = "long and random"
 "#;
 
-const CORE: &str = r#"
+pub(super) const CORE: &str = r#"
 role = "core"
 name = "core1"
 domain = "corp.example.test"
@@ -60,7 +60,7 @@ user = "axl"
 password = "pw"
 "#;
 
-fn check(text: &str) -> Result<Checked, Vec<Finding>> {
+pub(super) fn check(text: &str) -> Result<Checked, Vec<Finding>> {
     load(text, Path::new("/etc/causeway/causeway.toml"))
 }
 
@@ -391,7 +391,7 @@ fn each_addition_that_cannot_work_is_refused_at_its_key() {
             EDGE,
             "[log]\nlevel = 5\n".into(),
             "log.level",
-            "invalid type",
+            "text in quotes",
         ),
         (
             EDGE,

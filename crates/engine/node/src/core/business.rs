@@ -6,8 +6,8 @@
 //! the dialog is the B2BUA's.
 
 use base::{Now, Pii};
-use call::b2bua::{self, Caller, Encryption, Face, Side as Leg};
-use call::registration::is_privileged;
+use call::b2bua::{self, Caller, Encryption, Face, Ice, Side as Leg};
+use call::registration::is_claim;
 use config::routing::DEFAULT_ZONE;
 use policy::search::Asker;
 use sip::transaction::ServerKey;
@@ -62,7 +62,7 @@ impl Core {
         let uri = without_transport(message.request_uri());
         let mut edit = message.edit();
         edit.request_uri(&uri);
-        edit.remove_fields(|f| is_privileged(f.name));
+        edit.remove_fields(|f| is_claim(f.name, f.value));
         for name in [Name::Route, Name::Authorization, Name::ProxyAuthorization] {
             edit.remove(name);
         }
@@ -94,6 +94,7 @@ impl Core {
             via: self.settings.edge_via(),
             contact: format!("sip:business@{at};transport=tls").into_bytes(),
             encryption: Encryption::Force,
+            ice: Ice::default(),
         }
     }
 
@@ -105,6 +106,7 @@ impl Core {
             via: self.settings.inside_via(tls),
             contact: self.settings.inside(tls).uri("business").into_bytes(),
             encryption: self.zone(zone).map(Zone::encryption).unwrap_or_default(),
+            ice: self.zone(zone).map(|z| z.ice).unwrap_or_default(),
         }
     }
 

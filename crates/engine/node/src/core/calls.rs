@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use base::{Now, Pii};
+use call::b2bua::body::description;
 use call::b2bua::{
-    B2bua, CallId, Caller, Cause, Context, Encryption, Event, Face, Output as Told, Side as Leg,
-    Target,
+    B2bua, CallId, Caller, Cause, Context, Encryption, Event, Face, Ice, Output as Told,
+    Side as Leg, Target,
 };
-use call::limits::{CallType, Limit, News, Place};
+use call::limits::{CallType, Content, Limit, News, Place};
 use call::registration::core::{Draft, Place as At, RegistrationId};
 use media::LinkId;
 use sip::transaction::ServerKey;
@@ -16,6 +17,7 @@ use status::Kind;
 
 use super::Core;
 use super::status::{ended, media_kind};
+use super::taking::Who;
 use super::zones::Zone;
 use crate::io::Output;
 use crate::station::limited;
@@ -31,6 +33,8 @@ pub(super) struct Starting {
     /// The client that is called.
     called: Option<RegistrationId>,
     kind: CallType,
+    /// What its offer has; `None` without one.
+    offered: Option<Content>,
     /// The client that has the call, whoever began it.
     owner: Option<Owner>,
 }
@@ -63,6 +67,14 @@ pub(super) struct Owner {
 }
 
 impl Owner {
+    /// Who has it.
+    pub(super) fn who(&self) -> Who {
+        Who {
+            user: self.user.clone(),
+            aor: self.aor.clone(),
+        }
+    }
+
     /// Whether an address of record is the call's own.
     pub(super) fn has(&self, aor: &str) -> bool {
         self.aor == aor
@@ -105,6 +117,7 @@ impl Core {
             via: self.settings.edge_via(),
             contact: format!("sip:{token}@{};transport=tls", self.settings.fqdn).into_bytes(),
             encryption: Encryption::Force,
+            ice: Ice::default(),
         }
     }
 
@@ -117,6 +130,7 @@ impl Core {
             via: self.settings.inside_via(tls),
             contact: self.registrar.inside_contact(row, &at),
             encryption: self.zone(zone).map(Zone::encryption).unwrap_or_default(),
+            ice: self.zone(zone).map(|z| z.ice).unwrap_or_default(),
         }
     }
 
@@ -269,6 +283,7 @@ impl Core {
             called: party.row.filter(|_| party.called),
             owner,
             kind: party.kind,
+            offered: offered(&message),
         });
         let (b2bua, mut cx) = self.calls(now);
         b2bua.invite(&mut cx, key, message, caller, target);
@@ -422,6 +437,7 @@ impl Core {
         self.limit_news(now, news);
         self.silences.remove(&call);
         self.owners.remove(&call);
+        self.grants.over(call);
         self.called.remove(&call)
     }
 
@@ -457,7 +473,8 @@ impl Core {
                 if let Some(b) = s.called.and_then(|row| self.registrar.get(row)) {
                     self.called.insert(call, b.draft.place.clone());
                 }
-                self.board.began(now, call, s.kind, (s.id, s.from, s.to));
+                let what = (s.kind, s.offered);
+                self.board.began(now, call, what, (s.id, s.from, s.to));
                 let news = self.ledger.began(call, s.kind);
                 self.limit_news(now, news);
                 if self.again {
@@ -518,4 +535,12 @@ impl Core {
             _ => self.board.stranger(out, kind, now, &cause, &proof),
         }
     }
+}
+
+/// What a request offers, by its m-lines that are not refused; `None` if it offers nothing.
+fn offered(message: &Message) -> Option<Content> {
+    let text = message.body().get(description(message)?)?;
+    let session = sdp::Session::parse(text).ok()?;
+    let open = (0..session.media_count()).filter(|i| session.port(*i) > 0);
+    Some(Content::of(open.count()))
 }

@@ -37,7 +37,7 @@ impl Core {
                 let mut add = |name: String, target: Target| {
                     if zones.iter().all(|z| z.name != name) {
                         let zone = Zone::new(name, host.clone(), target, true, rewrites);
-                        zones.push(zone.discovered());
+                        zones.push(zone.discovered().ice(publisher.server.ice));
                     }
                 };
                 let target = |port, secure: bool| Target {

@@ -1,12 +1,11 @@
 //! Which servers there are inside: publishers are asked for their nodes (AXL), and from the nodes
-//! follow zones, the automatic allow list and the XMPP servers (F108–F168).
+//! follow zones, the automatic allow list (`allowed`) and the XMPP servers (F108–F168).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Instant, Now, Pii};
 use config::{CallControl, ContactMode};
-use policy::allow_list::{AllowList, Rule};
 use provisioning::axl::{self, AxlError, Duty, LinePorts, Operation, Schema};
 use provisioning::sign_in;
 use status::Kind;
@@ -86,7 +85,7 @@ impl Publisher {
     }
 
     /// The nodes, or the publisher alone as long as it has not told.
-    fn hosts(&self) -> Vec<String> {
+    pub(super) fn hosts(&self) -> Vec<String> {
         let mut hosts = self.nodes.clone();
         if !hosts
             .iter()
@@ -332,7 +331,7 @@ impl Core {
                 };
                 let rewrites = c.contact == ContactMode::Rewrite;
                 let zone = Zone::new(name, c.host.clone(), target, false, rewrites);
-                zones.push(zone.of(&c.name));
+                zones.push(zone.of(&c.name).ice(c.ice));
             }
         }
         self.add_nodes(&mut zones);
@@ -343,7 +342,7 @@ impl Core {
         self.look_for_conflicts(now);
         let gate = CoreGate {
             domains: self.settings.domains.clone(),
-            allow_list: AllowList::new(self.rules()),
+            allow_list: Arc::new(self.allow_list()),
             token_key: self.tokens.public(),
             xmpp: self.xmpp_servers(),
         };
@@ -365,50 +364,6 @@ impl Core {
             .iter()
             .filter(|p| p.duty == Duty::VoiceVideo);
         known.flat_map(of).collect()
-    }
-
-    fn rules(&self) -> Vec<Rule> {
-        let mut rules = Vec::new();
-        for publisher in &self.publishers {
-            let (port, verify) = (publisher.server.port, publisher.server.tls_verify);
-            for host in publisher.hosts() {
-                let mut add = |scheme: &str, port: u16, path: &str, methods: &[&str]| {
-                    rules.push(rule(scheme, &host, port, path, methods, verify, true));
-                };
-                match publisher.duty {
-                    Duty::VoiceVideo => {
-                        // What changes a user's password does not pass.
-                        add("https", port, "/cucm-uds", &["GET", "HEAD"]);
-                        add("https", port, "/cucm-uds/private", &["POST"]);
-                        add("http", 6970, "/", &["GET", "HEAD"]);
-                        add("https", 6972, "/", &["GET", "HEAD"]);
-                    }
-                    Duty::ImPresence => {
-                        add("https", port, "/EPASSoap", &["GET", "HEAD", "POST"]);
-                    }
-                }
-            }
-        }
-        for server in &self.settings.unity_connection {
-            let all = ["GET", "HEAD", "POST", "PUT", "DELETE"];
-            let (host, verify) = (&server.address, server.tls_verify);
-            rules.push(rule(
-                "https",
-                host,
-                server.port,
-                "/vmrest",
-                &all,
-                verify,
-                true,
-            ));
-        }
-        for r in &self.settings.allow_list {
-            let methods: Vec<&str> = r.methods.iter().map(String::as_str).collect();
-            rules.push(rule(
-                &r.scheme, &r.host, r.port, &r.path, &methods, true, false,
-            ));
-        }
-        rules
     }
 
     /// The XMPP servers of each domain: those the configuration names, else the discovered ones.
@@ -454,25 +409,5 @@ fn configured(x: &config::XmppServer) -> XmppServer {
             config::InsideTls::Opportunistic => InsideTls::Opportunistic,
             config::InsideTls::Required => InsideTls::Required,
         },
-    }
-}
-
-fn rule(
-    scheme: &str,
-    host: &str,
-    port: u16,
-    path: &str,
-    methods: &[&str],
-    tls_verify: bool,
-    automatic: bool,
-) -> Rule {
-    Rule {
-        scheme: scheme.to_owned(),
-        host: host.to_owned(),
-        port,
-        path: path.to_owned(),
-        methods: methods.iter().map(|m| (*m).to_owned()).collect(),
-        tls_verify,
-        automatic,
     }
 }

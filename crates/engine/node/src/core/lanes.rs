@@ -146,9 +146,6 @@ impl Core {
             .station
             .transactions
             .request(now, flow, true, &request.build(), &via);
-        let Ok(client) = sent else {
-            return self.station.close(flow);
-        };
         let Some(link) = self.links.get_mut(index) else {
             return;
         };
@@ -156,6 +153,13 @@ impl Core {
             return;
         };
         lane.due = now.instant + INTERVAL;
+        let Ok(client) = sent else {
+            // Our own table is full, of which a lane that is signed in is not to suffer.
+            if !lane.is_ready() {
+                self.station.close(flow);
+            }
+            return;
+        };
         lane.state = match lane.state {
             State::Ready { .. } => State::Ready {
                 asked: Some(client),
@@ -187,6 +191,10 @@ impl Core {
             .and_then(Challenge::parse);
         match (message.status(), state, challenge) {
             (200..=299, _, _) => self.lane_ready(now, index, flow, state),
+            // The edge has too much to do, and lives.
+            (503, State::Ready { .. }, _) if message.header(Name::RetryAfter).is_some() => {
+                self.lane_ready(now, index, flow, state);
+            }
             (
                 401,
                 State::Asked {

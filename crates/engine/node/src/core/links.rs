@@ -8,7 +8,7 @@ use base::{FixedState, Instant, Now, Secret, UnixTime};
 use media::{Command, LinkId, LinkKeys, PortPair};
 use sip::FlowId;
 use status::Kind;
-use traversal::{Dialer, Event, Fault, Hello, SKEW_ALARM, VERSION, Welcome};
+use traversal::{Dialer, Event, Fault, Hello, VERSION, Welcome};
 
 use super::Core;
 use super::lanes::Lane;
@@ -48,7 +48,9 @@ pub(super) struct Link {
     pub(super) skew_ms: Option<i64>,
     pub(super) since: Option<Now>,
     pub(super) why: Option<String>,
-    skewed: bool,
+    pub(super) skewed: bool,
+    /// Whether it was told that this skew makes digests fail.
+    pub(super) skew_blamed: bool,
     /// Why is known from the edge or by ourselves: how its connection then ended says less.
     concluded: bool,
     give_up: Option<Instant>,
@@ -74,6 +76,7 @@ impl Link {
             since: None,
             why: Some("not connected yet".into()),
             skewed: false,
+            skew_blamed: false,
             concluded: false,
             give_up: None,
         }
@@ -292,16 +295,61 @@ impl Core {
         };
         link.round_trip = Some(round_trip);
         link.skew_ms = Some(skew_ms);
-        let skewed = u128::from(skew_ms.unsigned_abs()) > SKEW_ALARM.as_millis();
-        let raised = skewed && !link.skewed;
-        link.skewed = skewed;
-        if raised {
-            let proof = [("edge", link.peer.verify_name.clone())];
-            let words = traversal::skew_in_words(skew_ms);
-            let cause = format!("the edge's clock is {words} this node's");
-            self.board
-                .event(&mut self.station.out, Kind::ClockSkew, now, &cause, &proof);
+        let skewed = traversal::skew_alarm(link.skewed, skew_ms);
+        if skewed == link.skewed {
+            return;
         }
+        link.skewed = skewed;
+        link.skew_blamed = false;
+        let words = traversal::skew_in_words(skew_ms);
+        let cause = format!("the edge's clock is {words} this node's");
+        let kind = if skewed {
+            Kind::ClockSkew
+        } else {
+            Kind::ClocksAgree
+        };
+        self.skew_event(now, index, kind, &cause);
+    }
+
+    /// Tells of a link's clocks, with the numbers.
+    fn skew_event(&mut self, now: Now, index: usize, kind: Kind, cause: &str) {
+        let Some(link) = self.links.get(index) else {
+            return;
+        };
+        let trip = link.round_trip.unwrap_or_default();
+        let proof = [
+            ("edge", link.peer.verify_name.clone()),
+            ("skew_ms", link.skew_ms.unwrap_or_default().to_string()),
+            ("round_trip_us", trip.as_micros().to_string()),
+        ];
+        self.board
+            .event(&mut self.station.out, kind, now, cause, &proof);
+    }
+
+    /// A digest was refused as stale. If it would be fresh with the clocks set right, the client
+    /// is asked again for ever: that is said, once for each time that the clocks differ.
+    pub(super) fn blame_skew(&mut self, now: Now, index: usize, nonce: &[u8]) {
+        let Some(link) = self
+            .links
+            .get_mut(index)
+            .filter(|l| l.skewed && !l.skew_blamed)
+        else {
+            return;
+        };
+        let (Some(skew_ms), Some(issued)) = (link.skew_ms, sip::nonce::issued(nonce)) else {
+            return;
+        };
+        let age_ms = now.unix.skew_ms(issued).saturating_add(skew_ms);
+        if !(-1_000..=sip::nonce::LIFE.as_millis() as i64).contains(&age_ms) {
+            return;
+        }
+        link.skew_blamed = true;
+        let words = traversal::skew_in_words(skew_ms);
+        let cause = format!(
+            "the edge's clock is {words} this node's: digests are refused as stale, and clients \
+             of that edge cannot register or call"
+        );
+        self.skew_event(now, index, Kind::ClockSkew, &cause);
     }
 
     fn link_up(&mut self, now: Now, index: usize, welcome: Box<Welcome>) {

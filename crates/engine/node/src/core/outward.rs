@@ -68,6 +68,7 @@ impl Core {
         let Some(draft) = self.registrar.get(row).map(|b| b.draft.clone()) else {
             return;
         };
+        self.carried(now, &message, self.who(row));
         let message = self.b2bua.map_references(Leg::Inside, &message);
         let message = limited(&message, self.link_hops(draft.place.peer));
         let mut edit = message.edit();

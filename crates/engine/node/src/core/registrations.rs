@@ -6,7 +6,7 @@ use base::{HashMap, Now, Pii, TimerId};
 use call::registration::core::{
     Change, Denied, Draft, Place, RegistrationId, Unfit, aor_of, is_line, may_register,
 };
-use call::registration::{Asked, ZONE_FIELD, asked};
+use call::registration::{Asked, Turn, ZONE_FIELD, asked};
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Name, Uri};
 use status::Kind;
@@ -139,9 +139,18 @@ impl Core {
         let link = self.links.get(peer).ok_or(Denied::Missing)?;
         let welcome = link.welcome().ok_or(Denied::Missing)?;
         let since = link.first_clock.unwrap_or(welcome.clock);
-        let asked = (welcome.services.sip_realm.as_str(), since);
-        self.admission
-            .check(now, &self.credentials, message, name, asked)
+        let realm = welcome.services.sip_realm.as_str();
+        let asked = (realm, since);
+        let checked = self
+            .admission
+            .check(now, &self.credentials, message, name, asked);
+        if let (Err(Denied::Stale), Some((_, found))) = (
+            &checked,
+            call::registration::credentials(message, name, realm),
+        ) {
+            self.blame_skew(now, peer, found.nonce);
+        }
+        checked
     }
 
     pub(super) fn denied(&mut self, now: Now, denied: Denied, message: &Message) {
@@ -268,6 +277,10 @@ impl Core {
         let (rewrites, tls) = (found.rewrites, found.tls());
         let at = self.settings.inside(tls);
         let name = found.label.clone();
+        let turn = Turn::of(&message);
+        if self.is_overtaken(&plan, zone, turn) {
+            return self.too_late(now, key, &message, &plan.user);
+        }
         let mut rows = Vec::new();
         for contact in &mut plan.contacts {
             contact.draft.zone = name.clone();
@@ -275,12 +288,16 @@ impl Core {
             match self.registrar.open(now, &contact.draft) {
                 Some(row) => rows.push(row),
                 None => {
-                    rows.iter().for_each(|row| self.registrar.refuse(*row));
+                    self.refuse_rows(&rows);
                     return self
                         .station
                         .answer(now, key, &message, 403, "Too Many Contacts");
                 }
             }
+        }
+        if let Some(turn) = turn {
+            rows.iter()
+                .for_each(|row| self.registrar.takes_turn(*row, turn));
         }
         let (field, place, user) = (plan.credentials, &plan.place, &plan.user);
         let request = if rewrites {
@@ -304,6 +321,40 @@ impl Core {
         self.under_way.insert(key, under);
     }
 
+    /// Whether a later REGISTER of the same client has gone on already, for any of its contacts.
+    fn is_overtaken(&self, plan: &Plan, zone: &str, turn: Option<Turn>) -> bool {
+        let Some(turn) = turn else { return false };
+        let named = plan.contacts.iter();
+        let named = named.filter_map(|c| self.registrar.find(&c.draft));
+        let mut rows: Vec<RegistrationId> = named.collect();
+        if plan.removes_all {
+            rows.extend(self.registrar.of_aor(&plan.user, &plan.aor, zone));
+        }
+        rows.iter()
+            .any(|row| self.registrar.is_overtaken(*row, turn))
+    }
+
+    /// It comes from a connection that its client has left, as a rule.
+    fn too_late(&mut self, now: Now, key: ServerKey, message: &Message, user: &str) {
+        let proof = [
+            ("user", Pii::new(user).to_string()),
+            ("to", Pii::new(uri_of(message)).to_string()),
+        ];
+        let (out, cause) = (&mut self.station.out, "a later REGISTER came before it");
+        self.board
+            .stranger(out, Kind::RegistrationRefused, now, cause, &proof);
+        self.station
+            .answer(now, key, message, 500, "Overtaken by a Later REGISTER");
+    }
+
+    /// Contacts that call control never accepted go, but for what another REGISTER is under way
+    /// for.
+    fn refuse_rows(&mut self, rows: &[RegistrationId]) {
+        for row in rows.iter().filter(|row| !self.busy.contains_key(row)) {
+            self.registrar.refuse(*row);
+        }
+    }
+
     /// An answer of call control to a REGISTER, as the client gets it.
     pub(super) fn registered_reply(
         &mut self,
@@ -321,10 +372,7 @@ impl Core {
         self.zone_heard(&under.zone, true);
         if status >= 300 {
             let reply = self.registrar.to_client(&response, &under.rows);
-            under
-                .rows
-                .iter()
-                .for_each(|row| self.registrar.refuse(*row));
+            self.refuse_rows(&under.rows);
             if !matches!(status, 401 | 407 | 423) {
                 let names = under.plan.names();
                 self.register_refused(now, &under.zone, &under.plan.user, &names, &response);
@@ -356,7 +404,7 @@ impl Core {
         // Sent to a standby server, they registered nothing.
         for (contact, row) in under.plan.contacts.iter().zip(&under.rows) {
             if contact.keep_alive {
-                self.registrar.refuse(*row);
+                self.refuse_rows(&[*row]);
             }
         }
         if under.plan.removes_all {
@@ -404,9 +452,7 @@ impl Core {
     pub(super) fn register_ended(&mut self, key: ServerKey) {
         if let Some(under) = self.take_register(key) {
             self.zone_heard(&under.zone, false);
-            for row in &under.rows {
-                self.registrar.refuse(*row);
-            }
+            self.refuse_rows(&under.rows);
         }
     }
 

@@ -45,6 +45,9 @@ impl Core {
         if let Err((status, reason)) = sip::validate::request(&message) {
             return self.station.answer(now, key, &message, status, reason);
         }
+        if self.sheds(peer, &message) {
+            return self.shed(now, key, &message);
+        }
         if let Err((status, reason)) = self.may_refer_to(now, &message) {
             return self.station.answer(now, key, &message, status, reason);
         }
@@ -75,6 +78,11 @@ impl Core {
             let Some(side) = found else {
                 return self.lane_dialog(now, key, peer, &message);
             };
+            let who = self.whose(self.b2bua.call_of(side, &message));
+            if !self.may_name(now, side, &message, who.as_ref()) {
+                let (status, reason) = (481, "Call/Transaction Does Not Exist");
+                return self.station.answer(now, key, &message, status, reason);
+            }
             let (b2bua, mut cx) = self.calls(now);
             return b2bua.request(&mut cx, side, key, message);
         }
@@ -89,6 +97,11 @@ impl Core {
             .and_then(|row| self.may_go_to(now, &message).map(|()| row));
         match admitted {
             Ok(row) => {
+                let who = self.who(row);
+                if !self.may_name(now, side, &message, who.as_ref()) {
+                    let (status, reason) = (481, "Call/Transaction Does Not Exist");
+                    return self.station.answer(now, key, &message, status, reason);
+                }
                 let mut message = unprivileged(&message);
                 if message.method() != Method::Invite {
                     // The B2BUA does it for calls.
@@ -102,8 +115,7 @@ impl Core {
         }
     }
 
-    /// The 422 to a client that would refresh its session more often than anybody need
-    /// (RFC 4028 §9).
+    /// The 422 to whoever would refresh its session more often than anybody need (RFC 4028 §9).
     fn too_short(&mut self, message: &Message) -> Option<Message> {
         if !matches!(message.method(), Method::Invite | Method::Update) {
             return None;
@@ -356,8 +368,16 @@ impl Core {
         if let Err((status, reason)) = sip::validate::request(&message) {
             return self.station.answer(now, key, &message, status, reason);
         }
+        if let Some(reply) = self.too_short(&message) {
+            return self.station.respond(now, key, reply);
+        }
         let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
-        if in_dialog && self.b2bua.owns(Leg::Inside, &message) {
+        if let Some(call) = self
+            .b2bua
+            .call_of(Leg::Inside, &message)
+            .filter(|_| in_dialog)
+        {
+            self.carried(now, &message, self.whose(Some(call)));
             let (b2bua, mut cx) = self.calls(now);
             return b2bua.request(&mut cx, Leg::Inside, key, message);
         }
@@ -438,13 +458,13 @@ impl Core {
 /// A message of an edge without what only a trusted node may say: an edge is not one. What it may
 /// know of a client's identity, the core knows better.
 pub(super) fn unprivileged(message: &Message) -> Message {
-    let privileged = |name: &[u8]| call::registration::is_privileged(name);
+    let privileged = |f: &sip::Field<'_>| call::registration::is_claim(f.name, f.value);
     let links = call::registration::links(message);
-    if links.is_empty() && !message.fields().any(|f| privileged(f.name)) {
+    if links.is_empty() && !message.fields().any(|f| privileged(&f)) {
         return message.clone();
     }
     let mut edit = message.edit();
-    edit.remove_fields(|f| privileged(f.name));
+    edit.remove_fields(privileged);
     call::registration::without_links(message, &mut edit);
     edit.finish()
 }

@@ -1,14 +1,12 @@
-//! Search rules applied to requests: a destination in, places to try out. Also the dry run, which
-//! asks the same rules and sends nothing.
+//! Search rules applied to requests: a destination in, places to try out. The dry run, in
+//! `dry_run.rs`, asks the same rules and sends nothing.
 
 use std::net::IpAddr;
 
-use base::Now;
 use config::pattern::{Pattern, PatternKind};
-use config::routing::{DEFAULT_ZONE, GENERATED_PRIORITY, Mode, SearchRule, Source};
+use config::routing::{GENERATED_PRIORITY, Mode, SearchRule, Source};
 use policy::search::{Asker, Hit, Plan};
 use sip::{FlowId, Message, Uri};
-use status::{SearchQuestion, SearchReport, SearchTarget};
 
 use super::Core;
 use super::outbound::Hop;
@@ -204,169 +202,6 @@ impl Core {
             None => message,
         }
     }
-
-    // ---- the dry run ----
-
-    /// What rules make of a destination. Nothing is sent.
-    pub(super) fn report_search(&self, asked: SearchQuestion) -> SearchReport {
-        let uri = asked.to.as_bytes();
-        let alias = alias_of(uri).unwrap_or_else(|| asked.to.clone());
-        let home = |text: &str| {
-            let host = text.rsplit_once('@').map_or(text, |(_, host)| host);
-            self.is_home(host) || self.settings.is_us(host)
-        };
-        let from = alias_of(asked.from.as_bytes()).unwrap_or_else(|| asked.from.clone());
-        let client = asked.zone.is_empty() && (from.is_empty() || home(&from));
-        let peer = self.links.first().map_or("", |l| l.peer.name.as_str());
-        let zone = match (asked.zone.as_str(), client) {
-            ("", true) => peer,
-            ("", false) => DEFAULT_ZONE,
-            (named, _) => named,
-        };
-        // A server of several is meant by the zone's name.
-        let known = self.zones.iter().find(|z| z.name == zone || z.of == zone);
-        let local = client || self.links.iter().any(|l| l.peer.name == zone);
-        let trusted = known
-            .and_then(|z| z.trunk.as_ref())
-            .is_some_and(|t| t.trusted);
-        let asker = Asker {
-            zone: known.map_or(zone, |z| z.of.as_str()),
-            local,
-            authenticated: asked.authenticated || local || trusted,
-        };
-        let found = self.plan.explain(&alias, &asker);
-        let mut report = SearchReport {
-            zone: asker.zone.to_owned(),
-            authenticated: asker.authenticated,
-            transformed: found.transformed,
-            transforms: found.transforms,
-            rules: found.rules,
-            targets: found.hits.iter().map(|hit| self.target(hit)).collect(),
-            from: asked.from,
-            to: asked.to,
-            alias,
-            note: String::new(),
-        };
-        if local && home(&report.alias) {
-            report.note = "call control's: what clients send to a served domain or a node goes \
-                           where they are registered, whatever the rules say"
-                .into();
-            let host = report
-                .alias
-                .rsplit('@')
-                .next()
-                .unwrap_or_default()
-                .to_owned();
-            let zones = self.zones_for(&host).into_iter().map(|zone| Hit {
-                rule: "the client's registration".into(),
-                alias: report.alias.clone(),
-                zone: self.zone(&zone).map_or(zone, |z| z.of.clone()),
-            });
-            let mut hits: Vec<Hit> = zones.collect();
-            hits.dedup();
-            report.targets = hits.iter().map(|hit| self.target(hit)).collect();
-        } else if known.is_none() && !local && zone != DEFAULT_ZONE {
-            report.note = format!("there is no zone {zone}");
-        } else if known
-            .and_then(|z| z.trunk.as_ref())
-            .is_some_and(|t| !t.accepts)
-        {
-            report.note = format!(
-                "{} may begin no requests: it would get 403",
-                asker_name(&report)
-            );
-            report.targets.clear();
-        } else if local {
-            // Only neighbours inside call foreign domains by an edge.
-            let edge = |t: &SearchTarget| self.edge_named(&t.zone).is_some();
-            report.targets.retain(|t| !edge(t));
-        }
-        if report.targets.is_empty() && local && report.note.is_empty() {
-            report.note =
-                "no rule takes it: call control, where the client is registered, does".into();
-        }
-        report
-    }
-
-    fn target(&self, hit: &Hit) -> SearchTarget {
-        if let Some(link) = self.links.iter().find(|l| l.peer.name == hit.zone) {
-            let edge = &link.peer.verify_name;
-            let state = if link.is_up() { "linked" } else { "not linked" };
-            return SearchTarget {
-                zone: hit.zone.clone(),
-                alias: hit.alias.clone(),
-                rule: hit.rule.clone(),
-                how: vec![format!(
-                    "by the edge {edge} ({state}) to the domain's own servers, by DNS over TLS"
-                )],
-                up: Some(link.is_up()),
-            };
-        }
-        let servers: Vec<&Zone> = self.zones.iter().filter(|z| z.of == hit.zone).collect();
-        let how = |z: &&Zone| {
-            let transport = match (&z.target.tls, z.target.tls_verify) {
-                (None, _) => "over TCP".to_owned(),
-                (Some(name), true) => format!("over TLS as {name}"),
-                (Some(_), false) => "over TLS, its certificate not checked".to_owned(),
-            };
-            let host = &z.target.host;
-            let host = if host.contains(':') {
-                format!("[{host}]")
-            } else {
-                host.clone()
-            };
-            format!("{host}:{} {transport}: {}", z.target.port, z.state())
-        };
-        SearchTarget {
-            zone: hit.zone.clone(),
-            alias: hit.alias.clone(),
-            rule: hit.rule.clone(),
-            how: if servers.is_empty() {
-                vec!["no such zone now: its node has not been discovered".into()]
-            } else {
-                servers.iter().map(how).collect()
-            },
-            up: Some(servers.iter().any(|z| z.standing().is_some())),
-        }
-    }
-}
-
-fn asker_name(report: &SearchReport) -> &str {
-    &report.zone
-}
-
-/// What a node with this configuration would make of a destination, before anything is
-/// discovered or connected.
-pub fn dry_run(
-    now: Now,
-    config: &std::sync::Arc<config::Config>,
-    asked: SearchQuestion,
-) -> SearchReport {
-    let identity = super::CoreIdentity {
-        version: String::new(),
-        ssh_key: String::new(),
-        token_seed: base::Secret::new([0; 32]),
-        users: None,
-        kept: Vec::new(),
-    };
-    if matches!(config.role, config::Role::Edge(_)) {
-        return SearchReport {
-            note: crate::edge::NO_RULES.into(),
-            from: asked.from,
-            to: asked.to,
-            ..SearchReport::default()
-        };
-    }
-    let core = Core::new(now, base::Rng::from_number(0), config, identity);
-    let mut report = core.report_search(asked);
-    for target in &mut report.targets {
-        target.up = None;
-        for line in &mut target.how {
-            let bare = line.trim_end_matches(": connecting");
-            *line = bare.replace(" (not linked)", "");
-        }
-    }
-    report
 }
 
 #[cfg(test)]

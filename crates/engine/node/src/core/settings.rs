@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base::Secret;
 use call::registration::core::Address;
-use config::routing::Routing;
+use config::routing::{Ice, Routing};
 use config::{CallControl, Config, ContactMode, Password, Publisher, Role};
 use policy::credentials::Kept;
 use sip::transaction::ViaOptions;
@@ -50,6 +50,8 @@ pub(super) struct Server {
     pub(super) tls_verify: bool,
     /// Whether Contacts are rewritten for its nodes.
     pub(super) rewrites: bool,
+    /// What becomes of ICE candidates between its nodes and clients.
+    pub(super) ice: Ice,
 }
 
 /// All of it.
@@ -73,6 +75,7 @@ pub(super) struct Settings {
     pub(super) cleanup: Duration,
     pub(super) routing: Routing,
     pub(super) limits: config::Calls,
+    pub(super) overload: config::Overload,
 }
 
 impl Settings {
@@ -95,6 +98,7 @@ impl Settings {
             licences: None,
             concurrent_max: 1,
             registrations_max: None,
+            session_interval: Duration::from_secs(1_800),
         };
         let hours = |n: u64| Duration::from_secs(n * 3600);
         Settings {
@@ -117,6 +121,7 @@ impl Settings {
             cleanup: core.map_or(hours(12), |c| c.credentials.cleanup),
             routing: core.map(|c| c.routing.clone()).unwrap_or_default(),
             limits: core.map_or(no_calls, |c| c.calls),
+            overload: config.overload,
         }
     }
 
@@ -213,6 +218,7 @@ fn server(p: &Publisher) -> Server {
         password: given(&p.password),
         tls_verify: p.tls_verify,
         rewrites: p.contact == ContactMode::Rewrite,
+        ice: p.ice,
     }
 }
 

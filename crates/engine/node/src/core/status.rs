@@ -8,12 +8,13 @@ use call::b2bua::{CallId, Cause, EndedBy, MediaError, MediaFigures, Record};
 use call::limits::{CallType, Content};
 use call::registration::core::Binding;
 use status::{
-    CallRow, CapacityRow, Counters, Event, Kind, LinkRow, MediaRow, Recent, RegistrationRow, Role,
-    SessionRow, Snapshot,
+    CallRow, CapacityRow, ClockRow, Counters, Event, Kind, LinkRow, MediaRow, Recent,
+    RegistrationRow, Role, SessionRow, Snapshot,
 };
 
 use super::Core;
 use super::links::Link;
+use crate::host_clock::HostClock;
 use crate::io::{Lane, Output, Report};
 use crate::quiet::Quiet;
 use crate::strikes::whole;
@@ -28,6 +29,8 @@ const SESSIONS_MAX: usize = 2_000;
 pub(super) struct Board {
     pub(super) counters: Counters,
     calls: Map<CallId, CallRow>,
+    /// What calls offered that are not set up yet.
+    offered: Map<CallId, Option<Content>>,
     /// Calls that are over and whose figures are still to come.
     ended: Map<CallId, CallRow>,
     history: VecDeque<CallRow>,
@@ -37,6 +40,7 @@ pub(super) struct Board {
     strangers: TokenBucket,
     /// Of those, what can be repeated at will: gathered by source and minute.
     quiet: Quiet,
+    host_clock: HostClock,
 }
 
 impl Board {
@@ -44,12 +48,22 @@ impl Board {
         Board {
             counters: Counters::default(),
             calls: Map::new(),
+            offered: Map::new(),
             ended: Map::new(),
             history: VecDeque::new(),
             sessions: VecDeque::new(),
             recent: Recent::default(),
             strangers: TokenBucket::new(5, 50),
             quiet: Quiet::new(),
+            host_clock: HostClock::default(),
+        }
+    }
+
+    /// What steers this machine's clock.
+    pub(super) fn clock(&mut self, out: &mut VecDeque<Output>, now: Now, row: ClockRow) {
+        if let Some(event) = self.host_clock.read(now, row) {
+            self.recent.note(&event);
+            out.push_back(Output::Event(event));
         }
     }
 
@@ -131,12 +145,12 @@ impl Board {
         }
     }
 
-    /// A call began, with its Call-ID, From and To.
+    /// A call began: what it is and offers, with its Call-ID, From and To.
     pub(super) fn began(
         &mut self,
         now: Now,
         call: CallId,
-        kind: CallType,
+        (kind, offered): (CallType, Option<Content>),
         (id, from, to): (String, String, String),
     ) {
         let row = CallRow {
@@ -150,6 +164,7 @@ impl Board {
             ..CallRow::default()
         };
         self.calls.insert(call, row);
+        self.offered.insert(call, offered);
     }
 
     pub(super) fn call(&mut self, call: CallId) -> Option<&mut CallRow> {
@@ -157,7 +172,12 @@ impl Board {
     }
 
     pub(super) fn over(&mut self, call: CallId) {
-        if let Some(row) = self.calls.remove(&call) {
+        let offered = self.offered.remove(&call).flatten();
+        if let Some(mut row) = self.calls.remove(&call) {
+            // It was never set up, so it counts as nothing now.
+            if row.answered.is_none() {
+                row.content = offered.map_or("", Content::name).to_owned();
+            }
             self.ended.insert(call, row);
         }
     }
@@ -339,11 +359,14 @@ impl Core {
             registrations_total: registrations.len(),
             registrations,
             calls: self.board.calls.values().cloned().collect(),
+            history_total: self.board.history.len(),
+            totals: ::status::Totals::default(),
             history: self.board.history.iter().cloned().collect(),
             sessions: self.board.sessions.iter().cloned().collect(),
             zones: self.zone_rows(),
             events: self.board.recent.rows(),
             capacity: Some(self.capacity()),
+            clock: self.board.host_clock.row(),
             counters,
         }
     }

@@ -21,11 +21,13 @@ mod clusters;
 mod flows;
 mod limits;
 mod links;
+mod load;
 mod naming;
 mod refusals;
 mod registering;
 mod senders;
 mod signing_in;
+mod taking;
 mod telephones;
 mod trunks;
 
@@ -92,6 +94,8 @@ struct World {
     down: Vec<&'static str>,
     /// The edge hears, and does not answer OPTIONS.
     mute: bool,
+    /// The edge's table of transactions is full.
+    busy: bool,
     /// Servers that do not answer yet.
     slow: Vec<&'static str>,
     connects: Vec<(ConnId, Target)>,
@@ -168,6 +172,7 @@ impl World {
             inside,
             down: Vec::new(),
             mute: false,
+            busy: false,
             slow: Vec::new(),
             connects: Vec::new(),
             closed: Vec::new(),
@@ -390,6 +395,10 @@ impl World {
 
     /// As an edge answers the OPTIONS of a lane.
     fn answer_options(&mut self, request: &Message) {
+        if self.busy {
+            let busy = request.reply(503, "Service Unavailable", "e");
+            return self.take(LANE, busy.header(Name::RetryAfter, "3").build());
+        }
         let realm = "edge1.example.test";
         let answered = request.header(Name::Authorization).is_some_and(|value| {
             let c = sip::digest::Credentials::parse(value).unwrap();

@@ -104,7 +104,7 @@ impl Core {
                 from: Some(self.settings.from(neighbor.tls)),
             };
             let zone = Zone::new(name, host.clone(), target, false, false);
-            zone.of(&neighbor.name).trunk(Trunk {
+            zone.of(&neighbor.name).ice(neighbor.ice).trunk(Trunk {
                 hop_count: neighbor.hop_count,
                 hop_count_in: neighbor.hop_count_in,
                 trusted: neighbor.trusted,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Instant, Now};
-use call::b2bua::Encryption;
+use call::b2bua::{Encryption, Ice};
 use config::routing::MediaEncryption;
 use sip::FlowId;
 use status::Kind;
@@ -60,6 +60,8 @@ pub(super) struct Zone {
     pub(super) unified_cm: bool,
     /// Whether Contacts are rewritten for it.
     pub(super) rewrites: bool,
+    /// What becomes of ICE candidates between it and clients.
+    pub(super) ice: Ice,
     /// The connection, standing or being dialled.
     flow: Option<FlowId>,
     up: bool,
@@ -97,6 +99,7 @@ impl Zone {
             target,
             unified_cm,
             rewrites,
+            ice: Ice::Remove,
             deaf: None,
             probe: None,
             flow: None,
@@ -119,6 +122,16 @@ impl Zone {
     /// Made by discovery.
     pub(super) fn discovered(mut self) -> Self {
         self.generated = true;
+        self
+    }
+
+    /// With this policy of ICE candidates.
+    pub(super) fn ice(mut self, ice: config::routing::Ice) -> Self {
+        self.ice = match ice {
+            config::routing::Ice::Remove => Ice::Remove,
+            config::routing::Ice::Inward => Ice::Inward,
+            config::routing::Ice::Pass => Ice::Pass,
+        };
         self
     }
 
@@ -371,6 +384,7 @@ impl Core {
                     trunk: zone.trunk,
                     unified_cm: zone.unified_cm,
                     rewrites: zone.rewrites,
+                    ice: zone.ice,
                     ..before
                 };
             }

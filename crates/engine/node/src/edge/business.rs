@@ -16,7 +16,7 @@ use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Uri};
 
 use super::Edge;
-use super::clients::in_dialog;
+use crate::station::in_dialog;
 use crate::strikes::whole;
 
 /// Sources whose attempts are counted at once.

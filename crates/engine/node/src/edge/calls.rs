@@ -98,12 +98,15 @@ impl Call {
         text(&self.key.call_id)
     }
 
-    /// What it counts as: video while it is being set up (F277).
-    pub(crate) fn content(&self) -> Content {
+    /// What it counts as: video while it is being set up (F277). Of one that ended before it was,
+    /// what was offered; `None` if nothing was.
+    pub(crate) fn content(&self) -> Option<Content> {
         let open = self.media.iter().flatten().count();
-        match self.answered {
-            Some(_) => Content::of(self.lines.unwrap_or(open)),
-            None => Content::Video,
+        match (self.answered, self.lines) {
+            (Some(_), lines) => Some(Content::of(lines.unwrap_or(open))),
+            (None, None) => Some(Content::Video),
+            (None, Some(0)) => None,
+            (None, Some(lines)) => Some(Content::of(lines)),
         }
     }
 

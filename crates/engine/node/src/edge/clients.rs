@@ -8,7 +8,7 @@
 use ::status::Kind;
 use base::Now;
 use call::b2bua::body::{self, Body};
-use call::registration::{bears_token, credentials, is_privileged, without_links};
+use call::registration::{bears_token, credentials, is_claim, without_links};
 use sip::nonce::Verdict;
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Name};
@@ -17,7 +17,7 @@ use super::business::marked;
 use super::calls::{Beginning, CallId, Refusal};
 use super::proving::ONLY_INSIDE;
 use super::{Edge, Side};
-use crate::station::limited;
+use crate::station::{in_dialog, limited};
 
 /// Where a description stands in a body, and what it becomes.
 pub(super) type Description = (std::ops::Range<usize>, Vec<u8>);
@@ -28,11 +28,6 @@ pub(super) fn begins_dialog(method: Method) -> bool {
         method,
         Method::Invite | Method::Subscribe | Method::Refer | Method::Notify
     )
-}
-
-/// Whether a request belongs to a dialog.
-pub(super) fn in_dialog(message: &Message) -> bool {
-    message.to().is_ok_and(|to| to.tag().is_some())
 }
 
 impl Edge {
@@ -110,8 +105,7 @@ impl Edge {
             return self.wait_for_core(now, key, flow, message);
         };
         let token = self.tokens.seal(flow);
-        let request = self.station.with_source(flow, message);
-        let request = match self.relay.request(flow, &token, &request) {
+        let request = match self.relay.request(flow, &token, message) {
             Ok(request) => request,
             Err((503, _)) => return self.busy(now, key, message),
             Err((status, reason)) => return self.station.answer(now, key, message, status, reason),
@@ -250,10 +244,9 @@ impl Edge {
                 invite: message,
             },
         )?;
-        let request = self.station.with_source(flow, message);
         let request = match self.describe(now, flow, call, message, true) {
-            Ok(Some((range, new))) => Body::Replace(&range, &new).put(request),
-            Ok(None) => request,
+            Ok(Some((range, new))) => Body::Replace(&range, &new).put(message.clone()),
+            Ok(None) => message.clone(),
             Err(refusal) => {
                 if let Some(id) = call.filter(|id| !inside || self.calls.is_unanswered(*id)) {
                     self.end_call(now, id, "its session description could not be carried");
@@ -275,7 +268,8 @@ impl Edge {
         let answer = self.fresh_answer(now, message, Name::ProxyAuthorization);
         edit.remove_fields(|f| {
             let credentials = matches!(f.id, Name::Authorization | Name::ProxyAuthorization);
-            is_privileged(f.name) || credentials && Some(f.index) != answer && self.is_ours(f.value)
+            is_claim(f.name, f.value)
+                || credentials && Some(f.index) != answer && self.is_ours(f.value)
         });
         without_links(&request, &mut edit);
         if let Some(identity) = self.relay.identity(flow, message) {

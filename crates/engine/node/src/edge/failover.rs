@@ -90,8 +90,7 @@ impl Edge {
             return true;
         }
         let token = self.tokens.seal(flow);
-        let outside = self.station.with_source(flow, request);
-        let Ok(again) = self.relay.request(flow, &token, &outside) else {
+        let Ok(again) = self.relay.request(flow, &token, request) else {
             return false;
         };
         self.asking.insert(key, asked);

@@ -2,9 +2,8 @@
 //!
 //! Every request of a client passes here before anything else is done for it. What is refused is
 //! told 503 with a time to come back, spread so that not all come at once. Who goes on in spite of
-//! it is cut off: more than [`REFUSALS`] refusals and nothing achieved end a connection. Bounds:
-//! the settings' rates, [`SOURCES_MAX`] sources and [`USERS_MAX`] users, [`REGISTERS_MAX`]
-//! registrations under way.
+//! it is cut off: too many refusals and nothing achieved end a connection. Bounds: the settings'
+//! ([`config::Rates`]), [`SOURCES_MAX`] sources and [`USERS_MAX`] users.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -13,31 +12,23 @@ use std::time::Duration;
 use ::status::Kind;
 use base::{HashMap, HashSet, Instant, Now, TokenBucket};
 use sip::transaction::ServerKey;
-use sip::{FlowId, Message, Method, Name};
+use sip::{FlowId, Message, Method};
 
 use super::Edge;
-use super::clients::in_dialog;
 use crate::buckets::Buckets;
 use crate::io::Output;
-use crate::overload::{Class, Overload, Told};
+use crate::overload::{Class, Overload, Told, is_emergency};
+use crate::station::in_dialog;
 use crate::strikes::whole;
 
-/// How many times its rate a bucket holds.
-const BURST: u32 = 10;
-
-/// Refusals that a connection has: a second, and at once. A telephone that lost its registration
-/// without noticing may ask for a hundred things first.
-const REFUSALS: (u32, u32) = (1, 300);
+/// Refusals a second that a connection is forgiven.
+const FORGIVEN: u32 = 1;
 
 /// Sources and users that are counted by themselves.
 const SOURCES_MAX: usize = 10_000;
 const USERS_MAX: usize = 50_000;
 
-/// New registrations that cores have not answered. More would only wait inside: so many leave as
-/// fast as cores take them.
-const REGISTERS_MAX: usize = 500;
-
-/// When one that was not answered counts no more (RFC 3261 §17.1.2.2, Timer F).
+/// When a registration that was not answered counts no more (RFC 3261 §17.1.2.2, Timer F).
 const REGISTER_TIME: Duration = Duration::from_secs(32);
 
 /// How long the noisiest are not read from, and how many they are.
@@ -60,7 +51,7 @@ struct Guest {
 /// All of them.
 pub(super) struct Guests {
     rows: HashMap<FlowId, Guest>,
-    rate: u32,
+    rates: config::Rates,
     sources: Buckets<IpAddr>,
     users: Buckets<String>,
     overload: Overload,
@@ -70,14 +61,14 @@ pub(super) struct Guests {
 }
 
 impl Guests {
-    pub(super) fn new(rates: &config::Rates) -> Self {
-        let of = |rate: u32| (rate, rate.saturating_mul(BURST));
+    pub(super) fn new(rates: &config::Rates, overload: &config::Overload) -> Self {
+        let of = |rate: u32| (rate, rate.saturating_mul(rates.burst));
         Guests {
             rows: HashMap::default(),
-            rate: rates.requests_per_connection,
+            rates: *rates,
             sources: Buckets::new(of(rates.requests_per_source), SOURCES_MAX),
             users: Buckets::new(of(rates.requests_per_user), USERS_MAX),
-            overload: Overload::default(),
+            overload: Overload::new(overload),
             looked: Instant::ZERO,
             registering: VecDeque::new(),
             unanswered: HashSet::default(),
@@ -85,8 +76,9 @@ impl Guests {
     }
 
     pub(super) fn came(&mut self, flow: FlowId) {
+        let rate = self.rates.requests_per_connection;
         let guest = Guest {
-            rate: TokenBucket::new(self.rate, self.rate.saturating_mul(BURST)),
+            rate: TokenBucket::new(rate, rate.saturating_mul(self.rates.burst)),
             refusals: None,
             heard: 0,
             cut: false,
@@ -113,11 +105,11 @@ impl Guests {
     /// A new registration goes to a core; false if there are too many under way.
     pub(super) fn registers(&mut self, now: Instant, key: ServerKey) -> bool {
         self.expire(now);
-        if self.registering.len() >= REGISTERS_MAX * 2 {
+        if self.registering.len() >= self.rates.registrations_pending_max.saturating_mul(2) {
             let open = &self.unanswered;
             self.registering.retain(|(_, key)| open.contains(key));
         }
-        if self.unanswered.len() >= REGISTERS_MAX {
+        if self.unanswered.len() >= self.rates.registrations_pending_max {
             return false;
         }
         if self.unanswered.insert(key) {
@@ -275,10 +267,11 @@ impl Edge {
 
     /// One more refusal of a connection; it may be the one too many.
     pub(super) fn refused(&mut self, now: Now, flow: FlowId) {
+        let most = self.guests.rates.refusals_max;
         let Some(guest) = self.guests.rows.get_mut(&flow) else {
             return;
         };
-        let fresh = || Box::new(TokenBucket::new(REFUSALS.0, REFUSALS.1));
+        let fresh = || Box::new(TokenBucket::new(FORGIVEN, most));
         let refusals = guest.refusals.get_or_insert_with(fresh);
         if guest.cut || refusals.take(now.instant).is_ok() {
             return;
@@ -286,8 +279,8 @@ impl Edge {
         guest.cut = true;
         self.station.close(flow);
         let source = self.station.remote(flow).map(|a| a.ip());
-        let cause = "sip: it went on in spite of 300 refusals";
-        self.ledger.caused(now, Kind::FloodCut, source, cause);
+        let cause = format!("sip: it went on in spite of {most} refusals");
+        self.ledger.caused(now, Kind::FloodCut, source, &cause);
     }
 
     /// So long have messages waited for this node.
@@ -320,16 +313,4 @@ impl Edge {
             None => {}
         }
     }
-}
-
-/// Whether a request calls for help (RFC 5031, RFC 7135).
-fn is_emergency(message: &Message) -> bool {
-    let uri = message.request_uri().to_ascii_lowercase();
-    let prefixes: [&[u8]; 3] = [b"urn:service:sos", b"sip:sos@", b"sips:sos@"];
-    let priority = Name::Other("Resource-Priority");
-    prefixes.iter().any(|p| uri.starts_with(p))
-        || message.values(priority).any(|v| {
-            v.get(..6)
-                .is_some_and(|p| p.eq_ignore_ascii_case(b"esnet."))
-        })
 }

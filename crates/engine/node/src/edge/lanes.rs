@@ -10,9 +10,10 @@ use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Name, digest};
 
 use super::calls::{Beginning, Refusal};
-use super::clients::{begins_dialog, in_dialog};
+use super::clients::begins_dialog;
 use super::links::LANES_MAX;
 use super::{Edge, Side};
+use crate::station::in_dialog;
 use call::b2bua::body::Body;
 
 impl Edge {

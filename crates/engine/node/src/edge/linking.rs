@@ -187,6 +187,7 @@ impl Edge {
                     if let Some(link) = self.links.get(index) {
                         self.ledger.skew(now, link);
                     }
+                    self.publish();
                 }
                 Happened::Down(fault) => self.fault(now, index, &fault),
             }
@@ -266,6 +267,7 @@ impl Edge {
                 node: hello.node.clone(),
                 token_key: policy::token::PublicKey::from_hex(&hello.token_key)?,
                 domains: hello.domains.clone(),
+                skew_ms: link.skew_ms.filter(|_| link.skewed),
             })
         });
         let gate = EdgeGate {

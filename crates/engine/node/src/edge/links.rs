@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::{Instant, Now, Rng, Secret};
 use media::LinkId;
 use sip::FlowId;
-use traversal::{Acceptor, Admission, DomainOffer, Event, Fault, Hello, Message, SKEW_ALARM};
+use traversal::{Acceptor, Admission, DomainOffer, Event, Fault, Hello, Message};
 
 use crate::io::ConnId;
 
@@ -178,7 +178,7 @@ pub(crate) enum Happened {
     Up { restarted: bool },
     /// What it serves has changed.
     Offers,
-    /// The clocks differ, and did not before.
+    /// The clocks differ, or agree, and did not before.
     Skewed,
     /// It went down.
     Down(Fault),
@@ -242,8 +242,8 @@ impl Link {
                 } => {
                     self.round_trip = Some(round_trip);
                     self.skew_ms = Some(skew_ms);
-                    let skewed = skew_ms.unsigned_abs() > SKEW_ALARM.as_millis() as u64;
-                    if skewed && !self.skewed {
+                    let skewed = traversal::skew_alarm(self.skewed, skew_ms);
+                    if skewed != self.skewed {
                         wants.happened.push(Happened::Skewed);
                     }
                     self.skewed = skewed;

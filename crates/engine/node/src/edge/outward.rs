@@ -19,10 +19,10 @@ use sip::locate::{LocateError, Place, Places, Question, Search, Transport};
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Uri};
 
-use super::clients::in_dialog;
 use super::{Edge, Side};
 use crate::core::BUSINESS;
 use crate::io::{AskId, ConnId, DnsError, Facts, Output, Resolved, Target, located};
+use crate::station::in_dialog;
 
 /// An INVITE on its way out.
 struct Attempt {

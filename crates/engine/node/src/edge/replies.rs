@@ -11,10 +11,11 @@ use sip::nonce::Verdict;
 use sip::proxy::Reply;
 use sip::{FlowId, Message, Method, Name};
 
-use super::clients::{begins_dialog, in_dialog};
+use super::clients::begins_dialog;
 use super::lanes::is_our_own;
 use super::links::Link;
 use super::{Edge, Side};
+use crate::station::in_dialog;
 
 /// How long after the start of a core its 407 is held against nobody: it knows no flows, and asks
 /// devices for credentials that never had to show any. A wrong digest in a REGISTER always counts.
@@ -236,14 +237,17 @@ impl Edge {
         request: &Message,
         message: Message,
     ) -> Message {
-        let Some(client) = client else { return message };
-        let message = self.with_description(now, client, message, true);
+        let message = match client {
+            Some(client) => self.with_description(now, client, message, true),
+            None => message,
+        };
         let mut edit = message.edit();
-        edit.remove_fields(|f| call::registration::is_privileged(f.name));
+        edit.remove_fields(|f| call::registration::is_claim(f.name, f.value));
         call::registration::without_links(&message, &mut edit);
         let begins = begins_dialog(request.method()) && !in_dialog(request);
         // Between a foreign domain's user and us there are proxies of its own.
-        if begins && !abroad && (101..300).contains(&message.status()) {
+        let known = client.filter(|_| begins && !abroad);
+        if let Some(client) = known.filter(|_| (101..300).contains(&message.status())) {
             // The route set is what was asked for, whatever the client made of it. What is pushed
             // in one place keeps its order.
             edit.remove(Name::RecordRoute);

@@ -30,6 +30,7 @@ pub(super) struct Settings {
     /// Addresses of this node, which it does not dial.
     pub(super) own: Vec<IpAddr>,
     pub(super) rates: config::Rates,
+    pub(super) overload: config::Overload,
     /// Every core that may link: the names of all zones, in order. Their positions are the peers
     /// of the driver's inputs.
     pub(super) peers: Vec<Peer>,
@@ -75,6 +76,7 @@ impl Settings {
             business: edge.business.clone(),
             own: own_addresses(edge),
             rates: edge.rates,
+            overload: config.overload,
             peers: peers.collect(),
             version: identity.version,
             services: EdgeServices {

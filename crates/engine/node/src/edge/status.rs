@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use base::{HashSet, Instant, Now, Pii, UnixTime};
-use call::limits::CallType;
+use call::limits::{CallType, Content};
 use call::registration::edge::Binding;
 use media::{Counters as Carried, LegId};
-use status::{CallRow, Counters, Event, EventRow, Kind, MediaRow, Recent};
+use status::{CallRow, ClockRow, Counters, Event, EventRow, Kind, MediaRow, Recent};
 
 use super::calls::Call;
 use super::links::Link;
+use crate::host_clock::HostClock;
 use crate::io::{Lane, Report};
 use crate::quiet::Quiet;
 
@@ -31,6 +32,14 @@ pub(super) struct Ledger {
     pub(super) counters: Counters,
     history: VecDeque<(CallRow, Vec<LegId>)>,
     xmpp: HashSet<u64>,
+    pub(super) host_clock: HostClock,
+}
+
+/// An event of a link.
+fn of_link(kind: Kind, now: Now, link: &Link, cause: &str) -> Event {
+    Event::new(kind, now.unix, cause)
+        .with("core", &link.peer.name)
+        .with("zone", &link.peer.zone)
 }
 
 impl Ledger {
@@ -42,6 +51,7 @@ impl Ledger {
             counters: Counters::default(),
             history: VecDeque::new(),
             xmpp: HashSet::default(),
+            host_clock: HostClock::default(),
         }
     }
 
@@ -178,7 +188,21 @@ impl Ledger {
         let ms = link.skew_ms.unwrap_or_default();
         let words = traversal::skew_in_words(ms);
         let cause = format!("the core's clock is {words} this node's");
-        self.tell_of(Kind::ClockSkew, now, link, &cause);
+        let kind = if link.skewed {
+            Kind::ClockSkew
+        } else {
+            Kind::ClocksAgree
+        };
+        let trip = link.round_trip.unwrap_or_default();
+        let event = of_link(kind, now, link, &cause)
+            .with("skew_ms", ms)
+            .with("round_trip_us", trip.as_micros());
+        self.events.push_back(event);
+    }
+
+    /// What steers this machine's clock.
+    pub(super) fn clock(&mut self, now: Now, row: ClockRow) {
+        self.events.extend(self.host_clock.read(now, row));
     }
 
     /// A lane has `connections` now; `why` the last one went, if one did.
@@ -209,10 +233,7 @@ impl Ledger {
     }
 
     fn tell_of(&mut self, kind: Kind, now: Now, link: &Link, cause: &str) {
-        let event = Event::new(kind, now.unix, cause)
-            .with("core", &link.peer.name)
-            .with("zone", &link.peer.zone);
-        self.events.push_back(event);
+        self.events.push_back(of_link(kind, now, link, cause));
     }
 
     // ---- load ----
@@ -324,7 +345,7 @@ pub(super) fn call_row(call: &Call) -> CallRow {
         from: call.from.clone(),
         to: call.to.clone(),
         kind: CallType::RemoteSession.name().to_owned(),
-        content: call.content().name().to_owned(),
+        content: call.content().map_or("", Content::name).to_owned(),
         // An edge is one (F263): it relays media, and terminates nothing.
         components: vec![format!("proxy ({CLIENTS})")],
         began: call.began.unix,

@@ -9,8 +9,32 @@
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
+use sip::FlowId;
+
+use super::Edge;
+use crate::io::{ConnId, Output};
 
 const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+
+impl Edge {
+    /// Answers a client while the way that its calls come by is whole.
+    pub(super) fn stun(&mut self, conn: ConnId, flow: FlowId, bytes: &[u8]) {
+        let link = self
+            .routes
+            .get(&flow)
+            .and_then(|index| self.links.get(*index));
+        let way = link
+            .filter(|l| !self.health.is_in(flow, &l.dead_zones))
+            .and_then(|l| l.lane(flow))
+            .filter(|_| self.relay.is_known(flow));
+        let Some(remote) = self.station.remote(flow).filter(|_| way.is_some()) else {
+            return;
+        };
+        if let Some(bytes) = answer(bytes, remote) {
+            self.station.out.push_back(Output::Send { conn, bytes });
+        }
+    }
+}
 
 /// The answer to a Binding request, with the address it came from (RFC 5389 §10.1.2, §15.2).
 /// `None` for anything else.

@@ -102,6 +102,7 @@ fn config_with(business: Option<config::Business>) -> Arc<Config> {
         },
         administration: Vec::new(),
         administration_token: None,
+        overload: config::Overload::default(),
         role: Role::Edge(Box::new(edge)),
     })
 }

@@ -19,7 +19,8 @@ pub(super) fn own(request: &Message, status: u16, reason: &str) -> Message {
 }
 
 /// The best of the answers: a 6xx before all, else the lowest class, and within 4xx those that
-/// tell the client how to do better. A 503 becomes a 500 with its warnings; the challenges of all
+/// tell the client how to do better. A 503 becomes a 500 with its warnings and
+/// its Retry-After (RFC 3261 §16.7, §21.5.1); the challenges of all
 /// 401 and 407 are put together.
 pub(super) fn choose<'a>(
     request: &Message,
@@ -27,15 +28,7 @@ pub(super) fn choose<'a>(
 ) -> Option<(ClientKey, Message)> {
     let (client, best) = answers.clone().min_by_key(|(_, m)| rank(m.status()))?;
     match best.status() {
-        503 => {
-            // Why, is still worth knowing.
-            let reply = own(request, 500, "Server Internal Error");
-            let mut edit = reply.edit();
-            for field in best.fields().filter(|f| f.id == Name::Warning) {
-                edit.push_back(Name::Warning, field.value);
-            }
-            Some((client, edit.finish()))
-        }
+        503 => Some((client, unavailable(request, best))),
         401 | 407 => {
             let mut edit = best.edit();
             for (other, message) in answers {
@@ -54,6 +47,18 @@ pub(super) fn choose<'a>(
     }
 }
 
+/// What becomes of a 503: why, and when to come back, is still worth knowing.
+fn unavailable(request: &Message, answer: &Message) -> Message {
+    let reply = own(request, 500, "Server Internal Error");
+    let mut edit = reply.edit();
+    for name in [Name::Warning, Name::RetryAfter] {
+        for field in answer.fields().filter(|f| f.id == name) {
+            edit.push_back(name, field.value);
+        }
+    }
+    edit.finish()
+}
+
 /// Lower is better.
 fn rank(status: u16) -> (u16, u16) {
     let class = if status >= 600 { 0 } else { status / 100 };
@@ -68,7 +73,24 @@ fn rank(status: u16) -> (u16, u16) {
 
 #[cfg(test)]
 mod tests {
-    use super::rank;
+    use super::*;
+
+    #[test]
+    fn a_503_leaves_as_500_that_says_why_and_when_to_come_back() {
+        let text = "INVITE sip:a@x.test SIP/2.0\r\nVia: SIP/2.0/TLS c;branch=z9hG4bK1\r\n\
+                    From: <sip:b@x.test>;tag=f\r\nTo: <sip:a@x.test>\r\nCall-ID: c\r\n\
+                    CSeq: 1 INVITE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n";
+        let request = Message::parse(text.into(), &crate::Limits::outside()).unwrap();
+        let busy = request
+            .reply(503, "Service Unavailable", "t")
+            .header(Name::Warning, "399 core \"busy\"")
+            .header(Name::RetryAfter, "7")
+            .build();
+        let best = unavailable(&request, &busy);
+        assert_eq!(best.status(), 500);
+        assert_eq!(best.header(Name::RetryAfter), Some(&b"7"[..]));
+        assert_eq!(best.header(Name::Warning), Some(&b"399 core \"busy\""[..]));
+    }
 
     #[test]
     fn best_response_prefers_6xx_then_the_lowest_class_then_the_helpful() {

@@ -1,7 +1,7 @@
 //! Messages the transaction layer writes itself: Via, ACK for a non-2xx, CANCEL.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use base::Rng;
 
@@ -48,13 +48,19 @@ pub(super) fn changed_with_via(
     edit.finish()
 }
 
-/// The message with `received` and `rport` set in its top Via (RFC 3261 §18.2.1, RFC 3581 §4),
-/// which the driver does for what comes from outside. Responses do not need it: they go out on
-/// the flow their request came in on.
+/// The message with the true source in its top Via: `received` if the sent-by is another address,
+/// or a name (RFC 3261 §18.2.1); `received` and `rport` if the sender asks for its port (RFC 3581
+/// §4). What a sender says of either itself is taken out. A request is stamped when it comes in,
+/// so every answer to it, wherever it is made, repeats what was found.
 pub fn received(message: &Message, from: SocketAddr) -> Message {
     let Ok(via) = message.top_via() else {
         return message.clone();
     };
+    let (said, asks) = (via.param(b"received"), via.param(b"rport").is_some());
+    let tell = asks || address_of(via.sent_by()) != Some(from.ip().to_canonical());
+    if !tell && said.is_none() {
+        return message.clone();
+    }
     let mut value = Vec::with_capacity(via.raw().len() + 64);
     for (i, part) in via.raw().split(|b| *b == b';').enumerate() {
         let name = part
@@ -70,10 +76,25 @@ pub fn received(message: &Message, from: SocketAddr) -> Message {
         }
         value.extend_from_slice(part);
     }
-    value.extend_from_slice(format!(";received={};rport={}", from.ip(), from.port()).as_bytes());
+    if tell {
+        value.extend_from_slice(format!(";received={}", from.ip().to_canonical()).as_bytes());
+    }
+    if asks {
+        value.extend_from_slice(format!(";rport={}", from.port()).as_bytes());
+    }
     let mut edit = message.edit();
     edit.replace_first_value(Name::Via, &value);
     edit.finish()
+}
+
+/// The address in a sent-by, if it is one.
+fn address_of(sent_by: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(sent_by).ok()?.trim();
+    let host = match text.strip_prefix('[') {
+        Some(rest) => rest.split(']').next()?,
+        None => text.split(':').next()?,
+    };
+    host.trim().parse().ok()
 }
 
 /// The ACK for a non-2xx response (RFC 3261 §17.1.1.3); `None` if the response has no To.

@@ -92,6 +92,10 @@ impl Transactions {
         branch: Vec<u8>,
         hidden: bool,
     ) -> Result<ClientKey, RequestError> {
+        if super::is_full(&self.clients, self.core.clients_max, request.method()) {
+            self.core.refused += 1;
+            return Err(RequestError::Full);
+        }
         let key = key::client_key(&branch, request.method_bytes());
         let fingerprint = self.secret.fingerprint(&[&key]);
         let (state, acts) = if request.method() == Method::Invite {

@@ -150,7 +150,7 @@ impl Transactions {
         key: &Key,
         hidden: bool,
     ) -> Option<Id> {
-        if self.servers.is_full() {
+        if super::is_full(&self.servers, self.core.servers_max, request.method()) {
             self.core.refused += 1;
             if !hidden {
                 self.reply_without_state(flow, &request, 503, "Service Unavailable");

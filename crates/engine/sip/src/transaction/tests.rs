@@ -462,6 +462,38 @@ fn a_full_table_answers_503_without_state_and_knows_the_ack() {
 }
 
 #[test]
+fn tables_full_of_invites_take_other_requests() {
+    let mut bench = Bench::with(Limits {
+        clients: 16,
+        servers: 16,
+        ..Limits::default()
+    });
+    let branches: Vec<String> = (0..16).map(|n| format!("z9hG4bK{n}")).collect();
+    let (calls, others) = branches.split_at(14);
+    for branch in calls {
+        bench.serve(true, request("INVITE", branch));
+        bench.open(true, &request("INVITE", branch));
+        bench.outputs();
+    }
+    let more = bench.take(true, request("INVITE", "z9hG4bKmore"));
+    assert_eq!(more.len(), 1);
+    assert!(more[0].contains("503"), "{more:?}");
+    let invite = request("INVITE", "z9hG4bKmore");
+    let (now, via) = (bench.now, via());
+    let refused = bench.layer.request(now, THERE, true, &invite, &via);
+    assert_eq!(refused, Err(RequestError::Full));
+    for branch in others {
+        bench.serve(true, request("BYE", branch));
+        bench.open(true, &request("OPTIONS", branch));
+        bench.outputs();
+    }
+    let options = request("OPTIONS", "z9hG4bKlast");
+    let refused = bench.layer.request(now, THERE, true, &options, &via);
+    assert_eq!(refused, Err(RequestError::Full));
+    assert_eq!(bench.layer.counts().refused, 3);
+}
+
+#[test]
 fn a_full_client_table_is_a_typed_outcome() {
     let mut bench = Bench::with(Limits {
         clients: 1,
@@ -505,13 +537,52 @@ fn a_silent_user_does_not_keep_an_invite_for_ever() {
 
 #[test]
 fn received_and_rport_are_written_into_the_top_via() {
-    let from = "192.0.2.9:4444".parse().unwrap();
-    let stamped = received(
-        &request("OPTIONS", "z9hG4bKx;rport;received=10.0.0.1"),
-        from,
-    );
+    const BRANCH: &str = "SIP/2.0/TLS client.example.test:5061;branch=z9hG4bKx";
+    let stamped = |request: &Message, from: &str| {
+        let stamped = received(request, from.parse().unwrap());
+        String::from_utf8_lossy(stamped.values(Name::Via).next().unwrap()).into_owned()
+    };
+    for (params, told) in [
+        (";rport;received=10.0.0.1", ";received=192.0.2.9;rport=4444"),
+        (";rport=9;received=", ";received=192.0.2.9;rport=4444"),
+        (";RECEIVED=10.0.0.1", ";received=192.0.2.9"),
+        ("", ";received=192.0.2.9"),
+    ] {
+        let request = request("OPTIONS", &format!("z9hG4bKx{params}"));
+        assert_eq!(
+            stamped(&request, "192.0.2.9:4444"),
+            format!("{BRANCH}{told}"),
+            "{params}"
+        );
+    }
+    for (sent_by, params, told) in [
+        ("192.0.2.9:5061", "", ""),
+        ("192.0.2.9", ";rport", ";received=192.0.2.9;rport=4444"),
+        ("192.0.2.9", ";received=10.0.0.1", ""),
+        ("192.0.2.19:4444", "", ";received=192.0.2.9"),
+    ] {
+        let text = String::from_utf8_lossy(request("OPTIONS", "z9hG4bKx").bytes()).into_owned();
+        let text = text.replace(&BRANCH[12..], &format!("{sent_by};branch=z9hG4bKx{params}"));
+        let request = Message::parse(text.into(), &crate::Limits::outside()).unwrap();
+        let want = format!("SIP/2.0/TLS {sent_by};branch=z9hG4bKx{told}");
+        assert_eq!(
+            stamped(&request, "192.0.2.9:4444"),
+            want,
+            "{sent_by}{params}"
+        );
+        assert_eq!(
+            stamped(&request, "[::ffff:192.0.2.9]:4444"),
+            want,
+            "{sent_by}{params}"
+        );
+    }
+    let text = String::from_utf8_lossy(request("OPTIONS", "z9hG4bKx").bytes()).into_owned();
+    let text = text.replace("client.example.test:5061", "[2001:db8::9]:5061");
+    let request = Message::parse(text.into(), &crate::Limits::outside()).unwrap();
+    let same = "SIP/2.0/TLS [2001:db8::9]:5061;branch=z9hG4bKx";
+    assert_eq!(stamped(&request, "[2001:db8::9]:4444"), same);
     assert_eq!(
-        stamped.values(Name::Via).next().unwrap(),
-        b"SIP/2.0/TLS client.example.test:5061;branch=z9hG4bKx;received=192.0.2.9;rport=4444"
+        stamped(&request, "[2001:db8::8]:4444"),
+        format!("{same};received=2001:db8::8")
     );
 }

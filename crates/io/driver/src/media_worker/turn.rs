@@ -1,6 +1,7 @@
 //! A worker's turns: commands, packets, timers, each with a bound, and nothing that waits but the
 //! poll itself.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
@@ -67,12 +68,19 @@ pub(super) struct Desk {
     pub(super) packet: Vec<u8>,
     /// One frame.
     pub(super) frame: Vec<u8>,
+    /// What signalling is told when the turn ends, so that it wakes once. The turn bounds it.
+    told: RefCell<Vec<Event>>,
     on_event: Box<dyn Fn(Event) + Send>,
 }
 
 impl Desk {
     pub(super) fn tell(&self, event: Event) {
-        (self.on_event)(event);
+        self.told.borrow_mut().push(event);
+    }
+
+    /// Tells signalling what the turn gathered.
+    fn report(&mut self) {
+        self.told.get_mut().drain(..).for_each(&self.on_event);
     }
 
     /// Watches a link's socket.
@@ -183,6 +191,7 @@ pub(super) fn run(outside: Outside, settings: Settings, side: impl Side) {
         datagrams: Inbox::new(LINK_DATAGRAMS, DATAGRAM_BYTES),
         packet: Vec::with_capacity(2 * PACKET_BYTES),
         frame: Vec::with_capacity(2 * PACKET_BYTES),
+        told: RefCell::default(),
         on_event: outside.on_event,
         settings,
     };
@@ -249,6 +258,7 @@ impl<S: Side> Worker<S> {
             // 3. Timers.
             self.side.timers(&mut self.desk);
             self.sweep();
+            self.desk.report();
         }
     }
 
@@ -350,5 +360,6 @@ impl<S: Side> Worker<S> {
                 self.remove(leg);
             }
         }
+        self.desk.report();
     }
 }

@@ -1,6 +1,5 @@
 //! Starting a core: dialling edges, listening for call control, asking inside.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use config::{Core, Peer};
@@ -15,6 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::{Parts, Running, StartFault};
+use crate::guard::{self, Guard};
 use crate::http_core::HttpCore;
 use crate::keeper::{self, Keeper};
 use crate::listen::Caps;
@@ -63,11 +63,17 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
     let workers = parts.workers(&handle)?;
     let web = Web::of(&parts)?;
     let gate = Live::new(Arc::new(CoreGate::closed(token_key.public())));
+    let guard = Guard::new(
+        gate.clone(),
+        parts.resolver.clone(),
+        guard::never(&parts.config),
+        parts.clock,
+    );
     let lanes = Lanes {
         workers: workers.clone(),
         key,
         pins: ssh::Pins::default(),
-        http: web.http(&parts, &handle, &gate, role),
+        http: web.http(&parts, &handle, &gate, guard.clone()),
         xmpp: XmppCore {
             handle: handle.clone(),
             gate: gate.clone(),
@@ -101,6 +107,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         .tasks
         .spawn_blocking(move || keeper.run(&reports, records));
     let outlets = NodeOutlets {
+        posted: 0,
         media,
         pins: lanes.pins,
         edge_gate: None,
@@ -110,7 +117,11 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         keeper: Some(to_keeper),
         dialled: JoinSet::new(),
     };
-    parts.launch(handle, posts, workers, Box::new(engine), outlets)
+    let running = parts.launch(handle, posts, workers, Box::new(engine), outlets)?;
+    Ok(Running {
+        guard: Some(guard),
+        ..running
+    })
 }
 
 /// How inside web servers are asked.
@@ -129,23 +140,21 @@ impl Web {
         })
     }
 
-    fn http(&self, parts: &Parts, handle: &Handle, gate: &Live<CoreGate>, role: &Core) -> HttpCore {
-        let never: Vec<SocketAddr> = role
-            .sip
-            .iter()
-            .chain(&role.sip_tls)
-            .chain(&parts.config.administration)
-            .copied()
-            .collect();
+    fn http(
+        &self,
+        parts: &Parts,
+        handle: &Handle,
+        gate: &Live<CoreGate>,
+        guard: Guard,
+    ) -> HttpCore {
         HttpCore {
             handle: handle.clone(),
             clock: parts.clock,
             gate: gate.clone(),
-            resolver: parts.resolver.clone(),
+            guard,
             inside: self.inside.clone(),
             checked: self.checked.clone(),
             unchecked: self.unchecked.clone(),
-            never: never.into(),
         }
     }
 

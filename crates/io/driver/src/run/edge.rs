@@ -58,6 +58,7 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
         None => (None, None),
     };
     let outlets = NodeOutlets {
+        posted: 0,
         media,
         pins,
         edge_gate: Some(gate),
@@ -200,6 +201,7 @@ fn serve_clients(
         paces: Some(Paces {
             total: role.rates.handshakes,
             per_source: role.rates.handshakes_per_source,
+            burst: role.rates.burst,
         }),
     };
     let name: Arc<str> = parts.config.fqdn().into();

@@ -55,6 +55,10 @@ pub(super) struct Line {
     paused: Option<Instant>,
     /// Whether it is on the list of those that have something to write.
     pub(super) dirty: bool,
+    /// Whether the kernel has told that the peer writes no more: the rest is read up to its end.
+    pub(super) ending: bool,
+    /// Messages that may wait.
+    pub(super) queue_max: usize,
     _guard: Guard,
 }
 
@@ -95,6 +99,8 @@ impl Line {
             end: None,
             paused: None,
             dirty: false,
+            ending: false,
+            queue_max: QUEUE_MAX,
             _guard: guard,
         }
     }
@@ -141,7 +147,7 @@ impl Line {
             } else {
                 self.frames(bytes, now, posts);
             }
-            if n < whole {
+            if n < whole && !self.ending {
                 // The kernel tells of what comes from now on.
                 return Ok(Done::All);
             }
@@ -194,16 +200,18 @@ impl Line {
 
     /// Takes plain text apart and posts what it holds.
     fn frames(&mut self, bytes: &[u8], now: Instant, posts: &mut Vec<Post>) {
-        let (mut framer, begun) = match self.partial.take() {
+        let (mut framer, mut begun) = match self.partial.take() {
             Some(partial) => *partial,
             None => (Framer::new(self.limits), now),
         };
         framer.push(bytes);
         while let Some(frame) = framer.next_frame() {
+            // What comes after it has begun just now.
+            begun = now;
             let fatal = matches!(&frame, Frame::Bad { fatal: true, .. });
             match frame {
                 // A full queue means that the peer does not read; it needs no pong.
-                Frame::Ping if self.out.len() >= QUEUE_MAX => {}
+                Frame::Ping if self.out.len() >= self.queue_max => {}
                 Frame::Ping => self.out.push_back(Bytes::from_static(b"\r\n")),
                 Frame::Pong => {}
                 frame => posts.push(Post::Input(Input::Frame {
@@ -223,13 +231,18 @@ impl Line {
         }
     }
 
+    /// Whether as much waits as may.
+    pub(super) fn is_full(&self) -> bool {
+        self.out.len() >= self.queue_max
+    }
+
     /// Takes a message to be written; false if too many wait already.
     pub(super) fn send(&mut self, bytes: Bytes) -> bool {
-        if self.out.len() >= QUEUE_MAX {
-            return false;
+        let taken = !self.is_full();
+        if taken {
+            self.out.push_back(bytes);
         }
-        self.out.push_back(bytes);
-        true
+        taken
     }
 
     /// Whether it is not to be read now.

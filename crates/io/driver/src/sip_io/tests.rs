@@ -47,13 +47,19 @@ impl Drop for Told {
 
 impl World {
     fn new() -> (World, Way) {
+        World::with(Side::Client, |_| {})
+    }
+
+    /// `first` is what the peer does before a worker has the connection.
+    fn with(side: Side, first: impl FnOnce(&mut std::net::TcpStream)) -> (World, Way) {
         let (handle, posts) = Handle::new();
         let (workers, runs) = Workers::new(&handle).unwrap();
         let threads = runs.into_iter().map(std::thread::spawn).collect();
-        let (near, peer) = connection();
+        let (near, mut peer) = connection();
+        first(&mut peer);
         near.set_nonblocking(true).unwrap();
         let facts = Facts {
-            side: Side::Inside,
+            side,
             local: near.local_addr().unwrap(),
             remote: near.peer_addr().unwrap(),
             transport: Transport::Tcp,
@@ -158,6 +164,60 @@ fn what_the_node_sent_leaves_before_its_close() {
 }
 
 #[test]
+fn messages_beyond_the_queue_leave_while_the_peer_reads() {
+    let (mut world, way) = World::new();
+    let mut lot: Vec<Order> = (0..3 * QUEUE_MAX)
+        .map(|_| Order::Send(way.line, Bytes::from_static(b"message")))
+        .collect();
+    lot.push(Order::Close(way.line));
+    way.inbox.give(&mut lot);
+    let mut read = Vec::new();
+    world.peer.read_to_end(&mut read).unwrap();
+    assert_eq!(read.len(), 3 * QUEUE_MAX * b"message".len());
+    assert_eq!(world.end(), "closed by this node");
+}
+
+#[test]
+fn an_end_that_comes_with_the_last_bytes_is_noticed() {
+    let (mut world, _) = World::with(Side::Client, |peer| {
+        peer.write_all(OPTIONS.as_bytes()).unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+    });
+    assert_eq!(world.message().call_id(), b"c");
+    assert_eq!(world.end(), "closed by the peer");
+}
+
+#[test]
+fn a_stream_that_never_pauses_between_messages_is_not_cut_off() {
+    let (near, mut peer) = connection();
+    near.set_nonblocking(true).unwrap();
+    let now = Instant::now();
+    let socket = mio::net::TcpStream::from_std(near);
+    let mut line = Line::new(
+        ConnId(0),
+        Limits::trusted(),
+        socket,
+        None,
+        Box::new(()),
+        now,
+    );
+    let mut buffers = buffers();
+    let mut posts = Vec::new();
+    let (begin, rest) = OPTIONS.split_at(100);
+    peer.write_all(begin.as_bytes()).unwrap();
+    for n in 1..=10 {
+        let now = now + Duration::from_secs(10 * n);
+        peer.write_all(format!("{rest}{begin}").as_bytes()).unwrap();
+        while posts.len() < n as usize {
+            assert!(line.read(&mut buffers, now, &mut posts).is_ok());
+        }
+        assert_eq!(line.overdue(now), None);
+    }
+    let last = now + Duration::from_secs(115);
+    assert!(line.overdue(last).unwrap().contains("15 s"));
+}
+
+#[test]
 fn peer_that_does_not_read_is_cut_off() {
     let (world, way) = World::new();
     let long = Bytes::from(vec![b'x'; 64 * 1024]);
@@ -168,6 +228,22 @@ fn peer_that_does_not_read_is_cut_off() {
             .give(&mut vec![Order::Send(way.line, long.clone())]);
     }
     assert_eq!(world.end(), "the peer does not read");
+}
+
+#[test]
+fn a_lane_that_stands_still_for_a_moment_is_not_cut_off() {
+    let (mut world, way) = World::with(Side::Lane { peer: 0 }, |_| {});
+    let long = Bytes::from(vec![b'x'; 64 * 1024]);
+    let mut lot: Vec<Order> = (0..2 * QUEUE_MAX)
+        .map(|_| Order::Send(way.line, long.clone()))
+        .collect();
+    lot.push(Order::Close(way.line));
+    way.inbox.give(&mut lot);
+    let mut read = vec![0; long.len()];
+    for _ in 0..2 * QUEUE_MAX {
+        world.peer.read_exact(&mut read).unwrap();
+    }
+    assert_eq!(world.end(), "closed by this node");
 }
 
 #[test]

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::{Id, Slab};
+use bytes::Bytes;
 use mio::{Events, Interest, Poll, Token};
-use node::io::{ConnId, Input};
+use node::io::{ConnId, Input, Side};
 
 use super::line::{Buffers, Done, Line, Why};
-use super::{Adopted, Inbox, Order, Way};
+use super::{Adopted, Inbox, Order, SHARED_QUEUE_MAX, Way};
 use crate::signal::{Handle, Post};
 
 /// The token of the worker's own waking.
@@ -105,6 +106,11 @@ impl Worker {
                     continue;
                 }
                 let id = id_of(event.token());
+                if event.is_read_closed()
+                    && let Some(line) = self.lines.get_mut(id)
+                {
+                    line.ending = true;
+                }
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
                     self.read(id, now);
                 }
@@ -127,11 +133,7 @@ impl Worker {
     fn order(&mut self, order: Order, now: Instant) {
         match order {
             Order::Adopt(adopted) => self.adopt(*adopted, now),
-            Order::Send(id, bytes) => match self.lines.get_mut(id).map(|l| l.send(bytes)) {
-                Some(true) => self.mark(id),
-                Some(false) => self.end(id, "the peer does not read".into()),
-                None => {}
-            },
+            Order::Send(id, bytes) => self.send(id, bytes, now),
             Order::Pause(id, time) => {
                 if let Some(line) = self.lines.get_mut(id) {
                     line.pause(now, time);
@@ -156,6 +158,18 @@ impl Worker {
         }
     }
 
+    fn send(&mut self, id: Id, bytes: Bytes, now: Instant) {
+        // What waits may only have waited for this turn to write it.
+        if self.lines.get(id).is_some_and(Line::is_full) {
+            self.write(id, now);
+        }
+        match self.lines.get_mut(id).map(|l| l.send(bytes)) {
+            Some(true) => self.mark(id),
+            Some(false) => self.end(id, "the peer does not read".into()),
+            None => {}
+        }
+    }
+
     fn adopt(&mut self, adopted: Adopted, now: Instant) {
         let Adopted {
             conn,
@@ -165,7 +179,10 @@ impl Worker {
             guard,
         } = adopted;
         let socket = mio::net::TcpStream::from_std(stream.tcp);
-        let line = Line::new(conn, limits, socket, stream.tls, guard, now);
+        let mut line = Line::new(conn, limits, socket, stream.tls, guard, now);
+        if !matches!(facts.side, Side::Client) {
+            line.queue_max = SHARED_QUEUE_MAX;
+        }
         let Ok(line) = self.lines.insert(line) else {
             return self.never(conn, "too many SIP connections");
         };
@@ -216,6 +233,7 @@ impl Worker {
                     self.paused.push(id);
                 }
             }
+            Ok(Done::More) if self.more.contains(&id) => {}
             Ok(Done::More) => self.more.push(id),
             Err(why) => return self.end(id, why),
         }

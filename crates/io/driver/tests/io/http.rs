@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use base::{Rng, UnixTime};
+use driver::guard::Guard;
 use driver::http_core::HttpCore;
 use driver::http_edge::HttpEdge;
 use driver::listen::Caps;
@@ -15,7 +16,7 @@ use net::lane::{self, EdgeLane, Windows};
 use net::tls::{self, Live};
 use node::gate::{CoreGate, EdgeGate, EdgeGateCore};
 use node::io::{Answer, Input, Question, Reply, Report};
-use policy::allow_list::{AllowList, Rule};
+use policy::allow_list::{AllowList, Origin, Rule};
 use policy::token::TokenKey;
 use provisioning::path::{EdgePath, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -25,16 +26,17 @@ use traversal::DomainOffer;
 
 use crate::support::{Authority, SOON, listener, next, resolver};
 
-const DOMAIN: &str = "example.test";
+pub const DOMAIN: &str = "example.test";
 
 /// An edge, a core and an inside server.
-struct World {
+pub struct World {
     ca: Authority,
     edge: SocketAddr,
-    inside: SocketAddr,
+    pub inside: SocketAddr,
     /// Heads that reached the inside server.
-    seen: Arc<Mutex<Vec<String>>>,
+    pub seen: Arc<Mutex<Vec<String>>>,
     token: String,
+    pub guard: Guard,
     edge_gate: Live<EdgeGate>,
     edge_posts: mpsc::Receiver<Post>,
     core_posts: Option<mpsc::Receiver<Post>>,
@@ -56,6 +58,23 @@ fn real_clock() -> Clock {
 }
 
 async fn world() -> World {
+    world_with(resolver(), |port| {
+        vec![Rule {
+            scheme: "http".into(),
+            host: "127.0.0.1".into(),
+            port,
+            path: "/public".into(),
+            exact: false,
+            methods: vec!["GET".into(), "POST".into()],
+            tls_verify: true,
+            origin: Origin::Configured,
+            description: String::new(),
+        }]
+    })
+    .await
+}
+
+pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule>) -> World {
     let ca = Authority::new();
     let (stop, stopping) = watch::channel(false);
     let clock = real_clock();
@@ -67,28 +86,22 @@ async fn world() -> World {
     let (handle, core_posts) = Handle::new();
     let gate = CoreGate {
         domains: offers(),
-        allow_list: AllowList::new(vec![Rule {
-            scheme: "http".into(),
-            host: "127.0.0.1".into(),
-            port: inside.port(),
-            path: "/public".into(),
-            methods: vec!["GET".into(), "POST".into()],
-            tls_verify: true,
-            automatic: false,
-        }]),
+        allow_list: Arc::new(AllowList::new(rules(inside.port()))),
         token_key: key.public(),
         xmpp: Vec::new(),
     };
     let unchecked = tls::inside_client(None, &[]).unwrap();
+    let gate = Live::new(Arc::new(gate));
+    let never = Arc::new(["127.0.0.1:9".parse().unwrap()]);
+    let guard = Guard::new(gate.clone(), resolver, never, clock);
     let core = HttpCore {
         handle,
         clock,
-        gate: Live::new(Arc::new(gate)),
-        resolver: resolver(),
+        gate,
+        guard: guard.clone(),
         inside: Inside::default(),
         checked: Live::new(tls::inside_client(Some(&ca.trust()), &[]).unwrap()),
         unchecked,
-        never: Arc::new([]),
     };
     let lane = EdgeLane::new(Windows::HTTP);
     let (a, b) = duplex(64 * 1024);
@@ -105,6 +118,7 @@ async fn world() -> World {
     let (handle, edge_posts) = Handle::new();
     let edge_gate = Live::new(Arc::new(EdgeGate {
         cores: vec![EdgeGateCore {
+            skew_ms: None,
             peer: 0,
             node: "core1.example.test".into(),
             token_key: key.public(),
@@ -136,6 +150,7 @@ async fn world() -> World {
         inside,
         seen,
         token,
+        guard,
         edge_gate,
         edge_posts,
         core_posts: Some(core_posts),
@@ -218,7 +233,7 @@ impl World {
     }
 
     /// A GET on the proxy lane with the session cookie.
-    async fn get(&self, segment: &str, path: &str) -> String {
+    pub async fn get(&self, segment: &str, path: &str) -> String {
         self.say(&format!(
             "GET /{segment}{path} HTTP/1.1\r\nHost: edge1.example.test:8443\r\n\
              Cookie: a=b; X-Auth={}; c=d\r\nAuthorization: Basic YWxpY2U6cHc=\r\n\

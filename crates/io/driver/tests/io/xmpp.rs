@@ -19,7 +19,6 @@ use net::lane::{self, EdgeLane, Windows};
 use net::tls::{self, Live};
 use node::gate::{CoreGate, EdgeGate, EdgeGateCore, InsideTls, XmppServer};
 use node::io::{Input, Report};
-use policy::allow_list::AllowList;
 use policy::token::TokenKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::sync::{mpsc, watch};
@@ -69,7 +68,7 @@ async fn world(ca: Authority, servers: Vec<XmppServer>, times: Times) -> World {
         handle,
         gate: Live::new(Arc::new(CoreGate {
             domains: offers(),
-            allow_list: AllowList::new(Vec::new()),
+            allow_list: Arc::default(),
             token_key: key.clone(),
             xmpp: servers,
         })),
@@ -96,6 +95,7 @@ async fn world(ca: Authority, servers: Vec<XmppServer>, times: Times) -> World {
     let (handle, edge_posts) = Handle::new();
     let edge_gate = Live::new(Arc::new(EdgeGate {
         cores: vec![EdgeGateCore {
+            skew_ms: None,
             peer: 0,
             node: "core1.example.test".into(),
             token_key: key,

@@ -12,7 +12,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use zeroize::Zeroize;
 
 use super::names::{self, NameMismatch, PeerCertificate};
-use crate::{Error, Fault};
+use crate::{Error, Fault, clock};
 
 /// A TLS stream of either side.
 pub type Stream<S> = tokio_rustls::TlsStream<S>;
@@ -144,7 +144,10 @@ pub fn explain(error: &io::Error) -> Error {
             fix: "look in the peer's log for the reason".into(),
         };
     };
-    let (fault, fix) = judge(inner);
+    let (fault, mut fix) = judge(inner);
+    if fault == Fault::Dates {
+        fix = mend_dates(clock::read());
+    }
     let cause = match mismatch(inner) {
         Some(m) => m.to_string(),
         None => inner.to_string(),
@@ -184,6 +187,16 @@ fn mismatch(error: &rustls::Error) -> Option<&NameMismatch> {
             other.0.downcast_ref::<NameMismatch>()
         }
         _ => None,
+    }
+}
+
+/// A certificate's dates are wrong, or this machine's clock is.
+fn mend_dates(clock: Option<clock::Reading>) -> &'static str {
+    if clock.is_some_and(|c| !c.synchronised) {
+        "this machine's clock is not synchronised by NTP, so the fault may be its: synchronise it \
+         first, and renew the peer's certificate if its dates are wrong even then"
+    } else {
+        "renew the peer's certificate, and check the clocks of both machines"
     }
 }
 
@@ -260,6 +273,18 @@ fn judge(error: &rustls::Error) -> (Fault, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wrong_dates_name_the_clock_where_nothing_steers_it() {
+        let reading = |synchronised| clock::Reading {
+            synchronised,
+            offset_us: 0,
+            error_us: 0,
+        };
+        assert!(mend_dates(Some(reading(false))).contains("not synchronised by NTP"));
+        assert!(mend_dates(Some(reading(true))).starts_with("renew the peer's"));
+        assert!(mend_dates(None).starts_with("renew the peer's"));
+    }
 
     #[test]
     fn cause_of_a_broken_connection_is_in_plain_words() {

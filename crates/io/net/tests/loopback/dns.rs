@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 
 use base::Rng;
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, NAPTR, SRV};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, NAPTR, PTR, SRV};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use net::Error;
 use net::dns::Resolver;
+use net::dns::lookup::{Kind, Points};
 use tokio::net::UdpSocket;
 
 /// A DNS server with a few records; gives its address.
@@ -58,6 +59,19 @@ async fn server() -> SocketAddr {
                         rule(50, "SIPS+D2T", "_sips._tcp.example.test."),
                         rule(60, "E2U+sip", "."),
                     ]
+                }
+                ("www.example.test.", RecordType::A) => {
+                    let at = Name::from_ascii("edge1.example.test.").unwrap();
+                    let name = asked.name().clone();
+                    let alias = RData::CNAME(CNAME(at.clone()));
+                    answer.add_answer(Record::from_rdata(name, 60, alias));
+                    let address = RData::A(A::new(192, 0, 2, 10));
+                    answer.add_answer(Record::from_rdata(at, 60, address));
+                    vec![]
+                }
+                ("10.2.0.192.in-addr.arpa.", RecordType::PTR) => {
+                    let name = Name::from_ascii("edge1.example.test.").unwrap();
+                    vec![RData::PTR(PTR(name))]
                 }
                 ("_none._tcp.example.test.", RecordType::SRV) => vec![srv(0, ".")],
                 ("broken.example.test.", _) => {
@@ -134,4 +148,63 @@ async fn a_server_that_is_not_there_is_no_answer() {
     let resolver = Resolver::new(&[gone], Rng::from_number(1)).unwrap();
     let e = resolver.addresses("edge1.example.test").await.unwrap_err();
     assert!(matches!(e, Error::NoAnswer { .. }), "{e}");
+}
+
+#[tokio::test]
+async fn records_are_shown_as_they_stand_with_the_aliases_that_led_there() {
+    let at = server().await;
+    let resolver = Resolver::of_servers_alone(&[at], Rng::from_number(1)).unwrap();
+    assert_eq!(resolver.servers(), [at]);
+    let table = [
+        (
+            "edge1.example.test",
+            Kind::A,
+            vec!["A 192.0.2.10", "A 192.0.2.11"],
+        ),
+        ("edge1.example.test.", Kind::Aaaa, vec!["AAAA 2001:db8::1"]),
+        (
+            "www.example.test",
+            Kind::A,
+            vec!["CNAME edge1.example.test.", "A 192.0.2.10"],
+        ),
+        (
+            "_cisco-uds._tcp.example.test",
+            Kind::Srv,
+            vec![
+                "SRV 10 5 8443 cucm1.example.test.",
+                "SRV 10 5 8444 cucm2.example.test.",
+            ],
+        ),
+        ("192.0.2.10", Kind::Ptr, vec!["PTR edge1.example.test."]),
+    ];
+    for (name, kind, want) in table {
+        let found = resolver.records(name, kind).await.unwrap();
+        let shown: Vec<String> = found
+            .iter()
+            .map(|f| format!("{} {}", f.kind, f.data))
+            .collect();
+        assert_eq!(shown, want, "{name} {kind}");
+        assert!(
+            found
+                .iter()
+                .all(|f| f.ttl_s <= 60 && !f.name.ends_with('.'))
+        );
+    }
+    let rules = resolver.records("example.test", Kind::Naptr).await.unwrap();
+    assert_eq!(rules.len(), 2, "all of them, also without a replacement");
+    let declined = resolver
+        .records("_none._tcp.example.test", Kind::Srv)
+        .await
+        .unwrap();
+    assert_eq!(declined[0].points, Points::Service(String::new(), 0));
+    let absent = resolver
+        .records("edge1.example.test", Kind::Srv)
+        .await
+        .unwrap_err();
+    assert!(matches!(absent, Error::NotFound { .. }), "{absent}");
+    let broken = resolver
+        .records("broken.example.test", Kind::A)
+        .await
+        .unwrap_err();
+    assert!(matches!(broken, Error::NoAnswer { .. }), "{broken}");
 }

@@ -197,13 +197,9 @@ fn ends_with_rtp(proto: &[u8]) -> bool {
 /// Attributes that mean something on one side only.
 fn is_one_sided(name: &[u8]) -> bool {
     name == STREAM
-        || name.starts_with(b"ice-")
         || matches!(
             name,
             b"crypto"
-                | b"candidate"
-                | b"remote-candidates"
-                | b"end-of-candidates"
                 | b"rtcp-mux"
                 | b"rtcp-mux-only"
                 | b"bundle-only"
@@ -214,11 +210,20 @@ fn is_one_sided(name: &[u8]) -> bool {
         )
 }
 
-fn strip(session: &mut Session, i: usize) {
+/// Attributes of ICE (RFC 8839 §5, RFC 8840 §8.2).
+fn is_ice(name: &[u8]) -> bool {
+    name.starts_with(b"ice-")
+        || matches!(
+            name,
+            b"candidate" | b"remote-candidates" | b"end-of-candidates"
+        )
+}
+
+fn strip(session: &mut Session, i: usize, ice: bool) {
     // Of a stream that is no RTP it says who speaks first (RFC 8856 §5), and is the ends' matter.
     let datagram = Datagram::of(session.proto(i)).is_some();
     session.remove_attributes(i, |name, _| {
-        is_one_sided(name) && !(datagram && name == b"setup")
+        (is_one_sided(name) && !(datagram && name == b"setup")) || (is_ice(name) && !ice)
     });
 }
 
@@ -230,6 +235,8 @@ pub(super) struct Writing<'a> {
     pub(super) keys: &'a [Crypto],
     /// In an answer, the offer's profile.
     pub(super) proto: Option<&'a [u8]>,
+    /// Whether lines of ICE stay.
+    pub(super) ice: bool,
 }
 
 /// Writes an m-line for inside: at our own port pair, plain or with keys of ours.
@@ -240,7 +247,7 @@ pub(super) fn to_inside(
     encryption: Encryption,
     writing: &Writing<'_>,
 ) {
-    strip(session, i);
+    strip(session, i, writing.ice);
     let Some(track) = writing.track else {
         return refuse(session, i, settings.inside_advertise, writing);
     };
@@ -263,7 +270,7 @@ pub(super) fn to_inside(
 
 /// Writes an m-line for an edge: encrypted, as a stream of the link.
 pub(super) fn to_edge(session: &mut Session, i: usize, settings: &Settings, w: &Writing<'_>) {
-    strip(session, i);
+    strip(session, i, w.ice);
     let Some(track) = w.track.filter(|_| !w.keys.is_empty()) else {
         return refuse(session, i, settings.edge_address, w);
     };
@@ -307,10 +314,12 @@ fn unspecified(like: IpAddr) -> IpAddr {
 }
 
 /// What belongs to no m-line.
-pub(super) fn finish(session: &mut Session, from_edge: bool, settings: &Settings) {
+pub(super) fn finish(session: &mut Session, from_edge: bool, ice: bool, settings: &Settings) {
     // Each m-line has ports of its own here, so none can share another's (RFC 9143).
     let bundle = |name: &[u8], value: &[u8]| name == b"group" && value.starts_with(b"BUNDLE");
-    session.remove_session_attributes(|name, value| is_one_sided(name) || bundle(name, value));
+    session.remove_session_attributes(|name, value| {
+        is_one_sided(name) || bundle(name, value) || (is_ice(name) && !ice)
+    });
     let ours = if from_edge {
         settings.inside_advertise
     } else {

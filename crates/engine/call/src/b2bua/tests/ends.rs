@@ -76,7 +76,11 @@ fn answer_never_acknowledged_ends_the_call_on_any_flow() {
 #[test]
 fn session_without_refresh_is_ended_and_with_refresh_is_not() {
     let mut world = World::new();
-    let asked = world.ask(EDGE, &invite("alice", Some(&edge_sdp(KEY_1))));
+    let knows = invite("alice", Some(&edge_sdp(KEY_1)))
+        .edit()
+        .push_back(Name::Supported, b"timer")
+        .finish();
+    let asked = world.ask(EDGE, &knows);
     let got = world.one(INSIDE);
     let ok = reply(&got, 200, "b1", Some(&inside_sdp()));
     let ok = ok
@@ -97,6 +101,7 @@ fn session_without_refresh_is_ended_and_with_refresh_is_not() {
         EDGE,
         &caller
             .request(b"UPDATE")
+            .header(Name::Supported, b"timer")
             .header(Name::Contact, b"<sip:a@x>")
             .build(),
     );

@@ -172,3 +172,56 @@ fn hold_and_resume_keep_the_insides_keys() {
     }
     assert_eq!(w.leg(), before);
 }
+
+/// A description of a client, or of the inside, that speaks ICE.
+fn with_ice(sdp: &str) -> String {
+    sdp.replace("a=ice-lite\r\n", "")
+        .replace("a=candidate:1 1 UDP 1 192.0.2.9 36000 typ host\r\n", "")
+        .replacen("t=0 0\r\n", &format!("t=0 0\r\n{SESSION_ICE}"), 1)
+        + LINE_ICE
+}
+
+const SESSION_ICE: &str = "a=ice-options:trickle ice2\r\na=ice-pacing:50\r\n";
+
+const LINE_ICE: &str = "a=ice-ufrag:F7gI\r\na=ice-pwd:x9cml/YzichV2+XlhiMu8g\r\n\
+    a=candidate:2 1 UDP 1694498815 198.51.100.3 45664 typ srflx raddr 10.0.1.1 rport 8998\r\n\
+    a=candidate:1 1 TCP 2128609279 10.0.1.1 9 typ host tcptype active\r\n\
+    a=remote-candidates:1 203.0.113.1 45664\r\na=end-of-candidates\r\n";
+
+/// Whether all lines of ICE are there as they were sent; `None` if some are, and others not.
+fn ice_of(message: &Message) -> Option<bool> {
+    let text = text(message);
+    let whole = text.contains(SESSION_ICE) && text.contains(LINE_ICE);
+    let none = !text.contains("a=ice") && !text.contains("candidate");
+    (whole || none).then_some(whole)
+}
+
+#[test]
+fn candidates_pass_byte_for_byte_where_the_zone_wants_them_and_nowhere_else() {
+    for (ice, inward, outward) in [
+        (Ice::Remove, false, false),
+        (Ice::Inward, true, false),
+        (Ice::Pass, true, true),
+    ] {
+        let mut w = World::new();
+        w.ice = ice;
+        w.ask(EDGE, &invite("alice", Some(&with_ice(&edge_sdp(KEY_1)))));
+        let got = w.one(INSIDE);
+        assert_eq!(ice_of(&got), Some(inward), "{ice:?}: {}", text(&got));
+        let answer = with_ice(&inside_sdp());
+        w.take(INSIDE, reply(&got, 200, "b1", Some(&answer)));
+        let told = w.one(EDGE);
+        assert_eq!(ice_of(&told), Some(outward), "{ice:?}: {}", text(&told));
+        assert!(!text(&got).contains("rtcp-mux"), "its ports are our own");
+
+        let mut w = World::new();
+        w.ice = ice;
+        w.ask(INSIDE, &invite("bob", Some(&with_ice(&inside_sdp()))));
+        let got = w.one(EDGE);
+        assert_eq!(ice_of(&got), Some(outward), "{ice:?}: {}", text(&got));
+        let answer = with_ice(&edge_answer(&got, KEY_2));
+        w.take(EDGE, reply(&got, 200, "b1", Some(&answer)));
+        let told = w.one(INSIDE);
+        assert_eq!(ice_of(&told), Some(inward), "{ice:?}: {}", text(&told));
+    }
+}

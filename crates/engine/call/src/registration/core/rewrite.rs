@@ -3,7 +3,7 @@
 use base::{Id, Now};
 use sip::{Contact, Message, Name, NameAddr, Uri};
 
-use super::super::is_privileged;
+use super::super::is_claim;
 use super::table::{Draft, Place, Registrar};
 
 /// The URI parameter that carries a registration's token in a rewritten Contact.
@@ -171,7 +171,7 @@ fn parameter(field: &[u8], name: &[u8], value: Option<&[u8]>) -> Option<(usize, 
 /// Takes out what is between client, edge and core alone.
 fn own_fields(message: &Message, credentials: usize) -> sip::Edit<'_> {
     let mut edit = message.edit();
-    edit.remove_fields(|f| f.index == credentials || is_privileged(f.name));
+    edit.remove_fields(|f| f.index == credentials || is_claim(f.name, f.value));
     edit.remove(Name::Route);
     edit
 }

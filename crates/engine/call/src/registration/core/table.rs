@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base::{FixedState, HashMap, Id, Instant, Now, Pii, Rng, Secret, Slab, TimerId, Timers};
 
+use super::super::Turn;
 use super::rewrite::alias_of;
 use super::ticket::{Ticket, Tickets};
 
@@ -112,6 +113,8 @@ pub struct Binding {
     /// Until when.
     pub until: Instant,
     timer: TimerId,
+    /// The latest REGISTER that was sent on for it.
+    turn: Option<Turn>,
 }
 
 /// What became of a registration.
@@ -204,6 +207,7 @@ impl Registrar {
             since: now,
             until,
             timer: placeholder,
+            turn: None,
         };
         let id = self.rows.insert(row).ok();
         self.timers.disarm(placeholder);
@@ -211,6 +215,20 @@ impl Registrar {
         self.rearm(id, until);
         self.index(id, draft);
         Some(id)
+    }
+
+    /// Whether a REGISTER for a contact that has come before it was sent after it (RFC 3261 §10.3,
+    /// step 7).
+    pub fn is_overtaken(&self, id: Id, turn: Turn) -> bool {
+        let latest = self.rows.get(id).and_then(|row| row.turn);
+        latest.is_some_and(|latest| turn.is_before(&latest))
+    }
+
+    /// A REGISTER for a contact goes on to call control.
+    pub fn takes_turn(&mut self, id: Id, turn: Turn) {
+        if let Some(row) = self.rows.get_mut(id) {
+            row.turn = Some(turn);
+        }
     }
 
     /// Call control has accepted a contact for `expires_s` seconds; 0 removes it.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use base::{Endpoint, Instant, Pii, TimerId, UnixTime};
 use sip::token::fingerprint;
 
-use super::super::AskedContact;
+use super::super::{AskedContact, Turn};
 use super::same_uri;
 
 /// A contact.
@@ -22,6 +22,8 @@ pub struct Binding {
     /// Until when, if it is not refreshed.
     pub until: Instant,
     pub(super) timer: TimerId,
+    /// The REGISTER that it comes from.
+    pub(super) turn: Option<Turn>,
 }
 
 /// Knows a device again, by its user, its instance and its reg-id. The user is part of it: an
@@ -37,6 +39,7 @@ pub(super) struct Parts<'a> {
     pub(super) since: UnixTime,
     pub(super) until: Instant,
     pub(super) timer: TimerId,
+    pub(super) turn: Option<Turn>,
 }
 
 impl Binding {
@@ -66,6 +69,7 @@ impl Binding {
             since: parts.since,
             until: parts.until,
             timer: parts.timer,
+            turn: parts.turn,
         }
     }
 
@@ -117,7 +121,16 @@ impl Binding {
     }
 
     pub(super) fn device_key(&self) -> Option<DeviceKey> {
-        let parts = [self.part(0), self.part(2), self.part(4)];
-        (!self.part(2).is_empty()).then(|| fingerprint(&parts))
+        key_of(self.part(0), self.part(2), self.part(4))
     }
+}
+
+fn key_of(user: &[u8], instance: &[u8], reg_id: &[u8]) -> Option<DeviceKey> {
+    (!instance.is_empty()).then(|| fingerprint(&[user, instance, reg_id]))
+}
+
+/// What the binding of a contact would be known by.
+pub(super) fn device_key(user: &str, contact: &AskedContact<'_>) -> Option<DeviceKey> {
+    let reg_id = contact.reg_id.unwrap_or_default();
+    key_of(user.as_bytes(), contact.instance, reg_id)
 }

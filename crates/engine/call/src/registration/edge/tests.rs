@@ -268,3 +268,25 @@ fn a_long_interval_is_cut_for_the_client_and_what_leads_inside_is_taken_out() {
     );
     assert_eq!(answer(423, &[]).0, "3600");
 }
+
+#[test]
+fn a_late_answer_to_an_earlier_register_does_not_move_a_device_back() {
+    let mut bench = Bench::new();
+    let remote = "198.51.100.7:4000".parse().unwrap();
+    let mut settle = |on: u32, cseq: u32| {
+        let text = String::from_utf8_lossy(register("1001", PHONE).bytes())
+            .replace("CSeq: 1 ", &format!("CSeq: {cseq} "));
+        let request = Message::parse(Bytes::from(text), &sip::Limits::trusted()).unwrap();
+        let answer = request.reply(200, "OK", "t");
+        let answer = answer.header(Name::Contact, "<sip:a@10.0.0.1:1>;expires=120");
+        let (now, answer) = (bench.now, answer.build());
+        bench
+            .relay
+            .settled(now, flow(on), remote, &request, &answer);
+        (bench.relay.is_known(flow(1)), bench.relay.is_known(flow(2)))
+    };
+    assert_eq!(settle(1, 3), (true, false));
+    assert_eq!(settle(2, 5), (false, true));
+    assert_eq!(settle(1, 4), (false, true), "4 was sent before 5");
+    assert_eq!(settle(1, 6), (true, false));
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Names;
 use crate::check::Reader;
-use crate::file::{File, SearchRule as Written, Transform as WrittenTransform};
+use crate::file::{File, Number, SearchRule as Written, Transform as WrittenTransform};
 use crate::pattern::{Behavior, PATTERN_BYTES_MAX, Pattern, PatternKind, group_named};
 use crate::routing::{DEFAULT_ZONE, GENERATED_PREFIXES, Mode, SearchRule, Source, Transform};
 
@@ -168,17 +168,12 @@ fn priority(
     r: &mut Reader<'_>,
     section: &str,
     i: usize,
-    written: Option<u16>,
+    written: Option<Number>,
     default: u16,
 ) -> Option<u16> {
     match written {
         None => Some(default),
-        Some(n) if (1..=65_534).contains(&n) => Some(n),
-        Some(_) => {
-            let fix = "write a number from 1, tried first, to 65534";
-            r.error(section, i, "priority", "it is out of range", fix);
-            None
-        }
+        written => r.number(section, i, "priority", written),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::pattern::Behavior;
-use crate::routing::{MediaEncryption, Mode, Routing, Source};
+use crate::routing::{Ice, MediaEncryption, Mode, Routing, Source};
 use crate::{Checked, Finding, Role, Severity, load};
 
 const CORE: &str = r#"
@@ -70,6 +70,7 @@ fn routing_is_read_with_its_defaults() {
     assert_eq!((zone.port, zone.tls, zone.tls_verify), (5061, true, true));
     assert_eq!((zone.hop_count, zone.hop_count_in), (15, None));
     assert_eq!(zone.media_encryption, MediaEncryption::Off);
+    assert_eq!(zone.ice, Ice::Remove);
     assert!(!zone.trusted && zone.accept_incoming && zone.monitor);
     let [rule] = read.rules.as_slice() else {
         panic!("{read:?}")
@@ -93,6 +94,7 @@ hop_count = 3
 hop_count_in = 9
 authentication_policy = "treat_as_authenticated"
 media_encryption = "force"
+ice = "inward"
 accept_incoming = false
 monitor = false
 [[transforms]]
@@ -120,6 +122,7 @@ enabled = false
     assert_eq!((zone.hop_count, zone.hop_count_in), (3, Some(9)));
     assert!(zone.trusted && !zone.accept_incoming && !zone.monitor);
     assert_eq!(zone.media_encryption, MediaEncryption::Force);
+    assert_eq!(zone.ice, Ice::Inward);
     assert_eq!(
         read.transforms[0].behavior,
         Behavior::AddSuffix("@x".into())
@@ -228,6 +231,7 @@ fn each_mistake_of_routing_is_named_with_its_line() {
             6,
             "not known",
         ),
+        (zone("ice = \"maybe\""), "zones.ice", 6, "not known"),
         (
             rule(&any.replace("trunk", "nowhere")),
             "search_rules.target",
@@ -399,5 +403,14 @@ fn an_edge_routes_nothing() {
             .iter()
             .any(|f| f.key == section && f.cause.contains("belongs to the core"));
         assert!(found, "{section}: {findings:#?}");
+    }
+}
+
+#[test]
+fn candidates_passed_towards_clients_are_warned_of_and_inwards_not() {
+    for (word, warned) in [("remove", false), ("inward", false), ("pass", true)] {
+        let checked = check(&format!("{TRUNK}ice = \"{word}\"\n")).unwrap();
+        let keys: Vec<&str> = checked.warnings.iter().map(|w| w.key.as_str()).collect();
+        assert_eq!(keys.contains(&"zones.ice"), warned, "{word}: {keys:?}");
     }
 }

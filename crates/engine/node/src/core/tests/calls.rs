@@ -494,6 +494,32 @@ fn a_session_that_would_be_refreshed_all_the_time_is_refused() {
 }
 
 #[test]
+fn a_session_of_call_controls_that_would_be_refreshed_all_the_time_is_refused() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let path = text(world.registered("1001", "t1").header(Name::Path));
+    let inside = world.dialled("10.0.0.5");
+    let short = "Supported: timer\r\nSession-Expires: 89\r\nMax-Forwards: 70\r\n";
+    let invite = invite_from_phone(&path).replacen("Max-Forwards: 70\r\n", short, 1);
+    world.ask(inside, &invite);
+    let sent = world.out(inside);
+    let last = sent.last().unwrap();
+    assert_eq!(last.status(), 422);
+    assert_eq!(last.header(Name::MinSe), Some(&b"90"[..]));
+    assert!(world.out(LANE).is_empty());
+}
+
+#[test]
+fn the_interval_that_calls_are_asked_for_is_the_settings() {
+    let config = format!("{REGISTRAR}[calls]\nsession_interval_s = 700\n");
+    let mut world = World::new(&config, no_inside);
+    world.registered("1001", "t1");
+    world.ask(LANE, &invite_from_client("t1"));
+    let sent = world.one(world.dialled("10.0.0.5"));
+    assert_eq!(text(sent.header(Name::SessionExpires)), "700");
+    assert_eq!(text(sent.header(Name::Supported)), "timer");
+}
+
+#[test]
 fn a_silent_call_whose_client_is_gone_ends() {
     let mut world = World::new(REGISTRAR, no_inside);
     world.registered("1001", "t1");
@@ -575,4 +601,31 @@ fn nothing_that_only_a_trusted_node_may_say_comes_in_from_an_edge() {
     assert_eq!(heard.status(), 180);
     assert!(heard.header(Name::PAssertedIdentity).is_none());
     assert!(heard.header(Name::RemotePartyId).is_none());
+}
+
+#[test]
+fn candidates_go_where_the_zone_of_the_client_wants_them() {
+    let candidate = "a=candidate:1 1 UDP 2130706431 198.51.100.7 5000 typ host\r\n";
+    for (word, passed) in [("remove", false), ("inward", true), ("pass", true)] {
+        let zone = format!("address = \"10.0.0.5:5060\"\nice = \"{word}\"");
+        let config = REGISTRAR.replace("address = \"10.0.0.5:5060\"", &zone);
+        let mut world = World::new(&config, no_inside);
+        world.registered("1001", "t1");
+        let head = invite_from_client("t1");
+        let head = head.split("Content-Type").next().unwrap();
+        let offer = sdp_edge("00000011") + candidate;
+        world.ask(LANE, &with_body(head, &offer));
+        let inside = world.dialled("10.0.0.5");
+        let sent = world.one(inside);
+        let there = text(Some(sent.body())).contains(candidate);
+        assert_eq!(there, passed, "{word}");
+        let described = format!("{SDP_INSIDE}{candidate}");
+        world.take(
+            inside,
+            answer(&sent, "p", "<sip:1100@10.0.0.31>", &described),
+        );
+        let told = world.out(LANE).pop().unwrap();
+        let there = text(Some(told.body())).contains(candidate);
+        assert_eq!(there, word == "pass", "{word}");
+    }
 }

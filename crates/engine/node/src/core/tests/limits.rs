@@ -115,6 +115,38 @@ fn call_with_an_extra_line_counts_as_video_to_its_end_and_in_the_history() {
 }
 
 #[test]
+fn call_that_is_refused_is_shown_by_what_it_offered() {
+    let video = "m=video 36000 RTP/SAVP 97\r\n\
+        a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n\
+        a=x-causeway-stream:00000012\r\n";
+    let audio = sdp_edge("00000011");
+    let off = video.replace("36000", "0");
+    for (offer, content) in [
+        (audio.clone(), "audio"),
+        (format!("{audio}{video}"), "video"),
+        (format!("{audio}{off}"), "audio"),
+        (String::new(), ""),
+    ] {
+        let mut world = world("");
+        let head = invite_from_client("t1");
+        let head = head.split("Content-Type").next().unwrap();
+        let invite = match offer.as_str() {
+            "" => format!("{head}Content-Length: 0\r\n\r\n"),
+            offer => super::calls::with_body(head, offer),
+        };
+        world.ask(LANE, &invite);
+        let inside = world.dialled("10.0.0.5");
+        let sent = world.one(inside);
+        // While it is set up it counts as video (F277).
+        assert_eq!(shown(&mut world).content, "video");
+        world.take(inside, sent.reply(486, "Busy Here", "p").build());
+        world.media_ends();
+        let look = world.core.snapshot(world.now);
+        assert_eq!(look.history[0].content, content, "{offer}");
+    }
+}
+
+#[test]
 fn registration_over_the_limit_is_answered_503_and_a_refresh_is_not() {
     let mut world = world("registrations_max = 1");
     world.registered("1001", "t1");

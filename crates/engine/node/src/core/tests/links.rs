@@ -60,6 +60,19 @@ fn a_lane_is_asked_again_and_again_and_closed_when_it_is_silent() {
 }
 
 #[test]
+fn a_lane_whose_edge_is_busy_stays() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.busy = true;
+    world.wait(Duration::from_secs(60));
+    assert!(world.closed.is_empty());
+    assert_eq!(world.core.snapshot(world.now).links[0].sip_lanes, 1);
+    // It is asked on, and silence counts as before.
+    (world.busy, world.mute) = (false, true);
+    world.wait(Duration::from_secs(21));
+    assert_eq!(world.closed, [LANE]);
+}
+
+#[test]
 fn a_lost_link_takes_its_lanes_down_and_comes_back() {
     let mut world = World::new(REGISTRAR, no_inside);
     world.registered("1001", "t1");

@@ -6,16 +6,16 @@ use super::*;
 const REMOTECC: &str = "application/x-cisco-remotecc-request+xml";
 
 /// A call that stands, with the tags of both legs.
-struct Names {
-    world: World,
-    inside: ConnId,
+pub(super) struct Names {
+    pub(super) world: World,
+    pub(super) inside: ConnId,
     /// The core's tag towards the client, and towards call control; the callee's.
-    outer: String,
-    inner: String,
-    callee: &'static str,
+    pub(super) outer: String,
+    pub(super) inner: String,
+    pub(super) callee: &'static str,
 }
 
-fn standing() -> Names {
+pub(super) fn standing() -> Names {
     let mut world = World::new(REGISTRAR, no_inside);
     world.registered("1001", "t1");
     let invite = world.ask(LANE, &invite_from_client("t1"));

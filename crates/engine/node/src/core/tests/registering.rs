@@ -589,3 +589,58 @@ fn pings_of_call_control_are_answered() {
     world.ask(inside, ping);
     assert_eq!(world.one(inside).status(), 200);
 }
+
+#[test]
+fn a_register_that_a_later_one_has_overtaken_moves_nobody_and_reaches_nobody() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.branches = 10;
+    world.registered("1001", "t2");
+    // Sent before, from a connection that is dead by now, and late on its way here.
+    world.branches = 5;
+    world.register("1001", "pw", "t1", CONTACT);
+    assert_eq!(world.one(LANE).status(), 500);
+    assert!(world.sent.is_empty(), "{:#?}", world.sent);
+    let on_flow = |world: &World, token: &[u8]| world.core.registrar.on_flow(0, token).count();
+    assert_eq!((on_flow(&world, b"t1"), on_flow(&world, b"t2")), (0, 1));
+    assert!(world.kinds().contains(&Kind::RegistrationRefused));
+    // The next one counts.
+    world.branches = 20;
+    world.registered("1001", "t3");
+    assert_eq!((on_flow(&world, b"t2"), on_flow(&world, b"t3")), (0, 1));
+}
+
+#[test]
+fn a_registration_is_not_taken_out_by_a_register_that_was_sent_before_it() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.branches = 10;
+    world.registered("1001", "t2");
+    for (branch, contact) in [
+        (5, CONTACT.replace("600", "0")),
+        (6, "Contact: *\r\nExpires: 0\r\n".to_owned()),
+    ] {
+        world.branches = branch;
+        world.register("1001", "pw", "t1", &contact);
+        assert_eq!(world.one(LANE).status(), 500);
+        assert_eq!(world.core.registrar.len(), 1);
+    }
+    assert!(world.sent.is_empty());
+}
+
+#[test]
+fn a_refused_register_leaves_the_contact_of_another_that_is_under_way() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.register("1001", "pw", "t1", CONTACT);
+    let inside = world.dialled("10.0.0.5");
+    let first = world.one(inside);
+    world.register("1001", "pw", "t2", CONTACT);
+    let second = world.one(inside);
+    world.take(inside, first.reply(403, "Forbidden", "k").build());
+    assert_eq!(world.one(LANE).status(), 403);
+    let granted = second
+        .reply(200, "OK", "k")
+        .header(Name::Contact, second.header(Name::Contact).unwrap())
+        .header(Name::Expires, "600");
+    world.take(inside, granted.build());
+    assert_eq!(world.one(LANE).status(), 200);
+    assert_eq!(world.core.registrar.on_flow(0, b"t2").count(), 1);
+}

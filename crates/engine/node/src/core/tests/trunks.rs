@@ -1,7 +1,7 @@
 //! Neighbours and search rules: what goes where, and what does not.
 
 use super::*;
-use ::status::SearchQuestion;
+use ::status::{SearchOutcome, SearchQuestion};
 
 const ROUTING: &str = r#"
 [[call_control]]
@@ -385,7 +385,12 @@ fn the_dry_run_tells_every_verdict_and_where_the_request_would_go() {
     let report = dry(&mut world, "", "sip:8001@meet.test", "mute");
     assert!(report.note.contains("403") && report.targets.is_empty());
     let report = dry(&mut world, "", "sip:8001@meet.test", "nobody");
-    assert!(report.note.contains("no zone nobody"), "{report:?}");
+    assert_eq!(report.outcome, SearchOutcome::NotUnderstood, "{report:?}");
+    assert!(report.note.contains("no zone \"nobody\""), "{report:?}");
+    assert_eq!(
+        report.fix,
+        "name one of these: edge1, kamailio, trunk, pbx, mute, DefaultZone"
+    );
     assert!(world.sent.is_empty());
 
     // The same of a file alone, where nothing is connected.
@@ -399,6 +404,54 @@ fn the_dry_run_tells_every_verdict_and_where_the_request_would_go() {
     assert_eq!(report.targets[0].alias, "8001@conference.test");
     assert_eq!(report.targets[0].up, None);
     assert_eq!(report.targets[0].how[0], "10.0.0.50:5060 over TCP");
+}
+
+#[test]
+fn the_dry_run_says_in_one_word_what_it_came_to() {
+    use SearchOutcome::{CallControl, NotUnderstood, Nowhere, Routed};
+    let mut world = world();
+    // Destination, zone, with a running core, with the file of one whose nodes are discovered.
+    let table = [
+        ("sip:8001@meet.test", "trunk", Routed, Routed),
+        ("sip:nothing@x.test", "trunk", Nowhere, Nowhere),
+        ("sip:nothing@x.test", "DefaultZone", Nowhere, Nowhere),
+        ("sip:8001@meet.test", "mute", Nowhere, Nowhere),
+        ("sip:1002@example.test", "", Routed, CallControl),
+        ("1002@example.test", "", Routed, CallControl),
+        // No rule takes it, so it goes where the client is registered.
+        ("sip:nothing@x.test", "", Routed, Routed),
+        ("tel:+4930", "trunk", Routed, Routed),
+        ("sip:8001@meet.test", "Trunk", NotUnderstood, NotUnderstood),
+        ("1100", "", NotUnderstood, NotUnderstood),
+        ("sip:1100", "", NotUnderstood, NotUnderstood),
+        ("", "", NotUnderstood, NotUnderstood),
+        ("sip:", "trunk", NotUnderstood, NotUnderstood),
+        ("two words", "", NotUnderstood, NotUnderstood),
+    ];
+    let discovered = "[[unified_cm]]\npublisher = \"10.0.0.6\"\nuser = \"u\"\npassword = \"p\"\n";
+    let (_, zones) = ROUTING.split_once("5060\"\n").unwrap();
+    let config = load(&format!("{HEAD}{discovered}{zones}"));
+    for (to, zone, running, offline) in table {
+        let report = dry(&mut world, "", to, zone);
+        assert_eq!(report.outcome, running, "{report:?}");
+        let asked = SearchQuestion {
+            to: to.into(),
+            zone: zone.into(),
+            ..SearchQuestion::default()
+        };
+        let report = crate::dry_run(Now::default(), &config, asked);
+        assert_eq!(report.outcome, offline, "{report:?}");
+        assert_eq!(
+            report.fix.is_empty(),
+            report.outcome == Routed,
+            "{report:?}"
+        );
+    }
+    let report = dry(&mut world, "", "1100", "");
+    assert_eq!(report.note, "the destination \"1100\" has no domain");
+    assert!(report.fix.starts_with("write sip:1100@example.test"));
+    let report = dry(&mut world, "alice", "sip:8001@meet.test", "");
+    assert_eq!(report.note, "the sender \"alice\" has no domain");
 }
 
 #[test]

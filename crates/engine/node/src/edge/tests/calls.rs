@@ -242,6 +242,9 @@ fn every_way_a_call_can_fail_frees_its_ports() {
         step(&mut bench, &inside);
         assert_eq!((bench.ports_in_use(), open(&bench.media)), (0, 0), "{name}");
         assert_eq!(bench.history(), [cause], "{name}");
+        // It was never set up: what its offer had, which was one line of audio.
+        let look = bench.edge.snapshot(bench.now);
+        assert_eq!(look.history[0].content, "audio", "{name}");
     }
 }
 

@@ -54,6 +54,59 @@ fn what_only_a_trusted_node_may_say_goes_and_what_telephones_need_stays() {
 }
 
 #[test]
+fn every_p_field_of_a_client_goes_but_those_that_clients_write() {
+    const EVIL: &str = "P-Unknown: evil\r\np-UNKNOWN : evil\r\nP-Unknown:\r\n evil,\r\n\tevil\r\n\
+        P_Unknown: evil\r\np-: evil\r\nP-Com.Vendor: evil\r\n\
+        P-Asserted-Identity:\r\n <sip:evil@x>\r\n\
+        P-Access-Network-Info: IEEE-802.11;network-provided;x=evil\r\n\
+        Attestation-Info: evil\r\nOrigination-Id: evil\r\nAdditional-Identity: <sip:evil@x>\r\n\
+        CC-Diversion: <sip:evil@x>\r\nX-Causeway-Anything:\r\n  evil\r\nY: evil\r\n";
+    let keeps = "P-Access-Network-Info: IEEE-802.11;i-wlan-node-id=00\r\n\
+        P-RTP-Stat: PS=1,OS=2\r\nPriority: urgent\r\n";
+    let mut bench = Bench::registered();
+    let mut seen = Vec::new();
+    let message = bench.request(
+        "MESSAGE",
+        "sip:1002@x",
+        "1001",
+        "1002",
+        &format!("{EVIL}{keeps}"),
+    );
+    bench.frame(ConnId(1), message);
+    let inside = bench.take(LANE);
+    bench.reply(LANE, &inside, 200, "core", &[]);
+    bench.take(ConnId(1));
+    seen.push(inside);
+    let register = bench.register(ConnId(1), "1001", &format!("{PHONE}{EVIL}{keeps}"));
+    let route = format!("Route: {}\r\n", Bench::path(&register));
+    seen.push(register);
+    // Of a provisional answer no more is believed than of a final one.
+    let invite = bench.request("INVITE", "sip:a@10.0.0.1", "s", "1001", &route);
+    bench.frame(LANE, invite);
+    let outside = bench.take(ConnId(1));
+    for status in [180, 486] {
+        let answer = outside.reply(status, "Any", "t").build();
+        let text = String::from_utf8_lossy(answer.bytes()).into_owned();
+        let text = text.replace("Content-Length", &format!("{EVIL}{keeps}Content-Length"));
+        let answer = Message::parse(Bytes::from(text), &Limits::outside()).unwrap();
+        bench.frame(ConnId(1), answer);
+        let found = bench
+            .sent
+            .iter()
+            .position(|(c, m)| *c == LANE && m.status() == status);
+        seen.push(bench.sent.remove(found.unwrap()).unwrap().1);
+    }
+    for message in seen {
+        let text = String::from_utf8_lossy(message.bytes()).into_owned();
+        assert!(!text.contains("evil"), "{text}");
+        assert!(!text.contains("network-provided"), "{text}");
+        for line in keeps.split_inclusive("\r\n") {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+    }
+}
+
+#[test]
 fn an_anonymous_sender_is_who_it_prefers_of_those_it_is() {
     let mut bench = Bench::registered();
     bench.register(ConnId(1), "1002", PHONE);

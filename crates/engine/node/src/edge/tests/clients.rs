@@ -39,6 +39,67 @@ fn register_is_challenged_then_passed_on_with_path_and_credentials() {
     assert!(bench.events.iter().all(hidden), "{:?}", bench.events);
 }
 
+/// A request whose Via is another, answered by the edge itself.
+fn via_of_answer(bench: &mut Bench, text: &str, via: &str) -> (u16, String) {
+    let there = text.find("Via: ").unwrap() + 5;
+    let end = there + text[there..].find("\r\n").unwrap();
+    let text = format!("{}{via}{}", &text[..there], &text[end..]);
+    let mut framer = sip::Framer::new(Limits::outside());
+    framer.push(text.as_bytes());
+    let conn = ConnId(1);
+    while let Some(frame) = framer.next_frame() {
+        bench.input(Input::Frame { conn, frame });
+    }
+    let answer = bench.take(conn);
+    let via = String::from_utf8_lossy(answer.header(Name::Via).unwrap()).into_owned();
+    (answer.status(), via)
+}
+
+#[test]
+fn what_the_edge_answers_itself_says_where_the_request_came_from() {
+    let mut bench = Bench::linked();
+    bench.connect(ConnId(1));
+    let text = |message: Message| String::from_utf8_lossy(message.bytes()).into_owned();
+    let register = text(bench.request("REGISTER", "sip:example.test", "1001", "1001", PHONE));
+    let stamped = "received=198.51.100.7;rport=4000";
+    // RFC 3581 §4: who asks for its port is told port and address.
+    let asks = "SIP/2.0/TLS 198.51.100.7:4000;rport;branch=z9hG4bKa";
+    let (status, via) = via_of_answer(&mut bench, &register, asks);
+    let want = format!("SIP/2.0/TLS 198.51.100.7:4000;branch=z9hG4bKa;{stamped}");
+    assert_eq!((status, via), (401, want));
+    // RFC 3261 §18.2.1: who says another address is told its own; nobody else is told a thing.
+    let other = "SIP/2.0/TLS phone.invalid:4000;branch=z9hG4bKb;received=192.0.2.1";
+    let (_, via) = via_of_answer(&mut bench, &register, other);
+    let want = "SIP/2.0/TLS phone.invalid:4000;branch=z9hG4bKb;received=198.51.100.7";
+    assert_eq!(via, want);
+    let same = "SIP/2.0/TLS 198.51.100.7:5061;branch=z9hG4bKc";
+    assert_eq!(via_of_answer(&mut bench, &register, same).1, same);
+    // Whatever is refused, and wherever: a message that cannot be read, a method, a challenge,
+    // an extension, a CANCEL of nothing, a dialog of nobody.
+    let edge = "sip:example.test";
+    let mut request =
+        |method: &str, fields: &str| text(bench.request(method, edge, "1001", "1001", fields));
+    let refused = [
+        (400, register.replace("Expires: ", "Expires: \0")),
+        (400, register.replace("Max-Forwards: ", "Max-Forwards: -")),
+        (400, register.replace("Length: 0", "Length: -1")),
+        (
+            416,
+            register.replace("sip:example.test SIP", "nonsense:x SIP"),
+        ),
+        (420, request("MESSAGE", "Proxy-Require: nothing\r\n")),
+        (407, request("MESSAGE", "")),
+        (481, request("CANCEL", "")),
+        (403, request("BYE", "")),
+    ];
+    for (n, (status, text)) in refused.iter().enumerate() {
+        let asks = format!("SIP/2.0/TLS 10.0.0.9;rport;branch=z9hG4bKd{n}");
+        let (found, via) = via_of_answer(&mut bench, text, &asks);
+        assert!(via.ends_with(stamped), "{status}: {via}: {text}");
+        assert_eq!(found, *status, "{text}");
+    }
+}
+
 #[test]
 fn nonces_of_another_realm_or_age_are_challenged_again() {
     let mut bench = Bench::linked();

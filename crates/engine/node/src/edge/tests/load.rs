@@ -71,6 +71,42 @@ fn overload_refuses_strangers_first_then_new_work_then_dialogs_then_refreshes() 
 }
 
 #[test]
+fn other_limits_and_thresholds_are_heeded() {
+    let mut settings = (*config()).clone();
+    settings.overload.strangers = Duration::from_millis(20);
+    if let config::Role::Edge(edge) = &mut settings.role {
+        edge.rates.requests_per_source = 3;
+        edge.rates.burst = 2;
+        edge.rates.refusals_max = 9;
+    }
+    let mut bench = Bench::of(&Arc::new(settings));
+    bench.link(CONTROL, 0, "i1");
+    bench.lane(LANE, 0);
+    let ask = |bench: &mut Bench, conn| {
+        let request = bench.request("REGISTER", "sip:example.test", "1", "1", PHONE);
+        fate(bench, conn, request)
+    };
+    for (waited, status) in [(19, 401), (20, 503)] {
+        let conn = ConnId(10 + waited);
+        bench.connect(conn);
+        bench.input(ms(waited));
+        assert_eq!(ask(&mut bench, conn), status);
+    }
+    // Twice three at once; challenges and refusals are nine together.
+    bench.wait(10);
+    bench.connect(ConnId(60));
+    let statuses: Vec<u16> = (0..9).map(|_| ask(&mut bench, ConnId(60))).collect();
+    assert_eq!(statuses[..6], [401; 6]);
+    assert_eq!(statuses[6..], [503; 3]);
+    assert!(bench.closed.is_empty());
+    assert_eq!(ask(&mut bench, ConnId(60)), 503);
+    assert_eq!(bench.closed, [ConnId(60)]);
+    let cut = bench.events.iter().find(|e| e.kind == Kind::FloodCut);
+    let cause = &cut.unwrap().cause;
+    assert_eq!(cause, "sip: it went on in spite of 9 refusals");
+}
+
+#[test]
 fn the_noisiest_are_kept_waiting_at_their_sockets_while_the_edge_drowns() {
     let mut bench = Bench::registered();
     bench.connect(ConnId(2));

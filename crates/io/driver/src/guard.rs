@@ -1,0 +1,453 @@
+//! What the allow list makes of a request, with DNS: the address that was judged is the one that
+//! is dialled.
+//!
+//! In: a server, method and path, as requests of clients, redirects of inside servers and testers
+//! name them. Out: a [`Ruling`]: the one address to dial and the name its certificate must show,
+//! or a refusal. DNS is asked once for a request; it is not asked about a host that no rule could
+//! let through whatever its addresses. Each rule's hits are counted, and what was refused to
+//! signed-in users is kept for an administrator ([`policy::allow_list::Ledger`]).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use config::allow_list as text;
+use net::{dns, tls};
+use node::gate::CoreGate;
+use policy::allow_list::{Access, AllowList, Denied, Ledger, Origin, Rule, Verdict};
+use provisioning::path::{EdgePath, Server};
+use status::{
+    AllowListReport, AllowRow, AllowTest, AllowVerdict, DeniedReport, DeniedRow, NearRow, Pii,
+};
+use tokio::task::JoinSet;
+
+use crate::metadata;
+use crate::signal::Clock;
+
+/// Discovered servers asked about for one request to an address.
+const OWNERS_MAX: usize = 64;
+
+/// How long all of them may take.
+const OWNERS_TIME: Duration = Duration::from_secs(3);
+
+/// The list, DNS and the ledger; cheap to clone.
+#[derive(Clone)]
+pub struct Guard {
+    list: List,
+    resolver: dns::Resolver,
+    never: Arc<[SocketAddr]>,
+    clock: Clock,
+    ledger: Arc<Mutex<Ledger>>,
+    live: bool,
+}
+
+#[derive(Clone)]
+enum List {
+    Live(tls::Live<CoreGate>),
+    Fixed(Arc<AllowList>),
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Ruling {
+    /// It passes.
+    Pass {
+        /// The rule's place in the list.
+        rule: usize,
+        /// This is dialled, and nothing else.
+        address: SocketAddr,
+        /// The name that the server's certificate must show.
+        name: String,
+        /// Whether the certificate is checked.
+        tls_verify: bool,
+    },
+    /// No rule lets it through.
+    Deny,
+    /// A rule does, but it leads to an address that is never dialled.
+    Never {
+        /// The rule's place in the list.
+        rule: usize,
+        /// Why not.
+        cause: &'static str,
+    },
+    /// A rule does, but DNS gives no address.
+    NoAddress {
+        /// The rule's place in the list.
+        rule: usize,
+        /// What DNS said.
+        error: net::Error,
+    },
+}
+
+impl Guard {
+    /// Of a running core. `never` are addresses not to dial: its own listeners.
+    pub fn new(
+        gate: tls::Live<CoreGate>,
+        resolver: dns::Resolver,
+        never: Arc<[SocketAddr]>,
+        clock: Clock,
+    ) -> Self {
+        Guard {
+            list: List::Live(gate),
+            resolver,
+            never,
+            clock,
+            ledger: Arc::default(),
+            live: true,
+        }
+    }
+
+    /// Of a configuration alone: nothing is discovered, nothing counted.
+    ///
+    /// # Errors
+    /// If the system's DNS settings cannot be read.
+    pub fn offline(config: config::Config) -> Result<Self, net::Error> {
+        let clock = Clock::start();
+        let resolver = dns::Resolver::new(&config.dns, base::Rng::from_seed(net::random_seed()?))?;
+        let config = Arc::new(config);
+        let list = node::configured_allow_list(clock.now(), &config);
+        Ok(Guard {
+            list: List::Fixed(Arc::new(list)),
+            resolver,
+            never: never(&config),
+            clock,
+            ledger: Arc::default(),
+            live: false,
+        })
+    }
+
+    /// Judges a request, asks DNS for what that needs, and counts a hit if it passes.
+    pub async fn admit(&self, server: &Server, method: &str, path: &str) -> Ruling {
+        let list = self.list();
+        let ruling = self.with_list(server, method, path, &list).await;
+        if let Ruling::Pass { rule, .. } = ruling
+            && let Some(id) = list.id(rule)
+        {
+            self.ledger().hit(self.clock.now().unix, id);
+        }
+        ruling
+    }
+
+    /// The same without counting: for a redirect, which a client may follow or not.
+    pub async fn judge(&self, server: &Server, method: &str, path: &str) -> Ruling {
+        self.with_list(server, method, path, &self.list()).await
+    }
+
+    async fn with_list(
+        &self,
+        server: &Server,
+        method: &str,
+        path: &str,
+        list: &AllowList,
+    ) -> Ruling {
+        let access = access(server, method, path);
+        if let Verdict::Allow { rule, tls_verify } = list.check(&access) {
+            return match self.resolver.addresses(&server.host).await {
+                Ok(found) => self.pass(rule, &found, server, &server.host, tls_verify),
+                Err(error) => Ruling::NoAddress { rule, error },
+            };
+        }
+        if list.wants_addresses(&access) {
+            let found = self.resolver.addresses(&server.host).await;
+            let found = found.unwrap_or_default();
+            let Some((rule, address)) = list.check_addresses(&access, &found) else {
+                return Ruling::Deny;
+            };
+            let verify = list.rules().get(rule).is_none_or(|r| r.tls_verify);
+            return self.pass(rule, &[address], server, &server.host, verify);
+        }
+        match self.owner(list, &access).await {
+            Some((rule, address)) => {
+                let known = list.rules().get(rule);
+                let name = known.map_or(server.host.as_str(), |r| &r.host);
+                let verify = known.is_none_or(|r| r.tls_verify);
+                self.pass(rule, &[address], server, name, verify)
+            }
+            None => Ruling::Deny,
+        }
+    }
+
+    /// The discovered server that has this address, if one has.
+    async fn owner(&self, list: &AllowList, access: &Access<'_>) -> Option<(usize, IpAddr)> {
+        let address = access.host.parse::<IpAddr>().ok()?;
+        let mut asked = JoinSet::new();
+        for rule in list.owners(access).into_iter().take(OWNERS_MAX) {
+            let (host, resolver) = (list.rules().get(rule)?.host.clone(), self.resolver.clone());
+            asked.spawn(async move { (rule, resolver.addresses(&host).await) });
+        }
+        let found = async {
+            while let Some(answer) = asked.join_next().await {
+                if let Ok((rule, Ok(addresses))) = answer
+                    && addresses.contains(&address)
+                {
+                    return Some((rule, address));
+                }
+            }
+            None
+        };
+        tokio::time::timeout(OWNERS_TIME, found).await.ok()?
+    }
+
+    /// The first address is dialled, unless it is one that never is.
+    fn pass(
+        &self,
+        rule: usize,
+        found: &[IpAddr],
+        server: &Server,
+        name: &str,
+        tls_verify: bool,
+    ) -> Ruling {
+        let named = server.host.parse::<IpAddr>().is_err();
+        let Some(ip) = found.first() else {
+            let name = server.host.clone();
+            let error = net::Error::NotFound { name };
+            return Ruling::NoAddress { rule, error };
+        };
+        let address = SocketAddr::new(*ip, server.port);
+        let cause = if is_own(&self.never, address) {
+            Some("an address of this node")
+        } else if leads_astray(*ip, named) {
+            Some("an address that a server never has")
+        } else {
+            None
+        };
+        match cause {
+            Some(cause) => Ruling::Never { rule, cause },
+            None => Ruling::Pass {
+                rule,
+                address,
+                name: name.to_owned(),
+                tls_verify,
+            },
+        }
+    }
+
+    /// Keeps what was refused to a user.
+    pub fn refused(&self, server: &Server, method: &str, path: &str, user: &str, redirect: bool) {
+        let access = access(server, method, path);
+        let now = self.clock.now().unix;
+        self.ledger().denied(now, &access, user, redirect);
+    }
+
+    /// All rules.
+    pub fn report(&self) -> AllowListReport {
+        let list = self.list();
+        AllowListReport {
+            rules: (0..list.rules().len())
+                .filter_map(|at| self.row(&list, at))
+                .collect(),
+        }
+    }
+
+    /// The inbox.
+    pub fn inbox(&self) -> DeniedReport {
+        let ledger = self.ledger();
+        DeniedReport {
+            denied: ledger.inbox().into_iter().map(denied_row).collect(),
+            forgotten: ledger.forgotten(),
+        }
+    }
+
+    /// What would become of a request; counts nothing.
+    ///
+    /// # Errors
+    /// If the question is none, in words.
+    pub async fn test(&self, asked: &AllowTest) -> Result<AllowVerdict, String> {
+        let (server, path) = target(&asked.url)?;
+        let method = match asked.method.as_str() {
+            "" => "GET".to_owned(),
+            method => method.to_ascii_uppercase(),
+        };
+        let shown = rule_for(&server, &method, &path, false);
+        let mut verdict = AllowVerdict {
+            request: format!("{method} {}", shown.url()),
+            ..AllowVerdict::default()
+        };
+        if let Err(cause) = metadata::check_path(&path) {
+            verdict.status = 400;
+            cause.clone_into(&mut verdict.why);
+            return Ok(verdict);
+        }
+        let list = self.list();
+        match self.with_list(&server, &method, &path, &list).await {
+            Ruling::Pass { rule, address, .. } => {
+                verdict.allowed = true;
+                verdict.address = Some(address.to_string());
+                verdict.rule = self.row(&list, rule);
+                verdict.why = why(&list, rule, &server);
+            }
+            Ruling::Never { rule, cause } => {
+                verdict.status = 403;
+                verdict.rule = self.row(&list, rule);
+                verdict.why = format!("it leads to {cause}");
+            }
+            Ruling::NoAddress { rule, error } => {
+                verdict.status = 502;
+                verdict.unknown = true;
+                verdict.rule = self.row(&list, rule);
+                verdict.why = error.to_string();
+            }
+            Ruling::Deny => {
+                verdict.status = 403;
+                let near = list.nearest(&access(&server, &method, &path)).into_iter();
+                let near = near.filter_map(|n| {
+                    Some(NearRow {
+                        rule: self.row(&list, n.rule)?,
+                        missing: n.missing,
+                    })
+                });
+                verdict.near = near.collect();
+                verdict.why = match verdict.near.is_empty() {
+                    true => format!("no rule names {} or an address of it", server.host),
+                    false => "no rule fits".into(),
+                };
+                verdict.suggestion = block(&shown);
+            }
+        }
+        Ok(verdict)
+    }
+
+    fn list(&self) -> Arc<AllowList> {
+        match &self.list {
+            List::Live(gate) => Arc::clone(&gate.get().allow_list),
+            List::Fixed(list) => Arc::clone(list),
+        }
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn row(&self, list: &AllowList, at: usize) -> Option<AllowRow> {
+        let rule = list.rules().get(at)?;
+        let hits = list.id(at).and_then(|id| self.ledger().hits(id));
+        Some(AllowRow {
+            number: at + 1,
+            origin: origin(rule),
+            automatic: rule.is_automatic(),
+            scheme: rule.scheme.clone(),
+            host: rule.host.clone(),
+            port: rule.port,
+            path: rule.path.clone(),
+            r#match: if rule.exact { "exact" } else { "prefix" }.into(),
+            methods: rule.methods.clone(),
+            tls_verify: rule.tls_verify,
+            description: rule.description.clone(),
+            hits: self.live.then(|| hits.map_or(0, |h| h.count)),
+            last_hit: hits.map(|h| h.last),
+        })
+    }
+}
+
+/// Addresses a core never dials for a client: its own listeners.
+pub(crate) fn never(config: &config::Config) -> Arc<[SocketAddr]> {
+    let mut all = config.administration.clone();
+    if let config::Role::Core(role) = &config.role {
+        all.extend(role.sip.iter().chain(&role.sip_tls));
+    }
+    all.into()
+}
+
+fn is_own(never: &[SocketAddr], address: SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    never.iter().any(|ours| {
+        let same = ours.ip().to_canonical() == ip;
+        ours.port() == address.port() && (same || ours.ip().is_unspecified())
+    })
+}
+
+/// Addresses that no inside web server has: of none of them, and, if a name led there, of a link.
+/// A name that DNS sends to one of these was changed by somebody.
+fn leads_astray(ip: IpAddr, named: bool) -> bool {
+    let ip = ip.to_canonical();
+    let nobody = ip.is_unspecified() || ip.is_multicast();
+    let link = match ip {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast() || v4.octets()[0] == 0,
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    nobody || (named && link)
+}
+
+fn access<'a>(server: &'a Server, method: &'a str, path: &'a str) -> Access<'a> {
+    Access {
+        scheme: server.scheme.as_str(),
+        host: &server.host,
+        port: server.port,
+        path,
+        method,
+    }
+}
+
+/// The server and path of an inside URL, or of a path as the edge gets it.
+fn target(url: &str) -> Result<(Server, String), String> {
+    if let Some(path) = url.strip_prefix('/') {
+        let (segment, rest) = path.split_once('/').unwrap_or((path, ""));
+        let read = EdgePath::decode(segment).map_err(|e| e.to_string())?;
+        let server = read.server.ok_or("the path names no inside server")?;
+        let path = rest.split(['?', '#']).next().unwrap_or_default();
+        return Ok((server, format!("/{path}")));
+    }
+    let read = text::read_url(url).map_err(|cause| format!("{url}: {cause}"))?;
+    let plain = format!("{}/{}/{}", read.scheme, read.host, read.port);
+    let server = Server::parse(&plain).map_err(|_| format!("{url}: no request may name it"))?;
+    Ok((server, read.path))
+}
+
+fn why(list: &AllowList, rule: usize, server: &Server) -> String {
+    let host = list.rules().get(rule).map_or("", |r| r.host.as_str());
+    let is_address = |host: &str| host.parse::<IpAddr>().is_ok();
+    match (is_address(host), is_address(&server.host)) {
+        (true, false) => format!("{} has the address {host} in DNS", server.host),
+        (false, true) => format!("{} is an address of {host} in DNS", server.host),
+        _ => "the rule names the server".into(),
+    }
+}
+
+fn origin(rule: &Rule) -> String {
+    match &rule.origin {
+        Origin::Configured => "configuration".into(),
+        Origin::UnifiedCm(of) => format!("unified_cm {of}"),
+        Origin::ImPresence(of) => format!("im_presence {of}"),
+        Origin::UnityConnection => "unity_connection".into(),
+    }
+}
+
+fn rule_for(server: &Server, method: &str, path: &str, exact: bool) -> config::AllowRule {
+    config::AllowRule {
+        host: server.host.clone(),
+        scheme: server.scheme.as_str().into(),
+        port: server.port,
+        path: path.into(),
+        exact,
+        methods: if method == "GET" {
+            text::DEFAULT_METHODS.map(str::to_owned).to_vec()
+        } else {
+            vec![method.to_owned()]
+        },
+        description: String::new(),
+    }
+}
+
+/// A rule as a block, if a configuration may hold it.
+fn block(rule: &config::AllowRule) -> Option<String> {
+    let fine = text::check_path(&rule.path).is_ok() && text::methods_fault(&rule.methods).is_none();
+    fine.then(|| rule.toml())
+}
+
+fn denied_row(row: &Denied) -> DeniedRow {
+    let server = format!("{}/{}/{}", row.scheme, row.host, row.port);
+    let rule = Server::parse(&server)
+        .map(|server| rule_for(&server, &row.method, &row.path, row.one_path))
+        .ok();
+    DeniedRow {
+        url: rule.as_ref().map_or(server, config::AllowRule::url),
+        method: row.method.clone(),
+        one_path: row.one_path,
+        redirect: row.redirect,
+        count: row.count,
+        first: row.first,
+        last: row.last,
+        users: row.users.iter().cloned().map(Pii::new).collect(),
+        suggestion: rule.as_ref().and_then(block),
+    }
+}
