@@ -1,5 +1,5 @@
-//! What a REGISTER and a call cost the two nodes: microseconds and allocations of the edge's engine,
-//! of the core's, and of reading the messages between them.
+//! What a REGISTER and a call cost the two nodes: microseconds and allocations of the engine of the
+//! edge, of that of the core, and of reading the messages between them.
 //!
 //! `cargo bench -p causeway-node --bench path -- [--repeat N]`
 //!

@@ -81,8 +81,8 @@ pub fn is_claim(name: &[u8], value: &[u8]) -> bool {
     is_privileged(name) || reads_as(name, ACCESS_NETWORK) && networks()
 }
 
-/// Whether a name as it came is one in lower case, or begins as one that ends with `*`; `_` counts as
-/// `-`.
+/// Whether a name as it came is one in lower case, or begins as one that ends with `*`; `_` counts
+/// as `-`.
 fn reads_as(name: &[u8], wanted: &[u8]) -> bool {
     let name = name.trim_ascii();
     let same = |(wanted, byte): (&u8, &u8)| match byte {
