@@ -1,10 +1,10 @@
 //! Our SIP parser against `sipx-sip`, on messages that nobody would write.
 //!
 //! In: messages of this tree, changed by chance from a seed, for so many seconds:
-//! `cargo run --release --bin differ -- [SECONDS] [SEED] [examples]`.
-//! Where both read a message, both must find the same method, Call-ID, CSeq, top branch, tags and
-//! body; if not, it is printed and the run fails. What only one reads is counted by the reason of the other. No dependency of the
-//! product: the crate stands outside the workspace.
+//! `cargo run --release --bin differ -- [SECONDS] [SEED] [examples]`. Where both read a message,
+//! both must find the same method, Call-ID, CSeq, top branch, tags and body; if not, it is printed
+//! and the run fails. What only one reads is counted by the reason of the other. No dependency of
+//! the product: the crate stands outside the workspace.
 //!
 //! What they do that we do not, which shows in the second table only: a header that must stand
 //! once is read where it stands twice; another method in CSeq than in the request line passes;
