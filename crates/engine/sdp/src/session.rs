@@ -57,19 +57,20 @@ impl Line {
     /// them stays. A value that has them not stays as it is.
     fn set_tokens(&mut self, first: usize, last: usize, new: &[u8]) {
         let value = self.value();
-        let mut spans = Vec::new();
-        let mut start = None;
+        let (mut number, mut start) = (0, None);
+        let (mut from, mut to) = (None, None);
         for (at, byte) in value.iter().chain([&b' ']).enumerate() {
             match (*byte == b' ', start) {
                 (false, None) => start = Some(at),
-                (true, Some(from)) => {
-                    spans.push((from, at));
-                    start = None;
+                (true, Some(begin)) => {
+                    from = from.or((number == first).then_some(begin));
+                    to = to.or((number == last).then_some(at));
+                    (number, start) = (number + 1, None);
                 }
                 _ => {}
             }
         }
-        if let (Some((from, _)), Some((_, to))) = (spans.get(first), spans.get(last)) {
+        if let (Some(from), Some(to)) = (from, to) {
             self.0.splice(2 + from..2 + to, new.iter().copied());
         }
     }
@@ -186,7 +187,8 @@ impl Session {
             .head
             .iter()
             .chain(self.media.iter().flat_map(|m| &m.lines));
-        let mut out = Vec::new();
+        let bytes = all.clone().map(|line| line.0.len() + 2).sum();
+        let mut out = Vec::with_capacity(bytes);
         for line in all {
             out.extend_from_slice(&line.0);
             if !out.ends_with(b"\n") {

@@ -1,8 +1,20 @@
 //! Messages of our own.
 
+use std::fmt::Write;
+
 use bytes::Bytes;
 
 use crate::{Message, Method, Name};
+
+/// Room for the head of nearly every message that we write.
+const HEAD_BYTES: usize = 960;
+
+fn status_line(status: u16, reason: &str) -> Vec<u8> {
+    let mut line = String::with_capacity(HEAD_BYTES);
+    // Writing to a string does not fail.
+    let _ = write!(line, "SIP/2.0 {status} {reason}\r\n");
+    line.into_bytes()
+}
 
 /// Writes a request.
 #[derive(Clone, Debug)]
@@ -14,7 +26,10 @@ pub struct RequestBuilder {
 impl RequestBuilder {
     /// Begins with the request line.
     pub fn new(method: impl AsRef<[u8]>, uri: impl AsRef<[u8]>) -> Self {
-        let head = [method.as_ref(), b" ", uri.as_ref(), b" SIP/2.0\r\n"].concat();
+        let mut head = Vec::with_capacity(HEAD_BYTES);
+        for part in [method.as_ref(), b" ", uri.as_ref(), b" SIP/2.0\r\n"] {
+            head.extend_from_slice(part);
+        }
         RequestBuilder {
             head,
             body: Vec::new(),
@@ -60,13 +75,13 @@ impl ResponseBuilder {
     /// Begins with the status line and nothing else.
     pub(crate) fn bare(status: u16, reason: &str) -> Self {
         ResponseBuilder {
-            head: format!("SIP/2.0 {status} {reason}\r\n").into_bytes(),
+            head: status_line(status, reason),
             body: Vec::new(),
         }
     }
 
     pub(crate) fn new(request: &Message, status: u16, reason: &str, to_tag: &str) -> Self {
-        let mut head = format!("SIP/2.0 {status} {reason}\r\n").into_bytes();
+        let mut head = status_line(status, reason);
         let dialog = matches!(
             request.method(),
             Method::Invite | Method::Subscribe | Method::Refer | Method::Notify
@@ -132,16 +147,20 @@ fn field(head: &mut Vec<u8>, name: Name, value: &[u8]) {
 fn raw(head: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     head.extend_from_slice(name);
     head.extend_from_slice(b": ");
-    head.extend(
-        value
-            .iter()
-            .map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { *b }),
-    );
+    let from = head.len();
+    head.extend_from_slice(value);
+    for byte in head.iter_mut().skip(from) {
+        if matches!(byte, b'\r' | b'\n') {
+            *byte = b' ';
+        }
+    }
     head.extend_from_slice(b"\r\n");
 }
 
 fn finish(mut head: Vec<u8>, body: &[u8]) -> Message {
-    head.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
+    let length = format!("Content-Length: {}\r\n\r\n", body.len());
+    head.reserve(length.len() + body.len());
+    head.extend_from_slice(length.as_bytes());
     head.extend_from_slice(body);
     match Message::unbounded(Bytes::from(head)) {
         Ok(message) => message,

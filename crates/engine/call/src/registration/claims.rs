@@ -60,15 +60,13 @@ const PASSES: [&[u8]; 9] = [
 ///
 /// `_` counts as `-`: some servers read `P_Asserted_Identity` as the field it resembles.
 pub fn is_privileged(name: &[u8]) -> bool {
-    let name = canonical(name);
-    if HARMLESS.contains(&name.as_slice()) {
+    if HARMLESS.iter().any(|harmless| reads_as(name, harmless)) {
         return false;
     }
-    matches!(name.as_slice(), b"y" | b"n")
-        || PRIVILEGED.iter().any(|p| match p.strip_suffix(b"*") {
-            Some(stem) => name.starts_with(stem),
-            None => name == *p,
-        })
+    matches!(name.trim_ascii(), [b'y' | b'Y' | b'n' | b'N'])
+        || PRIVILEGED
+            .iter()
+            .any(|privileged| reads_as(name, privileged))
 }
 
 /// Whether a field of a client goes out: it [is privileged](is_privileged), or says that the
@@ -80,15 +78,22 @@ pub fn is_claim(name: &[u8], value: &[u8]) -> bool {
             .windows(WORD.len())
             .any(|w| w.eq_ignore_ascii_case(WORD))
     };
-    is_privileged(name) || canonical(name) == ACCESS_NETWORK && networks()
+    is_privileged(name) || reads_as(name, ACCESS_NETWORK) && networks()
 }
 
-fn canonical(name: &[u8]) -> Vec<u8> {
-    let mut name = name.trim_ascii().to_ascii_lowercase();
-    for byte in name.iter_mut().filter(|b| **b == b'_') {
-        *byte = b'-';
+/// Whether a name as it came is one in lower case, or begins as one that ends with `*`; `_` counts
+/// as `-`.
+fn reads_as(name: &[u8], wanted: &[u8]) -> bool {
+    let name = name.trim_ascii();
+    let same = |(wanted, byte): (&u8, &u8)| match byte {
+        b'_' => *wanted == b'-',
+        byte => *wanted == byte.to_ascii_lowercase(),
+    };
+    let begins = |stem: &[u8]| name.len() >= stem.len() && stem.iter().zip(name).all(same);
+    match wanted.strip_suffix(b"*") {
+        Some(stem) => begins(stem),
+        None => name.len() == wanted.len() && begins(wanted),
     }
-    name
 }
 
 /// The fields of a message that name something to fetch, each by its number, with what may stay of

@@ -1,5 +1,6 @@
 //! Messages the transaction layer writes itself: Via, ACK for a non-2xx, CANCEL.
 
+use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use base::Rng;
@@ -9,10 +10,12 @@ use crate::{Edit, Message, Name, RequestBuilder};
 
 /// A branch of RFC 3261 with 128 random bits, and a mark behind a dot if one is given.
 pub(super) fn branch(rng: &mut Rng, mark: Option<u64>) -> String {
-    let mut branch = String::from("z9hG4bK");
+    let mut branch = String::with_capacity(7 + 32 + 17);
+    branch.push_str("z9hG4bK");
     branch.push_str(&rng.hex(16));
     if let Some(mark) = mark {
-        branch.push_str(&format!(".{mark:016x}"));
+        // Writing to a string does not fail.
+        let _ = write!(branch, ".{mark:016x}");
     }
     branch
 }
@@ -29,10 +32,16 @@ pub(super) fn changed_with_via(
     branch: &str,
     change: impl FnOnce(&mut Edit<'_>),
 ) -> Message {
-    let value = format!(
-        "SIP/2.0/{} {};branch={branch}{}",
-        via.transport, via.sent_by, via.parameters
-    );
+    let value = [
+        "SIP/2.0/",
+        via.transport,
+        " ",
+        &via.sent_by,
+        ";branch=",
+        branch,
+        &via.parameters,
+    ];
+    let value = value.concat();
     let mut edit = message.edit();
     edit.push_front(Name::Via, value.as_bytes());
     change(&mut edit);
