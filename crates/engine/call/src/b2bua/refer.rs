@@ -70,8 +70,8 @@ impl B2bua {
     }
 
     /// The calls that a message names by a dialog of them, those that [`B2bua::map_references`]
-    /// would translate, and that stand: whoever names a call may have it taken over, so whose it is has to be
-    /// judged first. One that is named twice is there twice.
+    /// would translate, and that stand: whoever names a call may have it taken over, so whose it
+    /// is has to be judged first. One that is named twice is there twice.
     pub fn named_calls(&self, from: Side, message: &Message) -> Vec<CallId> {
         let mut calls: Vec<CallId> = NAMING
             .into_iter()
