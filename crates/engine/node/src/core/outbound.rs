@@ -84,13 +84,15 @@ impl Core {
                 }
                 continue;
             }
+            let dialled = self.zone_flow(now, &hop.zone);
+            // Also one that another zone has already.
             if let Some(flow) = self.zone(&hop.zone).and_then(|z| z.standing()) {
                 return self.deliver(now, key, hop, rest.collect(), flow, purpose);
             }
             if self.parked.len() >= PARKED_MAX {
                 break;
             }
-            if let Some(flow) = self.zone_flow(now, &hop.zone) {
+            if let Some(flow) = dialled {
                 let rest = rest.collect();
                 self.next_parked += 1;
                 self.parked.insert(
