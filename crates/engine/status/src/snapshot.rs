@@ -30,19 +30,19 @@ pub struct Snapshot {
     pub version: String,
     /// Links to peers.
     pub links: Vec<LinkRow>,
-    /// Registrations, by user, device and address of record; all of them, or a [`Page`].
+    /// Registrations, by user, device and address of record; all of them, or a [`crate::Page`].
     pub registrations: Vec<RegistrationRow>,
     /// How many there are, whatever the page.
     #[serde(default)]
     pub registrations_total: usize,
     /// Calls under way.
     pub calls: Vec<CallRow>,
-    /// Calls that ended, the latest first, at most 500 (F314); all of them, or a [`Page`].
+    /// Calls that ended, the latest first, at most 500 (F314); all of them, or a [`crate::Page`].
     pub history: Vec<CallRow>,
     /// How many there are, whatever the page.
     #[serde(default)]
     pub history_total: usize,
-    /// How many rows each list had before a [`Page`] looked for something.
+    /// How many rows each list had before a [`crate::Page`] looked for something.
     #[serde(default)]
     pub totals: Totals,
     /// Users who signed in over HTTPS, current and recent (F319).
