@@ -277,6 +277,10 @@ impl House {
     }
 
     fn causeway(&mut self, program: &Path, role: &str) -> Result<u32> {
+        // It starts in the folder, from where a relative path leads nowhere.
+        let program = program
+            .canonicalize()
+            .with_context(|| format!("there is no {}", program.display()))?;
         let mut command = Command::new(program);
         command.arg("run").arg("--config");
         command.arg(self.folder.join(format!("{role}.toml")));
