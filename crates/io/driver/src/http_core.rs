@@ -308,8 +308,16 @@ impl HttpCore {
             if to != *server {
                 // Where the client goes with GET; other methods are judged when they come.
                 match self.guard.judge(&to, "GET", path_alone).await {
-                    Ruling::Pass { .. } | Ruling::NoAddress { .. } => {}
-                    Ruling::Deny | Ruling::Never { .. } => {
+                    Ruling::Pass { .. } | Ruling::NoAddress { rule: Some(_), .. } => {}
+                    // Nothing that a rule could let through.
+                    Ruling::Never { .. } => {
+                        return Err(refused("a redirect to a forbidden server"));
+                    }
+                    Ruling::NoAddress { rule: None, error } => {
+                        self.unreachable(&to, &error);
+                        return Err(refused("a redirect that DNS does not let us judge"));
+                    }
+                    Ruling::Deny => {
                         self.guard.refused(&to, "GET", path_alone, user, true);
                         return Err(refused("a redirect to a forbidden server"));
                     }
