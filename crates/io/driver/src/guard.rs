@@ -5,8 +5,8 @@
 //! name them. Out: a [`Ruling`]: the one address to dial and the name its certificate must show,
 //! or a refusal. DNS is asked about a name once for a request, and not at all if no rule could let
 //! the name through whatever its addresses. For an address it is asked about the discovered servers
-//! whose address it could be: [`OWNERS_MAX`] of them at most, within [`OWNERS_TIME`]. If DNS does
-//! not answer, nothing is refused: it cannot be told. Each rule's hits are counted, and what was
+//! whose address it could be: 64 of them at most, within 3 s. If DNS does not answer, nothing is
+//! refused: it cannot be told. Each rule's hits are counted, and what was
 //! refused to signed-in users is kept for an administrator ([`policy::allow_list::Ledger`]).
 
 use std::io::ErrorKind;
