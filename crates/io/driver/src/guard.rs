@@ -24,7 +24,6 @@ use status::{
 };
 use tokio::task::JoinSet;
 
-use crate::metadata;
 use crate::signal::Clock;
 
 /// Discovered servers asked about for one request to an address.
@@ -303,7 +302,7 @@ impl Guard {
             request: format!("{method} {}", shown.url()),
             ..AllowVerdict::default()
         };
-        if let Err(cause) = metadata::check_path(&path) {
+        if let Err(cause) = config::inside::check_path(&path) {
             verdict.status = 400;
             cause.clone_into(&mut verdict.why);
             return Ok(verdict);
