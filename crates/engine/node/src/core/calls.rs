@@ -64,6 +64,8 @@ pub(super) struct Owner {
     row: RegistrationId,
     /// The edge that it is behind.
     peer: usize,
+    /// That one's name for its connection.
+    token: Vec<u8>,
 }
 
 impl Owner {
@@ -72,6 +74,7 @@ impl Owner {
         Who {
             user: self.user.clone(),
             aor: self.aor.clone(),
+            flow: (self.peer, self.token.clone()),
         }
     }
 
@@ -273,6 +276,7 @@ impl Core {
             aor: b.draft.aor.clone(),
             row,
             peer: b.draft.place.peer,
+            token: b.draft.place.token.clone(),
         });
         let text =
             |uri: Option<&[u8]>| String::from_utf8_lossy(uri.unwrap_or_default()).into_owned();
@@ -374,7 +378,8 @@ impl Core {
     pub(super) fn call_follows(&mut self, now: Now, call: CallId, place: &At) -> Option<Leg> {
         let link = self.links.get_mut(place.peer)?;
         let (side, lane) = (Leg::Edge { link: link.id }, link.lane(&place.token)?);
-        self.owners.get_mut(&call)?.peer = place.peer;
+        let owner = self.owners.get_mut(&call)?;
+        (owner.peer, owner.token) = (place.peer, place.token.clone());
         let (b2bua, mut cx) = self.calls(now);
         b2bua.client_moved(&mut cx, call, side, lane, &place.path);
         Some(side)
