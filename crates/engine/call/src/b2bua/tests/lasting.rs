@@ -228,3 +228,22 @@ fn no_interval_is_longer_than_a_day() {
         assert!(!gone(&mut s));
     }
 }
+
+#[test]
+fn refresh_that_finds_no_room_waits_like_one_that_is_refused() {
+    let (mut s, ..) = begun(OURS);
+    s.world.wait(45_000);
+    let mut under_way = Vec::new();
+    for _ in 0..15 {
+        let info = s.caller.request(b"INFO").build();
+        under_way.push(s.carry(EDGE, info).1);
+    }
+    s.world.wait(5_000);
+    for info in under_way {
+        s.world.take(INSIDE, info.reply(200, "OK", "").build());
+    }
+    s.world.wait(9_000);
+    assert!(s.world.out(INSIDE).is_empty());
+    s.world.wait(1_000);
+    assert_eq!(s.world.words(INSIDE), ["UPDATE"]);
+}
