@@ -141,6 +141,8 @@ pub struct Ua {
     deaf: bool,
     /// Every call it ever had.
     pub calls: Vec<Call>,
+    /// Calls that it refused at once, which are not among those.
+    pub refused: usize,
     /// Its registration.
     pub registration: Registration,
     /// Every request it ever sent, by branch.
@@ -175,6 +177,7 @@ impl Ua {
             linked: false,
             deaf: false,
             calls: Vec::new(),
+            refused: 0,
             pending: BTreeMap::new(),
             findings: Vec::new(),
             rng,

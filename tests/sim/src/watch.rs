@@ -51,7 +51,7 @@ pub struct Place {
 }
 
 /// Direction of a dialog: sender, receiver, Call-ID, tag of From, tag of To. Before there is one
-/// the Request-URI tells the branches of a fork apart (RFC 3261 §16.6).
+/// the Request-URI tells the branches of an INVITE's fork apart (RFC 3261 §16.6).
 type Direction = (Who, String, String, String, String);
 
 /// Everything that was seen.
@@ -113,8 +113,8 @@ impl Watch {
             text.field("Call-ID").to_owned(),
             tag("From"),
             match tag("To") {
-                none if none.is_empty() => text.uri().to_owned(),
-                some => some,
+                none if none.is_empty() && text.method() == "INVITE" => text.uri().to_owned(),
+                tag => tag,
             },
         );
         let number = dialog::cseq(text);

@@ -8,13 +8,15 @@
 #![forbid(clippy::unwrap_used)]
 #![allow(unsafe_code)]
 
+#[path = "../../../crates/engine/sip/benches/message/counting.rs"]
+mod counting;
 mod peers;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use counting::ALLOCATIONS;
 use peers::{Peer, Work};
 
 /// Messages of a lap: short, so that some laps meet nobody else on the processor.
@@ -30,31 +32,6 @@ const MESSAGES: [(&str, &[u8]); 2] = [
         include_bytes!("../../../crates/engine/sip/benches/message/invite.sip"),
     ),
 ];
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(at, layout) }
-    }
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 fn main() {
     let repeat = std::env::args()

@@ -66,7 +66,7 @@ fn register_text(conn: &mut Conn, domain: &str, extra: &str) -> String {
 fn answer_to(conn: &Conn, domain: &str, challenge: &Message) -> Result<String> {
     let line = challenge
         .headers("WWW-Authenticate")
-        .find(|line| !line.contains("SHA-"))
+        .find(|line| is_md5(line))
         .context("a 401 without a challenge in MD5")?;
     let realm = parameter(line, "realm").context("a challenge without a realm")?;
     let nonce = parameter(line, "nonce").context("a challenge without a nonce")?;
@@ -84,6 +84,11 @@ fn answer_to(conn: &Conn, domain: &str, challenge: &Message) -> Result<String> {
         "Authorization: Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", \
          uri=\"{uri}\", algorithm=MD5, response={response}\r\n"
     ))
+}
+
+/// Whether a challenge is for MD5. Only its algorithm says so: a nonce may hold any letters.
+fn is_md5(line: &str) -> bool {
+    !line.contains("algorithm=SHA-")
 }
 
 fn parameter<'a>(line: &'a str, name: &str) -> Option<&'a str> {
@@ -156,7 +161,10 @@ pub(crate) async fn call(pair: &mut Pair, domain: &str) -> Result<Instant> {
     pair.a
         .send(&format!("{bye}Content-Length: 0\r\n\r\n"))
         .await?;
-    let asked = pair.b.request("BYE").await?;
+    let asked = tokio::select! {
+        asked = pair.b.request("BYE") => asked?,
+        refused = pair.a.refusal() => return Err(refused),
+    };
     let gone = reply(&asked, "200 OK", "", "", "");
     pair.b.send(&gone).await?;
     pair.a.answer(200).await?;
@@ -245,6 +253,17 @@ mod tests {
         assert_eq!(parameter(line, "realm"), Some("a b"));
         assert_eq!(parameter(line, "nonce"), Some("xyz=="));
         assert_eq!(parameter(line, "opaque"), None);
+    }
+
+    #[test]
+    fn challenge_is_known_by_its_algorithm_whatever_its_nonce_holds() {
+        assert!(is_md5(
+            "Digest realm=\"a\", nonce=\"x8SHA-2_\", algorithm=MD5"
+        ));
+        assert!(is_md5("Digest realm=\"a\", nonce=\"x8SHA-2_\""));
+        assert!(!is_md5(
+            "Digest realm=\"a\", nonce=\"x\", algorithm=SHA-256"
+        ));
     }
 
     #[test]

@@ -5,48 +5,19 @@
 //! what the heap shrinks by when its owner is dropped. Media workers and connections are not in it.
 #![allow(clippy::unwrap_used, unsafe_code)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicI64, Ordering};
+#[path = "memory/counting.rs"]
+mod counting;
+
 use std::time::Duration;
 
 use base::{Id, Now, Rng};
 use bytes::Bytes;
 use call::b2bua::{B2bua, Caller, Context, Encryption, Face, Ice, Output, Settings, Side, Target};
+use counting::heap;
 use media::LinkId;
 use media::ports::Allocator;
 use sip::transaction::{Event, Limits, Output as Told, Transactions, ViaOptions};
 use sip::{FlowId, Message, Method};
-
-struct Counting;
-
-static BYTES: AtomicI64 = AtomicI64::new(0);
-
-fn count(size: usize, sign: i64) {
-    BYTES.fetch_add(sign * i64::try_from(size).unwrap_or(0), Ordering::Relaxed);
-}
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size(), 1);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count(layout.size(), -1);
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(at, layout) }
-    }
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(layout.size(), -1);
-        count(size, 1);
-        // SAFETY: as the caller promises.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 /// Tables double: the figure is the one of a table between half and wholly full.
 const CALLS: usize = 700;
@@ -267,9 +238,9 @@ impl World {
 
 /// What the heap shrinks by when something is dropped.
 fn share<T>(owner: T) -> usize {
-    let before = BYTES.load(Ordering::Relaxed);
+    let before = heap();
     drop(owner);
-    usize::try_from(before - BYTES.load(Ordering::Relaxed)).unwrap_or(0)
+    usize::try_from(before - heap()).unwrap_or(0)
 }
 
 #[test]

@@ -12,42 +12,19 @@
 #![allow(missing_docs, unsafe_code, clippy::unwrap_used)]
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // it measures time
 
+#[path = "../../sip/benches/message/counting.rs"]
+mod counting;
+#[path = "../tests/memory/nodes.rs"]
+mod nodes;
 #[path = "path/world.rs"]
 mod world;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use world::{Cost, World};
 
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(at, layout) }
-    }
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
 fn main() {
-    let mut repeat = 2_000;
+    let mut repeat: u64 = 2_000;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -61,7 +38,7 @@ fn main() {
         "{:<14} {:>9} {:>9} {:>9} {:>9}   allocations of each",
         "µs", "edge", "core", "reading", "all"
     );
-    let mut costs = Vec::with_capacity(repeat);
+    let mut costs = Vec::new();
     for n in 0..repeat {
         world.take();
         world.register(n % world::CLIENTS);

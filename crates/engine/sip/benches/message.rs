@@ -11,12 +11,15 @@
 #![allow(missing_docs, unsafe_code, clippy::unwrap_used)]
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // it measures time
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "message/counting.rs"]
+mod counting;
+
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
+use counting::ALLOCATIONS;
 use sip::{Frame, Framer, Limits, Message, Name, Uri};
 
 /// Messages of a lap: short, so that some laps meet nobody else on the processor.
@@ -24,31 +27,6 @@ const LAP: u32 = 250;
 
 const REGISTER: &[u8] = include_bytes!("message/register.sip");
 const INVITE: &[u8] = include_bytes!("message/invite.sip");
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(at, layout) }
-    }
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 fn main() {
     let mut repeat = 4_000;

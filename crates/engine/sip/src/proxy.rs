@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use base::{HashMap, Id, Instant, Now, Queue, Slab, TimerId, Timers};
 
-use crate::transaction::{ClientKey, Event, ServerKey, Transactions, ViaOptions, Why};
+use crate::transaction::{ClientKey, Event, Limits, ServerKey, Transactions, ViaOptions, Why};
 use crate::{FlowId, Message, Method, Name};
 use preflight::Refusal;
 
@@ -31,7 +31,8 @@ pub const TARGETS_MAX: usize = 8;
 /// Bounds and times of a proxy.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Requests under way at once. Default 20 000.
+    /// Requests under way at once. Default: as many as there are transactions. A request lasts as
+    /// long as they do, 32 s after the 2xx of an INVITE (RFC 6026); they decide what is refused.
     pub contexts: usize,
     /// Timer C: how long an INVITE may ring without a further provisional response. Default
     /// 180 s (RFC 3261 §16.6, step 11).
@@ -43,7 +44,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
-            contexts: 20_000,
+            contexts: Limits::default().servers,
             timer_c: Duration::from_secs(180),
             max_forwards: 70,
         }

@@ -55,6 +55,7 @@ impl Ua {
             .unwrap_or("")
             .to_owned();
         if let Plan::Refuse(status) = self.plan {
+            self.refused += 1;
             return self.reply(Text::response(text, status, "Refused", &tag));
         }
         let theirs = Audio::read(&text.body);

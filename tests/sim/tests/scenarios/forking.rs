@@ -28,6 +28,19 @@ fn callers(w: &World) -> [usize; 2] {
     [w.who("phone1"), w.who("carol")]
 }
 
+/// How many calls each of the two devices has had, refused ones among them.
+fn had(w: &World) -> [usize; 2] {
+    ["alice", "bob"].map(|name| {
+        let ua = &w.people[w.who(name)].ua;
+        ua.calls.len() + ua.refused
+    })
+}
+
+/// Whether each device has had one call more than `before`.
+fn both_rang(w: &World, before: [usize; 2]) -> bool {
+    had(w) == before.map(|calls| calls + 1)
+}
+
 /// The phase of somebody's last call.
 fn phase(w: &World, who: usize) -> Option<Phase> {
     let ua = &w.people[who].ua;
@@ -42,10 +55,13 @@ fn the_device_that_answers_has_the_call_and_the_other_stops_ringing() {
         for (from, [answers, rings]) in callers(w).into_iter().zip([[alice, bob], [bob, alice]]) {
             w.people[answers].ua.plan = Answering::Answer(2 * SECOND);
             w.people[rings].ua.plan = Answering::Ring;
+            let before = had(w);
             w.with(from, |ua, now| ua.call(now, "1001"));
             assert!(w.run_until(40 * SECOND, |w| w.in_call(from, answers)));
+            assert!(both_rang(w, before), "one rings alone");
             let over = |w: &World| phase(w, rings) == Some(Phase::Over);
             assert!(w.run_until(20 * SECOND, over), "it rings on");
+            assert!(both_rang(w, before), "one is called again");
             assert!(w.in_call(from, answers));
             w.everyone_hangs_up();
             w.run(5 * SECOND);
@@ -64,12 +80,14 @@ fn two_devices_answer_at_once_and_one_has_the_call() {
             w.people[who].ua.plan = Answering::Answer(SECOND);
         }
         for from in callers(w) {
+            let before = had(w);
             w.with(from, |ua, now| ua.call(now, "1001"));
             let one = |w: &World| w.in_call(from, alice) != w.in_call(from, bob);
             assert!(w.run_until(40 * SECOND, one), "nobody has the call");
             w.run(20 * SECOND);
             let up = [alice, bob].map(|who| phase(w, who) == Some(Phase::Up));
             assert_eq!(up.iter().filter(|up| **up).count(), 1, "{up:?}");
+            assert!(both_rang(w, before), "one rang alone");
             w.everyone_hangs_up();
             w.run(5 * SECOND);
         }
@@ -89,6 +107,7 @@ fn the_caller_gives_up_or_all_refuse_and_no_device_rings_on() {
         {
             w.people[alice].ua.plan = answer;
             w.people[bob].ua.plan = answer;
+            let before = had(w);
             let call = w.with(from, |ua, now| ua.call(now, "1001"));
             let wait = 3 * SECOND + w.random(3 * SECOND);
             w.run(wait);
@@ -98,6 +117,7 @@ fn the_caller_gives_up_or_all_refuse_and_no_device_rings_on() {
                 all.iter().all(|who| phase(w, *who) == Some(Phase::Over))
             };
             assert!(w.run_until(30 * SECOND, over), "somebody rings on");
+            assert!(both_rang(w, before), "one rang alone");
         }
         w.quiet();
         w.still();

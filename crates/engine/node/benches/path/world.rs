@@ -1,80 +1,20 @@
 //! Edge and core with pipes of memory between them, a client and call control.
 
 use std::collections::VecDeque;
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use base::{Now, Rng, Secret, UnixTime};
+use base::Now;
 use bytes::Bytes;
-use node::io::{ConnId, Facts, Input, Output, Side, Transport};
-use node::{Core, CoreIdentity, Edge, EdgeIdentity, Engine};
-use sip::digest::{Algorithm, Challenge};
-use sip::{Frame, Limits, Message, Name};
+use node::io::{ConnId, Input, Output};
+use node::{Core, Edge, Engine};
+use sip::{Limits, Message, Name};
 
-const REALM: &str = "example.test";
-const CONTROL: ConnId = ConnId(1);
-const LANE: ConnId = ConnId(2);
-const FIRST: u64 = 100;
+use crate::counting::ALLOCATIONS;
+use crate::nodes::{self, CONTROL, LANE, REALM, client, frame};
 
 /// Clients that register and call in turn.
-pub(crate) const CLIENTS: usize = 100;
-
-const HEAD: &str = "[certificate]\nchain = \"c\"\nkey = \"k\"\ntrusted = \"t\"\n";
-
-fn load(text: &str) -> Arc<config::Config> {
-    let checked = config::load(text, Path::new("/etc/causeway/causeway.toml"));
-    Arc::new(checked.unwrap_or_else(|e| panic!("{e:?}")).config)
-}
-
-fn edge(now: Now) -> Edge {
-    let text = format!(
-        "role = \"edge\"\nname = \"edge1\"\ndomain = \"{REALM}\"\n{HEAD}\
-         [service.https]\nlisten = [\"203.0.113.10:8443\"]\n\
-         [service.sip]\nlisten = [\"203.0.113.10:5061\"]\n\
-         [service.xmpp]\nlisten = [\"203.0.113.10:5222\"]\n\
-         [service.media]\nlisten = \"203.0.113.10\"\n\
-         [traversal]\nlisten_sip = \"192.0.2.10:7001\"\nlisten_ssh = \"192.0.2.10:2222\"\n\
-         listen_xmpp = \"192.0.2.10:7400\"\nlisten_media = \"192.0.2.10\"\n\
-         [[traversal.zone]]\nname = \"core\"\nverify_name = [\"core1.corp.example.test\"]\n\
-         user = \"traversal\"\npassword = \"zone password\"\n"
-    );
-    let identity = EdgeIdentity {
-        version: "0".into(),
-        ssh_host_key: "ssh-ed25519 EDGE".into(),
-    };
-    Edge::new(now, Rng::from_number(1), &load(&text), identity)
-}
-
-fn core(now: Now) -> Core {
-    let text = format!(
-        "role = \"core\"\nname = \"core1\"\ndomain = \"corp.{REALM}\"\n{HEAD}\
-         [service.sip]\nlisten = [\"10.0.0.20:5060\"]\n\
-         [service.media]\nlisten = \"10.0.0.20\"\n\
-         [[traversal.peer]]\nname = \"edge1\"\ndial = \"192.0.2.10\"\n\
-         verify_name = \"edge1.{REALM}\"\nuser = \"traversal\"\npassword = \"zone password\"\n\
-         [[domains]]\nname = \"{REALM}\"\n\
-         [[call_control]]\nname = \"pbx\"\naddress = \"10.0.0.31:5060\"\ncontact = \"rewrite\"\n"
-    );
-    let users = (0..CLIENTS).map(|n| {
-        let ha1 = |a| sip::digest::ha1(a, &user(n), REALM, "pw");
-        let (md5, sha) = (ha1(Algorithm::Md5), ha1(Algorithm::Sha256));
-        format!("{}:{REALM}:{md5}:{sha}\n", user(n))
-    });
-    let identity = CoreIdentity {
-        version: "0".into(),
-        ssh_key: "ssh-ed25519 CORE".into(),
-        token_seed: Secret::new([7; 32]),
-        users: Some(Secret::new(users.collect())),
-        kept: Vec::new(),
-    };
-    Core::new(now, Rng::from_number(2), &load(&text), identity)
-}
-
-fn user(n: usize) -> String {
-    format!("{}", 10_000 + n)
-}
+pub(crate) const CLIENTS: u64 = 100;
 
 /// What was spent.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,11 +25,11 @@ pub(crate) struct Cost {
 
 impl Cost {
     fn of<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let made = super::ALLOCATIONS.load(Ordering::Relaxed);
+        let made = ALLOCATIONS.load(Ordering::Relaxed);
         let began = Instant::now();
         let done = work();
         self.nanos += u64::try_from(began.elapsed().as_nanos()).unwrap();
-        self.allocations += super::ALLOCATIONS.load(Ordering::Relaxed) - made;
+        self.allocations += ALLOCATIONS.load(Ordering::Relaxed) - made;
         done
     }
 }
@@ -111,26 +51,13 @@ pub(crate) struct World {
     costs: [Cost; 3],
 }
 
-fn facts(side: Side, remote: &str) -> Facts {
-    Facts {
-        side,
-        local: "203.0.113.10:5061".parse().unwrap(),
-        remote: remote.parse().unwrap(),
-        transport: Transport::Tls,
-        peer_name: None,
-    }
-}
-
 impl World {
     pub(crate) fn new() -> World {
-        let now = Now {
-            unix: UnixTime::from_millis(1_790_000_000_000),
-            ..Now::default()
-        };
+        let now = nodes::start();
         let mut world = World {
             now,
-            edge: edge(now),
-            core: core(now),
+            edge: nodes::edge(now),
+            core: nodes::core(now, CLIENTS),
             pipe: VecDeque::new(),
             control: None,
             heard: VecDeque::new(),
@@ -140,31 +67,16 @@ impl World {
             (EDGE, "core1.corp.example.test"),
             (CORE, "edge1.example.test"),
         ] {
-            let input = Input::ControlUp {
-                conn: CONTROL,
-                peer: 0,
-                peer_name: peer_name.into(),
-                remote: "192.0.2.10:7001".parse().unwrap(),
-                exported: Secret::new([9; 32]),
-                media_secret: Secret::new([8; 64]),
-            };
-            world.pipe.push_back((node, input));
+            world.pipe.push_back((node, nodes::control_up(peer_name)));
         }
         world.settle();
         for node in [EDGE, CORE] {
-            let facts = facts(Side::Lane { peer: 0 }, "192.0.2.20:7001");
-            world
-                .pipe
-                .push_back((node, Input::Connected { conn: LANE, facts }));
+            world.pipe.push_back((node, nodes::lane_up()));
         }
         world.settle();
         world.pass(Duration::from_secs(1));
         for n in 0..CLIENTS {
-            let remote = format!("198.51.100.{}:{}", n % 250, 20_000 + n);
-            let facts = facts(Side::Client, &remote);
-            world
-                .pipe
-                .push_back((EDGE, Input::Connected { conn: of(n), facts }));
+            world.pipe.push_back((EDGE, nodes::client_up(n)));
         }
         world.settle();
         world
@@ -215,9 +127,7 @@ impl World {
             }
             Output::Connect { conn, .. } => {
                 self.control = Some(conn);
-                let facts = facts(Side::Inside, "10.0.0.31:5060");
-                self.pipe
-                    .push_back((from, Input::Connected { conn, facts }));
+                self.pipe.push_back((from, nodes::call_control_up(conn)));
             }
             _ => {}
         }
@@ -250,14 +160,8 @@ impl World {
     /// Time passes; both do what is due.
     pub(crate) fn pass(&mut self, time: Duration) {
         let end = self.now.plus(time);
-        loop {
-            let next = [self.edge.poll_timeout(), self.core.poll_timeout()];
-            let next = next.into_iter().flatten().min();
-            let Some(at) = next.filter(|at| *at <= end.instant) else {
-                break;
-            };
-            let step = at.since(self.now.instant).max(Duration::from_millis(1));
-            self.now = self.now.plus(step);
+        while let Some(now) = nodes::due(self.now, end.instant, &self.edge, &self.core) {
+            self.now = now;
             self.edge.handle_timeout(self.now);
             self.core.handle_timeout(self.now);
             self.settle();
@@ -266,51 +170,27 @@ impl World {
     }
 
     /// A client registers, as Cisco's do.
-    pub(crate) fn register(&mut self, n: usize) {
-        let user = user(n);
+    pub(crate) fn register(&mut self, n: u64) {
         let mut authorization = String::new();
-        let turn = self.now.unix.as_millis();
+        let turn = self.now.unix.as_millis().to_string();
         for cseq in [1, 2] {
-            let text = format!(
-                "REGISTER sip:{REALM} SIP/2.0\r\n\
-                 Via: SIP/2.0/TLS 172.16.84.136:58980;branch=z9hG4bK{turn}{n:08}{cseq}\r\n\
-                 Max-Forwards: 70\r\nFrom: <sip:{user}@{REALM}>;tag=00505696779a{n:016}\r\n\
-                 To: <sip:{user}@{REALM}>\r\nCall-ID: 00505696-779a{n:08}{turn}@172.16.84.136\r\n\
-                 CSeq: {cseq} REGISTER\r\nUser-Agent: Cisco-CSF\r\n\
-                 Contact: <sip:7514c56a-1034-a684-3299-9b95{n:08}@172.16.84.136:58980;\
-                 transport=tls>;+sip.instance=\"<urn:uuid:00000000-0000-0000-0000-{n:012}>\";\
-                 +u.sip!devicename.ccm.cisco.com=\"CSF{n:08}\";\
-                 +u.sip!model.ccm.cisco.com=\"503\";video;x-cisco-mra-ha=AR_SK;x-cisco-reg-id=1\
-                 \r\n{authorization}Expires: 3600\r\nContent-Length: 0\r\n\r\n"
-            );
-            self.say(of(n), &text);
+            let text = nodes::register(n, &turn, cseq, &authorization);
+            self.say(client(n), &text);
             if cseq == 1 {
-                let answer = self.hear(of(n));
-                let challenge = answer.header(Name::WwwAuthenticate).unwrap();
-                let challenge = Challenge::parse(challenge).unwrap();
-                let uri = format!("sip:{REALM}");
-                let value =
-                    sip::digest::respond(&challenge, &user, "pw", "REGISTER", &uri, "cnonce", 1);
-                authorization = format!("Authorization: {value}\r\n");
+                authorization = nodes::authorization(n, &self.hear(client(n)));
             }
         }
-        // Call control grants what it is asked for.
         let control = self.control.unwrap();
-        let request = self.hear(control);
-        let reply = request
-            .reply(200, "OK", "k")
-            .header(Name::Contact, request.header(Name::Contact).unwrap())
-            .header(Name::Expires, "3000")
-            .build();
+        let reply = nodes::granted(&self.hear(control));
         self.say(control, std::str::from_utf8(reply.bytes()).unwrap());
-        let answer = self.hear(of(n));
+        let answer = self.hear(client(n));
         assert_eq!(answer.status(), 200, "{answer:?}");
         self.heard.clear();
     }
 
     /// A client calls through call control and hangs up.
-    pub(crate) fn call(&mut self, n: usize, turn: usize) {
-        let (user, control) = (user(n), self.control.unwrap());
+    pub(crate) fn call(&mut self, n: u64, turn: u64) {
+        let (user, control) = (nodes::user(n), self.control.unwrap());
         let head = |method: &str, cseq: u32, to: &str, uri: &str, more: &str, body: &str| {
             format!(
                 "{method} {uri} SIP/2.0\r\n\
@@ -326,7 +206,7 @@ impl World {
         };
         let sdp = "Content-Type: application/sdp\r\n";
         let uri = format!("sip:6000@{REALM}");
-        self.say(of(n), &head("INVITE", 101, "", &uri, sdp, OFFER));
+        self.say(client(n), &head("INVITE", 101, "", &uri, sdp, OFFER));
         let invite = self.hear(control);
         for (status, reason, body) in [(180, "Ringing", ""), (200, "OK", ANSWER)] {
             let mut reply = invite
@@ -338,9 +218,9 @@ impl World {
             let reply = reply.build();
             self.say(control, std::str::from_utf8(reply.bytes()).unwrap());
         }
-        let mut answer = self.hear(of(n));
+        let mut answer = self.hear(client(n));
         while answer.status() < 200 {
-            answer = self.hear(of(n));
+            answer = self.hear(client(n));
         }
         assert_eq!(answer.status(), 200, "{answer:?}");
         let tag = String::from_utf8(answer.to().unwrap().tag().unwrap().to_vec()).unwrap();
@@ -358,31 +238,20 @@ impl World {
             .map(|r| format!("Route: <{r}>\r\n"))
             .collect();
         let to = format!(";tag={tag}");
-        self.say(of(n), &head("ACK", 101, &to, &uri, &routes, ""));
-        self.say(of(n), &head("BYE", 102, &to, &uri, &routes, ""));
+        self.say(client(n), &head("ACK", 101, &to, &uri, &routes, ""));
+        self.say(client(n), &head("BYE", 102, &to, &uri, &routes, ""));
         let mut bye = self.hear(control);
         while bye.method() != sip::Method::Bye {
             bye = self.hear(control);
         }
         let reply = bye.reply(200, "OK", "").build();
         self.say(control, std::str::from_utf8(reply.bytes()).unwrap());
-        let mut answer = self.hear(of(n));
+        let mut answer = self.hear(client(n));
         while answer.cseq().unwrap().number != 102 {
-            answer = self.hear(of(n));
+            answer = self.hear(client(n));
         }
         assert_eq!(answer.status(), 200, "{answer:?}");
         self.heard.clear();
-    }
-}
-
-fn of(n: usize) -> ConnId {
-    ConnId(FIRST + n as u64)
-}
-
-fn frame(conn: ConnId, message: Message) -> Input {
-    Input::Frame {
-        conn,
-        frame: Frame::Message(message),
     }
 }
 

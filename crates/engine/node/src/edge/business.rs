@@ -22,6 +22,9 @@ use crate::strikes::whole;
 /// Sources whose attempts are counted at once.
 const SOURCES_MAX: usize = 4_096;
 
+/// Connections that are gone for which one stands: so often a host may come back within its calls.
+const MOVED_MAX: usize = 64;
+
 /// Who has calls on a connection of no client's.
 struct Who {
     source: IpAddr,
@@ -31,7 +34,8 @@ struct Who {
 
 /// Foreign hosts that have calls, by their connections.
 ///
-/// Bounds: a row lasts as long as its connection has a call, or stands.
+/// Bounds: a row lasts as long as its connection has a call, or stands; one connection stands for
+/// [`MOVED_MAX`] that are gone.
 #[derive(Default)]
 pub(super) struct Peers {
     known: HashMap<FlowId, Who>,
@@ -54,6 +58,12 @@ impl Peers {
     /// The connection that stands for one that is gone.
     pub(super) fn resolve(&self, flow: FlowId) -> FlowId {
         self.moved.get(&flow).copied().unwrap_or(flow)
+    }
+
+    /// Whether one connection of a host can stand for another that is gone.
+    fn may_follow(&self, from: FlowId, to: FlowId) -> bool {
+        let stands = |at: &&FlowId| **at == from || **at == to;
+        self.moved.values().filter(stands).count() < MOVED_MAX
     }
 
     fn follows(&mut self, from: FlowId, to: FlowId) {
@@ -155,6 +165,9 @@ impl Edge {
         }
         if self.station.side(old).is_some() {
             return old;
+        }
+        if !self.peers.may_follow(old, flow) {
+            return flow;
         }
         self.calls.moved(now.instant, old, flow);
         self.peers.follows(old, flow);

@@ -105,7 +105,8 @@ impl Edge {
                 .answer(now, key, message, 403, "Wrong Credentials");
         }
         let Some((index, lane)) = self.route(flow, message) else {
-            return self.wait_for_core(now, key, flow, message);
+            self.wait_for_core(now, key, flow, message);
+            return;
         };
         let token = self.tokens.seal(flow);
         let request = match self.relay.request(flow, &token, message) {
@@ -182,9 +183,18 @@ impl Edge {
                 }
                 Err(refusal) => self.refuse(now, key, message, refusal),
             },
-            None => self.wait_for_core(now, key, flow, message),
+            // The call has to be known still when the core comes that has it.
+            None if self.wait_for_core(now, key, flow, message) => return,
+            None => {}
         }
-        if let Some(id) = call.filter(|_| message.method() == Method::Bye) {
+        self.hung_up(now, flow, message);
+    }
+
+    /// A client's BYE ends its call, whatever became of it.
+    pub(super) fn hung_up(&mut self, now: Now, flow: FlowId, message: &Message) {
+        if message.method() == Method::Bye
+            && let Some(id) = self.calls.of(message, flow)
+        {
             self.end_call(now, id, "the client hung up");
         }
     }

@@ -67,24 +67,44 @@ impl Parking {
             .any(|p| p.flow == flow && p.message.call_id() == call_id)
     }
 
+    /// The last one waits until then, and takes the place that this gives it.
+    fn rank_last(&mut self, until: Instant) {
+        if let Some(mut last) = self.rows.pop_back() {
+            last.until = until;
+            let at = self.rows.partition_point(|p| p.until <= until);
+            self.rows.insert(at, last);
+        }
+    }
+
+    /// The requests of the same client in the same call, oldest first.
+    fn take_followers(&mut self, gone: &Parked) -> Vec<Parked> {
+        let call_id = gone.message.call_id();
+        let (followers, others) = std::mem::take(&mut self.rows)
+            .into_iter()
+            .partition(|p| p.flow == gone.flow && p.message.call_id() == call_id);
+        self.rows = others;
+        Vec::from(followers)
+    }
+
     pub(super) fn flow_down(&mut self, flow: FlowId) {
         self.rows.retain(|p| p.flow != flow);
     }
 }
 
 impl Edge {
-    /// Has a request wait for a core, or tells its client that there is none.
+    /// Has a request wait for a core, or tells its client that there is none. Whether it waits.
     pub(super) fn wait_for_core(
         &mut self,
         now: Now,
         key: ServerKey,
         flow: FlowId,
         message: &Message,
-    ) {
+    ) -> bool {
         let starting = now.instant.since(self.parking.began) < START;
         let coming = starting || self.links.iter().any(|l| l.is_up() || l.give_up.is_some());
         if !coming || self.parking.rows.len() >= PARKED_MAX {
-            return self.no_core(now, key, message);
+            self.no_core(now, key, message);
+            return false;
         }
         self.parking.rows.push_back(Parked {
             until: now.instant + PATIENCE,
@@ -92,6 +112,7 @@ impl Edge {
             flow,
             message: message.clone(),
         });
+        true
     }
 
     /// Has a request wait whose predecessor in the call does.
@@ -111,16 +132,17 @@ impl Edge {
 
     /// A core's lane has signed in: what waited goes on.
     pub(super) fn core_came(&mut self, now: Now) {
-        let waited = std::mem::take(&mut self.parking.rows);
-        for parked in waited {
-            let before = self.parking.rows.len();
-            self.client_passed(now, parked.key, parked.flow, &parked.message);
-            // This core was not the one it needs: it goes on waiting as long as it would have.
-            if self.parking.rows.len() > before
-                && let Some(again) = self.parking.rows.back_mut()
-            {
-                again.until = parked.until;
-            }
+        for parked in std::mem::take(&mut self.parking.rows) {
+            self.pass_again(now, parked);
+        }
+    }
+
+    fn pass_again(&mut self, now: Now, parked: Parked) {
+        let before = self.parking.rows.len();
+        self.client_passed(now, parked.key, parked.flow, &parked.message);
+        // This core was not the one it needs: it goes on waiting as long as it would have.
+        if self.parking.rows.len() > before {
+            self.parking.rank_last(parked.until);
         }
     }
 
@@ -133,6 +155,7 @@ impl Edge {
         {
             if let Some(parked) = self.parking.rows.pop_front() {
                 self.no_core(now, parked.key, &parked.message);
+                self.hung_up(now, parked.flow, &parked.message);
                 self.let_followers(now, &parked);
             }
         }
@@ -140,8 +163,8 @@ impl Edge {
 
     /// What waited behind a request that waits no more may have a core of its own.
     fn let_followers(&mut self, now: Now, gone: &Parked) {
-        if self.parking.holds(gone.flow, gone.message.call_id()) {
-            self.core_came(now);
+        for parked in self.parking.take_followers(gone) {
+            self.pass_again(now, parked);
         }
     }
 

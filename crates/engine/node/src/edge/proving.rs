@@ -47,7 +47,8 @@ impl Edge {
             return self.station.answer(now, key, message, status, reason);
         }
         let Some((index, _)) = self.route(flow, message) else {
-            return self.wait_for_core(now, key, flow, message);
+            self.wait_for_core(now, key, flow, message);
+            return;
         };
         self.routes.insert(flow, index);
         self.ask_first_core(key, flow, index);

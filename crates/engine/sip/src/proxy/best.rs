@@ -19,9 +19,8 @@ pub(super) fn own(request: &Message, status: u16, reason: &str) -> Message {
 }
 
 /// The best of the answers: a 6xx before all, else the lowest class, and within 4xx those that
-/// tell the client how to do better. A 503 becomes a 500 with its warnings and
-/// its Retry-After (RFC 3261 §16.7, §21.5.1); the challenges of all
-/// 401 and 407 are put together.
+/// tell the client how to do better. A 503 becomes a 500 with its warnings and its Retry-After
+/// (RFC 3261 §16.7, §21.5.1); the challenges of all 401 and 407 are put together.
 pub(super) fn choose<'a>(
     request: &Message,
     answers: impl Iterator<Item = (ClientKey, &'a Message)> + Clone,

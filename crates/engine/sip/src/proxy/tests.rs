@@ -124,6 +124,13 @@ fn target(slot: u32, request: &Message) -> Target {
 }
 
 #[test]
+fn transactions_run_out_before_the_proxy_does() {
+    // Transactions keep room for what is no INVITE, which a full proxy would refuse too.
+    let limits = Limits::default();
+    assert!(Settings::default().contexts >= limits.clients.max(limits.servers));
+}
+
+#[test]
 fn invite_is_answered_100_at_once_and_forwarded_with_fewer_hops() {
     let mut bench = Bench::new();
     bench.take(CLIENT, request("INVITE", "z9hG4bKx"));

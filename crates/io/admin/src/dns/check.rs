@@ -245,6 +245,13 @@ impl List {
         for server in &core.xmpp {
             self.host(&server.host, "chat cannot reach its server", Grade::Error);
         }
+        for peer in core.routing.neighbors.iter().flat_map(|zone| &zone.peers) {
+            self.host(peer, "calls cannot reach the zone's peer", Grade::Error);
+        }
+        for rule in &core.allow_list {
+            let else_ = "clients get nothing from a server of the allow list";
+            self.host(&rule.host, else_, Grade::Warning);
+        }
     }
 }
 

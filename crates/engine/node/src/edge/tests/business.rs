@@ -192,6 +192,24 @@ fn a_foreign_host_on_another_connection_finds_its_call_and_nobody_else_does() {
 }
 
 #[test]
+fn a_foreign_host_comes_back_within_its_call_a_bounded_number_of_times() {
+    let mut bench = open(5, 10);
+    let answer = bench.standing();
+    let way = routes(&answer);
+    for n in 1..=64 {
+        bench.connect_from(ConnId(n + 1), CLIENT, None);
+        bench.disconnect(ConnId(n));
+        let info = bench.within("INFO", &answer, true, &way, "");
+        bench.frame(ConnId(n + 1), info);
+        assert_eq!(bench.take(LANE).method(), Method::Info, "{n}");
+    }
+    bench.connect_from(ConnId(66), CLIENT, None);
+    bench.disconnect(ConnId(65));
+    let info = bench.within("INFO", &answer, true, &way, "");
+    assert_eq!(bench.refused(ConnId(66), info), 481);
+}
+
+#[test]
 fn a_foreign_host_at_another_address_is_known_by_its_certificate() {
     let mut bench = open(5, 10);
     bench.disconnect(ConnId(1));

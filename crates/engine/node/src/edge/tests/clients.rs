@@ -1,5 +1,7 @@
 //! Registrations and requests outside of calls.
 
+use super::super::links::GRACE;
+use super::calls::routes;
 use super::*;
 
 #[test]
@@ -400,6 +402,42 @@ fn a_second_core_takes_over_what_the_first_cannot() {
     let message = bench.request("MESSAGE", "sip:1002@example.test", "1001", "1002", "");
     bench.frame(ConnId(1), message);
     assert_eq!(bench.take(ConnId(1001)).method(), Method::Message);
+}
+
+#[test]
+fn requests_of_a_call_wait_in_order_for_the_core_that_has_it() {
+    let mut bench = Bench::registered();
+    let (_, answer) = bench.call_from_client();
+    let way = routes(&answer);
+    bench.disconnect(LANE);
+    bench.sent.clear();
+    for method in ["INFO", "BYE"] {
+        let request = bench.within(method, &answer, true, &way, "");
+        bench.frame(ConnId(1), request);
+    }
+    // Another core has no use for them.
+    bench.link(ConnId(2001), 1, "j1");
+    bench.lane(ConnId(1001), 1);
+    assert!(bench.sent.is_empty(), "{:?}", bench.story());
+    bench.lane(ConnId(1002), 0);
+    assert_eq!(bench.take(ConnId(1002)).method(), Method::Info);
+    assert_eq!(bench.take(ConnId(1002)).method(), Method::Bye);
+    bench.wait(GRACE.as_secs());
+    assert_eq!(bench.ports_in_use(), 0);
+}
+
+#[test]
+fn a_bye_that_waited_in_vain_ends_its_call() {
+    let mut bench = Bench::registered();
+    let (_, answer) = bench.call_from_client();
+    bench.disconnect(LANE);
+    bench.sent.clear();
+    let bye = bench.within("BYE", &answer, true, &routes(&answer), "");
+    bench.frame(ConnId(1), bye);
+    assert!(bench.edge.calls.iter().next().is_some());
+    bench.wait(5);
+    assert_eq!(bench.take(ConnId(1)).status(), 503);
+    assert!(bench.edge.calls.iter().next().is_none());
 }
 
 #[test]

@@ -295,6 +295,25 @@ async fn each_mistake_inside_is_named() {
     }
 }
 
+#[tokio::test]
+async fn peers_of_zones_and_servers_of_the_allow_list_are_asked_for_by_name() {
+    let more = "[[zones]]\nname = \"trunk\"\ntype = \"neighbor\"\ntransport = \"tcp\"\n\
+        peers = [\"pbx.corp.test\", \"10.0.0.40\"]\n\
+        [[allow_list]]\nhost = \"photos.corp.test\"\n[[allow_list]]\nhost = \"10.0.0.41\"\n";
+    let text = format!("{CORE}{more}");
+    let findings = found(&text, Side::Inside, OFFICE, &[]).await;
+    let want = [
+        (Grade::Error, "pbx.corp.test"),
+        (Grade::Warning, "photos.corp.test"),
+    ];
+    assert_eq!(short(&findings), want);
+    let there: Zone = &[
+        ("pbx.corp.test", "10.0.0.40"),
+        ("photos.corp.test", "10.0.0.41"),
+    ];
+    assert_eq!(found(&text, Side::Inside, OFFICE, there).await, []);
+}
+
 #[test]
 fn only_addresses_of_the_internet_reach_it() {
     for (address, reaches) in [
