@@ -29,6 +29,7 @@ mod desk;
 mod hangup;
 mod invite;
 mod media_legs;
+mod own;
 mod prack;
 mod probe;
 mod record;
@@ -341,6 +342,7 @@ impl B2bua {
             Err(DialogError::OutOfOrder) => return Err(Refusal::new(500, "CSeq Out Of Order")),
             Err(_) => return Err(Refusal::new(400, "Bad Request")),
         }
+        call.doubt.met(end);
         match message.method() {
             Method::Bye => self.bye(cx, id, end, fork, key, message),
             Method::Invite => self.reinvite(cx, id, end, fork, key, message),
@@ -408,9 +410,17 @@ impl B2bua {
     }
 
     /// The client of a call that was answered is behind another edge now: requests for it take
-    /// that way. Media follows with the next offer of either end.
-    pub fn client_moved(&mut self, call: CallId, to: Side, flow: FlowId, route: &[u8]) {
-        let Some(call) = self.calls.get_mut(call.0) else {
+    /// that way, and nothing that was asked on the old one ends it. Media follows with the next
+    /// offer of either end.
+    pub fn client_moved(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: CallId,
+        to: Side,
+        flow: FlowId,
+        route: &[u8],
+    ) {
+        let Some(call) = self.calls.get_mut(id.0) else {
             return;
         };
         let end = match (call.caller.side.is_edge(), call.phase) {
@@ -418,6 +428,7 @@ impl B2bua {
             (true, _) => End::Caller,
             (false, _) => End::Callee,
         };
+        let elsewhere = call.leg(end).side != to;
         for leg in call.legs_mut().into_iter().filter(|l| l.side.is_edge()) {
             leg.side = to;
             leg.face.flow = flow;
@@ -425,6 +436,11 @@ impl B2bua {
         for fork in &mut call.forks {
             fork.dialog_mut(end).reroute(route);
         }
+        if elsewhere {
+            // It names streams of the old link.
+            call.bridge.forget_description(end);
+        }
+        self.forsake(cx, id.0, end);
     }
 
     /// Runs every timer that is due.
@@ -434,6 +450,7 @@ impl B2bua {
                 Tick::TimerC(id) => self.timer_c(cx, id),
                 Tick::Resend(id, server) => self.resend(cx, id, server),
                 Tick::Session(id) => self.session_due(cx, id),
+                Tick::Doubt(id) => self.doubt_due(cx, id),
                 Tick::Linger(id) => self.lingered(id),
             }
         }

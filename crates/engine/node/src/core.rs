@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use ::media::ports::{Allocator, REST};
 use ::status::{Kind, Snapshot};
-use base::{HashMap, Instant, Map, Now, Rng, Timers};
+use base::{HashMap, Instant, Map, Now, Rng, Secret, Timers};
 use call::b2bua::{self, B2bua, Side as Leg};
 use call::limits::{Ledger, Limits};
 use call::registration::core::{Admission, Place, Registrar, RegistrationId};
@@ -222,6 +222,18 @@ impl Core {
         core.discovery_timeout(now);
         core.services_timeout(now);
         core
+    }
+
+    /// A core that is asked what a configuration says, and never runs.
+    fn offline(now: Now, config: &Arc<config::Config>) -> Core {
+        let identity = CoreIdentity {
+            version: String::new(),
+            ssh_key: String::new(),
+            token_seed: Secret::new([0; 32]),
+            users: None,
+            kept: Vec::new(),
+        };
+        Core::new(now, Rng::from_number(0), config, identity)
     }
 
     fn load_users(&mut self, now: Now, identity: &CoreIdentity) {

@@ -154,6 +154,11 @@ impl Bridge {
         }
     }
 
+    /// What an end described holds no more.
+    pub(super) fn forget_description(&mut self, end: End) {
+        self.described[end as usize] = None;
+    }
+
     /// How many m-lines are carried.
     pub(super) fn lines(&self) -> usize {
         self.tracks.iter().flatten().count()

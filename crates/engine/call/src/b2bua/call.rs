@@ -7,6 +7,7 @@ use sip::transaction::{ClientKey, ServerKey, ViaOptions};
 use sip::{FlowId, Message, Method};
 
 use super::bridge::Bridge;
+use super::own::Doubt;
 use super::record::Draft;
 use super::session::Session;
 use media::LinkId;
@@ -265,6 +266,7 @@ pub(super) struct Call {
     pub(super) draft: Draft,
     pub(super) timer_c: Option<TimerId>,
     pub(super) session: Session,
+    pub(super) doubt: Doubt,
     pub(super) linger: Option<TimerId>,
     /// Client transactions the layer below still has rows for.
     pub(super) open: usize,
@@ -330,6 +332,8 @@ pub(super) enum Tick {
     Resend(Id, ServerKey),
     /// The session is to be refreshed, or nobody has done it.
     Session(Id),
+    /// An end that was not met is asked once more.
+    Doubt(Id),
     /// The call has ended and its media figures are late.
     Linger(Id),
 }

@@ -6,7 +6,7 @@ use base::Id;
 use sip::transaction::{ClientKey, ServerKey};
 use sip::{Message, Method, Name};
 
-use super::call::{Call, End, Exchange, Phase, Tick};
+use super::call::{Call, End, Phase, Tick};
 use super::invite::reason;
 use super::{B2bua, CallId, Cause, Context, EndedBy, Event, Output};
 
@@ -77,36 +77,9 @@ impl B2bua {
         fork: usize,
         why: Option<&[u8]>,
     ) {
-        let Some(call) = self.calls.get_mut(id) else {
-            return;
-        };
-        let face = call.leg(to).face.clone();
-        let Some(pair) = call.forks.get_mut(fork) else {
-            return;
-        };
-        let dialog = pair.dialog_mut(to);
-        let mut bye = dialog.request(b"BYE");
-        let cseq = dialog.last_cseq();
-        if let Some(why) = why {
-            bye = bye.header(Name::Reason, why);
-        }
-        let bye = bye.build();
-        let sent = cx
-            .transactions
-            .request(cx.now, face.flow, face.reliable, &bye, &face.via);
-        let Ok(client) = sent else { return };
-        call.open += 1;
-        call.exchanges.push(Exchange {
-            server: None,
-            client,
-            from: to.other(),
-            fork,
-            request: bye,
-            method: Method::Bye,
-            offer: false,
-            cseq,
-        });
-        self.by_client.insert(client, id);
+        let why = why.map(|why| (Name::Reason, why));
+        let bye = (Method::Bye, &b"BYE"[..]);
+        self.send_own(cx, id, to, fork, bye, why.as_slice(), None);
     }
 
     /// The call is over: what is owed is answered, media is released. The row stays until what
@@ -124,7 +97,10 @@ impl B2bua {
         self.over += 1;
         self.over_since.push_back(id);
         call.draft.ended(cx.now, by, cause.clone());
-        if let Some(timer) = call.session.stop() {
+        for timer in [call.session.stop(), call.doubt.stop()]
+            .into_iter()
+            .flatten()
+        {
             self.timers.disarm(timer);
         }
         // INVITEs within the dialog die with it (RFC 3261 §15.1.2).
@@ -253,9 +229,10 @@ impl B2bua {
                 self.legs.remove(&key);
             }
         }
-        let timers = [call.timer_c, call.session.stop(), call.linger];
+        let session = [call.session.stop(), call.doubt.stop()];
+        let timers = [call.timer_c, call.linger].into_iter().chain(session);
         let resends = call.unacked.iter().map(|u| u.timer);
-        for timer in timers.into_iter().chain(resends).flatten() {
+        for timer in timers.chain(resends).flatten() {
             self.timers.disarm(timer);
         }
     }

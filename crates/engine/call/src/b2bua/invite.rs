@@ -9,6 +9,7 @@ use sip::{Message, Name};
 use super::body::{self, Body};
 use super::bridge::{Bridge, MediaError};
 use super::call::{Call, Caller, End, Fork, Leg, Opening, Phase, Side, Target, Tick, Unacked};
+use super::own::Doubt;
 use super::relay::hidden;
 use super::session::{self, Session};
 use super::{B2bua, Cause, Context, Draft, EndedBy, Event, Refusal, cross, refuse};
@@ -98,6 +99,7 @@ impl B2bua {
             draft: Draft::new(message, cx.now, edge == End::Caller),
             timer_c: None,
             session: Session::default(),
+            doubt: Doubt::default(),
             linger: None,
             open: 0,
         };

@@ -1,7 +1,8 @@
 //! Whether both ends of a silent call still know it: OPTIONS within the dialog (RFC 3261 §12.2).
 //!
-//! An end that has lost its connection, or its memory, sends no BYE. Silence, 408, 481 (RFC 5057
-//! §5.1) and 430 end the call; any other answer is a sign of life.
+//! An end that has lost its connection, or its memory, sends no BYE. 481 (RFC 5057 §5.1) ends the
+//! call; silence, 408 and 430 do where a second question meets the same (`own.rs`); any other
+//! answer is a sign of life.
 
 use base::Id;
 use sip::Method;
@@ -51,45 +52,25 @@ impl B2bua {
     }
 
     fn ask(&mut self, cx: &mut Context<'_>, id: Id, to: End, fork: usize) {
-        let Some(call) = self.calls.get_mut(id) else {
-            return;
-        };
-        let face = call.leg(to).face.clone();
-        let Some(pair) = call.forks.get_mut(fork) else {
-            return;
-        };
-        let dialog = pair.dialog_mut(to);
-        let request = dialog.request(b"OPTIONS").build();
-        let cseq = dialog.last_cseq();
-        let sent = cx
-            .transactions
-            .request(cx.now, face.flow, face.reliable, &request, &face.via);
-        let Ok(client) = sent else { return };
-        call.open += 1;
-        call.exchanges.push(Exchange {
-            server: None,
-            client,
-            from: to.other(),
-            fork,
-            request,
-            method: Method::Options,
-            offer: false,
-            cseq,
-        });
-        self.by_client.insert(client, id);
+        let options = (Method::Options, &b"OPTIONS"[..]);
+        self.send_own(cx, id, to, fork, options, &[], None);
     }
 
     /// An end has answered; `None` for not at all.
-    pub(super) fn probed(&mut self, cx: &mut Context<'_>, id: Id, status: Option<u16>) {
-        let cause = match status {
-            // 430: the edge has lost the client's connection (RFC 5626 §5.3).
-            Some(status @ (408 | 430 | 481)) => Cause::Status(status),
-            None => Cause::Timeout,
-            Some(_) => return,
-        };
+    pub(super) fn probed(&mut self, cx: &mut Context<'_>, id: Id, end: End, status: Option<u16>) {
         let answered = |c: &super::call::Call| matches!(c.phase, Phase::Answered(_));
-        if self.calls.get(id).is_some_and(answered) {
-            self.hang_up(cx, id, EndedBy::Us, cause, 500, "Call Gone");
+        if !self.calls.get(id).is_some_and(answered) {
+            return;
+        }
+        match status {
+            None => drop(self.doubted(cx, id, end, Cause::Timeout)),
+            // 430: the edge has lost the client's connection (RFC 5626 §5.3).
+            Some(status @ (408 | 430)) => drop(self.doubted(cx, id, end, Cause::Status(status))),
+            Some(status @ 481) => {
+                let cause = Cause::Status(status);
+                self.hang_up(cx, id, EndedBy::Us, cause, 500, "Call Gone");
+            }
+            Some(_) => {}
         }
     }
 }

@@ -99,8 +99,12 @@ impl B2bua {
                 let acked = fork.acks.iter().find(|a| a.client == client)?;
                 Some((i, acked.to))
             });
-            if let Some((fork, end)) = known.filter(|_| response.status() >= 200) {
-                self.repeat_ack(cx, id, end, fork);
+            match known {
+                Some((fork, end)) if response.status() >= 200 => {
+                    self.repeat_ack(cx, id, end, fork);
+                }
+                Some(_) => {}
+                None => B2bua::acknowledge_forsaken(cx, call, response),
             }
             return;
         };
@@ -114,16 +118,19 @@ impl B2bua {
         if fin && let Some(pair) = call.forks.get_mut(exchange.fork) {
             pair.dialog_mut(exchange.from.other()).answered(response);
         }
-        let over = call.phase == Phase::Ending;
+        if !matches!(response.status(), 408 | 430 | 481) {
+            call.doubt.met(exchange.from.other());
+        }
+        let (over, ours) = (call.phase == Phase::Ending, exchange.server.is_none());
         // The other end does not know the dialog any more (RFC 3261 §12.2.1.2, RFC 5057).
-        let lost = matches!(response.status(), 408 | 481)
+        let lost = (response.status() == 481 || response.status() == 408 && !ours)
             && exchange.method != Method::Bye
             && call.phase == Phase::Answered(exchange.fork);
         match (exchange.method, exchange.server) {
             (_, None) if !fin => {}
             (Method::Options, None) => {
-                call.exchanges.swap_remove(at);
-                self.probed(cx, id, Some(response.status()));
+                let end = call.exchanges.swap_remove(at).from.other();
+                self.probed(cx, id, end, Some(response.status()));
             }
             (Method::Invite | Method::Update, None) if !over => {
                 self.refreshed(cx, id, at, response);
@@ -199,7 +206,7 @@ impl B2bua {
         let Some(server) = exchange.server else {
             // A connection that is gone is replaced; silence is an answer.
             if exchange.method == Method::Options && why == Why::Timeout {
-                self.probed(cx, id, None);
+                self.probed(cx, id, exchange.from.other(), None);
             } else if session::is_refresh(&exchange) {
                 self.refresh_failed(cx, id, &exchange, why);
             }

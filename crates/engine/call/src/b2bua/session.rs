@@ -9,10 +9,11 @@
 //!
 //! Where we are the refresher, half the interval after the last refresh an UPDATE without a
 //! description goes out, or where the end does not allow it, an INVITE with what the other end last
-//! described, `o=` and all (of keys that were offered, the one in use). One that is refused is
-//! tried again; once there has been none for the interval less a third or 32 s (§10), both legs get
-//! a BYE. An end that knows no timers is asked by OPTIONS in the same rhythm: refreshes would ask
-//! more of it than it can do.
+//! described, `o=` and all (of keys that were offered, the one in use), if that still holds. One
+//! that is refused is tried again, so is one that meets nobody (`own.rs`); once there has been none
+//! for the interval less a third or 32 s (§10), both legs get a BYE. An end that knows no timers is
+//! asked by OPTIONS in the same rhythm: refreshes would ask more of it than it can do. Intervals of
+//! more than a day count as a day.
 //!
 //! One timer a call.
 
@@ -30,6 +31,10 @@ use super::{B2bua, CallId, Cause, Context, EndedBy, Event};
 
 /// The wait before a refresh that could not be sent, or was refused for now, is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// The longest interval that we take over, in seconds. Where ends agree on a longer one, they are
+/// asked by OPTIONS meanwhile.
+const LONGEST: u32 = 86_400;
 
 /// How a call that was answered is known to live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,7 +107,7 @@ fn knows(request: &Message) -> bool {
 /// The interval that a request asks for, or what we ask for in its place.
 fn wanted(request: &Message, ours: u32) -> u32 {
     let asked = SessionInterval::read(request).map(|i| i.seconds);
-    asked.unwrap_or(ours).max(min_se(request))
+    asked.unwrap_or(ours).max(min_se(request)).min(LONGEST)
 }
 
 /// A request on its way to the other end: it asks for a session timer, whoever sent it. What it
@@ -198,12 +203,16 @@ impl B2bua {
         };
         call.session.learn(from, request);
         call.session.learn(from.other(), response);
+        if request.method() == Method::Update {
+            call.session.updates[from.other() as usize] = true;
+        }
         let early = call.phase == Phase::Calling;
         let agreed = SessionInterval::read(response);
         let seconds = agreed.map(|i| i.seconds);
         let uas = agreed.is_some_and(|i| i.refresher == Some(Refresher::Uas));
         let guard = match (knows(request), seconds) {
             (_, None) if early => Guard::None,
+            (_, Some(s)) if s > LONGEST && !early => Guard::Ask,
             // The ends end it themselves if there is no refresh; we do it if they are gone.
             (true, Some(s)) => Guard::Watch(Duration::from_secs(s.into()) + grace),
             (true, None) => Guard::Watch(until_over(wanted(request, ours))),
@@ -215,7 +224,7 @@ impl B2bua {
             true => wanted(request, ours),
             false => ours,
         });
-        self.guard(cx, id, guard, seconds);
+        self.guard(cx, id, guard, seconds.min(LONGEST));
     }
 
     /// From now on a call is guarded so.
@@ -267,8 +276,10 @@ impl B2bua {
             (Guard::Refresh(end), Phase::Answered(fork)) if cx.now.instant < over => {
                 let at = if self.refresh(cx, id, end, fork) {
                     over
-                } else {
+                } else if self.changes(id) {
                     over.min(cx.now.instant + self.pause(end))
+                } else {
+                    over.min(cx.now.instant + AGAIN)
                 };
                 self.arm_session(id, Some(at));
             }
@@ -278,6 +289,15 @@ impl B2bua {
             }
             (Guard::None | Guard::Ask, _) => {}
         }
+    }
+
+    /// Whether an INVITE, or an offer, is under way.
+    fn changes(&self, id: Id) -> bool {
+        self.calls.get(id).is_some_and(|call| {
+            let invites = |e: &Exchange| e.method == Method::Invite;
+            let waits = !call.unacked.is_empty() || call.bridge.is_pending();
+            waits || call.exchanges.iter().any(invites)
+        })
     }
 
     /// The wait after two INVITEs met: longer for who owns the Call-ID (RFC 3261 §14.1), which
@@ -305,12 +325,13 @@ impl B2bua {
         }
         let waits = !call.unacked.is_empty() || call.bridge.is_pending();
         let offer = match (update, described) {
-            (true, _) => None,
+            // Where there is nothing to offer, an UPDATE is better than silence.
+            (true, _) | (false, None) => None,
             (false, Some(text)) if !waits => match self.bridge_offer(cx, id, to.other(), &text) {
                 Ok(offer) => Some(offer),
                 Err(_) => return false,
             },
-            (false, _) => return false,
+            (false, Some(_)) => return false,
         };
         let offers = offer.is_some();
         let sent = self.send_refresh(cx, id, to, fork, offer);
@@ -331,48 +352,21 @@ impl B2bua {
         fork: usize,
         offer: Option<Vec<u8>>,
     ) -> bool {
-        let Some(call) = self.calls.get_mut(id) else {
+        let Some(call) = self.calls.get(id) else {
             return false;
         };
-        let face = call.leg(to).face.clone();
-        let seconds = call.session.seconds;
-        let Some(pair) = call.forks.get_mut(fork) else {
-            return false;
-        };
-        let dialog = pair.dialog_mut(to);
-        let (method, word) = match offer {
+        let contact = [b"<", &*call.leg(to).face.contact, b">"].concat();
+        let expires = format!("{};refresher=uac", call.session.seconds);
+        let method = match offer {
             None => (Method::Update, &b"UPDATE"[..]),
             Some(_) => (Method::Invite, &b"INVITE"[..]),
         };
-        let contact = [b"<", &*face.contact, b">"].concat();
-        let mut request = dialog
-            .request(word)
-            .header(Name::Contact, contact)
-            .header(Name::Supported, b"timer")
-            .header(Name::SessionExpires, format!("{seconds};refresher=uac"));
-        let offers = offer.is_some();
-        if let Some(text) = offer {
-            request = request.body(b"application/sdp", text);
-        }
-        let request = request.build();
-        let cseq = dialog.last_cseq();
-        let sent = cx
-            .transactions
-            .request(cx.now, face.flow, face.reliable, &request, &face.via);
-        let Ok(client) = sent else { return false };
-        call.open += 1;
-        call.exchanges.push(Exchange {
-            server: None,
-            client,
-            from: to.other(),
-            fork,
-            request,
-            method,
-            offer: offers,
-            cseq,
-        });
-        self.by_client.insert(client, id);
-        true
+        let fields = [
+            (Name::Contact, &*contact),
+            (Name::Supported, b"timer"),
+            (Name::SessionExpires, expires.as_bytes()),
+        ];
+        self.send_own(cx, id, to, fork, method, &fields, offer)
     }
 
     /// The final answer to a refresh of ours.
@@ -397,13 +391,14 @@ impl B2bua {
             }
             return self.refresh_settled(cx, id, to, answer);
         }
-        let least = min_se(answer);
+        let least = min_se(answer).min(LONGEST);
         let wait = match status {
-            422 if least > call.session.seconds => {
+            // Once a call: one that wants more each time is not followed.
+            422 if call.session.least == 0 && least > call.session.seconds => {
                 (call.session.seconds, call.session.least) = (least, least);
                 Duration::ZERO
             }
-            405 | 501 if method == Method::Update => {
+            405 | 501 if method == Method::Update && call.session.updates[to as usize] => {
                 call.session.updates[to as usize] = false;
                 Duration::ZERO
             }
@@ -414,7 +409,10 @@ impl B2bua {
         if offer {
             self.roll_back(cx, id);
         }
-        self.refresh_again(cx, id, wait);
+        // 430: the edge has lost the client's connection (RFC 5626 §5.3).
+        if !matches!(status, 408 | 430) || self.doubted(cx, id, to, Cause::Status(status)) {
+            self.refresh_again(cx, id, wait);
+        }
     }
 
     /// The answer to what an INVITE of ours offered; false if the call is over for it.
@@ -452,17 +450,20 @@ impl B2bua {
         let agreed = SessionInterval::read(answer);
         let ours = self.session_seconds(id);
         let (guard, seconds) = match agreed {
+            Some(i) if i.refresher == Some(Refresher::Uas) && i.seconds > LONGEST => {
+                (Guard::Ask, LONGEST)
+            }
             Some(i) if i.refresher == Some(Refresher::Uas) => {
                 (Guard::Watch(until_over(i.seconds)), i.seconds)
             }
-            Some(i) => (Guard::Refresh(to), i.seconds),
+            Some(i) => (Guard::Refresh(to), i.seconds.min(LONGEST)),
             None => (Guard::Ask, ours),
         };
         self.guard(cx, id, guard, seconds);
     }
 
     /// A refresh of ours was refused, or could not be sent: once more, while there is time.
-    fn refresh_again(&mut self, cx: &Context<'_>, id: Id, wait: Duration) {
+    pub(super) fn refresh_again(&mut self, cx: &Context<'_>, id: Id, wait: Duration) {
         let Some(call) = self.calls.get(id) else {
             return;
         };
@@ -483,12 +484,10 @@ impl B2bua {
         if exchange.offer {
             self.roll_back(cx, id);
         }
-        match why {
-            Why::Timeout => {
-                self.hang_up(cx, id, EndedBy::Us, Cause::Timeout, 408, "Request Timeout");
-            }
-            // A connection that is gone is replaced.
-            Why::FlowDown => self.refresh_again(cx, id, AGAIN),
+        // A connection that is gone is replaced.
+        let to = exchange.from.other();
+        if why == Why::FlowDown || self.doubted(cx, id, to, Cause::Timeout) {
+            self.refresh_again(cx, id, AGAIN);
         }
     }
 
@@ -497,7 +496,7 @@ impl B2bua {
     /// caller's, who is told.
     pub(super) fn begin_again(&mut self, cx: &mut Context<'_>, id: Id, refusal: &Message) -> bool {
         let before = self.session_seconds(id);
-        let least = min_se(refusal);
+        let least = min_se(refusal).min(LONGEST);
         let Some(call) = self.calls.get_mut(id) else {
             return false;
         };

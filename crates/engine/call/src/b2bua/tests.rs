@@ -16,6 +16,7 @@ mod change;
 mod content;
 mod early;
 mod ends;
+mod lasting;
 mod naming;
 mod offers;
 mod random;

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use base::{Now, Rng, Secret};
+use base::Now;
 use config::Config;
 use policy::allow_list::{AllowList, Origin, Rule};
 use provisioning::axl::Duty;
 
-use super::{Core, CoreIdentity};
+use super::Core;
 
 /// Methods of what is only read.
 const READ: &[&str] = &["GET", "HEAD"];
@@ -103,12 +103,5 @@ pub fn configured_allow_list(now: Now, config: &Arc<Config>) -> AllowList {
     if matches!(config.role, config::Role::Edge(_)) {
         return AllowList::default();
     }
-    let identity = CoreIdentity {
-        version: String::new(),
-        ssh_key: String::new(),
-        token_seed: Secret::new([0; 32]),
-        users: None,
-        kept: Vec::new(),
-    };
-    Core::new(now, Rng::from_number(0), config, identity).allow_list()
+    Core::offline(now, config).allow_list()
 }

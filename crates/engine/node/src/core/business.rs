@@ -186,7 +186,8 @@ impl Core {
 /// A URI without what a phone wrote of the transport: that is how it reaches us, and not how the
 /// domain's own servers are reached.
 fn without_transport(uri: &[u8]) -> Vec<u8> {
-    let host = uri.iter().rposition(|b| *b == b'@').unwrap_or_default();
+    // The user part may hold `;` and `?`, but no `@` (RFC 3261 §25.1).
+    let host = uri.iter().position(|b| *b == b'@').unwrap_or_default();
     let (user, rest) = uri.split_at(host);
     let question = rest.iter().position(|b| *b == b'?').unwrap_or(rest.len());
     let (rest, headers) = rest.split_at(question);
@@ -219,6 +220,8 @@ mod tests {
                 "sip:b;transport=x@p.test;a;b=1?c=d;transport=tcp",
             ),
             ("sip:partner.test;lr", "sip:partner.test;lr"),
+            ("sip:a?b@p.test;transport=tcp", "sip:a?b@p.test"),
+            ("sip:b@p.test;transport=tcp?c=d@e", "sip:b@p.test?c=d@e"),
             ("", ""),
         ] {
             let got = without_transport(uri.as_bytes());

@@ -64,6 +64,8 @@ pub(super) struct Owner {
     row: RegistrationId,
     /// The edge that it is behind.
     peer: usize,
+    /// That one's name for its connection.
+    token: Vec<u8>,
 }
 
 impl Owner {
@@ -72,6 +74,7 @@ impl Owner {
         Who {
             user: self.user.clone(),
             aor: self.aor.clone(),
+            flow: (self.peer, self.token.clone()),
         }
     }
 
@@ -273,6 +276,7 @@ impl Core {
             aor: b.draft.aor.clone(),
             row,
             peer: b.draft.place.peer,
+            token: b.draft.place.token.clone(),
         });
         let text =
             |uri: Option<&[u8]>| String::from_utf8_lossy(uri.unwrap_or_default()).into_owned();
@@ -358,7 +362,7 @@ impl Core {
     }
 
     /// A registration is at a place: the calls of its client go on there.
-    pub(super) fn calls_follow(&mut self, row: RegistrationId) {
+    pub(super) fn calls_follow(&mut self, now: Now, row: RegistrationId) {
         let Some(place) = self.registrar.get(row).map(|b| b.draft.place.clone()) else {
             return;
         };
@@ -366,16 +370,18 @@ impl Core {
         let calls = self.owners.iter().filter(|(_, o)| moved(o));
         let calls: Vec<CallId> = calls.map(|(call, _)| *call).collect();
         for call in calls {
-            self.call_follows(call, &place);
+            self.call_follows(now, call, &place);
         }
     }
 
     /// A call's client is at a place; gives its side if that can be reached.
-    pub(super) fn call_follows(&mut self, call: CallId, place: &At) -> Option<Leg> {
+    pub(super) fn call_follows(&mut self, now: Now, call: CallId, place: &At) -> Option<Leg> {
         let link = self.links.get_mut(place.peer)?;
         let (side, lane) = (Leg::Edge { link: link.id }, link.lane(&place.token)?);
-        self.owners.get_mut(&call)?.peer = place.peer;
-        self.b2bua.client_moved(call, side, lane, &place.path);
+        let owner = self.owners.get_mut(&call)?;
+        (owner.peer, owner.token) = (place.peer, place.token.clone());
+        let (b2bua, mut cx) = self.calls(now);
+        b2bua.client_moved(&mut cx, call, side, lane, &place.path);
         Some(side)
     }
 

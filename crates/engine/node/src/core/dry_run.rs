@@ -233,17 +233,10 @@ pub fn dry_run(
     config: &std::sync::Arc<config::Config>,
     asked: SearchQuestion,
 ) -> SearchReport {
-    let identity = super::CoreIdentity {
-        version: String::new(),
-        ssh_key: String::new(),
-        token_seed: base::Secret::new([0; 32]),
-        users: None,
-        kept: Vec::new(),
-    };
     if matches!(config.role, config::Role::Edge(_)) {
         return crate::edge::no_rules(asked);
     }
-    let core = Core::new(now, base::Rng::from_number(0), config, identity);
+    let core = Core::offline(now, config);
     let mut report = core.report_search(asked);
     if report.outcome == SearchOutcome::Nowhere && report.note == CALL_CONTROLS {
         report.outcome = SearchOutcome::CallControl;

@@ -55,8 +55,8 @@ impl Core {
             _ if inside => Class::InDialog,
             // An edge's own: it asks whether the core lives.
             Method::Options if self.is_for_us(message) => Class::Vital,
-            _ if !known() => Class::Stranger,
             _ if is_emergency(message) => Class::Vital,
+            _ if !known() => Class::Stranger,
             _ => Class::New,
         }
     }

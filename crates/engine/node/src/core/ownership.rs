@@ -4,6 +4,7 @@
 //! goes on. An edge asserts who sent a request; it is believed as far as that one is registered
 //! behind it.
 
+use base::Now;
 use call::b2bua::{CallId, Side as Leg};
 use call::registration::core::{Draft, aor_of};
 use sip::{Message, Method, Name, NameAddr};
@@ -13,7 +14,7 @@ use super::Core;
 impl Core {
     /// The call of a client that speaks from behind another edge than it did: the edge must assert
     /// an identity that is registered behind it and is the call's. The call goes on there.
-    pub(super) fn moved(&mut self, peer: usize, message: &Message) -> Option<Leg> {
+    pub(super) fn moved(&mut self, now: Now, peer: usize, message: &Message) -> Option<Leg> {
         let mut sides = self.links.iter().map(|l| Leg::Edge { link: l.id });
         let (side, call) =
             sides.find_map(|side| Some((side, self.b2bua.call_of(side, message)?)))?;
@@ -25,7 +26,7 @@ impl Core {
         match message.method() {
             // It needs no way back.
             Method::Bye => Some(side),
-            _ => self.call_follows(call, &place),
+            _ => self.call_follows(now, call, &place),
         }
     }
 

@@ -404,7 +404,7 @@ impl Core {
             let draft = contact.draft.clone();
             let change = self.registrar.confirm(now, *row, draft, granted);
             self.registration_changed(now, change, Some(&contact.draft), "");
-            self.calls_follow(*row);
+            self.calls_follow(now, *row);
         }
         let reply = self.registrar.to_client(&response, &under.rows);
         let reply = self.with_zone(&under, reply);

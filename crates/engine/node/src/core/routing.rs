@@ -72,7 +72,7 @@ impl Core {
                     let gone = (481, "Call/Transaction Does Not Exist");
                     return self.station.answer(now, key, &message, gone.0, gone.1);
                 }
-                None => self.moved(peer, &message),
+                None => self.moved(now, peer, &message),
             };
             let message = unprivileged(&message);
             let Some(side) = found else {

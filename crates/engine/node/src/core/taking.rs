@@ -12,6 +12,8 @@
 //!   inside to it, for [`GRANT`] (RFC 5589 §7: the transferee of an attended transfer);
 //! - whatever comes from inside: call control judges for itself.
 //!
+//! A foreign caller as transferee is not served: a REFER that is carried to it gives it no grant.
+//!
 //! In: requests of clients, REFERs to clients. Out: whether they go on; what does not is answered
 //! 481, as if there were no such call, and told as event 2009. What names no call of ours passes
 //! as it is: call control knows it or does not. Bounds: [`GRANTS_MAX`] of such REFERs are
@@ -36,17 +38,25 @@ const GRANT: Duration = Duration::from_secs(120);
 /// REFERs that are remembered at once.
 const GRANTS_MAX: usize = 1_000;
 
-/// Who a client is: a user, if known, at an address of record.
+/// Who a client is: a user, if known, at an address of record, on a flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Who {
     pub(super) user: String,
     pub(super) aor: String,
+    /// Its edge, and that one's name for its connection.
+    pub(super) flow: (usize, Vec<u8>),
 }
 
 impl Who {
-    /// Whether both are one user, or share a line.
+    /// Whether both are one user, or share a line. Of whom only a flow is known, since a call came
+    /// for it right after a restart, is whoever else is on it.
     fn is(&self, other: &Who) -> bool {
-        self.aor == other.aor || !self.user.is_empty() && self.user == other.user
+        let same_user = if self.user.is_empty() || other.user.is_empty() {
+            self.flow == other.flow
+        } else {
+            self.user == other.user
+        };
+        self.aor == other.aor || same_user
     }
 }
 
@@ -63,6 +73,7 @@ pub(super) struct Grants(VecDeque<Grant>);
 
 impl Grants {
     fn give(&mut self, now: Instant, call: CallId, who: &Who) {
+        self.0.retain(|g| g.call != call || g.who != *who);
         while self.0.front().is_some_and(|g| g.until <= now) || self.0.len() >= GRANTS_MAX {
             self.0.pop_front();
         }
@@ -139,6 +150,7 @@ impl Core {
         Some(Who {
             user: draft.user.clone(),
             aor: draft.aor.clone(),
+            flow: (draft.place.peer, draft.place.token.clone()),
         })
     }
 

@@ -561,6 +561,11 @@ fn a_silent_call_whose_client_is_gone_ends() {
     world.take(inside, to_phone.reply(200, "OK", "").build());
     assert_eq!(world.core.snapshot(world.now).calls.len(), 1);
     world.take(LANE, to_client.reply(430, "Flow Failed", "").build());
+    assert!(world.out(inside).is_empty(), "it may be moving");
+    world.wait(Duration::from_secs(40));
+    let to_client = world.one(LANE);
+    assert_eq!(to_client.method(), Method::Options);
+    world.take(LANE, to_client.reply(430, "Flow Failed", "").build());
     assert_eq!(world.one(inside).method(), Method::Bye);
     // A report of silence that crosses the end of its call leaves no row behind.
     world.give(Input::Media(silence));

@@ -119,3 +119,16 @@ fn other_thresholds_are_heeded_and_the_times_to_come_back_are_spread() {
     }
     assert!(times.len() > 5, "{times:?}");
 }
+
+#[test]
+fn call_for_help_is_not_refused_though_its_flow_has_no_registration() {
+    let (mut world, _) = world("");
+    wait(&mut world, 800);
+    let call = invite_from_client("t9").replace("call1", "call-9");
+    let help = call.replace("sip:1100@example.test SIP", "urn:service:sos SIP");
+    for (text, busy) in [(call, true), (help.replace("call-9", "sos-9"), false)] {
+        world.ask(LANE, &text);
+        let refused = world.out(LANE).iter().any(|m| m.status() == 503);
+        assert_eq!(refused, busy, "{text}");
+    }
+}

@@ -1,6 +1,8 @@
 //! Who may have a call taken over or joined that he knows the ids of.
 
-use super::calls::{answer, follow, invite_from_phone, sdp_edge, stream_of, with_body};
+use super::calls::{
+    answer, follow, invite_from_client, invite_from_phone, sdp_edge, stream_of, with_body,
+};
 use super::naming::standing;
 use super::*;
 
@@ -101,6 +103,12 @@ fn who_was_asked_by_a_refer_from_inside_takes_a_call_over_for_two_minutes() {
     let refer = world.one(LANE);
     let refer_to = text(refer.header(Name::ReferTo));
     assert!(refer_to.contains(&ours), "{refer_to}");
+    world.ask(
+        inside,
+        &referring(&follow("REFER", &called, &ok, 3), &names),
+    );
+    assert_eq!(world.one(LANE).method(), Method::Refer);
+    assert_eq!(world.core.grants.len(), 1, "asked twice, remembered once");
     let named = &fields(&ours)[1];
     world.ask(LANE, &invite("1002", "t2", "asked", named));
     let sent = world.one(inside);
@@ -159,4 +167,46 @@ fn a_client_has_no_other_transferred_into_a_call_that_is_not_its_own() {
     );
     world.ask(LANE, &plain);
     assert_eq!(world.one(inside).method(), Method::Refer);
+}
+
+#[test]
+fn a_call_that_came_right_after_a_restart_is_transferred_by_its_own_client_and_no_other() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let path = text(world.registered("1001", "t1").header(Name::Path));
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.core.registrar = Registrar::new(&Secret::new([7; 32]), &mut Rng::from_number(99));
+    // It is called by a line of its own; nobody has proved yet who is there.
+    let inside = world.dialled("10.0.0.5");
+    let called = invite_from_phone(&path).replace("To: <sip:1001@", "To: <sip:5001@");
+    let called = world.ask(inside, &called);
+    let sent = world.one(LANE);
+    let contact = "<sip:1001@198.51.100.7:5555;transport=tls>";
+    let theirs = text(sent.header(Name::From));
+    let theirs = theirs.split("tag=").nth(1).unwrap();
+    let stream = stream_of(&sent);
+    world.take(LANE, answer(&sent, "b", contact, &sdp_edge(&stream)));
+    let ok = world.one(inside);
+    world.ask(inside, &follow("ACK", &called, &ok, 1));
+    let _ = world.one(LANE);
+    // It calls, and proves who it is.
+    let uri = "sip:1100@example.test";
+    let proof = world.answer_for(Name::ProxyAuthorization, ("1001", "pw"), "INVITE", uri);
+    let asked = invite_from_client("t1").replace("Max-Forwards", &format!("{proof}Max-Forwards"));
+    let asked = world.ask(LANE, &asked);
+    let sent = world.one(inside);
+    let target = "<sip:1100@10.0.0.31>";
+    world.take(inside, answer(&sent, "p", target, super::calls::SDP_INSIDE));
+    let ok = world.one(LANE);
+    world.ask(LANE, &follow("ACK", &asked, &ok, 1));
+    let _ = world.one(inside);
+    let named = format!("<sip:1100@x?Replaces=call2%3Bto-tag%3D{theirs}%3Bfrom-tag%3Db>");
+    world.ask(LANE, &referring(&follow("REFER", &asked, &ok, 2), &named));
+    let refer = world.one(inside);
+    assert_eq!(refer.method(), Method::Refer);
+    assert!(!text(refer.header(Name::ReferTo)).contains(theirs));
+    // Another client, whoever that is.
+    world.registered("1002", "t2");
+    let named = format!("Replaces: call2;to-tag={theirs};from-tag=b\r\n");
+    world.ask(LANE, &invite("1002", "t2", "theft", &named));
+    assert_eq!(world.one(LANE).status(), 481);
 }

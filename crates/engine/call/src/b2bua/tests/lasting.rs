@@ -1,0 +1,249 @@
+//! A call whose ends are there is not ended by what we ask of them.
+
+use super::session::{BOTH_IGNORANT, Ends, OURS, begun, expires};
+use super::*;
+
+/// The client's way after it has moved to another edge.
+const MOVED: FlowId = Id::new(11, 0);
+
+fn moves(s: &mut Standing) {
+    let side = Side::Edge { link: LinkId(5) };
+    s.world.cx(|b, cx| {
+        let call = CallId(b.calls.iter().next().unwrap().0);
+        b.client_moved(cx, call, side, MOVED, b"<sip:t9@edge2.example.test;lr>");
+    });
+    s.world.settle();
+}
+
+fn gone(s: &mut Standing) -> bool {
+    s.world.b2bua.active() == 0
+}
+
+/// The callee wants refreshes of us, every half an hour.
+const LONG: Ends = Ends {
+    callee: Some("1800;refresher=uac"),
+    ..BOTH_IGNORANT
+};
+
+#[test]
+fn question_that_is_out_when_the_client_moves_does_not_end_its_call() {
+    let (mut s, ..) = begun(OURS);
+    s.world.wait(50_000);
+    let update = s.world.one(INSIDE);
+    s.world.take(INSIDE, update.reply(200, "OK", "").build());
+    assert_eq!(s.world.words(EDGE), ["OPTIONS"]);
+    moves(&mut s);
+    s.world.wait(33_000);
+    assert!(!gone(&mut s));
+}
+
+#[test]
+fn refresh_that_is_out_when_the_client_moves_is_sent_on_its_new_way() {
+    for update in [true, false] {
+        let (mut s, ..) = begun(Ends {
+            near: INSIDE,
+            update,
+            ..OURS
+        });
+        s.world.wait(50_000);
+        let options = s.world.one(INSIDE);
+        s.world.take(INSIDE, options.reply(200, "OK", "").build());
+        let old = s.world.one(EDGE);
+        moves(&mut s);
+        s.world.wait(0);
+        let options = s.world.one(INSIDE);
+        s.world.take(INSIDE, options.reply(200, "OK", "").build());
+        let new = s.world.one(MOVED);
+        assert_eq!(new.method(), old.method());
+        let sdp = (!update).then(|| edge_answer(&new, KEY_2));
+        let ok = reply(&new, 200, "", sdp.as_deref());
+        let mut ok = ok.edit();
+        ok.push_back(Name::SessionExpires, "100;refresher=uac");
+        let ok = ok.finish();
+        s.world.take(MOVED, ok);
+        let acks = s.world.words(MOVED);
+        assert_eq!(acks.is_empty(), update);
+        // The client had got the old one as well.
+        s.world.take(MOVED, reply(&old, 200, "", None));
+        assert_eq!(
+            s.world.words(MOVED),
+            acks,
+            "a 2xx to an INVITE is acknowledged"
+        );
+        s.world.wait(33_000);
+        assert!(!gone(&mut s));
+    }
+}
+
+#[test]
+fn old_edges_streams_are_not_offered_by_a_refresh_after_the_client_has_moved() {
+    let (mut s, ..) = begun(Ends {
+        update: false,
+        ..OURS
+    });
+    moves(&mut s);
+    s.world.wait(50_000);
+    let refresh = s.world.one(INSIDE);
+    // There is nothing to offer: an UPDATE is better than silence.
+    assert_eq!(refresh.method(), Method::Update);
+    assert!(refresh.body().is_empty());
+    // It knows no UPDATE, and is not asked without end.
+    s.world
+        .take(INSIDE, refresh.reply(405, "Not Allowed", "").build());
+    s.world.wait(9_000);
+    assert!(s.world.out(INSIDE).is_empty());
+    s.world.wait(1_000);
+    assert_eq!(s.world.words(INSIDE), ["UPDATE"]);
+}
+
+#[test]
+fn end_that_has_answered_an_update_is_refreshed_by_one_whatever_it_allows() {
+    let (mut s, ..) = begun(Ends {
+        update: false,
+        ..OURS
+    });
+    let update = s.caller.request(b"UPDATE");
+    let update = update.header(Name::Contact, b"<sip:a@x>").build();
+    let (_, got) = s.carry(EDGE, update);
+    let ok = got.reply(200, "OK", "");
+    let ok = ok.header(Name::SessionExpires, "100;refresher=uac");
+    s.world.take(INSIDE, ok.build());
+    s.world.out(EDGE);
+    s.world.wait(50_000);
+    assert_eq!(s.world.words(INSIDE), ["UPDATE"]);
+}
+
+/// Answers what is asked on a flow: 0 for nobody does.
+fn answer(s: &mut Standing, flow: FlowId, status: u16) {
+    let asked = s.world.one(flow);
+    assert!(matches!(asked.method(), Method::Options | Method::Update));
+    match status {
+        0 => s.world.wait(32_000),
+        _ => s.world.take(flow, asked.reply(status, "Any", "").build()),
+    }
+}
+
+#[test]
+fn end_that_is_not_met_is_asked_once_more_before_its_call_is_over() {
+    for status in [408, 430, 0] {
+        for again in [200, status] {
+            let (mut s, ..) = begun(BOTH_IGNORANT);
+            s.world.wait(900_000);
+            answer(&mut s, INSIDE, 200);
+            answer(&mut s, EDGE, status);
+            assert!(!gone(&mut s), "{status}");
+            s.world.wait(39_000);
+            assert!(s.world.sent.iter().all(|(_, m)| m.is_request()));
+            s.world.out(EDGE);
+            assert!(!gone(&mut s), "{status}");
+            s.world.wait(1_000);
+            answer(&mut s, EDGE, again);
+            assert_eq!(gone(&mut s), again != 200, "{status}");
+            if again == 200 {
+                // It has been met: the next is the first again.
+                let now = s.world.now.instant.as_micros() / 1_000;
+                s.world.wait(1_800_000 - now);
+                s.world.out(INSIDE);
+                answer(&mut s, EDGE, status);
+                assert!(!gone(&mut s), "{status}");
+            }
+        }
+    }
+}
+
+#[test]
+fn refresh_that_meets_nobody_is_tried_again_and_ends_the_call_when_that_does_not_either() {
+    for (status, until) in [(408, 940), (430, 940), (0, 974)] {
+        let (mut s, ..) = begun(LONG);
+        s.world.wait(900_000);
+        answer(&mut s, EDGE, 200);
+        let (mut at, mut asked) = (900, 0);
+        while !gone(&mut s) {
+            for sent in s.world.out(INSIDE) {
+                asked += 1;
+                assert!(matches!(sent.method(), Method::Options | Method::Update));
+                if status != 0 {
+                    s.world.take(INSIDE, sent.reply(status, "Any", "").build());
+                }
+            }
+            for options in s.world.out(EDGE) {
+                if options.method() == Method::Options {
+                    s.world.take(EDGE, options.reply(200, "OK", "").build());
+                }
+            }
+            if !gone(&mut s) {
+                s.world.wait(1_000);
+                at += 1;
+            }
+        }
+        assert!(asked > 1);
+        assert_eq!(at, until, "{status}");
+    }
+}
+
+#[test]
+fn end_that_wants_ever_longer_intervals_is_heeded_once() {
+    let (mut s, ..) = begun(OURS);
+    s.world.wait(50_000);
+    let mut sent = Vec::new();
+    for least in 400..410 {
+        for update in s.world.out(INSIDE) {
+            sent.push(expires(&update).unwrap());
+            let small = update.reply(422, "Session Interval Too Small", "");
+            let small = small.header(Name::MinSe, least.to_string());
+            s.world.take(INSIDE, small.build());
+        }
+        s.world.wait(0);
+    }
+    let value = |n: u32| format!("{n};refresher=uac");
+    assert_eq!(sent, [value(100), value(400)]);
+    s.world.wait(10_000);
+    let update = s.world.one(INSIDE);
+    assert_eq!(expires(&update), Some(value(400)));
+}
+
+#[test]
+fn no_interval_is_longer_than_a_day() {
+    let (mut s, ..) = begun(OURS);
+    s.world.wait(50_000);
+    let update = s.world.one(INSIDE);
+    let small = update.reply(422, "Session Interval Too Small", "");
+    s.world
+        .take(INSIDE, small.header(Name::MinSe, "4000000000").build());
+    s.world.wait(0);
+    let update = s.world.one(INSIDE);
+    assert_eq!(expires(&update).as_deref(), Some("86400;refresher=uac"));
+    // Who refreshes more seldom is asked meanwhile: it does nothing wrong.
+    for refresher in ["uas", "uac"] {
+        let (mut s, ..) = begun(Ends {
+            caller: refresher == "uac",
+            callee: Some("4294967295;refresher=uas"),
+            ..BOTH_IGNORANT
+        });
+        for _ in 0..5 {
+            s.world.wait(43_200_000);
+            answer(&mut s, EDGE, 200);
+            answer(&mut s, INSIDE, 200);
+        }
+        assert!(!gone(&mut s));
+    }
+}
+
+#[test]
+fn refresh_that_finds_no_room_waits_like_one_that_is_refused() {
+    let (mut s, ..) = begun(OURS);
+    s.world.wait(45_000);
+    let mut under_way = Vec::new();
+    for _ in 0..15 {
+        let info = s.caller.request(b"INFO").build();
+        under_way.push(s.carry(EDGE, info).1);
+    }
+    s.world.wait(5_000);
+    for info in under_way {
+        s.world.take(INSIDE, info.reply(200, "OK", "").build());
+    }
+    s.world.wait(9_000);
+    assert!(s.world.out(INSIDE).is_empty());
+    s.world.wait(1_000);
+    assert_eq!(s.world.words(INSIDE), ["UPDATE"]);
+}
