@@ -7,8 +7,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use base::HostName;
-
+use crate::inside::{self, usual_port};
 use crate::model::AllowRule;
 
 /// Rules at most.
@@ -28,11 +27,6 @@ const COLUMNS: [&str; 5] = [
     "description",
 ];
 
-/// The port of a scheme.
-pub fn usual_port(scheme: &str) -> u16 {
-    if scheme == "http" { 80 } else { 443 }
-}
-
 /// Refuses a path that no request can match, or that two servers could read in two ways.
 ///
 /// # Errors
@@ -47,20 +41,10 @@ pub fn check_path(path: &str) -> Result<(), &'static str> {
     if !path.bytes().all(|b| b.is_ascii_graphic()) || path.contains(['?', '#', '\\', '"']) {
         return Err("it has a character that no path has, or a query");
     }
-    for segment in path.split('/') {
-        let plain = segment.to_ascii_lowercase().replace("%2e", ".");
-        let bare = plain.split(';').next().unwrap_or_default();
-        if bare == "." || bare == ".." {
-            return Err("it has a dot segment");
-        }
-        if ["%2f", "%5c", "%00"].iter().any(|e| plain.contains(e)) {
-            return Err("it has an escaped separator");
-        }
-    }
-    Ok(())
+    inside::check_path(path)
 }
 
-/// A host as requests name it: lower case, without brackets; an address in its plain spelling.
+/// A host as requests name it; a name may end in a dot here, and an IPv4 address be mapped.
 ///
 /// # Errors
 /// What is wrong, in a few words.
@@ -69,18 +53,10 @@ pub fn plain_host(host: &str) -> Result<String, &'static str> {
         .strip_prefix('[')
         .and_then(|h| h.strip_suffix(']'))
         .unwrap_or(host);
-    if let Ok(ip) = bare.parse::<IpAddr>() {
-        return Ok(ip.to_canonical().to_string());
+    match bare.parse::<IpAddr>() {
+        Ok(ip) => inside::host(&ip.to_canonical().to_string()),
+        Err(_) => inside::host(host.strip_suffix('.').unwrap_or(host)),
     }
-    let name = bare.parse::<HostName>();
-    let name = name.map_err(|_| "it is neither a name nor an address")?;
-    let name = name.as_str().trim_end_matches('.').to_ascii_lowercase();
-    // Resolvers take 127.1, 0x7f.1 and 2130706433 for addresses.
-    let last = name.rsplit('.').next().unwrap_or_default();
-    if last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x") {
-        return Err("it is an address in a spelling that no request may have");
-    }
-    Ok(name)
 }
 
 /// What is wrong with a list of methods.
@@ -135,7 +111,8 @@ pub fn read_url(text: &str) -> Result<Url, &'static str> {
         return Err("an IPv6 address stands in brackets");
     }
     let port = match port {
-        None => usual_port(&scheme),
+        // RFC 3986 §3.2.3: an empty one is none.
+        None | Some("") => usual_port(&scheme),
         Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
             let number = digits.parse::<u16>().ok().filter(|port| *port > 0);
             number.ok_or("its port is out of range")?

@@ -9,6 +9,7 @@
 pub mod allow_list;
 mod check;
 mod file;
+pub mod inside;
 mod model;
 mod network;
 pub mod pattern;

@@ -6,9 +6,8 @@
 //! read one differently.
 
 use std::fmt;
-use std::net::IpAddr;
 
-use base::{DomainName, HostName};
+use base::DomainName;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -81,7 +80,7 @@ impl Server {
         let port = port.parse().map_err(|_| PathError)?;
         Ok(Server {
             scheme,
-            host: host_of(host)?,
+            host: config::inside::host(host).map_err(|_| PathError)?,
             port,
         })
     }
@@ -91,35 +90,6 @@ impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.scheme.as_str(), self.host, self.port)
     }
-}
-
-/// A name, or an address in its one plain spelling.
-fn host_of(host: &str) -> Result<String, PathError> {
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|h| h.strip_suffix(']'))
-        .unwrap_or(host);
-    if let Ok(ip) = bare.parse::<IpAddr>() {
-        // An IPv4 address in IPv6 clothes would slip past a list of IPv4 addresses.
-        let mapped = ip.to_canonical() != ip;
-        let odd = matches!(ip, IpAddr::V6(v6) if v6.to_ipv4().is_some() && !v6.is_loopback());
-        return if mapped || odd {
-            Err(PathError)
-        } else {
-            Ok(ip.to_string())
-        };
-    }
-    // What a resolver would take for an address (0x7f.1, 2130706433, 0177.0.0.1) is no name:
-    // a name's last label is not all digits and does not begin with 0x (RFC 3696 §2).
-    let last = bare.trim_end_matches('.').rsplit('.').next().unwrap_or("");
-    let numeric = last.bytes().all(|b| b.is_ascii_digit())
-        || last.get(..2).is_some_and(|x| x.eq_ignore_ascii_case("0x"));
-    if numeric || bare.starts_with('[') || bare.ends_with('.') {
-        return Err(PathError);
-    }
-    bare.parse::<HostName>()
-        .map(String::from)
-        .map_err(|_| PathError)
 }
 
 /// The first segment, decoded.

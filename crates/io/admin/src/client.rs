@@ -28,7 +28,7 @@ pub enum AskFault {
         /// What the system said.
         cause: std::io::Error,
     },
-    /// The node refused the question.
+    /// The node refused the question: it is not to be asked so.
     #[error("{detail}; {fix}")]
     Refused {
         /// What is wrong.
@@ -127,7 +127,11 @@ fn refusal(status: http::StatusCode, body: &[u8]) -> AskFault {
         fix: String,
     }
     match serde_json::from_slice(body) {
-        Ok(Problem { detail, fix }) => AskFault::Refused { detail, fix },
+        Ok(Problem { detail, fix }) if status == http::StatusCode::BAD_REQUEST => {
+            AskFault::Refused { detail, fix }
+        }
+        // It may answer the same question another time, or another node may.
+        Ok(Problem { detail, fix }) => AskFault::Answer(format!("{detail}; {fix}")),
         Err(_) => AskFault::Answer(format!("it said {status}")),
     }
 }
@@ -142,6 +146,10 @@ mod tests {
         let body =
             br#"{"title":"Bad Request","status":400,"detail":"to is missing","fix":"give it"}"#;
         assert_eq!(refusal(status, body).to_string(), "to is missing; give it");
+        assert!(matches!(refusal(status, body), AskFault::Refused { .. }));
+        let busy = refusal(http::StatusCode::SERVICE_UNAVAILABLE, body);
+        assert!(matches!(busy, AskFault::Answer(_)), "{busy:?}");
+        assert!(busy.to_string().ends_with(": to is missing; give it"));
         let odd = refusal(status, b"<html>").to_string();
         assert_eq!(odd, "the node gave no good answer: it said 400 Bad Request");
     }

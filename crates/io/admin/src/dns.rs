@@ -1,9 +1,11 @@
 //! What DNS says from where this node stands, for people and programs: lookups, and a check of
 //! what a deployment needs of it ([`check`]).
 //!
-//! In: names, and a resolver with the node's own servers, so that the answers are those that the
-//! node gets: the inside view on a core, the DMZ's on an edge. Nothing is asked of the node itself,
-//! which need not run. Bounds: [`AT_ONCE`] questions at a time, each bounded by the resolver.
+//! In: names, and a resolver with the node's own servers, so that the answers are those that they
+//! give the node: the inside view on a core, the DMZ's on an edge. The machine's hosts file, which
+//! the node heeds, counts only if the resolver reads it: in the inside's check, not in a lookup.
+//! Nothing is asked of the node itself, which need not run. Bounds: [`AT_ONCE`] questions at a
+//! time, each bounded by the resolver.
 
 pub mod check;
 

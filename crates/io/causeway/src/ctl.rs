@@ -1,5 +1,6 @@
 //! `causeway ctl`: questions to a node, and to a configuration.
 
+mod allow_list;
 mod dns;
 
 use std::path::PathBuf;
@@ -7,19 +8,22 @@ use std::process::ExitCode;
 
 use admin::client::AskFault;
 use admin::search::SearchOutcome;
-use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use crate::FileArg;
-use crate::allow_list::AllowList;
 
 /// Exit codes of `causeway ctl`; docs/configuration.md lists them.
 mod code {
-    pub(super) const ROUTED: u8 = 0;
-    pub(super) const NOWHERE: u8 = 1;
-    /// As clap's own for arguments that it refuses.
+    /// Done; the answer is yes.
+    pub(super) const DONE: u8 = 0;
+    /// The answer is no: no route, a request that would be refused, a record that is absent, a
+    /// mistake in what was looked at.
+    pub(super) const REFUSED: u8 = 1;
+    /// The question is refused; as clap's own for arguments that it refuses.
     pub(super) const NOT_UNDERSTOOD: u8 = 2;
-    pub(super) const CANNOT_ASK: u8 = 3;
+    /// It cannot be told: nobody to ask, or no answer.
+    pub(super) const CANNOT_TELL: u8 = 3;
+    /// Only the running core knows.
     pub(super) const CALL_CONTROL: u8 = 4;
 }
 
@@ -37,8 +41,8 @@ Exit codes:
     Search(Search),
     /// Show, test, import and export where clients' HTTP requests may lead.
     #[command(subcommand)]
-    AllowList(AllowList),
-    /// Look names up as this node does, and check what a deployment needs of DNS.
+    AllowList(allow_list::AllowList),
+    /// Show what this node's DNS servers say, and check what a deployment needs of DNS.
     #[command(subcommand)]
     Dns(dns::Dns),
 }
@@ -67,27 +71,41 @@ pub(crate) struct Search {
     json: bool,
 }
 
-/// Carries out a command. What could not be asked is told apart from what leads nowhere.
+/// Carries out a command; its end tells an answer, a question that was refused, and what could not
+/// be asked apart.
 pub(crate) fn run(command: Ctl) -> ExitCode {
     let done = match command {
         Ctl::Search(search) => self::search(search),
-        Ctl::AllowList(command) => return crate::allow_list::run(command),
+        Ctl::AllowList(command) => allow_list::run(command),
         Ctl::Dns(command) => dns::run(command),
     };
     ExitCode::from(done.unwrap_or_else(|e| {
         eprintln!("causeway: {e:#}");
         match e.downcast_ref() {
             Some(AskFault::Refused { .. }) => code::NOT_UNDERSTOOD,
-            _ => code::CANNOT_ASK,
+            _ => code::CANNOT_TELL,
         }
     }))
+}
+
+/// What a node answered; if none runs, also what can be asked without.
+fn or_offline<T>(answer: Result<T, AskFault>) -> anyhow::Result<T> {
+    answer.map_err(|e| match e {
+        AskFault::NotRunning { .. } => {
+            anyhow::anyhow!("{e}; or add --offline: then the file alone is asked")
+        }
+        e => e.into(),
+    })
 }
 
 fn search(search: Search) -> anyhow::Result<u8> {
     let (config, _) = crate::check::load(&search.file.config)?;
     if search.to.trim().is_empty() {
-        eprintln!("causeway: --to names no destination; write --to sip:1002@example.com");
-        return Ok(code::NOT_UNDERSTOOD);
+        return Err(AskFault::Refused {
+            detail: "--to names no destination".into(),
+            fix: "write --to sip:1002@example.com".into(),
+        }
+        .into());
     }
     let asked =
         admin::search::question(&search.from, &search.to, &search.zone, search.authenticated);
@@ -95,27 +113,18 @@ fn search(search: Search) -> anyhow::Result<u8> {
         driver::signal::dry_run(config, asked)
     } else {
         let socket: PathBuf = config.data.join(admin::SOCKET);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("the operating system gives no threads")?;
-        match runtime.block_on(admin::client::search(&socket, &asked)) {
-            Err(e @ AskFault::NotRunning { .. }) => {
-                anyhow::bail!("{e}; or add --offline: then the file alone is asked")
-            }
-            answer => answer?,
-        }
+        or_offline(crate::runtime()?.block_on(admin::client::search(&socket, &asked)))?
     };
     let told = match report.outcome {
-        SearchOutcome::Routed => code::ROUTED,
-        SearchOutcome::Nowhere => code::NOWHERE,
+        SearchOutcome::Routed => code::DONE,
+        SearchOutcome::Nowhere => code::REFUSED,
         SearchOutcome::CallControl => code::CALL_CONTROL,
         SearchOutcome::NotUnderstood => code::NOT_UNDERSTOOD,
-        SearchOutcome::NoRules => code::CANNOT_ASK,
+        SearchOutcome::NoRules => code::CANNOT_TELL,
     };
     if search.json {
         println!("{}", serde_json::to_string(&report)?);
-    } else if matches!(told, code::NOT_UNDERSTOOD | code::CANNOT_ASK) {
+    } else if matches!(told, code::NOT_UNDERSTOOD | code::CANNOT_TELL) {
         let [note, fix] = [&report.note, &report.fix].map(|text| admin::show::clean(text));
         eprintln!("causeway: {note}; {fix}");
     } else {

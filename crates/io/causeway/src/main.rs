@@ -3,7 +3,6 @@
 
 #![forbid(unsafe_code)]
 
-mod allow_list;
 mod check;
 mod ctl;
 mod log;
@@ -13,9 +12,10 @@ mod show;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
-/// Registrations, and rows of other lists, that are shown as a table unless asked for more.
+/// Registrations, and calls that ended and events, that are shown as tables unless asked for more.
 const REGISTRATIONS_SHOWN: usize = 50;
 const ROWS_SHOWN: usize = 10;
 
@@ -49,14 +49,15 @@ enum Command {
         /// One JSON object, for programs.
         #[arg(long)]
         json: bool,
-        /// So many rows of each list at most; without it 50 registrations, 10 calls of the history
-        /// and 10 events as tables, and all as JSON.
+        /// So many registrations, calls that ended and, in tables, events at most; other lists are
+        /// whole. Without it 50 registrations, 10 calls that ended and 10 events as tables, and all
+        /// as JSON.
         #[arg(long, value_name = "NUMBER")]
         limit: Option<usize>,
         /// Every row of every list.
         #[arg(long, conflicts_with_all = ["limit", "registrations"])]
         all: bool,
-        /// So many registrations at most, whatever the limit of other lists.
+        /// So many registrations at most, whatever --limit says of calls and events.
         #[arg(long, value_name = "NUMBER")]
         registrations: Option<usize>,
         /// Leave out so many registrations at the beginning.
@@ -77,6 +78,14 @@ struct FileArg {
     /// The configuration file (TOML).
     #[arg(long, short, value_name = "FILE")]
     config: PathBuf,
+}
+
+/// What questions to a node or to DNS run in.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the operating system gives no threads")
 }
 
 fn main() -> ExitCode {

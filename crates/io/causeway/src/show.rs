@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use admin::Page;
-use anyhow::Context;
 
 /// Asks the running node and prints what it says, with so many events at most.
 pub(crate) fn status(
@@ -15,10 +14,7 @@ pub(crate) fn status(
 ) -> anyhow::Result<ExitCode> {
     let (config, _) = crate::check::load(path)?;
     let socket = config.data.join(admin::SOCKET);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the operating system gives no threads")?;
+    let runtime = crate::runtime()?;
     if json {
         let body =
             runtime.block_on(admin::client::get(&socket, &admin::client::status_of(page)))?;

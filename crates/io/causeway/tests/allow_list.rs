@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -80,13 +81,32 @@ fn csv(config: &Path, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// A DNS server that says of every question that it has failed; gives its address.
+fn failing_dns() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 1024];
+        while let Ok((n, from)) = socket.recv_from(&mut buffer) {
+            buffer[2..4].copy_from_slice(&[0x81, 0x82]);
+            let _ = socket.send_to(&buffer[..n], from);
+        }
+    });
+    address
+}
+
 #[test]
 fn an_import_writes_nothing_unless_told_and_then_keeps_every_line() {
-    let config = configuration("import", KNOWN);
+    // A link to a file that is kept elsewhere; what the file names lies beside the link, where
+    // `causeway run` looks for it.
+    let link = configuration("import", KNOWN);
+    let kept = link.with_file_name("kept");
+    std::fs::create_dir(&kept).unwrap();
+    let config = kept.join("core1.toml");
+    std::fs::rename(&link, &config).unwrap();
+    std::os::unix::fs::symlink(&config, &link).unwrap();
     let mode = std::fs::Permissions::from_mode(0o640);
     std::fs::set_permissions(&config, mode).unwrap();
-    let link = config.with_file_name("link.toml");
-    std::os::unix::fs::symlink(&config, &link).unwrap();
     let old = std::fs::read_to_string(&config).unwrap();
     let file = csv(&config, CSV);
 
@@ -111,7 +131,7 @@ fn an_import_writes_nothing_unless_told_and_then_keeps_every_line() {
     assert_eq!(meta.permissions().mode() & 0o777, 0o640);
     assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
 
-    let (code, shown, said) = ctl(&config, &["import", &file, "--write", "--json"]);
+    let (code, shown, said) = ctl(&link, &["import", &file, "--write", "--json"]);
     assert_eq!(code, 0, "{said}");
     assert!(
         shown.contains("\"added\":0") && shown.contains("\"known\":3"),
@@ -129,10 +149,10 @@ fn an_import_writes_nothing_unless_told_and_then_keeps_every_line() {
     assert_eq!(left.count(), 0);
 
     // What is exported is what is there.
-    let (code, exported, _) = ctl(&config, &["export"]);
+    let (code, exported, _) = ctl(&link, &["export"]);
     assert_eq!(code, 0);
     assert_eq!(exported.lines().count(), 4, "{exported}");
-    let (_, shown, _) = ctl(&config, &["import", &csv(&config, &exported), "--json"]);
+    let (_, shown, _) = ctl(&link, &["import", &csv(&config, &exported), "--json"]);
     assert!(shown.contains("\"added\":0"), "{shown}");
 }
 
@@ -194,11 +214,24 @@ fn each_outcome_of_a_test_has_an_exit_code_of_its_own() {
     for bad in ["nothing", "http://0x7f.1/", "/!/x"] {
         let bad = test(&["--offline", bad]);
         assert_eq!(bad.0, 2, "{bad:?}");
+        assert!(bad.2.contains("; write https://HOST/PATH"), "{bad:?}");
     }
     let not_running = test(&["http://10.0.0.9:8080/status"]);
     assert_eq!(not_running.0, 3, "{not_running:?}");
-    assert!(not_running.2.contains("--offline"), "{not_running:?}");
-    assert_eq!(ctl(&config, &["denied"]).0, 3);
+    assert!(
+        not_running.2.contains("; or add --offline: then"),
+        "{not_running:?}"
+    );
+    // If DNS gives no answer it cannot be told, which is no refusal.
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replace("127.0.0.1:9", &failing_dns().to_string());
+    std::fs::write(&config, text).unwrap();
+    let unsure = test(&["--offline", "http://web.test:8080/status"]);
+    assert_eq!(unsure.0, 3, "{unsure:?}");
+    // What was refused is in no file.
+    let denied = ctl(&config, &["denied"]);
+    assert_eq!(denied.0, 3, "{denied:?}");
+    assert!(!denied.2.contains("--offline"), "{denied:?}");
 }
 
 #[test]

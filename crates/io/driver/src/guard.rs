@@ -3,11 +3,14 @@
 //!
 //! In: a server, method and path, as requests of clients, redirects of inside servers and testers
 //! name them. Out: a [`Ruling`]: the one address to dial and the name its certificate must show,
-//! or a refusal. DNS is asked once for a request; it is not asked about a host that no rule could
-//! let through whatever its addresses. Each rule's hits are counted, and what was refused to
-//! signed-in users is kept for an administrator ([`policy::allow_list::Ledger`]).
+//! or a refusal. DNS is asked about a name once for a request, and not at all if no rule could let
+//! the name through whatever its addresses. For an address it is asked about the discovered servers
+//! whose address it could be: 64 of them at most, within 3 s. If DNS does not answer, nothing is
+//! refused: it cannot be told. Each rule's hits are counted, and what was
+//! refused to signed-in users is kept for an administrator ([`policy::allow_list::Ledger`]).
 
-use std::net::{IpAddr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +24,6 @@ use status::{
 };
 use tokio::task::JoinSet;
 
-use crate::metadata;
 use crate::signal::Clock;
 
 /// Discovered servers asked about for one request to an address.
@@ -70,10 +72,11 @@ pub enum Ruling {
         /// Why not.
         cause: &'static str,
     },
-    /// A rule does, but DNS gives no address.
+    /// A rule does, but DNS gives no address; or DNS does not answer, so that it cannot be told
+    /// whether one does.
     NoAddress {
-        /// The rule's place in the list.
-        rule: usize,
+        /// The rule's place in the list, if one names the server.
+        rule: Option<usize>,
         /// What DNS said.
         error: net::Error,
     },
@@ -149,72 +152,100 @@ impl Guard {
         list: &AllowList,
     ) -> Ruling {
         let access = access(server, method, path);
+        let named = server.host.parse::<IpAddr>().is_err();
         if let Verdict::Allow { rule, tls_verify } = list.check(&access) {
+            let nowhere = |error| Ruling::NoAddress {
+                rule: Some(rule),
+                error,
+            };
             return match self.resolver.addresses(&server.host).await {
-                Ok(found) => self.pass(rule, &found, server, &server.host, tls_verify),
-                Err(error) => Ruling::NoAddress { rule, error },
+                Ok(found) => match found.first() {
+                    Some(ip) => self.pass(rule, *ip, named, server, &server.host, tls_verify),
+                    None => nowhere(net::Error::NotFound {
+                        name: server.host.clone(),
+                    }),
+                },
+                Err(error) => nowhere(error),
             };
         }
         if list.wants_addresses(&access) {
-            let found = self.resolver.addresses(&server.host).await;
-            let found = found.unwrap_or_default();
-            let Some((rule, address)) = list.check_addresses(&access, &found) else {
+            let found = match self.resolver.addresses(&server.host).await {
+                Ok(found) => found,
+                Err(net::Error::NotFound { .. }) => return Ruling::Deny,
+                Err(error) => return Ruling::NoAddress { rule: None, error },
+            };
+            let Some((rule, ip)) = list.check_addresses(&access, &found) else {
                 return Ruling::Deny;
             };
             let verify = list.rules().get(rule).is_none_or(|r| r.tls_verify);
-            return self.pass(rule, &[address], server, &server.host, verify);
+            return self.pass(rule, ip, named, server, &server.host, verify);
         }
         match self.owner(list, &access).await {
-            Some((rule, address)) => {
+            Ok(Some((rule, ip))) => {
                 let known = list.rules().get(rule);
                 let name = known.map_or(server.host.as_str(), |r| &r.host);
                 let verify = known.is_none_or(|r| r.tls_verify);
-                self.pass(rule, &[address], server, name, verify)
+                // A name led here, whatever the request says.
+                self.pass(rule, ip, true, server, name, verify)
             }
-            None => Ruling::Deny,
+            Ok(None) => Ruling::Deny,
+            Err(error) => Ruling::NoAddress { rule: None, error },
         }
     }
 
-    /// The discovered server that has this address, if one has.
-    async fn owner(&self, list: &AllowList, access: &Access<'_>) -> Option<(usize, IpAddr)> {
-        let address = access.host.parse::<IpAddr>().ok()?;
+    /// The discovered server that has this address, if one has; an error if none is known to and
+    /// DNS did not answer about one of them.
+    async fn owner(
+        &self,
+        list: &AllowList,
+        access: &Access<'_>,
+    ) -> Result<Option<(usize, IpAddr)>, net::Error> {
+        let Ok(address) = access.host.parse::<IpAddr>() else {
+            return Ok(None);
+        };
         let mut asked = JoinSet::new();
         for rule in list.owners(access).into_iter().take(OWNERS_MAX) {
-            let (host, resolver) = (list.rules().get(rule)?.host.clone(), self.resolver.clone());
+            let Some(host) = list.rules().get(rule).map(|r| r.host.clone()) else {
+                continue;
+            };
+            let resolver = self.resolver.clone();
             asked.spawn(async move { (rule, resolver.addresses(&host).await) });
         }
         let found = async {
+            let mut silent = None;
             while let Some(answer) = asked.join_next().await {
-                if let Ok((rule, Ok(addresses))) = answer
-                    && addresses.contains(&address)
-                {
-                    return Some((rule, address));
+                match answer {
+                    Ok((rule, Ok(addresses))) if addresses.contains(&address) => {
+                        return Ok(Some((rule, address)));
+                    }
+                    Ok((_, Err(net::Error::NotFound { .. }) | Ok(_))) | Err(_) => {}
+                    Ok((_, Err(error))) => silent = Some(error),
                 }
             }
-            None
+            silent.map_or(Ok(None), Err)
         };
-        tokio::time::timeout(OWNERS_TIME, found).await.ok()?
+        let late = net::Error::Timeout {
+            what: "asking DNS for the addresses of discovered servers",
+            seconds: OWNERS_TIME.as_secs(),
+        };
+        let found = tokio::time::timeout(OWNERS_TIME, found).await;
+        found.unwrap_or(Err(late))
     }
 
-    /// The first address is dialled, unless it is one that never is.
+    /// The address is dialled, unless it is one that never is. `named`: a name led to it.
     fn pass(
         &self,
         rule: usize,
-        found: &[IpAddr],
+        ip: IpAddr,
+        named: bool,
         server: &Server,
         name: &str,
         tls_verify: bool,
     ) -> Ruling {
-        let named = server.host.parse::<IpAddr>().is_err();
-        let Some(ip) = found.first() else {
-            let name = server.host.clone();
-            let error = net::Error::NotFound { name };
-            return Ruling::NoAddress { rule, error };
-        };
-        let address = SocketAddr::new(*ip, server.port);
+        let address = SocketAddr::new(ip, server.port);
         let cause = if is_own(&self.never, address) {
             Some("an address of this node")
-        } else if leads_astray(*ip, named) {
+        } else if leads_astray(ip, named) {
             Some("an address that a server never has")
         } else {
             None
@@ -271,7 +302,7 @@ impl Guard {
             request: format!("{method} {}", shown.url()),
             ..AllowVerdict::default()
         };
-        if let Err(cause) = metadata::check_path(&path) {
+        if let Err(cause) = config::inside::check_path(&path) {
             verdict.status = 400;
             cause.clone_into(&mut verdict.why);
             return Ok(verdict);
@@ -292,7 +323,7 @@ impl Guard {
             Ruling::NoAddress { rule, error } => {
                 verdict.status = 502;
                 verdict.unknown = true;
-                verdict.rule = self.row(&list, rule);
+                verdict.rule = rule.and_then(|rule| self.row(&list, rule));
                 verdict.why = error.to_string();
             }
             Ruling::Deny => {
@@ -364,12 +395,22 @@ pub(crate) fn never(config: &config::Config) -> Arc<[SocketAddr]> {
     all.into()
 }
 
+/// Whether one of our listeners hears at an address; one on every address does at this machine's
+/// own alone.
 fn is_own(never: &[SocketAddr], address: SocketAddr) -> bool {
     let ip = address.ip().to_canonical();
-    never.iter().any(|ours| {
-        let same = ours.ip().to_canonical() == ip;
-        ours.port() == address.port() && (same || ours.ip().is_unspecified())
+    let mut same_port = never.iter().filter(|ours| ours.port() == address.port());
+    same_port.any(|ours| {
+        let ours = ours.ip().to_canonical();
+        ours == ip || (ours.is_unspecified() && is_this_machines(ip))
     })
+}
+
+/// Whether this machine has an address, as its system says at once; nothing is sent.
+fn is_this_machines(ip: IpAddr) -> bool {
+    let bound = UdpSocket::bind(SocketAddr::new(ip, 0));
+    // In doubt it has.
+    !bound.is_err_and(|e| e.kind() == ErrorKind::AddrNotAvailable)
 }
 
 /// Addresses that no inside web server has: of none of them, and, if a name led there, of a link.

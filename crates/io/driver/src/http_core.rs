@@ -11,6 +11,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base::{Pii, Secret};
+use config::allow_list::read_url;
+use config::inside::{check_path, usual_port};
 use http::header::{
     AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SERVER,
     SET_COOKIE, USER_AGENT, WWW_AUTHENTICATE,
@@ -101,7 +103,7 @@ impl HttpCore {
                 "a domain that is not served",
             ));
         }
-        metadata::check_path(request.uri().path())
+        check_path(request.uri().path())
             .map_err(|cause| Refusal::new(StatusCode::BAD_REQUEST, cause))?;
         match metadata::text(headers, &metadata::TARGET) {
             None => Ok((domain.to_owned(), None)),
@@ -308,8 +310,16 @@ impl HttpCore {
             if to != *server {
                 // Where the client goes with GET; other methods are judged when they come.
                 match self.guard.judge(&to, "GET", path_alone).await {
-                    Ruling::Pass { .. } | Ruling::NoAddress { .. } => {}
-                    Ruling::Deny | Ruling::Never { .. } => {
+                    Ruling::Pass { .. } | Ruling::NoAddress { rule: Some(_), .. } => {}
+                    // Nothing that a rule could let through.
+                    Ruling::Never { .. } => {
+                        return Err(refused("a redirect to a forbidden server"));
+                    }
+                    Ruling::NoAddress { rule: None, error } => {
+                        self.unreachable(&to, &error);
+                        return Err(refused("a redirect that DNS does not let us judge"));
+                    }
+                    Ruling::Deny => {
                         self.guard.refused(&to, "GET", path_alone, user, true);
                         return Err(refused("a redirect to a forbidden server"));
                     }
@@ -334,17 +344,12 @@ fn inside_request(server: &Server, request: Request<Incoming>) -> Result<Request
     strip_hop_by_hop(headers);
     metadata::strip_forged(headers);
     metadata::remove_session_cookie(headers);
-    let usual = if server.scheme == Scheme::Https {
-        443
-    } else {
-        80
-    };
     let host = if server.host.contains(':') {
         format!("[{}]", server.host)
     } else {
         server.host.clone()
     };
-    let host = if server.port == usual {
+    let host = if server.port == usual_port(server.scheme.as_str()) {
         host
     } else {
         format!("{host}:{}", server.port)
@@ -380,15 +385,10 @@ fn follow(server: &Server, location: &str) -> Option<(Server, String)> {
 }
 
 fn absolute(scheme: Scheme, rest: &str) -> Option<(Server, String)> {
-    let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(at);
-    let authority: http::uri::Authority = authority.parse().ok()?;
-    if authority.as_str().contains('@') {
-        return None;
-    }
-    let usual = if scheme == Scheme::Https { 443 } else { 80 };
-    let port = authority.port_u16().unwrap_or(usual);
-    let server = Server::parse(&format!("{}/{}/{port}", scheme.as_str(), authority.host())).ok()?;
+    let url = read_url(&format!("{}://{rest}", scheme.as_str())).ok()?;
+    let plain = format!("{}/{}/{}", url.scheme, url.host, url.port);
+    let server = Server::parse(&plain).ok()?;
+    let path = rest.find(['/', '?', '#']).map_or("", |at| &rest[at..]);
     let path = if path.starts_with('/') {
         path.to_owned()
     } else {
@@ -469,5 +469,36 @@ impl Refusal {
             _ => {}
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_is_read_as_a_rules_url_is() {
+        let from = Server::parse("https/web.test/8443").unwrap();
+        for (location, server, path) in [
+            ("/a?b", "https/web.test/8443", "/a?b"),
+            ("//Other.test?x=1", "https/other.test/443", "/?x=1"),
+            ("HTTP://[2001:db8::9]:/a#b", "http/2001:db8::9/80", "/a#b"),
+            ("http://other.test.:8080", "http/other.test/8080", "/"),
+        ] {
+            let (to, rest) = follow(&from, location).unwrap();
+            assert_eq!((to.to_string(), rest.as_str()), (server.to_owned(), path));
+        }
+        for bad in [
+            "ftp://web.test/",
+            "https://u@web.test/",
+            "https://web.test:99999/",
+            "https://web.test:x/",
+            "https://127.1/",
+            "https://[::10.0.0.9]/",
+            "https:///a",
+            "https://web.test\\@other.test/",
+        ] {
+            assert!(follow(&from, bad).is_none(), "{bad}");
+        }
     }
 }

@@ -154,7 +154,8 @@ impl HttpEdge {
         let named = EdgePath::decode(segment)
             .map_err(|_| Refusal::new(StatusCode::NOT_FOUND, "a path that names no domain"))?;
         let rest = if rest.is_empty() { "/" } else { rest };
-        metadata::check_path(rest).map_err(|cause| Refusal::new(StatusCode::BAD_REQUEST, cause))?;
+        config::inside::check_path(rest)
+            .map_err(|cause| Refusal::new(StatusCode::BAD_REQUEST, cause))?;
         let target = match request.uri().query() {
             Some(query) => format!("{rest}?{query}"),
             None => rest.to_owned(),

@@ -109,85 +109,9 @@ pub fn remove_session_cookie(headers: &mut HeaderMap) {
     }
 }
 
-/// Refuses paths that two servers could read in two ways: dot segments in any disguise, encoded
-/// separators, control characters, broken escapes.
-///
-/// # Errors
-/// What is wrong, in a few words.
-pub fn check_path(path: &str) -> Result<(), &'static str> {
-    if !path.starts_with('/') {
-        return Err("a path that does not begin with a slash");
-    }
-    for segment in path.split('/') {
-        let decoded = decode_segment(segment)?;
-        // What servlet containers cut off (`..;x`) must not turn the rest into a dot segment.
-        let bare = decoded.split(|b| *b == b';').next().unwrap_or_default();
-        if matches!(bare, b"." | b"..") {
-            return Err("a dot segment in the path");
-        }
-    }
-    Ok(())
-}
-
-fn decode_segment(segment: &str) -> Result<Vec<u8>, &'static str> {
-    let mut decoded = Vec::with_capacity(segment.len());
-    let mut bytes = segment.bytes();
-    while let Some(byte) = bytes.next() {
-        let byte = match byte {
-            b'%' => {
-                let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16));
-                match (digit(bytes.next()), digit(bytes.next())) {
-                    (Some(high), Some(low)) => (high * 16 + low) as u8,
-                    _ => return Err("a broken escape in the path"),
-                }
-            }
-            b'#' | b'?' => return Err("a delimiter in the path"),
-            byte => byte,
-        };
-        if matches!(byte, b'/' | b'\\') || byte < 0x20 || byte == 0x7f {
-            return Err("a separator or control character in a path segment");
-        }
-        decoded.push(byte);
-    }
-    Ok(decoded)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_with_two_meanings_are_refused() {
-        for good in [
-            "/",
-            "/cucm-uds/user/alice/devices",
-            "/a%20b/c;v=1/.well-known/...",
-            "/a//b",
-        ] {
-            assert_eq!(check_path(good), Ok(()), "{good}");
-        }
-        for bad in [
-            "",
-            "a",
-            "/../x",
-            "/a/..",
-            "/./a",
-            "/%2e%2e/x",
-            "/%2E./x",
-            "/..;/x",
-            "/..;a=b/x",
-            "/a%2fb",
-            "/a%5cb",
-            "/a\\b",
-            "/a%00",
-            "/a%0d%0a",
-            "/%",
-            "/%2",
-            "/%zz",
-        ] {
-            assert!(check_path(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn the_session_cookie_is_found_and_kept_outside() {

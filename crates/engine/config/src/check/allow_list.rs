@@ -60,7 +60,7 @@ fn rule(r: &mut Reader<'_>, i: usize, a: &Written) -> Option<AllowRule> {
         return None;
     }
     Some(AllowRule {
-        port: port.unwrap_or(rules::usual_port(&scheme)),
+        port: port.unwrap_or(crate::inside::usual_port(&scheme)),
         host,
         scheme,
         path,

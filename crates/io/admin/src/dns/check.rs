@@ -301,6 +301,9 @@ pub fn judge(wants: &[Want], side: Side, view: &View) -> Vec<Finding> {
         findings: Vec::new(),
         hosts_done: BTreeSet::new(),
     };
+    // What is said of a host is said once, for the worst that comes of it.
+    let mut wants: Vec<&Want> = wants.iter().collect();
+    wants.sort_by_key(|w| std::cmp::Reverse(w.grade));
     for want in wants {
         match &want.what {
             What::Service(leads) => judge.service(want, leads.as_ref()),
@@ -416,8 +419,20 @@ impl Judge<'_> {
         let Some(answer @ Answer::Found(_)) = srv else {
             return self.address(&want.name, &want.else_, want.grade);
         };
-        for (host, _) in services(answer).filter(|(host, _)| !host.is_empty()) {
-            self.address(&host, &want.else_, want.grade);
+        let found: Vec<String> = services(answer).map(|(host, _)| host).collect();
+        if found.iter().all(String::is_empty) {
+            let name = service.unwrap_or(&want.name);
+            let cause = format!("DNS says that nobody offers the service: {}", want.else_);
+            let fix = format!(
+                "publish in {}: {name}. SRV 10 10 PORT HOST.; or take the record out, then {} \
+                 itself is asked",
+                self.zone(),
+                want.name
+            );
+            return self.say(want.grade, name, cause, (records(name, srv), fix));
+        }
+        for host in found.iter().filter(|host| !host.is_empty()) {
+            self.address(host, &want.else_, want.grade);
         }
     }
 

@@ -1,6 +1,7 @@
 //! `causeway ctl dns`: what DNS says where this node stands, and whether it says what it should.
 //!
-//! The configuration's own servers are asked, by this process: the node need not run.
+//! The configuration's own servers are asked, by this process: the node need not run. The hosts
+//! file counts in the inside's check alone.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,20 +15,13 @@ use net::dns::Resolver;
 use net::dns::lookup::Kind;
 use serde_json::json;
 
+use super::code;
 use crate::FileArg;
-
-/// Found, or nothing worse than a warning.
-const WELL: u8 = 0;
-
-/// Absent, or an error.
-const WRONG: u8 = 1;
-
-/// It cannot be told; 2 is clap's, for arguments that it refuses.
-const UNKNOWN: u8 = 3;
 
 #[derive(Subcommand)]
 pub(crate) enum Dns {
-    /// Show records. Exit status 1 if there is none, 3 if a server did not answer.
+    /// Show records as the servers have them, without this machine's hosts file. Exit status 1 if
+    /// there is none, 3 if a server did not answer.
     Lookup(Lookup),
     /// Say whether DNS is split as it must be: found where clients look, hidden where they must
     /// not. Exit status 1 if something is wrong, 3 if that cannot be told.
@@ -95,11 +89,7 @@ impl Type {
 }
 
 pub(super) fn run(command: Dns) -> anyhow::Result<u8> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the operating system gives no threads")?;
-    runtime.block_on(async {
+    crate::runtime()?.block_on(async {
         match command {
             Dns::Lookup(asked) => lookup(asked).await,
             Dns::Check(asked) => check(asked).await,
@@ -127,9 +117,9 @@ async fn lookup(asked: Lookup) -> anyhow::Result<u8> {
         );
     }
     Ok(match dns::outcome(&view) {
-        Outcome::Found => WELL,
-        Outcome::Absent => WRONG,
-        Outcome::Unknown => UNKNOWN,
+        Outcome::Found => code::DONE,
+        Outcome::Absent => code::REFUSED,
+        Outcome::Unknown => code::CANNOT_TELL,
     })
 }
 
@@ -166,9 +156,9 @@ async fn check(asked: Check) -> anyhow::Result<u8> {
         }
     }
     Ok(match check::worst(&findings) {
-        Some(Grade::Error) => WRONG,
-        Some(Grade::Unknown) => UNKNOWN,
-        Some(Grade::Warning) | None => WELL,
+        Some(Grade::Error) => code::REFUSED,
+        Some(Grade::Unknown) => code::CANNOT_TELL,
+        Some(Grade::Warning) | None => code::DONE,
     })
 }
 

@@ -1,8 +1,9 @@
-//! Log lines on their way out: whoever logs never waits for the file, the pipe or the terminal.
+//! Log lines on their way out: whoever logs waits for the file, the pipe or the terminal only for
+//! a warning, an error, or when [`BYTES_MAX`] wait.
 //!
 //! In: whole lines, each in one write. Out: many of them in one write of a thread of their own,
 //! [`GATHER`] after the first. A warning or an error is written at once, and what came before it
-//! too. Bounds: [`BYTES_MAX`] wait; beyond them whoever logs writes what waits. A process that is
+//! too. Bounds: beyond [`BYTES_MAX`] whoever logs writes what waits. A process that is
 //! killed loses what was logged in its last [`GATHER`], and no warning.
 
 use std::io::{self, Write};

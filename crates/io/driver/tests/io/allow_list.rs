@@ -14,7 +14,8 @@ use tokio::net::{TcpListener, UdpSocket};
 
 use crate::http::{DOMAIN, World, world_with};
 
-/// Addresses by name, one set for each time it is asked for; the last one stays.
+/// Addresses by name, one set for each time it is asked for; the last one stays. Of a name with no
+/// set the server says that it has failed.
 type Zone = HashMap<&'static str, Vec<Vec<[u8; 4]>>>;
 
 const LISTED: [u8; 4] = [127, 0, 0, 1];
@@ -57,15 +58,19 @@ impl Dns {
         if kind == 1 {
             let mut asked = self.asked.lock().unwrap();
             let count = asked.entry(name.clone()).or_default();
-            if let Some(sets) = zone.get(name.as_str()) {
+            if let Some(sets) = zone.get(name.as_str()).filter(|sets| !sets.is_empty()) {
                 addresses = &sets[(*count).min(sets.len() - 1)];
             }
             *count += 1;
         }
-        let known = zone.contains_key(name.as_str());
+        let code = match zone.get(name.as_str()) {
+            Some(sets) if sets.is_empty() => 2,
+            Some(_) => 0,
+            None => 3,
+        };
         let mut out = question[..end].to_vec();
         out[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, addresses.len() as u8, 0, 0, 0, 0]);
-        out[3] |= if known { 0 } else { 3 };
+        out[3] |= code;
         for address in addresses {
             // The name by pointer, A, IN, no time to live at all.
             out.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
@@ -172,6 +177,93 @@ async fn a_listed_name_never_leads_to_the_node_itself_or_to_a_link_local_address
     }
     assert_eq!(status(&world, "gone.test", port).await, 502);
     assert!(world.seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_address_that_only_a_name_leads_to_is_as_bad_as_the_name() {
+    let zone = Zone::from([
+        ("cucm1.test", vec![vec![[169, 254, 169, 254]]]),
+        ("cucm2.test", vec![vec![LISTED]]),
+    ]);
+    let (_dns, resolver) = Dns::start(zone).await;
+    let world = world_with(resolver, |port| {
+        let found = [("cucm1.test", port), ("cucm2.test", 9)].map(|(name, port)| {
+            let mut found = rule(name, port);
+            found.origin = Origin::UnifiedCm(name.into());
+            found
+        });
+        found.into()
+    })
+    .await;
+    let port = world.inside.port();
+    assert_eq!(status(&world, "169.254.169.254", port).await, 403);
+    assert_eq!(status(&world, "127.0.0.1", 9).await, 403);
+    assert!(world.guard.inbox().denied.is_empty());
+}
+
+#[tokio::test]
+async fn what_dns_does_not_answer_is_no_refusal() {
+    let zone = Zone::from([("mute.test", vec![])]);
+    let (_dns, resolver) = Dns::start(zone).await;
+    let world = world_with(resolver, |port| {
+        let mut found = rule("mute.test", port);
+        found.path = "/owned".into();
+        found.origin = Origin::UnifiedCm("mute.test".into());
+        let mut listed = rule("127.0.0.1", port);
+        listed.path = "/public".into();
+        vec![found, listed]
+    })
+    .await;
+    let port = world.inside.port();
+    // A rule names an address, which could be the name's; a discovered name could have the address.
+    for (host, path) in [("mute.test", "/public"), ("127.0.0.2", "/owned")] {
+        let answer = world.get(&segment(host, port), path).await;
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{host}: {answer}");
+        let url = format!("http://{host}:{port}{path}");
+        let method = String::new();
+        let verdict = world.guard.test(&AllowTest { url, method }).await.unwrap();
+        assert!(!verdict.allowed && verdict.unknown, "{verdict:?}");
+        assert!(verdict.rule.is_none(), "{verdict:?}");
+    }
+    assert!(world.guard.inbox().denied.is_empty());
+    // That a name does not exist is an answer.
+    assert_eq!(status(&world, "unknown.test", port).await, 403);
+    assert_eq!(world.guard.inbox().denied.len(), 1);
+}
+
+#[tokio::test]
+async fn a_redirect_that_no_rule_would_help_is_not_in_the_inbox() {
+    let (_dns, resolver) = Dns::start(Zone::new()).await;
+    let world = world_with(resolver, |port| {
+        // Where the inside server redirects to, which is an address of this node here.
+        let mut away = rule("10.0.0.1", 80);
+        away.path = "/secret".into();
+        vec![rule("127.0.0.1", port), away]
+    })
+    .await;
+    let port = world.inside.port();
+    let answer = world.get(&segment("127.0.0.1", port), "/public/away").await;
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    assert!(!answer.contains("10.0.0.1"), "{answer}");
+    assert!(world.guard.inbox().denied.is_empty());
+}
+
+#[tokio::test]
+async fn a_listener_on_every_address_is_none_on_other_machines() {
+    let zone = Zone::from([
+        ("self.test", vec![vec![OTHER]]),
+        ("web.test", vec![vec![[192, 0, 2, 1]]]),
+    ]);
+    let (_dns, resolver) = Dns::start(zone).await;
+    let world = world_with(resolver, |_| {
+        vec![rule("self.test", 10), rule("web.test", 10)]
+    })
+    .await;
+    for (name, passes) in [("self.test", false), ("web.test", true)] {
+        let (url, method) = (format!("http://{name}:10/"), String::new());
+        let verdict = world.guard.test(&AllowTest { url, method }).await.unwrap();
+        assert_eq!(verdict.allowed, passes, "{verdict:?}");
+    }
 }
 
 #[tokio::test]

@@ -92,7 +92,8 @@ pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule
     };
     let unchecked = tls::inside_client(None, &[]).unwrap();
     let gate = Live::new(Arc::new(gate));
-    let never = Arc::new(["127.0.0.1:9".parse().unwrap()]);
+    let never = ["127.0.0.1:9", "0.0.0.0:10", "10.0.0.1:80"];
+    let never = Arc::new(never.map(|a| a.parse().unwrap()));
     let guard = Guard::new(gate.clone(), resolver, never, clock);
     let core = HttpCore {
         handle,

@@ -293,6 +293,20 @@ async fn each_mistake_inside_is_named() {
         let findings = found(CORE, Side::Inside, OFFICE, changed).await;
         assert_eq!(short(&findings), [(grade, name)], "{changed:?}");
     }
+    // A warning for chat does not hide that the core needs the host.
+    let changed: Zone = &[
+        ("_cuplogin._tcp.example.test", "8443 chat.corp.test"),
+        ("chat.corp.test", ""),
+    ];
+    let core =
+        format!("{CORE}[[xmpp_server]]\ndomain = \"example.test\"\naddress = \"chat.corp.test\"\n");
+    let findings = found(&core, Side::Inside, OFFICE, changed).await;
+    assert_eq!(short(&findings), [(Error, "chat.corp.test")]);
+    // Call control by a service of which DNS says that nobody offers it.
+    let core = format!("{CORE}[[call_control]]\nname = \"pbx\"\naddress = \"pbx.corp.test\"\n");
+    let none: Zone = &[("_sip._tcp.pbx.corp.test", "0 ")];
+    let findings = found(&core, Side::Inside, OFFICE, none).await;
+    assert_eq!(short(&findings), [(Error, "_sip._tcp.pbx.corp.test")]);
 }
 
 #[tokio::test]

@@ -1,31 +1,21 @@
 //! `causeway ctl allow-list`: where clients' HTTP requests may lead.
 //!
-//! The running core is asked over its local socket; `--offline` asks the file alone. Exit codes
-//! are those of [`code`]; docs/configuration.md lists them.
+//! The running core is asked over its local socket; `--offline` asks the file alone.
 
 mod import;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use admin::AllowTest;
+use admin::client::AskFault;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use config::{AllowRule, Config, Role};
 use driver::guard::{self, Guard};
 use serde::Serialize;
 
-use crate::FileArg;
-
-/// Exit codes.
-mod code {
-    pub(super) const DONE: u8 = 0;
-    /// The request would be refused; the CSV file or the configuration it makes has mistakes.
-    pub(super) const REFUSED: u8 = 1;
-    /// As clap's own for arguments that it refuses.
-    pub(super) const NOT_UNDERSTOOD: u8 = 2;
-    pub(super) const CANNOT_ASK: u8 = 3;
-}
+use super::{code, or_offline};
+use crate::{FileArg, runtime};
 
 /// What is asked of it.
 #[derive(Subcommand)]
@@ -124,8 +114,8 @@ impl<'a> Row<'a> {
 }
 
 /// Carries out a command.
-pub(crate) fn run(command: AllowList) -> ExitCode {
-    let done = match command {
+pub(super) fn run(command: AllowList) -> anyhow::Result<u8> {
+    match command {
         AllowList::Show(ask) => show(&ask),
         AllowList::Test { ask, url, method } => test(&ask, AllowTest { url, method }),
         AllowList::Denied(online) => denied(&online),
@@ -136,11 +126,7 @@ pub(crate) fn run(command: AllowList) -> ExitCode {
             json,
         } => import::run(&file.config, &csv, write, json),
         AllowList::Export { file, json } => export(&file, json),
-    };
-    ExitCode::from(done.unwrap_or_else(|e| {
-        eprintln!("causeway: {e:#}");
-        code::CANNOT_ASK
-    }))
+    }
 }
 
 fn show(ask: &Ask) -> anyhow::Result<u8> {
@@ -149,18 +135,17 @@ fn show(ask: &Ask) -> anyhow::Result<u8> {
         offline(config)?.report()
     } else {
         let socket = config.data.join(admin::SOCKET);
-        let answer = runtime()?.block_on(admin::allow_list::rules(&socket));
-        answer.context("with --offline the file alone is asked")?
+        or_offline(runtime()?.block_on(admin::allow_list::rules(&socket)))?
     };
     print(ask.online.json, &report, admin::allow_list::rules_text)?;
     Ok(code::DONE)
 }
 
 fn test(ask: &Ask, asked: AllowTest) -> anyhow::Result<u8> {
-    if let Err(why) = guard::understood(&asked) {
-        eprintln!("causeway: {why}");
-        return Ok(code::NOT_UNDERSTOOD);
-    }
+    guard::understood(&asked).map_err(|detail| AskFault::Refused {
+        detail,
+        fix: "write https://HOST/PATH, or the path that a client sent to the edge".into(),
+    })?;
     let config = load(&ask.online.file)?;
     let verdict = if ask.offline {
         let guard = offline(config)?;
@@ -168,13 +153,12 @@ fn test(ask: &Ask, asked: AllowTest) -> anyhow::Result<u8> {
         answer.map_err(anyhow::Error::msg)?
     } else {
         let socket = config.data.join(admin::SOCKET);
-        let answer = runtime()?.block_on(admin::allow_list::test(&socket, &asked));
-        answer.context("with --offline the file alone is asked")?
+        or_offline(runtime()?.block_on(admin::allow_list::test(&socket, &asked)))?
     };
     print(ask.online.json, &verdict, admin::allow_list::verdict_text)?;
     Ok(match (verdict.allowed, verdict.unknown) {
         (true, _) => code::DONE,
-        (false, true) => code::CANNOT_ASK,
+        (false, true) => code::CANNOT_TELL,
         (false, false) => code::REFUSED,
     })
 }
@@ -222,11 +206,4 @@ fn rules(config: &Config) -> anyhow::Result<&[AllowRule]> {
 
 fn offline(config: Config) -> anyhow::Result<Guard> {
     Guard::offline(config).context("DNS cannot be asked")
-}
-
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the operating system gives no threads")
 }

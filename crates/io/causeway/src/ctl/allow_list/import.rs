@@ -16,7 +16,8 @@ use config::allow_list::{CSV_BYTES_MAX, Csv, read_csv};
 use config::{AllowRule, Checked, Finding, Severity};
 use driver::signal::Clock;
 
-use super::{Row, code};
+use super::Row;
+use crate::ctl::code;
 
 /// What an import comes to.
 struct Plan {
@@ -26,7 +27,8 @@ struct Plan {
 }
 
 pub(super) fn run(path: &Path, csv: &Path, write: bool, json: bool) -> anyhow::Result<u8> {
-    // A link stays a link: what it points to is replaced.
+    // A link stays a link: what it points to is replaced. Files that the configuration names are
+    // looked for beside the path as it is given, as check and run do.
     let target = std::fs::canonicalize(path)
         .with_context(|| format!("{}: the configuration cannot be read", path.display()))?;
     let old = read(&target)?;
@@ -50,7 +52,7 @@ pub(super) fn run(path: &Path, csv: &Path, write: bool, json: bool) -> anyhow::R
     for note in &read.notes {
         eprintln!("{}: {note}", csv.display());
     }
-    let plan = match plan(&target, &old, read)? {
+    let plan = match plan(path, &old, read)? {
         Ok(plan) => plan,
         Err(findings) => {
             eprintln!("nothing was written: the configuration with these rules cannot be used");
