@@ -5,7 +5,7 @@
 //! all processes of the side named.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -16,6 +16,10 @@ use crate::hold::{self, Held};
 use crate::house::{DOMAIN, House, NAME, OURS, Pids, THEIRS};
 use crate::work::{self, Kind, Load, Outcome, Watched};
 use crate::{proc, tls};
+
+/// How long our edge lets a pair of media ports rest after its call, and a second. Calls that come
+/// sooner would find those of the calls before still resting, and be refused for that.
+const PORTS_REST: Duration = Duration::from_secs(61);
 
 /// How the comparison is made.
 #[derive(Args)]
@@ -67,6 +71,8 @@ struct Side {
 
 struct Rows<'a> {
     sides: &'a [Side],
+    /// When calls last ended.
+    called: Option<Instant>,
     /// By work, side and turn.
     outcomes: Vec<(&'static str, usize, Outcome)>,
 }
@@ -112,6 +118,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     }
     let mut rows = Rows {
         sides: &sides,
+        called: None,
         outcomes: Vec::new(),
     };
     for turn in 1..=options.repeats {
@@ -167,6 +174,9 @@ impl Rows<'_> {
             if !wanted(kind) || (rate.is_some() && options.no_rate) {
                 continue;
             }
+            if let Some(ended) = self.called.filter(|_| kind == Kind::Call) {
+                tokio::time::sleep(PORTS_REST.saturating_sub(ended.elapsed())).await;
+            }
             for (index, side) in self.sides.iter().enumerate() {
                 let load = Load {
                     kind,
@@ -191,6 +201,9 @@ impl Rows<'_> {
                 );
                 self.outcomes.push((name, index, outcome));
                 tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+            if kind == Kind::Call {
+                self.called = Some(Instant::now());
             }
         }
         Ok(())
