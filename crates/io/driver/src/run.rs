@@ -23,7 +23,7 @@ use crate::files::{DataFolder, FileFault};
 use crate::guard::Guard;
 use crate::outlets::NodeOutlets;
 use crate::signal::{self, Clock, Handle, Post};
-use crate::sip_io::Workers;
+use crate::sip_io::{Desk, Workers};
 
 /// How long tasks get to end by themselves.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -161,17 +161,17 @@ impl Parts {
         Ok(listener)
     }
 
-    /// Starts the threads of SIP connections.
-    fn workers(&mut self, handle: &Handle) -> Result<Workers, StartFault> {
+    /// Starts the threads of SIP connections, but for signalling.
+    fn workers(&mut self, handle: &Handle) -> Result<(Workers, Desk), StartFault> {
         let started = Workers::new(handle);
-        let (workers, runs) = started.map_err(|source| StartFault::System {
+        let (workers, desk, runs) = started.map_err(|source| StartFault::System {
             what: "the threads of SIP connections",
             source,
         })?;
         for run in runs {
             self.tasks.spawn_blocking(run);
         }
-        Ok(workers)
+        Ok((workers, desk))
     }
 
     /// Starts the thread that owns the node; everything else is running or about to.
@@ -179,7 +179,7 @@ impl Parts {
         mut self,
         handle: Handle,
         posts: tokio::sync::mpsc::Receiver<Post>,
-        workers: Workers,
+        (workers, desk): (Workers, Desk),
         engine: Box<dyn Engine>,
         outlets: NodeOutlets,
     ) -> Result<Running, StartFault> {
@@ -190,7 +190,7 @@ impl Parts {
             .name("signalling".into())
             .spawn(move || {
                 let _within = runtime.enter();
-                signal::run(engine, clock, posts, outlets);
+                signal::run(engine, clock, posts, outlets, desk);
                 workers.stop();
             })
             .map_err(|source| StartFault::System {

@@ -60,7 +60,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         },
     )?;
 
-    let workers = parts.workers(&handle)?;
+    let (workers, desk) = parts.workers(&handle)?;
     let web = Web::of(&parts)?;
     let gate = Live::new(Arc::new(CoreGate::closed(token_key.public())));
     let guard = Guard::new(
@@ -117,7 +117,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         keeper: Some(to_keeper),
         dialled: JoinSet::new(),
     };
-    let running = parts.launch(handle, posts, workers, Box::new(engine), outlets)?;
+    let running = parts.launch(handle, posts, (workers, desk), Box::new(engine), outlets)?;
     Ok(Running {
         guard: Some(guard),
         ..running

@@ -38,7 +38,7 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
         },
     )?;
 
-    let workers = parts.workers(&handle)?;
+    let (workers, desk) = parts.workers(&handle)?;
     let ssh = ssh::Acceptor::new(&key, pins.clone());
     let ways = Ways {
         handle: handle.clone(),
@@ -68,7 +68,7 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
         keeper: None,
         dialled: JoinSet::new(),
     };
-    parts.launch(handle, posts, workers, Box::new(engine), outlets)
+    parts.launch(handle, posts, (workers, desk), Box::new(engine), outlets)
 }
 
 /// What an edge needs that calls foreign domains: DNS, and dialling over TLS.
