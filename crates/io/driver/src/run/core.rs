@@ -24,6 +24,7 @@ use crate::questions::{ASKED_MAX, Questions};
 use crate::signal::Handle;
 use crate::sip_io::Workers;
 use crate::sip_listen::SipListener;
+use crate::trace::Traces;
 use crate::xmpp_core::{Times, XmppCore};
 use crate::{dial, files, link_sip, link_ssh, link_xmpp};
 
@@ -129,6 +130,7 @@ struct Web {
     inside: Inside,
     checked: Live<ClientConfig>,
     unchecked: Arc<ClientConfig>,
+    traces: Arc<Traces>,
 }
 
 impl Web {
@@ -137,6 +139,7 @@ impl Web {
             inside: Inside::default(),
             checked: Live::new(tls::inside_client(Some(&parts.trust), &[])?),
             unchecked: tls::inside_client(None, &[])?,
+            traces: Arc::new(Traces::start()?),
         })
     }
 
@@ -155,6 +158,7 @@ impl Web {
             inside: self.inside.clone(),
             checked: self.checked.clone(),
             unchecked: self.unchecked.clone(),
+            traces: self.traces.clone(),
         }
     }
 
