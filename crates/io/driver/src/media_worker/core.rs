@@ -1,5 +1,5 @@
-//! The core's side: sockets towards the inside, and sockets that dial each link's edge. Legs between
-//! two parties inside have no link.
+//! The core's side: sockets towards the inside, and sockets that dial each link's edge. Legs
+//! between two parties inside have no link.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
