@@ -4,6 +4,7 @@
 //! at its own sockets. What the thread does with it, and with connections of its own, is in
 //! [`run`]'s module.
 
+mod reports;
 mod turn;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::sip_io::Way;
 
+pub use reports::Reports;
 pub(crate) use turn::LOT;
 pub use turn::{Outlets, run};
 
@@ -155,17 +157,6 @@ impl Handle {
     /// Posts from a thread outside the runtime, dropping the input if the node is swamped.
     pub fn try_input(&self, input: Input) -> bool {
         self.posts.try_send(Post::Input(input)).is_ok()
-    }
-
-    /// The way of media workers to the node. A report that finds the node swamped is lost; the
-    /// next one makes up for it.
-    pub fn media_events(&self) -> impl Fn(media::Event) + Send + Sync + use<> {
-        let handle = self.clone();
-        move |event| {
-            if !handle.try_input(Input::Media(event)) {
-                tracing::debug!("a media report was lost: the node is swamped");
-            }
-        }
     }
 
     /// What the node looks like now.

@@ -18,7 +18,7 @@ use crate::guard::{self, Guard};
 use crate::http_core::HttpCore;
 use crate::keeper::{self, Keeper};
 use crate::listen::Caps;
-use crate::media_worker::{self, Role, Settings};
+use crate::media_worker::Role;
 use crate::outlets::NodeOutlets;
 use crate::questions::{ASKED_MAX, Questions};
 use crate::signal::Handle;
@@ -54,14 +54,8 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
     };
     let (now, rng) = (parts.clock.now(), parts.rng.fork());
     let engine = node::Core::new(now, rng, &parts.config, identity);
-    let media = media_worker::start(Settings::new(Role::Core), handle.media_events()).map_err(
-        |source| StartFault::System {
-            what: "the media threads",
-            source,
-        },
-    )?;
-
-    let (workers, desk) = parts.workers(&handle)?;
+    let (threads, media) = parts.threads(&handle, Role::Core)?;
+    let workers = threads.workers.clone();
     let web = Web::of(&parts)?;
     let gate = Live::new(Arc::new(CoreGate::closed(token_key.public())));
     let guard = Guard::new(
@@ -118,7 +112,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         keeper: Some(to_keeper),
         dialled: JoinSet::new(),
     };
-    let running = parts.launch(handle, posts, (workers, desk), Box::new(engine), outlets)?;
+    let running = parts.launch(handle, posts, threads, Box::new(engine), outlets)?;
     Ok(Running {
         guard: Some(guard),
         ..running

@@ -3,6 +3,7 @@
 //! ```text
 //!  own connections ── frames ──▶ a row, bounded ─┐                ┌──▶ own connections, a write each
 //!  tasks, workers ── posts, bounded, a bell ─────┴──▶ the node ───┼──▶ workers, in lots
+//!  media's reports, bounded ──────────────────────▶           │
 //!  timers ────────────────────────────────────────────▶           └──▶ media, questions, tasks
 //! ```
 //!
@@ -17,7 +18,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use base::{Id, Instant};
@@ -25,7 +26,7 @@ use node::Engine;
 use node::io::{Answer, AskId, ConnId, Input, Output, Side};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Clock, POSTS_A_TRIM, POSTS_MAX, Post};
+use super::{Clock, POSTS_A_TRIM, POSTS_MAX, Post, Reports};
 use crate::sip_io::{Desk, Inbox, Order, SIGNALLING, Way};
 use crate::wire;
 
@@ -63,11 +64,12 @@ pub fn run(
     mut posts: mpsc::Receiver<Post>,
     mut outlets: impl Outlets,
     desk: Desk,
+    reports: &Reports,
 ) {
-    let waker = desk.waker();
+    let waker = Waker::from(desk.bell());
     let mut context = Context::from_waker(&waker);
     let (mut ways, mut worn) = (Ways::new(desk), Worn::default());
-    let mut burst = Vec::with_capacity(BURST);
+    let (mut burst, mut reported) = (Vec::with_capacity(BURST), VecDeque::new());
     ways.drain(node.as_mut(), &mut outlets);
     ways.hand_over(&mut outlets);
     loop {
@@ -88,6 +90,15 @@ pub fn run(
                 }
             }
         }
+        if reported.is_empty() {
+            reports.take(&mut reported);
+        }
+        let few = reported.len().min(BURST);
+        for report in reported.drain(..few) {
+            node.handle(clock.now(), Input::Media(report));
+            ways.drain(node.as_mut(), &mut outlets);
+        }
+        worn.worked(few);
         worn.worked(ways.take_own(node.as_mut(), &clock, &mut outlets));
         let now = clock.now();
         if let Some(waited) = ways.waited() {
@@ -98,7 +109,7 @@ pub fn run(
             ways.drain(node.as_mut(), &mut outlets);
         }
         ways.hand_over(&mut outlets);
-        let is_idle = left > 0 && ways.own.is_empty();
+        let is_idle = left > 0 && reported.is_empty() && ways.own.is_empty();
         let wait = if is_idle {
             let now = clock.now().instant;
             worn.freed(net::memory::freed_in_all());

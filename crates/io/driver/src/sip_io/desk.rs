@@ -10,7 +10,6 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use base::{Id, Slab};
@@ -18,7 +17,7 @@ use bytes::Bytes;
 use mio::{Events, Interest, Poll, Token};
 use node::io::{ConnId, Input, Side};
 
-use super::bell::BELL;
+use super::bell::{BELL, Bell};
 use super::line::{Buffers, Done, Line, Why};
 use super::{Adopted, Inbox, Order, SHARED_QUEUE_MAX, Way};
 use crate::signal::Post;
@@ -98,8 +97,8 @@ impl Desk {
     }
 
     /// What wakes its thread.
-    pub(crate) fn waker(&self) -> Waker {
-        Waker::from(self.inbox.bell.clone())
+    pub(crate) fn bell(&self) -> Arc<Bell> {
+        self.inbox.bell.clone()
     }
 
     /// Whether it was told to end.

@@ -74,7 +74,15 @@ async fn outlets_wake_others_once_for_the_outputs_of_a_burst() {
     let written = Arc::default();
     let outlets = Written(Arc::clone(&written));
     let (_workers, desk, _) = Workers::new(&handle).unwrap();
-    run(Box::new(Wanting(2)), Clock::start(), posts, outlets, desk);
+    let reports = Reports::new(desk.bell());
+    run(
+        Box::new(Wanting(2)),
+        Clock::start(),
+        posts,
+        outlets,
+        desk,
+        &reports,
+    );
     assert_eq!(*written.lock().unwrap(), "oo|oooooo|");
 }
 
@@ -156,6 +164,7 @@ async fn lane(listener: &TcpListener) -> (Stream, Facts, std::net::TcpStream) {
 async fn a_lanes_messages_are_answered_and_its_end_is_told_when_the_node_stops() {
     let (handle, posts) = Handle::new();
     let (workers, desk, _) = Workers::new(&handle).unwrap();
+    let reports = Reports::new(desk.bell());
     let node = std::thread::spawn(move || {
         run(
             Box::new(Echo(VecDeque::new())),
@@ -163,6 +172,7 @@ async fn a_lanes_messages_are_answered_and_its_end_is_told_when_the_node_stops()
             posts,
             Nowhere,
             desk,
+            &reports,
         );
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
