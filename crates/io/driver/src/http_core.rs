@@ -4,9 +4,8 @@
 //! token of this core, and its server, path and method must be on the allow list; exactly the
 //! address that was judged is dialled ([`crate::guard`]). The edge's own checks count for nothing
 //! here: a hostile edge gains no more than the allow list permits. What of an answer goes back is
-//! [`crate::outside`]'s affair. Inside servers are told the client's address (`X-Forwarded-For`, and
-//! PROXY v2 where a rule asks for it), the trace (`traceparent`) and nothing of a client's own that
-//! claims to be either.
+//! [`crate::outside`]'s affair. Inside servers are told the client's address (`X-Forwarded-For`),
+//! the trace (`traceparent`), and nothing of a client's own that claims to be either.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
