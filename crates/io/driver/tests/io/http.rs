@@ -68,6 +68,7 @@ pub async fn world() -> World {
             exact: false,
             methods: vec!["GET".into(), "POST".into()],
             tls_verify: true,
+            proxy_protocol: false,
             origin: Origin::Configured,
             description: String::new(),
         }]
