@@ -4,9 +4,9 @@
 //! token of this core, and its server, path and method must be on the allow list; exactly the
 //! address that was judged is dialled ([`crate::guard`]). The edge's own checks count for nothing
 //! here: a hostile edge gains no more than the allow list permits. What of an answer goes back is
-//! [`crate::outside`]'s affair. Inside servers are told the client's address (`X-Forwarded-For`, and
-//! PROXY v2 where a rule asks for it), the trace (`traceparent`) and nothing of a client's own that
-//! claims to be either.
+//! [`crate::outside`]'s affair. Inside servers are told the client's address (`X-Forwarded-For`,
+//! and PROXY v2 where a rule asks for it), the trace (`traceparent`), and nothing of a client's own
+//! that claims to be either.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -204,7 +204,7 @@ impl HttpCore {
             ));
         };
         let user = claims.user.expose();
-        let target = self.target(&server, &request, user).await?;
+        let target = self.target(&server, &request, user, way.client).await?;
         let request = inside_request(&server, &way, request)?;
         wire::line("http", "out", "inside", request.method().as_str(), way.id);
         let response = match self.inside.send(&target, request).await {
@@ -236,15 +236,17 @@ impl HttpCore {
         server: &Server,
         request: &Request<Incoming>,
         user: &str,
+        client: Option<SocketAddr>,
     ) -> Result<Target, Refusal> {
         let (method, path) = (request.method().as_str(), request.uri().path());
-        let (address, name, tls_verify) = match self.guard.admit(server, method, path).await {
+        let (address, name, tls_verify, told) = match self.guard.admit(server, method, path).await {
             Ruling::Pass {
                 address,
                 name,
                 tls_verify,
+                proxy_protocol,
                 ..
-            } => (address, name, tls_verify),
+            } => (address, name, tls_verify, proxy_protocol),
             Ruling::Deny => {
                 self.guard.refused(server, method, path, user, false);
                 return Err(Refusal::new(StatusCode::FORBIDDEN, "not on the allow list"));
@@ -264,7 +266,12 @@ impl HttpCore {
             self.unchecked.clone()
         };
         let tls = (server.scheme == Scheme::Https).then_some(TargetTls { name, config });
-        Ok(Target { address, tls })
+        let client = client.filter(|_| told);
+        Ok(Target {
+            address,
+            tls,
+            client,
+        })
     }
 
     pub(crate) fn unreachable(&self, server: &Server, error: &net::Error) {

@@ -9,8 +9,8 @@
 //! - [`files`]: the data folder, keys, passwords; [`preflight`]: whether a node can start.
 //! - [`wire`]: what crosses a node, for the log.
 //! - [`media_worker`]: the thread that moves media.
-//! - [`http_edge`], [`http_core`], [`metadata`], [`trace`]: requests of clients; [`guard`]: where they
-//!   lead; [`shares`]: how many of one source at once; [`outside`]: what of an answer goes outside.
+//! - [`http_edge`], [`http_core`], [`metadata`], [`trace`]: requests of clients; [`guard`]: where
+//!   they lead; [`shares`]: how many at once; [`outside`]: what of an answer goes outside.
 //! - [`xmpp_edge`], [`xmpp_core`]: streams of clients.
 
 #![forbid(unsafe_code)]

@@ -27,6 +27,14 @@ const fn bad(cause: &'static str) -> Violation {
     Violation { status: 400, cause }
 }
 
+pub(super) const NO_HOST: Violation = bad("a Host that is no host");
+
+/// Whether it could be a host with or without a port; a user never is a part of it.
+pub(super) fn is_host(value: &[u8]) -> bool {
+    let fine = |b: &u8| b.is_ascii_alphanumeric() || b".-_:[]%".contains(b);
+    !value.is_empty() && value.iter().all(fine)
+}
+
 /// Where in a request the next byte belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -253,9 +261,8 @@ impl Seen {
         }
         if name.eq_ignore_ascii_case(b"host") {
             self.hosts += 1;
-            let fine = |b: &u8| b.is_ascii_alphanumeric() || b".-_:[]%".contains(b);
-            if value.is_empty() || !value.iter().all(fine) {
-                return Err(bad("a Host that is no host"));
+            if !is_host(value) {
+                return Err(NO_HOST);
             }
         } else if name.eq_ignore_ascii_case(b"content-length") {
             self.lengths += 1;
