@@ -16,8 +16,8 @@ use super::session::{self, Session};
 use super::{B2bua, Cause, Context, Draft, EndedBy, Event, Refusal, cross, refuse};
 
 impl B2bua {
-    /// Takes an INVITE without a To tag and sends it on to `target`. One side may be an edge's. What
-    /// cannot be carried is refused here: 400, 483, 488, 500, 503.
+    /// Takes an INVITE without a To tag and sends it on to `target`. One side may be an edge's.
+    /// What cannot be carried is refused here: 400, 483, 488, 500, 503.
     pub fn invite(
         &mut self,
         cx: &mut Context<'_>,
