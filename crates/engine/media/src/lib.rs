@@ -10,6 +10,7 @@
 //! - [`link`]: greetings and keys of one link, and whether it works.
 //! - [`datagram`]: streams that are no RTP.
 //! - [`ports`]: who owns which port pair.
+//! - [`rest`]: when a pair may be given out again, and its sockets with it.
 //! - [`edge`], [`core`]: the two relays.
 
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@ pub mod edge;
 pub mod link;
 pub mod mux;
 pub mod ports;
+pub mod rest;
 pub mod rtp;
 pub mod srtp;
 
@@ -260,6 +262,11 @@ pub enum Event {
         counters: Counters,
         /// Whether the leg is gone.
         last: bool,
+    },
+    /// Nothing comes any more to these pairs, whose legs are gone: they may be given out again.
+    Rested {
+        /// The pairs.
+        pairs: Vec<PortPair>,
     },
     /// The link's media.
     LinkState {

@@ -179,7 +179,9 @@ impl Handle {
     pub fn media_events(&self) -> impl Fn(media::Event) + Send + Sync + use<> {
         let handle = self.clone();
         move |event| {
-            if !handle.try_input(Input::Media(event)) {
+            // No node waits for it, and a post may cost a waking.
+            let told = !matches!(event, media::Event::Installed { .. });
+            if told && !handle.try_input(Input::Media(event)) {
                 tracing::debug!("a media report was lost: the node is swamped");
             }
         }

@@ -49,6 +49,7 @@ impl Core {
         mut dial: Vec<PortPair>,
     ) {
         dial.truncate(PAIRS_MAX);
+        local.iter().for_each(|pair| desk.legs.cede(pair));
         let found = self
             .links
             .iter()
@@ -111,7 +112,7 @@ impl Core {
         };
         if let Some(remote) = &core.remote {
             desk.run.flush(&desk.legs);
-            desk.legs.connect(row, remote);
+            desk.legs.redirect(row, remote);
         }
         if self.ways.len() <= row {
             self.ways.resize(row + 1, None);
@@ -197,6 +198,10 @@ impl Link {
                 if let Some(to) = to
                     && let Some(row) = desk.legs.row(leg)
                 {
+                    if desk.legs.wants(row, component, to) {
+                        desk.run.flush(&desk.legs);
+                        desk.legs.connect(row, component, to);
+                    }
                     desk.run.push(&desk.legs, row, component, to, &desk.packet);
                 }
                 if let Some(latch) = latch
