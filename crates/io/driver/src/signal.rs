@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use base::{Id, Instant, Now, UnixTime};
 use node::Engine;
-use node::io::{Answer, AskId, ConnId, Facts, Input, Output, Question, Side};
+pub use node::io::{Answer, Question};
+use node::io::{AskId, ConnId, Facts, Input, Output, Side};
+use status::servers::{ServersQuestion, ServersReport};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::sip_io::{Inbox, Order, Way};
@@ -215,7 +217,18 @@ impl Handle {
     ) -> Result<status::SearchReport, Stopping> {
         match self.ask(Question::Search(asked)).await? {
             Answer::Search(report) => Ok(*report),
-            Answer::SignIn(_) => Err(Stopping),
+            Answer::SignIn(_) | Answer::Servers(_) => Err(Stopping),
+        }
+    }
+
+    /// What a core knows of the inside's servers, or what they say now.
+    ///
+    /// # Errors
+    /// [`Stopping`] if the node is gone.
+    pub async fn servers(&self, asked: ServersQuestion) -> Result<ServersReport, Stopping> {
+        match self.ask(Question::Servers(asked)).await? {
+            Answer::Servers(report) => Ok(*report),
+            Answer::SignIn(_) | Answer::Search(_) => Err(Stopping),
         }
     }
 }

@@ -66,6 +66,7 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
         questions,
         inside: foreign,
         keeper: None,
+        servers: None,
         dialled: JoinSet::new(),
     };
     parts.launch(handle, posts, workers, Box::new(engine), outlets)
