@@ -518,6 +518,13 @@ impl Engine for Edge {
                 let answer = Answer::Search(Box::new(no_rules(asked)));
                 self.station.out.push_back(Output::Answer { id, answer });
             }
+            Input::Ask {
+                id,
+                question: Question::Servers(_),
+            } => {
+                let answer = Answer::Servers(Box::new(crate::core::no_servers(now)));
+                self.station.out.push_back(Output::Answer { id, answer });
+            }
             Input::Resolved { id, result } => self.outward_resolved(now, id, result),
             Input::Ask { .. } | Input::Fetched { .. } => {}
         }

@@ -11,6 +11,7 @@ use base::{Pii, Secret};
 use bytes::Bytes;
 use policy::credentials::Kept;
 use sip::locate::{self, Naptr};
+use status::servers::{ServersQuestion, ServersRecord, ServersReport};
 
 use crate::gate::{CoreGate, EdgeGate};
 
@@ -200,6 +201,8 @@ pub enum Question {
     SignIn(SignIn),
     /// Where would this request go? Nothing is sent.
     Search(status::SearchQuestion),
+    /// What is known of the inside's servers, or that they be asked.
+    Servers(ServersQuestion),
 }
 
 /// A sign-in as it reached the core.
@@ -228,6 +231,8 @@ pub enum Answer {
     SignIn(Reply),
     /// To [`Question::Search`].
     Search(Box<status::SearchReport>),
+    /// To [`Question::Servers`].
+    Servers(Box<ServersReport>),
 }
 
 /// An HTTP response made by the node.
@@ -279,8 +284,28 @@ pub struct Fetched {
 pub struct FetchError {
     /// `host:port`.
     pub server: String,
+    /// Where it went wrong.
+    pub fault: FetchFault,
     /// What was seen.
     pub why: String,
+}
+
+/// Where a [`Fetch`] went wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FetchFault {
+    /// Its name has no address.
+    Name,
+    /// Nobody answers at the address.
+    Unreachable,
+    /// Its certificate is not accepted.
+    Certificate,
+    /// It speaks no TLS, or none that we speak.
+    Tls,
+    /// It took the connection and did not answer in time.
+    Silent,
+    /// Anything else.
+    #[default]
+    Other,
 }
 
 /// A DNS question of the node.
@@ -501,6 +526,9 @@ pub enum Output {
     /// Store this for the next start ([`crate::CoreIdentity::kept`]), in place of what was stored
     /// for its user.
     Keep(Box<Kept>),
+    /// Store this for the next start ([`crate::CoreIdentity::servers`]), in place of what was
+    /// stored before.
+    KeepServers(Box<ServersRecord>),
     /// For the log, the history and the alarms.
     Event(status::Event),
 }

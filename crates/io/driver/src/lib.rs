@@ -23,6 +23,7 @@ mod host_clock;
 pub mod http_core;
 pub mod http_edge;
 mod keeper;
+mod known_servers;
 pub mod link_sip;
 pub mod link_ssh;
 pub mod link_xmpp;

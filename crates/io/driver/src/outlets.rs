@@ -4,7 +4,8 @@ use net::{ssh, tls};
 use node::gate::{CoreGate, EdgeGate};
 use node::io::Output;
 use policy::credentials::Kept;
-use tokio::sync::mpsc;
+use status::servers::ServersRecord;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::dial::Inside;
@@ -26,6 +27,8 @@ pub(crate) struct NodeOutlets {
     pub(crate) questions: Option<Questions>,
     pub(crate) inside: Option<Inside>,
     pub(crate) keeper: Option<mpsc::Sender<Kept>>,
+    /// What is known of the inside's servers; the last one counts.
+    pub(crate) servers: Option<watch::Sender<Option<Box<ServersRecord>>>>,
     pub(crate) dialled: JoinSet<()>,
 }
 
@@ -59,6 +62,11 @@ impl Outlets for NodeOutlets {
                 let lost = |keeper: &mpsc::Sender<Kept>| keeper.try_send(*kept).is_err();
                 if self.keeper.as_ref().is_some_and(lost) {
                     tracing::warn!("the disk is slow: a sign-in will not outlive a restart");
+                }
+            }
+            Output::KeepServers(record) => {
+                if let Some(servers) = &self.servers {
+                    servers.send_replace(Some(record));
                 }
             }
             Output::Connect { conn, target } => self.connect(conn, target),

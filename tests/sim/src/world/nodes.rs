@@ -110,6 +110,7 @@ impl World {
                 self.gateways[g].workers.command(now, command);
                 self.workers_flush(g);
             }
+            Output::KeepServers(_) => {}
             Output::Answer { id, answer } => {
                 if let Answer::SignIn(reply) = answer
                     && let Some(sign_in) = self.gateways[g].asks.remove(&id)

@@ -26,6 +26,7 @@ mod naming;
 mod refusals;
 mod registering;
 mod senders;
+mod servers;
 mod signing_in;
 mod taking;
 mod telephones;
@@ -108,6 +109,8 @@ struct World {
     pins: Vec<Option<String>>,
     gate: Option<Arc<CoreGate>>,
     kept: Vec<Kept>,
+    servers: Vec<::status::servers::ServersReport>,
+    record: ::status::servers::ServersRecord,
     fetched: Vec<String>,
     /// SRV records by name.
     services: Vec<(&'static str, Records)>,
@@ -135,6 +138,8 @@ fn identity() -> CoreIdentity {
         token_seed: Secret::new([7; 32]),
         users: Some(Secret::new(line("1001", "pw") + &line("1002", "pw"))),
         kept: Vec::new(),
+        servers: ::status::servers::ServersRecord::default(),
+        certificate_names: Vec::new(),
     }
 }
 
@@ -184,6 +189,8 @@ impl World {
             pins: Vec::new(),
             gate: None,
             kept: Vec::new(),
+            servers: Vec::new(),
+            record: ::status::servers::ServersRecord::default(),
             fetched: Vec::new(),
             services: Vec::new(),
             addresses: Vec::new(),
@@ -203,6 +210,7 @@ impl World {
         };
         let identity = CoreIdentity {
             kept: std::mem::take(&mut self.kept),
+            servers: self.record.clone(),
             ..identity()
         };
         let config = load(&format!("{HEAD}{extra}"));
@@ -354,7 +362,11 @@ impl World {
                         status,
                         body: Bytes::from(body),
                     })
-                    .map_err(|why| FetchError { server, why });
+                    .map_err(|why| FetchError {
+                        server,
+                        fault: crate::io::FetchFault::Unreachable,
+                        why,
+                    });
                 self.core.handle(self.now, Input::Fetched { id, result });
             }
             Output::Resolve { .. } if self.dns_is_slow => {}
@@ -388,7 +400,12 @@ impl World {
             Output::EdgeGate(_) => panic!("a core has no edge's gate"),
             Output::Pause { .. } => panic!("a core keeps nobody waiting"),
             Output::PinSsh { key, .. } => self.pins.push(key),
+            Output::Answer {
+                answer: Answer::Servers(report),
+                ..
+            } => self.servers.push(*report),
             Output::Keep(kept) => self.kept.push(*kept),
+            Output::KeepServers(record) => self.record = *record,
             Output::Event(event) => self.events.push(event),
         }
     }

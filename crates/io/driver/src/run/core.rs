@@ -10,13 +10,14 @@ use node::gate::CoreGate;
 use node::io::Side;
 use policy::token::TokenKey;
 use rustls::ClientConfig;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::{Parts, Running, StartFault};
 use crate::guard::{self, Guard};
 use crate::http_core::HttpCore;
 use crate::keeper::{self, Keeper};
+use crate::known_servers::Servers;
 use crate::listen::Caps;
 use crate::media_worker::Role;
 use crate::outlets::NodeOutlets;
@@ -45,12 +46,16 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
     };
     let cleanup = role.credentials.cleanup;
     let (keeper, restored) = Keeper::open(&parts.data, &mut parts.rng, parts.clock, cleanup)?;
+    let (servers, known) = Servers::open(&parts.data, &mut parts.rng)?;
+    let names = parts.identity.certificate().map(|c| c.dns_names);
     let identity = node::CoreIdentity {
         ssh_key: key.public().to_string(),
         version: crate::VERSION.into(),
         token_seed,
         users,
         kept: restored.kept,
+        servers: known,
+        certificate_names: names.unwrap_or_default(),
     };
     let (now, rng) = (parts.clock.now(), parts.rng.fork());
     let engine = node::Core::new(now, rng, &parts.config, identity);
@@ -101,6 +106,8 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
     parts
         .tasks
         .spawn_blocking(move || keeper.run(&reports, records));
+    let (to_servers, records) = watch::channel(None);
+    parts.tasks.spawn(servers.run(records));
     let outlets = NodeOutlets {
         posted: 0,
         media,
@@ -110,6 +117,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         questions: Some(web.questions(&parts, &handle)),
         inside: Some(call_control),
         keeper: Some(to_keeper),
+        servers: Some(to_servers),
         dialled: JoinSet::new(),
     };
     let running = parts.launch(handle, posts, threads, Box::new(engine), outlets)?;

@@ -61,6 +61,7 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
         questions,
         inside: foreign,
         keeper: None,
+        servers: None,
         dialled: JoinSet::new(),
     };
     parts.launch(handle, posts, threads, Box::new(engine), outlets)
