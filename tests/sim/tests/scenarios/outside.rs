@@ -171,7 +171,7 @@ fn asked_while_away(w: &mut World, edge: usize) {
     w.run(2 * SECOND);
     w.people[alice].edge = Some(edge);
     w.travel(alice);
-    let changes = w.seed % 3 != 0;
+    let changes = !w.seed.is_multiple_of(3);
     let asked = w.with(phone, |ua, now| match changes {
         true => ua.change(now, 0, Direction::Both),
         false => ua.press(now, 0, '5'),
