@@ -42,6 +42,8 @@ pub struct Workers {
     pub refused: bool,
     /// What signalling did wrong.
     pub findings: Vec<String>,
+    /// Pairs whose legs are gone, since the last greeting and before it.
+    resting: [Vec<PortPair>; 2],
     events: Vec<Event>,
     out: Vec<Datagram>,
 }
@@ -70,6 +72,7 @@ impl Workers {
             taken: 0,
             refused: false,
             findings: Vec::new(),
+            resting: [Vec::new(), Vec::new()],
             events: Vec::new(),
             out: Vec::new(),
         }
@@ -216,6 +219,7 @@ impl Workers {
 
     fn remove(&mut self, leg: LegId) {
         if let Some((pair, _)) = self.legs.remove(&leg) {
+            self.resting[0].push(pair);
             self.sockets.remove(&pair.rtp);
             self.sockets.remove(&pair.rtcp);
         }
@@ -231,8 +235,14 @@ impl Workers {
         });
     }
 
-    /// What is done every few seconds: greetings on the core's links, reports of silence.
+    /// What is done every few seconds: ends of rests, greetings on the core's links, reports of
+    /// silence.
     pub fn greet(&mut self, now: Instant) {
+        let [newer, older] = &mut self.resting;
+        let pairs = std::mem::replace(older, std::mem::take(newer));
+        if !pairs.is_empty() {
+            self.events.push(Event::Rested { pairs });
+        }
         for (id, link) in &self.links {
             let Some(dial) = &link.dial else { continue };
             for (theirs, ours) in dial.iter().zip(&link.local) {

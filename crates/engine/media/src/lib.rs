@@ -10,6 +10,7 @@
 //! - [`link`]: greetings and keys of one link, and whether it works.
 //! - [`datagram`]: streams that are no RTP.
 //! - [`ports`]: who owns which port pair.
+//! - [`rest`]: when a pair may be given out again, and its sockets with it.
 //! - [`edge`], [`core`]: the two relays; [`between`]: the core's for two parties inside.
 
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@ mod inside;
 pub mod link;
 pub mod mux;
 pub mod ports;
+pub mod rest;
 pub mod rtp;
 pub mod srtp;
 
@@ -291,6 +293,11 @@ pub enum Event {
         counters: Counters,
         /// Whether the leg is gone.
         last: bool,
+    },
+    /// Nothing comes any more to these pairs, whose legs are gone: they may be given out again.
+    Rested {
+        /// The pairs.
+        pairs: Vec<PortPair>,
     },
     /// The link's media.
     LinkState {

@@ -435,6 +435,9 @@ impl Core {
         if let ::media::Event::LinkState { link, up, .. } = event {
             return self.media_link(now, *link, *up);
         }
+        if let ::media::Event::Rested { pairs } = event {
+            return self.ports.rested(pairs);
+        }
         if let ::media::Event::Counters {
             counters,
             last: true,

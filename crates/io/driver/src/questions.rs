@@ -143,6 +143,7 @@ impl Questions {
             let target = Target {
                 address: SocketAddr::new(ip, fetch.port),
                 tls,
+                client: None,
             };
             let request = request(&fetch)?;
             wire::line("http", "out", "inside", fetch.method, "");

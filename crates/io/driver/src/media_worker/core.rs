@@ -54,6 +54,7 @@ impl Core {
         mut dial: Vec<PortPair>,
     ) {
         dial.truncate(PAIRS_MAX);
+        local.iter().for_each(|pair| desk.legs.cede(pair));
         let found = self
             .links
             .iter()
@@ -163,7 +164,7 @@ fn opened(
     };
     if let Some(remote) = remote {
         desk.run.flush(&desk.legs);
-        desk.legs.connect(row, remote);
+        desk.legs.redirect(row, remote);
     }
     Some(row)
 }
@@ -238,6 +239,10 @@ impl Link {
                 if let Some(to) = to
                     && let Some(row) = desk.legs.row(leg)
                 {
+                    if desk.legs.wants(row, component, to) {
+                        desk.run.flush(&desk.legs);
+                        desk.legs.connect(row, component, to);
+                    }
                     desk.run.push(&desk.legs, row, component, to, &desk.packet);
                 }
                 if let Some(latch) = latch
