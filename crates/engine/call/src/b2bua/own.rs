@@ -193,6 +193,18 @@ impl B2bua {
         }
     }
 
+    /// A request that was refused goes out once more.
+    pub(super) fn ask_anew_at(&mut self, cx: &mut Context<'_>, id: Id, at: usize) {
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        let old = call.exchanges.swap_remove(at);
+        if old.offer {
+            self.roll_back(cx, id);
+        }
+        self.ask_anew(cx, id, &old);
+    }
+
     /// A request of the other party's goes out once more, or is answered.
     fn ask_anew(&mut self, cx: &mut Context<'_>, id: Id, old: &Exchange) {
         let Some(key) = old.server else { return };

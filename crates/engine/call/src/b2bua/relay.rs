@@ -56,7 +56,9 @@ impl B2bua {
         let face = call.leg(to).face.clone();
         let refreshes = matches!(message.method(), Method::Invite | Method::Update);
         let asking = match call.phase {
-            Phase::Answered(_) if refreshes => Some(session::asking(message, interval)),
+            Phase::Answered(_) if refreshes => {
+                Some(session::asking(message, interval, call.session.least))
+            }
             _ => None,
         };
         let message = asking.as_ref().unwrap_or(message);
@@ -123,16 +125,21 @@ impl B2bua {
         if !matches!(response.status(), 408 | 430 | 481) {
             call.doubt.met(exchange.from.other());
         }
-        if response.status() == 408 && exchange.server.is_some() && self.missed_by_edge(cx, id, at)
-        {
+        if exchange.server.is_some() && self.is_ours(cx, id, at, response) {
             return;
         }
+        self.hand_back(cx, id, at, response);
+    }
+
+    /// A response to the request at this place is the sender's, or to a request of ours.
+    fn hand_back(&mut self, cx: &mut Context<'_>, id: Id, at: usize, response: &Message) {
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
         let Some(exchange) = call.exchanges.get(at) else {
             return;
         };
+        let (client, fin) = (exchange.client, response.status() >= 200);
         let (over, ours) = (call.phase == Phase::Ending, exchange.server.is_none());
         // The other end does not know the dialog any more (RFC 3261 §12.2.1.2, RFC 5057).
         let lost = (response.status() == 481 || response.status() == 408 && !ours)
@@ -172,6 +179,18 @@ impl B2bua {
                 status,
                 "Dialog Is Gone",
             );
+        }
+    }
+
+    /// Whether a refusal of the other party's request is not for it to hear, and was dealt with.
+    fn is_ours(&mut self, cx: &mut Context<'_>, id: Id, at: usize, response: &Message) -> bool {
+        match response.status() {
+            408 => self.missed_by_edge(cx, id, at),
+            422 if self.asks_again(id, at, response) => {
+                self.ask_anew_at(cx, id, at);
+                true
+            }
+            _ => false,
         }
     }
 

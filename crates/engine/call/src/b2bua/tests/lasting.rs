@@ -403,3 +403,82 @@ fn inside_that_says_nothing_to_a_client_is_gone() {
     assert!(gone(&mut s));
     assert_eq!(s.world.words(EDGE), ["BYE"]);
 }
+
+#[test]
+fn interval_of_ours_that_is_too_small_for_a_change_is_ours_to_raise() {
+    for (from, to) in [(INSIDE, EDGE), (EDGE, INSIDE)] {
+        for method in [&b"INVITE"[..], b"UPDATE"] {
+            let mut s = call(true, EDGE);
+            let stream = s.world.leg().stream.0;
+            let offer = match from {
+                INSIDE => inside_sdp(),
+                _ => edge_sdp(KEY_1).replace("0000002a", &format!("{stream:08x}")),
+            };
+            let request = s.change(from, method, &offer);
+            let (_, first) = s.carry(from, request);
+            s.world.out(from);
+            let small = first.reply(422, "Session Interval Too Small", "");
+            s.world.take(to, small.header(Name::MinSe, "3600").build());
+            let told = s.world.out(from);
+            assert!(told.iter().all(|m| m.status() == 100), "it asked for none");
+            let mut sent = s.world.out(to);
+            sent.retain(|m| m.method() != Method::Ack);
+            let [again] = sent.as_slice() else {
+                panic!("{sent:?}")
+            };
+            assert_eq!(expires(again).as_deref(), Some("3600"));
+            assert_eq!(again.header(Name::MinSe), Some(&b"3600"[..]));
+            assert_eq!(text(again), text(&first));
+            let answer = match to {
+                INSIDE => inside_sdp(),
+                _ => edge_answer(again, KEY_2),
+            };
+            s.world.take(to, reply(again, 200, "", Some(&answer)));
+            assert_eq!(s.world.one(from).status(), 200);
+        }
+    }
+}
+
+#[test]
+fn who_asked_for_too_small_an_interval_itself_is_told() {
+    let mut s = call(true, EDGE);
+    let request = s.change(INSIDE, b"UPDATE", &inside_sdp());
+    let mut edit = request.edit();
+    edit.push_back(Name::SessionExpires, "600");
+    edit.push_back(Name::Supported, "timer");
+    let (_, got) = s.carry(INSIDE, edit.finish());
+    let small = got.reply(422, "Session Interval Too Small", "");
+    s.world
+        .take(EDGE, small.header(Name::MinSe, "3600").build());
+    let refused = s.world.one(INSIDE);
+    assert_eq!(refused.status(), 422);
+    assert_eq!(refused.header(Name::MinSe), Some(&b"3600"[..]));
+    assert!(s.world.out(EDGE).is_empty());
+}
+
+#[test]
+fn refresh_by_invite_is_byte_for_byte_what_the_end_was_last_shown() {
+    // What the callee was offered: more suites than it chose.
+    for near in [EDGE, INSIDE] {
+        let (mut s, offered, _) = begun(Ends {
+            near,
+            update: false,
+            ..OURS
+        });
+        s.world.wait(50_000);
+        let far = s.other(near);
+        let refresh = s.world.one(far);
+        assert_eq!(refresh.method(), Method::Invite);
+        assert_eq!(text(&refresh), text(&offered));
+        let suites = text(&offered).matches("a=crypto:").count();
+        assert_eq!(suites, if far == EDGE { 2 } else { 0 });
+        let answer = match far {
+            EDGE => edge_answer(&refresh, KEY_2),
+            _ => inside_sdp(),
+        };
+        let before = s.world.leg();
+        s.world.take(far, reply(&refresh, 200, "", Some(&answer)));
+        s.world.wait(0);
+        assert_eq!(s.world.leg(), before, "nothing has changed");
+    }
+}
