@@ -449,6 +449,19 @@ impl B2bua {
         self.forsake(cx, id.0, end);
     }
 
+    /// The client of a call has another connection to the same edge: nothing that was asked on the
+    /// one before ends it.
+    pub fn client_back(&mut self, cx: &mut Context<'_>, id: CallId) {
+        let Some(call) = self.calls.get(id.0) else {
+            return;
+        };
+        let mut ends = [End::Caller, End::Callee].into_iter();
+        let client = ends.find(|end| call.leg(*end).side.is_edge());
+        if let (Some(end), Phase::Answered(_)) = (client, call.phase) {
+            self.forsake(cx, id.0, end);
+        }
+    }
+
     /// Runs every timer that is due.
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         while let Some((_, tick)) = self.timers.pop(cx.now.instant) {
