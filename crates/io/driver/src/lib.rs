@@ -11,17 +11,20 @@
 //! - [`media_worker`]: the thread that moves media.
 //! - [`http_edge`], [`http_core`], [`metadata`]: requests of clients; [`guard`]: where they lead.
 //! - [`xmpp_edge`], [`xmpp_core`]: streams of clients.
+//! - [`users`]: domains' own files of users, and directories that check passwords.
 
 #![forbid(unsafe_code)]
 
 pub mod control;
 pub mod dial;
+mod directory;
 pub mod files;
 pub mod guard;
 mod host_clock;
 pub mod http_core;
 pub mod http_edge;
 mod keeper;
+mod ldap;
 pub mod link_sip;
 pub mod link_ssh;
 pub mod link_xmpp;
@@ -35,6 +38,7 @@ pub mod run;
 pub mod signal;
 pub mod sip_io;
 pub mod sip_listen;
+pub mod users;
 pub mod wire;
 pub mod xmpp_core;
 pub mod xmpp_edge;

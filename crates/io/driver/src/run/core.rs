@@ -10,10 +10,11 @@ use node::gate::CoreGate;
 use node::io::Side;
 use policy::token::TokenKey;
 use rustls::ClientConfig;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::task::JoinSet;
 
 use super::{Parts, Running, StartFault};
+use crate::directory::Directories;
 use crate::guard::{self, Guard};
 use crate::http_core::HttpCore;
 use crate::keeper::{self, Keeper};
@@ -26,6 +27,9 @@ use crate::sip_io::Workers;
 use crate::sip_listen::SipListener;
 use crate::xmpp_core::{Times, XmppCore};
 use crate::{dial, files, link_sip, link_ssh, link_xmpp};
+
+/// Sign-outs that a chat stream may not have heard yet.
+const OUTS_WAITING_MAX: usize = 256;
 
 /// SIP connections that a core keeps with each edge.
 const SIP_LANES: usize = 2;
@@ -50,6 +54,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         token_seed,
         users,
         kept: restored.kept,
+        signed_out: restored.signed_out,
     };
     let (now, rng) = (parts.clock.now(), parts.rng.fork());
     let engine = node::Core::new(now, rng, &parts.config, identity);
@@ -69,6 +74,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         guard::never(&parts.config),
         parts.clock,
     );
+    let (outs, _) = broadcast::channel(OUTS_WAITING_MAX);
     let lanes = Lanes {
         workers: workers.clone(),
         key,
@@ -81,6 +87,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
             trust: Live::new(Arc::new(parts.trust.clone())),
             unchecked: web.unchecked.clone(),
             times: Times::default(),
+            outs: outs.clone(),
             streams: Arc::default(),
             stop: parts.stop.subscribe(),
         },
@@ -106,6 +113,10 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
     parts
         .tasks
         .spawn_blocking(move || keeper.run(&reports, records));
+    let tls = web.checked.get();
+    let directories = Directories::new(&handle, &role.domains, &parts.resolver, &tls);
+    let watching = directories.clone().watch(parts.stop.subscribe());
+    parts.tasks.spawn(watching);
     let outlets = NodeOutlets {
         posted: 0,
         media,
@@ -115,6 +126,8 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         questions: Some(web.questions(&parts, &handle)),
         inside: Some(call_control),
         keeper: Some(to_keeper),
+        outs: Some(outs),
+        directories: Some(directories),
         dialled: JoinSet::new(),
     };
     let running = parts.launch(handle, posts, workers, Box::new(engine), outlets)?;

@@ -66,6 +66,8 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
         questions,
         inside: foreign,
         keeper: None,
+        outs: None,
+        directories: None,
         dialled: JoinSet::new(),
     };
     parts.launch(handle, posts, workers, Box::new(engine), outlets)
