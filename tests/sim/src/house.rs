@@ -242,6 +242,8 @@ pub fn core(now: Now, rng: Rng, index: usize, plan: &Plan, kept: Vec<Kept>) -> B
         users: None,
         kept,
         signed_out: Vec::new(),
+        servers: Default::default(),
+        certificate_names: Vec::new(),
     };
     Box::new(node::Core::new(
         now,

@@ -55,6 +55,7 @@ impl Web {
         if self.down || !known {
             return Err(FetchError {
                 server,
+                fault: node::io::FetchFault::Unreachable,
                 why: "connection refused".into(),
             });
         }

@@ -214,6 +214,7 @@ section!(AllowRule {
     path: Option<String>,
     r#match: Option<String>,
     methods: Option<Vec<String>>,
+    proxy_protocol: Option<bool>,
     description: Option<String>,
 });
 section!(Credentials {

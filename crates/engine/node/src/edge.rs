@@ -471,6 +471,7 @@ impl Edge {
             media::Event::Latched { leg, address } => {
                 self.calls.latched(leg, address.ip());
             }
+            media::Event::Rested { pairs } => self.calls.rested(&pairs),
             media::Event::Installed { .. } => {}
         }
     }
@@ -516,6 +517,13 @@ impl Engine for Edge {
                 question: Question::Search(asked),
             } => {
                 let answer = Answer::Search(Box::new(no_rules(asked)));
+                self.station.out.push_back(Output::Answer { id, answer });
+            }
+            Input::Ask {
+                id,
+                question: Question::Servers(_),
+            } => {
+                let answer = Answer::Servers(Box::new(crate::core::no_servers(now)));
                 self.station.out.push_back(Output::Answer { id, answer });
             }
             Input::Resolved { id, result } => self.outward_resolved(now, id, result),

@@ -13,6 +13,7 @@ use policy::credentials::Kept;
 use policy::signed_out::SignOut;
 use provisioning::sign_in::{Proven, Unproven};
 use sip::locate::{self, Naptr};
+use status::servers::{ServersQuestion, ServersRecord, ServersReport};
 
 use crate::gate::{CoreGate, EdgeGate};
 
@@ -246,6 +247,8 @@ pub enum Question {
         /// In which domain; in all of them if empty.
         domain: String,
     },
+    /// What is known of the inside's servers, or that they be asked.
+    Servers(ServersQuestion),
 }
 
 /// A sign-in as it reached the core.
@@ -278,6 +281,8 @@ pub enum Answer {
     Chat(bool),
     /// To [`Question::SignOut`]; an edge signs nobody out.
     SignOut(Option<Box<status::SignOutReport>>),
+    /// To [`Question::Servers`].
+    Servers(Box<ServersReport>),
 }
 
 /// An HTTP response made by the node.
@@ -329,8 +334,28 @@ pub struct Fetched {
 pub struct FetchError {
     /// `host:port`.
     pub server: String,
+    /// Where it went wrong.
+    pub fault: FetchFault,
     /// What was seen.
     pub why: String,
+}
+
+/// Where a [`Fetch`] went wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FetchFault {
+    /// Its name has no address.
+    Name,
+    /// Nobody answers at the address.
+    Unreachable,
+    /// Its certificate is not accepted.
+    Certificate,
+    /// It speaks no TLS, or none that we speak.
+    Tls,
+    /// It took the connection and did not answer in time.
+    Silent,
+    /// Anything else.
+    #[default]
+    Other,
 }
 
 /// A DNS question of the node.
@@ -408,6 +433,8 @@ pub enum Report {
         status: u16,
         /// Why, in a few words.
         cause: String,
+        /// The request's trace id.
+        trace: String,
     },
     /// An inside web server could not be reached.
     InsideUnreachable {
@@ -561,6 +588,9 @@ pub enum Output {
     Keep(Box<Record>),
     /// End the chat streams of a user who was signed out.
     EndStreams(SignOut),
+    /// Store this for the next start ([`crate::CoreIdentity::servers`]), in place of what was
+    /// stored before.
+    KeepServers(Box<ServersRecord>),
     /// For the log, the history and the alarms.
     Event(status::Event),
 }

@@ -11,6 +11,7 @@ mod event;
 mod page;
 mod recent;
 mod search;
+pub mod servers;
 mod snapshot;
 
 pub use allow_list::{

@@ -4,7 +4,8 @@ use net::{ssh, tls};
 use node::gate::{CoreGate, EdgeGate};
 use node::io::{Output, Record};
 use policy::signed_out::SignOut;
-use tokio::sync::{broadcast, mpsc};
+use status::servers::ServersRecord;
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::dial::Inside;
@@ -29,6 +30,8 @@ pub(crate) struct NodeOutlets {
     pub(crate) keeper: Option<mpsc::Sender<Record>>,
     pub(crate) outs: Option<broadcast::Sender<SignOut>>,
     pub(crate) directories: Option<Directories>,
+    /// What is known of the inside's servers; the last one counts.
+    pub(crate) servers: Option<watch::Sender<Option<Box<ServersRecord>>>>,
     pub(crate) dialled: JoinSet<()>,
 }
 
@@ -73,6 +76,11 @@ impl Outlets for NodeOutlets {
             } => {
                 if let Some(directories) = &self.directories {
                     directories.prove(id, &domain, user, password);
+                }
+            }
+            Output::KeepServers(record) => {
+                if let Some(servers) = &self.servers {
+                    servers.send_replace(Some(record));
                 }
             }
             Output::Connect { conn, target } => self.connect(conn, target),

@@ -110,6 +110,7 @@ impl World {
                 self.gateways[g].workers.command(now, command);
                 self.workers_flush(g);
             }
+            Output::KeepServers(_) => {}
             Output::Answer { id, answer } => {
                 if let Answer::SignIn(reply) = answer
                     && let Some(sign_in) = self.gateways[g].asks.remove(&id)
@@ -264,6 +265,14 @@ fn brief(command: &media::Command) -> String {
             core.remote.map(|r| r.rtp),
             core.receive,
             core.send
+        ),
+        C::InstallInside { leg, inside } | C::UpdateInside { leg, inside } => format!(
+            "media {:?} to {:?} on {} towards {:?} receive {}",
+            leg.0,
+            inside.other.0,
+            inside.local.rtp,
+            inside.remote.map(|r| r.rtp),
+            inside.receive
         ),
         C::Remove { leg } => format!("media {:?} removed", leg.0),
         C::Stop => "media stops".into(),

@@ -31,6 +31,11 @@ pub struct CoreIdentity {
     pub kept: Vec<Kept>,
     /// Sign-outs that earlier processes had stored, oldest first.
     pub signed_out: Vec<SignOut>,
+    /// What an earlier process had learned of the inside's servers
+    /// ([`crate::io::Output::KeepServers`]).
+    pub servers: status::servers::ServersRecord,
+    /// The names in this node's certificate; none if they are not known.
+    pub certificate_names: Vec<String>,
 }
 
 /// An edge to link with.
@@ -94,6 +99,7 @@ pub(super) struct Settings {
     pub(super) routing: Routing,
     pub(super) limits: config::Calls,
     pub(super) overload: config::Overload,
+    pub(super) certificate_names: Vec<String>,
 }
 
 impl Settings {
@@ -142,6 +148,7 @@ impl Settings {
             routing: core.map(|c| c.routing.clone()).unwrap_or_default(),
             limits: core.map_or(no_calls, |c| c.calls),
             overload: config.overload,
+            certificate_names: identity.certificate_names.clone(),
         }
     }
 

@@ -30,6 +30,7 @@ mod naming;
 mod refusals;
 mod registering;
 mod senders;
+mod servers;
 mod signed_out;
 mod signing_in;
 mod taking;
@@ -120,6 +121,8 @@ struct World {
     directory: fn(&str, &str) -> Result<Proven, Unproven>,
     /// Streams that were to end.
     ended: Vec<SignOut>,
+    servers: Vec<::status::servers::ServersReport>,
+    record: ::status::servers::ServersRecord,
     fetched: Vec<String>,
     /// SRV records by name.
     services: Vec<(&'static str, Records)>,
@@ -148,6 +151,8 @@ fn identity() -> CoreIdentity {
         users: Some(Secret::new(line("1001", "pw") + &line("1002", "pw"))),
         kept: Vec::new(),
         signed_out: Vec::new(),
+        servers: ::status::servers::ServersRecord::default(),
+        certificate_names: Vec::new(),
     }
 }
 
@@ -202,6 +207,8 @@ impl World {
             chats: Vec::new(),
             directory: |_, _| panic!("a directory is asked"),
             ended: Vec::new(),
+            servers: Vec::new(),
+            record: ::status::servers::ServersRecord::default(),
             fetched: Vec::new(),
             services: Vec::new(),
             addresses: Vec::new(),
@@ -222,6 +229,7 @@ impl World {
         let identity = CoreIdentity {
             kept: std::mem::take(&mut self.kept),
             signed_out: std::mem::take(&mut self.signed_out),
+            servers: self.record.clone(),
             ..identity()
         };
         let config = load(&format!("{HEAD}{extra}"));
@@ -388,7 +396,11 @@ impl World {
                         status,
                         body: Bytes::from(body),
                     })
-                    .map_err(|why| FetchError { server, why });
+                    .map_err(|why| FetchError {
+                        server,
+                        fault: crate::io::FetchFault::Unreachable,
+                        why,
+                    });
                 self.core.handle(self.now, Input::Fetched { id, result });
             }
             Output::Resolve { .. } if self.dns_is_slow => {}
@@ -430,6 +442,11 @@ impl World {
                     self.core.handle(self.now, Input::Kept { id, failure });
                 }
             },
+            Output::Answer {
+                answer: Answer::Servers(report),
+                ..
+            } => self.servers.push(*report),
+            Output::KeepServers(record) => self.record = *record,
             Output::Event(event) => self.events.push(event),
         }
     }

@@ -77,6 +77,8 @@ pub(crate) fn core(now: Now, clients: u64) -> Core {
         users: Some(Secret::new(users.collect())),
         kept: Vec::new(),
         signed_out: Vec::new(),
+        servers: ::status::servers::ServersRecord::default(),
+        certificate_names: Vec::new(),
     };
     Core::new(now, Rng::from_number(2), &load(&text), identity)
 }

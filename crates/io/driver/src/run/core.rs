@@ -10,7 +10,7 @@ use node::gate::CoreGate;
 use node::io::Side;
 use policy::token::TokenKey;
 use rustls::ClientConfig;
-use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::{Parts, Running, StartFault};
@@ -18,13 +18,15 @@ use crate::directory::Directories;
 use crate::guard::{self, Guard};
 use crate::http_core::HttpCore;
 use crate::keeper::{self, Keeper};
+use crate::known_servers::Servers;
 use crate::listen::Caps;
-use crate::media_worker::{self, Role, Settings};
+use crate::media_worker::Role;
 use crate::outlets::NodeOutlets;
 use crate::questions::{ASKED_MAX, Questions};
 use crate::signal::Handle;
 use crate::sip_io::Workers;
 use crate::sip_listen::SipListener;
+use crate::trace::Traces;
 use crate::xmpp_core::{Times, XmppCore};
 use crate::{dial, files, link_sip, link_ssh, link_xmpp};
 
@@ -48,6 +50,8 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
     };
     let cleanup = role.credentials.cleanup;
     let (keeper, restored) = Keeper::open(&parts.data, &mut parts.rng, parts.clock, cleanup)?;
+    let (servers, known) = Servers::open(&parts.data, &mut parts.rng)?;
+    let names = parts.identity.certificate().map(|c| c.dns_names);
     let identity = node::CoreIdentity {
         ssh_key: key.public().to_string(),
         version: crate::VERSION.into(),
@@ -55,17 +59,13 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         users,
         kept: restored.kept,
         signed_out: restored.signed_out,
+        servers: known,
+        certificate_names: names.unwrap_or_default(),
     };
     let (now, rng) = (parts.clock.now(), parts.rng.fork());
     let engine = node::Core::new(now, rng, &parts.config, identity);
-    let media = media_worker::start(Settings::new(Role::Core), handle.media_events()).map_err(
-        |source| StartFault::System {
-            what: "the media threads",
-            source,
-        },
-    )?;
-
-    let workers = parts.workers(&handle)?;
+    let (threads, media) = parts.threads(&handle, Role::Core)?;
+    let workers = threads.workers.clone();
     let web = Web::of(&parts)?;
     let gate = Live::new(Arc::new(CoreGate::closed(token_key.public())));
     let guard = Guard::new(
@@ -117,6 +117,8 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
     let directories = Directories::new(&handle, &role.domains, &parts.resolver, &tls);
     let watching = directories.clone().watch(parts.stop.subscribe());
     parts.tasks.spawn(watching);
+    let (to_servers, records) = watch::channel(None);
+    parts.tasks.spawn(servers.run(records));
     let outlets = NodeOutlets {
         posted: 0,
         media,
@@ -128,9 +130,10 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         keeper: Some(to_keeper),
         outs: Some(outs),
         directories: Some(directories),
+        servers: Some(to_servers),
         dialled: JoinSet::new(),
     };
-    let running = parts.launch(handle, posts, workers, Box::new(engine), outlets)?;
+    let running = parts.launch(handle, posts, threads, Box::new(engine), outlets)?;
     Ok(Running {
         guard: Some(guard),
         ..running
@@ -142,6 +145,7 @@ struct Web {
     inside: Inside,
     checked: Live<ClientConfig>,
     unchecked: Arc<ClientConfig>,
+    traces: Arc<Traces>,
 }
 
 impl Web {
@@ -150,6 +154,7 @@ impl Web {
             inside: Inside::default(),
             checked: Live::new(tls::inside_client(Some(&parts.trust), &[])?),
             unchecked: tls::inside_client(None, &[])?,
+            traces: Arc::new(Traces::start()?),
         })
     }
 
@@ -168,6 +173,7 @@ impl Web {
             inside: self.inside.clone(),
             checked: self.checked.clone(),
             unchecked: self.unchecked.clone(),
+            traces: self.traces.clone(),
         }
     }
 
