@@ -9,6 +9,7 @@ use base::{DomainName, HostName, Secret};
 
 use crate::network::Network;
 use crate::routing::{Ice, Routing};
+use crate::sign_in::SignInBy;
 
 /// A node's configuration.
 #[derive(Clone, Debug)]
@@ -365,7 +366,7 @@ pub struct Peer {
 }
 
 /// A domain and what of it is served (F101–F107).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Domain {
     /// Its name.
     pub name: DomainName,
@@ -375,6 +376,11 @@ pub struct Domain {
     pub im_presence: bool,
     /// XMPP federation. Default false.
     pub federation: bool,
+    /// Names of [`CallControl`] entries that its clients register with. Default: all there are, or
+    /// Unified CM where there is none.
+    pub call_control: Vec<String>,
+    /// Who checks the passwords of its users. Default: Unified CM.
+    pub sign_in: SignInBy,
 }
 
 /// A server that is asked for the nodes of its cluster.

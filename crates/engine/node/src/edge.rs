@@ -25,6 +25,7 @@ mod parking;
 mod proving;
 mod replies;
 mod settings;
+mod sign_out;
 mod snapshot;
 mod status;
 mod stun;
@@ -526,7 +527,18 @@ impl Engine for Edge {
                 self.station.out.push_back(Output::Answer { id, answer });
             }
             Input::Resolved { id, result } => self.outward_resolved(now, id, result),
-            Input::Ask { .. } | Input::Fetched { .. } => {}
+            Input::Ask {
+                id,
+                question: Question::SignOut { .. },
+            } => {
+                let answer = Answer::SignOut(None);
+                self.station.out.push_back(Output::Answer { id, answer });
+            }
+            Input::Ask { .. }
+            | Input::Kept { .. }
+            | Input::Fetched { .. }
+            | Input::Proved { .. }
+            | Input::Users { .. } => {}
         }
         self.pump(now);
     }

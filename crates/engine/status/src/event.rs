@@ -170,6 +170,8 @@ kinds! {
     /// A user tries too often.
     SignInLimited = 3004, Warning, "sign-in slowed down",
         "the client repeats itself; it may try again after the time it was told";
+    /// An administrator signed a user out.
+    SignedOut = 3007, Info, "signed out", "";
     /// The file of local users cannot be read.
     CredentialsFile = 3005, Error, "the credentials file cannot be used",
         "write each line of credentials.file as user:realm:MD5:SHA-256[:line,line]";

@@ -195,7 +195,7 @@ impl HttpCore {
         let gate = self.gate.get();
         let now = self.clock.now().unix;
         let claims = metadata::session_cookies(request.headers())
-            .filter_map(|token| gate.token_key.verify(now, token).ok())
+            .filter_map(|token| gate.token_key.admit(now, &gate.signed_out, token).ok())
             .find(|claims| claims.domain == domain);
         let Some(claims) = claims else {
             return Err(Refusal::new(

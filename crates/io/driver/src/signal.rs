@@ -196,7 +196,23 @@ impl Handle {
     ) -> Result<status::SearchReport, Stopping> {
         match self.ask(Question::Search(asked)).await? {
             Answer::Search(report) => Ok(*report),
-            Answer::SignIn(_) | Answer::Servers(_) => Err(Stopping),
+            _ => Err(Stopping),
+        }
+    }
+
+    /// Signs a user out; `None` on an edge.
+    ///
+    /// # Errors
+    /// [`Stopping`] if the node is gone.
+    pub async fn sign_out(
+        &self,
+        user: String,
+        domain: String,
+    ) -> Result<Option<status::SignOutReport>, Stopping> {
+        let user = base::Pii::new(user);
+        match self.ask(Question::SignOut { user, domain }).await? {
+            Answer::SignOut(report) => Ok(report.map(|r| *r)),
+            _ => Err(Stopping),
         }
     }
 
@@ -207,7 +223,7 @@ impl Handle {
     pub async fn servers(&self, asked: ServersQuestion) -> Result<ServersReport, Stopping> {
         match self.ask(Question::Servers(asked)).await? {
             Answer::Servers(report) => Ok(*report),
-            Answer::SignIn(_) | Answer::Search(_) => Err(Stopping),
+            _ => Err(Stopping),
         }
     }
 }

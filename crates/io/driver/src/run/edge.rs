@@ -61,6 +61,8 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
         questions,
         inside: foreign,
         keeper: None,
+        outs: None,
+        directories: None,
         servers: None,
         dialled: JoinSet::new(),
     };
