@@ -197,6 +197,7 @@ section!(AllowRule {
     path: Option<String>,
     r#match: Option<String>,
     methods: Option<Vec<String>>,
+    proxy_protocol: Option<bool>,
     description: Option<String>,
 });
 section!(Credentials {

@@ -464,6 +464,8 @@ pub struct AllowRule {
     pub exact: bool,
     /// Methods. Default GET, HEAD.
     pub methods: Vec<String>,
+    /// Whether the server is told the client's address by PROXY v2. Default: no.
+    pub proxy_protocol: bool,
     /// For people.
     pub description: String,
 }

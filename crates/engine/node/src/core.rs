@@ -7,6 +7,7 @@
 //! `sign_in` and `registrations` who is who, `routing` and `calls` what goes where.
 
 mod allowed;
+mod between;
 mod business;
 mod calls;
 mod census;
@@ -135,6 +136,8 @@ pub struct Core {
     called: HashMap<b2bua::CallId, Place>,
     /// Whose calls they are.
     owners: HashMap<b2bua::CallId, calls::Owner>,
+    /// Whom calls are between, where both are inside.
+    betweens: HashMap<b2bua::CallId, between::Between>,
     /// Calls that clients were asked to name.
     grants: taking::Grants,
     /// Calls without media, with when their ends were last asked.
@@ -214,6 +217,7 @@ impl Core {
             again: false,
             called: HashMap::default(),
             owners: HashMap::default(),
+            betweens: HashMap::default(),
             grants: taking::Grants::default(),
             silences: HashMap::default(),
             asked: HashMap::default(),
@@ -354,10 +358,15 @@ impl Core {
     }
 
     fn event(&mut self, now: Now, event: Event) {
-        if let Event::Response { key, message } = &event
-            && message.status() == 430
-            && self.call_again(now, *key)
-        {
+        let elsewhere = match &event {
+            Event::Response { key, message } if message.status() == 430 => {
+                self.call_again(now, *key)
+            }
+            Event::Response { key, message } => self.call_elsewhere(now, *key, message.status()),
+            Event::Failed { key, .. } => self.call_elsewhere(now, *key, 408),
+            _ => false,
+        };
+        if elsewhere {
             return;
         }
         let (b2bua, mut cx) = self.calls(now);
@@ -382,6 +391,10 @@ impl Core {
                 };
                 let Some(from) = from else { return };
                 if from == Leg::Inside && self.trunk_ack(flow, &message) {
+                    return;
+                }
+                let call = self.b2bua.call_of(from, &message);
+                if call.is_some_and(|call| !self.may_be_heard(call, flow)) {
                     return;
                 }
                 let (b2bua, mut cx) = self.calls(now);
@@ -433,6 +446,9 @@ impl Core {
     fn media(&mut self, now: Now, event: &::media::Event) {
         if let ::media::Event::LinkState { link, up, .. } = event {
             return self.media_link(now, *link, *up);
+        }
+        if let ::media::Event::Rested { pairs } = event {
+            return self.ports.rested(pairs);
         }
         if let ::media::Event::Counters {
             counters,

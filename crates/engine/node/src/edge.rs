@@ -470,6 +470,7 @@ impl Edge {
             media::Event::Latched { leg, address } => {
                 self.calls.latched(leg, address.ip());
             }
+            media::Event::Rested { pairs } => self.calls.rested(&pairs),
             media::Event::Installed { .. } => {}
         }
     }

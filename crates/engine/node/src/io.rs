@@ -383,6 +383,8 @@ pub enum Report {
         status: u16,
         /// Why, in a few words.
         cause: String,
+        /// The request's trace id.
+        trace: String,
     },
     /// An inside web server could not be reached.
     InsideUnreachable {

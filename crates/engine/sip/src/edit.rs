@@ -1,5 +1,7 @@
 //! Changes to a message, made in one pass: what is not changed leaves byte for byte.
 
+mod shifted;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -8,14 +10,22 @@ use crate::message::{Field, Span};
 use crate::{Message, Name};
 
 /// One change: `delete` bytes at `at` make way for `insert`, a range of [`Edit::inserted`].
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Lump {
     at: u32,
     delete: u32,
     insert: (u32, u32),
 }
 
+impl Lump {
+    /// How many bytes it puts in.
+    fn length(&self) -> u32 {
+        self.insert.1 - self.insert.0
+    }
+}
+
 /// Collects changes; [`Edit::finish`] makes the new message.
+#[derive(Debug)]
 pub struct Edit<'m> {
     message: &'m Message,
     lumps: SmallVec<[Lump; 8]>,
@@ -116,7 +126,8 @@ impl<'m> Edit<'m> {
     }
 
     fn replace_value(&mut self, span: Span, value: &[u8]) {
-        self.lump(span.value, span.end - span.value, &[b" ", value, b"\r\n"]);
+        let from = span.value(self.message.bytes());
+        self.lump(from, span.end - from, &[b" ", value, b"\r\n"]);
     }
 
     fn remove_index(&mut self, index: usize) {
@@ -234,14 +245,18 @@ impl<'m> Edit<'m> {
         }
         // Changes at one place keep the order they were asked for in, insertions before what is
         // deleted there.
-        self.lumps.sort_by_key(|l| (l.at, l.delete > 0));
+        if !self.lumps.is_sorted_by_key(|l| (l.at, l.delete > 0)) {
+            self.lumps.sort_by_key(|l| (l.at, l.delete > 0));
+        }
         let old = self.message.bytes();
         let head = self.message.head.end as usize;
         let body = match &self.body {
             Some(body) => body,
             None => self.message.body(),
         };
-        out.reserve(head + self.inserted.len() + body.len());
+        let deleted: usize = self.lumps.iter().map(|l| l.delete as usize).sum();
+        let kept = head.saturating_sub(deleted);
+        out.reserve_exact(kept + self.inserted.len() + body.len());
         let mut at = 0;
         for lump in &self.lumps {
             let from = lump.at as usize;
@@ -254,18 +269,19 @@ impl<'m> Edit<'m> {
         out.extend_from_slice(body);
     }
 
-    /// Makes the new message.
+    /// Makes the new message. It was read before and only whole fields were changed, so nothing but
+    /// these is read again; should a value of ours break it, the message stays as it was.
     pub fn finish(&mut self) -> Message {
         let mut out = Vec::new();
         self.write(&mut out);
-        reread(Bytes::from(out), self.message)
+        match shifted::parts(self.message, &self.lumps, &out) {
+            Some((head, facts)) => {
+                debug_assert!(head.is_that_of(&out), "the parts of {self:?}");
+                Message::of_parts(Bytes::from(out), head, facts)
+            }
+            None => Message::unbounded(Bytes::from(out)).unwrap_or_else(|_| self.message.clone()),
+        }
     }
-}
-
-/// Finds the parts of what we wrote ourselves. It was read before and only whole fields were
-/// changed; should a value of ours break it, the message stays as it was.
-fn reread(bytes: Bytes, before: &Message) -> Message {
-    Message::unbounded(bytes).unwrap_or_else(|_| before.clone())
 }
 
 /// Where `part`, which lies in `whole`, begins.

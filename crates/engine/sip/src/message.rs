@@ -14,9 +14,8 @@ use crate::class::number;
 use crate::header::{CSeq, Contact, NameAddr, Values, Via};
 use crate::name::{Name, UNKNOWN};
 use crate::{Edit, HeaderError, Limits, Method, ParseError, ResponseBuilder};
-use facts::Facts;
-use scan::Start;
-pub(crate) use scan::{Head, Span};
+pub(crate) use facts::Facts;
+pub(crate) use scan::{Head, Span, Start, written};
 
 /// A request or a response.
 #[derive(Clone, Debug)]
@@ -25,7 +24,7 @@ pub struct Message {
     pub(crate) head: Head,
     body_end: u32,
     /// What was read when it was judged; nothing for a message of our own.
-    facts: Option<Facts>,
+    facts: Facts,
 }
 
 /// One header field.
@@ -82,7 +81,7 @@ impl Message {
             bytes: Bytes::new(),
             head: Head::empty(),
             body_end: 0,
-            facts: None,
+            facts: Facts::default(),
         }
     }
 
@@ -95,18 +94,25 @@ impl Message {
 
     /// What we wrote ourselves, not judged: it may be larger than what we take from others.
     pub(crate) fn unbounded(bytes: Bytes) -> Result<Message, ParseError> {
-        let limits = Limits {
-            head_bytes_max: usize::MAX,
-            fields_max: usize::MAX,
-            folds_max: usize::MAX,
-            uri_bytes_max: usize::MAX,
-            ..Limits::trusted()
-        };
-        Ok(Message::head(&bytes, &limits)?.with(bytes))
+        Ok(Message::head(&bytes, &Limits::unbounded())?.with(bytes))
+    }
+
+    /// What we wrote ourselves, with its parts where we put them.
+    pub(crate) fn of_parts(bytes: Bytes, head: Head, facts: Facts) -> Message {
+        Message {
+            body_end: bytes.len() as u32,
+            bytes,
+            head,
+            facts,
+        }
+    }
+
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     pub(crate) fn check(&mut self, limits: &Limits) -> Result<(), ParseError> {
-        self.facts = Some(check::check(self, limits)?);
+        self.facts = check::check(self, limits)?;
         Ok(())
     }
 
@@ -190,16 +196,27 @@ impl Message {
     }
 
     pub(crate) fn value_of(&self, span: &Span) -> &[u8] {
-        self.slice(span.trimmed.0, span.trimmed.1)
+        let (from, to) = span.trimmed(&self.bytes);
+        self.slice(from, to)
+    }
+
+    fn name_of(&self, span: &Span) -> &[u8] {
+        self.slice(span.start, span.name_end(&self.bytes))
+    }
+
+    /// From where the value of the first field of a name begins; nothing if there is none.
+    #[inline]
+    fn from_value_of(&self, name: Name) -> &[u8] {
+        let span = self.head.first_of(name.index());
+        let from = span.map(|span| span.trimmed(&self.bytes).0 as usize);
+        from.and_then(|from| self.bytes.get(from..))
+            .unwrap_or_default()
     }
 
     pub(crate) fn is_named(&self, span: &Span, name: Name) -> bool {
         match name {
             Name::Other(other) => {
-                span.name == UNKNOWN
-                    && self
-                        .slice(span.start, span.name_end)
-                        .eq_ignore_ascii_case(other.as_bytes())
+                span.name == UNKNOWN && self.name_of(span).eq_ignore_ascii_case(other.as_bytes())
             }
             known => span.name == known.index(),
         }
@@ -212,7 +229,7 @@ impl Message {
             .iter()
             .enumerate()
             .map(|(index, span)| Field {
-                name: self.slice(span.start, span.name_end),
+                name: self.name_of(span),
                 id: Name::at(span.name),
                 value: self.value_of(span),
                 index,
@@ -248,8 +265,8 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
     pub fn top_via(&self) -> Result<Via<'_>, HeaderError> {
-        if let Some(facts) = &self.facts {
-            return Ok(facts.via(&self.bytes));
+        if let Some(via) = self.facts.via(self.from_value_of(Name::Via)) {
+            return Ok(via);
         }
         Via::parse(
             self.values(Name::Via)
@@ -274,8 +291,8 @@ impl Message {
     /// [`HeaderError`] if there is none, or it cannot be read.
     #[allow(clippy::should_implement_trait)]
     pub fn from(&self) -> Result<NameAddr<'_>, HeaderError> {
-        if let Some(facts) = &self.facts {
-            return Ok(facts.from(&self.bytes));
+        if let Some(from) = self.facts.from(self.from_value_of(Name::From)) {
+            return Ok(from);
         }
         self.address(Name::From, "From")
     }
@@ -285,8 +302,8 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
     pub fn to(&self) -> Result<NameAddr<'_>, HeaderError> {
-        if let Some(facts) = &self.facts {
-            return Ok(facts.to(&self.bytes));
+        if let Some(to) = self.facts.to(self.from_value_of(Name::To)) {
+            return Ok(to);
         }
         self.address(Name::To, "To")
     }
@@ -330,8 +347,8 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
     pub fn cseq(&self) -> Result<CSeq<'_>, HeaderError> {
-        if let Some(facts) = &self.facts {
-            return Ok(facts.cseq(&self.bytes));
+        if let Some(cseq) = self.facts.cseq(self.from_value_of(Name::CSeq)) {
+            return Ok(cseq);
         }
         CSeq::parse(
             self.header(Name::CSeq)

@@ -9,7 +9,8 @@
 //! - [`files`]: the data folder, keys, passwords; [`preflight`]: whether a node can start.
 //! - [`wire`]: what crosses a node, for the log.
 //! - [`media_worker`]: the thread that moves media.
-//! - [`http_edge`], [`http_core`], [`metadata`]: requests of clients; [`guard`]: where they lead.
+//! - [`http_edge`], [`http_core`], [`metadata`], [`trace`]: requests of clients; [`guard`]: where
+//!   they lead; [`shares`]: how many at once; [`outside`]: what of an answer goes outside.
 //! - [`xmpp_edge`], [`xmpp_core`]: streams of clients.
 
 #![forbid(unsafe_code)]
@@ -30,12 +31,15 @@ pub mod listen;
 pub mod media_worker;
 pub mod metadata;
 mod outlets;
+pub mod outside;
 pub mod preflight;
 pub mod questions;
 pub mod run;
+pub mod shares;
 pub mod signal;
 pub mod sip_io;
 pub mod sip_listen;
+pub mod trace;
 pub mod wire;
 pub mod xmpp_core;
 pub mod xmpp_edge;

@@ -149,6 +149,7 @@ impl Questions {
             let target = Target {
                 address: SocketAddr::new(ip, fetch.port),
                 tls,
+                client: None,
             };
             let request = request(&fetch).map_err(other)?;
             wire::line("http", "out", "inside", fetch.method, "");

@@ -261,6 +261,14 @@ fn brief(command: &media::Command) -> String {
             core.receive,
             core.send
         ),
+        C::InstallInside { leg, inside } | C::UpdateInside { leg, inside } => format!(
+            "media {:?} to {:?} on {} towards {:?} receive {}",
+            leg.0,
+            inside.other.0,
+            inside.local.rtp,
+            inside.remote.map(|r| r.rtp),
+            inside.receive
+        ),
         C::Remove { leg } => format!("media {:?} removed", leg.0),
         C::Stop => "media stops".into(),
     }

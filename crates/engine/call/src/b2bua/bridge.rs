@@ -10,6 +10,9 @@
 //! | ICE | dropped unless [`Ice`] says otherwise | the same |
 //! | `a=rtcp-mux`, BUNDLE, DTLS | dropped | dropped |
 //!
+//! A call between two parties inside has no edge: both sides are towards the inside, each with its
+//! own [`Encryption`], ports and keys, and lines of ICE are dropped both ways.
+//!
 //! Keys are fresh for each m-line and each leg: no key of one leg is ever used on the other. So
 //! candidates lead past us, to an end whose keys are not the other's; where they are passed all the
 //! same, addresses are ours, and ends that speak ICE see that they are no candidate (RFC 8839
@@ -48,8 +51,8 @@ pub enum MediaError {
     /// It is malformed or over a limit.
     #[error(transparent)]
     Malformed(#[from] SdpError),
-    /// The client offered or answered plain RTP.
-    #[error("the client's media is not encrypted")]
+    /// A client, or a zone that wants encrypted media, offered or answered plain RTP.
+    #[error("media is not encrypted")]
     NotEncrypted,
     /// No crypto suite of the client's is one of ours.
     #[error("no acceptable crypto suite")]
@@ -74,19 +77,37 @@ pub enum MediaError {
     NoPorts,
 }
 
-/// Which way a leg leads: the place of its keys.
+/// Which way a leg leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    Edge = 0,
-    Inside = 1,
+    Edge,
+    Inside,
+    /// Inside too, where the other side is.
+    Beyond,
+}
+
+impl Way {
+    /// The place of its keys: first the side that may be an edge.
+    fn place(self) -> usize {
+        usize::from(self == Way::Inside)
+    }
+}
+
+/// What the first side of a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// An edge, over this link.
+    Edge(LinkId),
+    /// Inside, with media like this.
+    Inside(Encryption),
 }
 
 /// The media of one call.
 pub(super) struct Bridge {
-    /// The end that is an edge's.
-    edge: End,
-    link: LinkId,
-    /// What media inside is.
+    /// The end on the first side.
+    end: End,
+    first: First,
+    /// What media on the other side is, which is inside.
     inside: Encryption,
     /// What becomes of ICE candidates.
     ice: Ice,
@@ -108,10 +129,11 @@ struct Offer {
 }
 
 impl Bridge {
-    pub(super) fn new(edge: End, link: LinkId, (inside, ice): (Encryption, Ice)) -> Self {
+    /// The first side's end and what that is; what the inside's media is, and its ICE.
+    pub(super) fn new(end: End, first: First, (inside, ice): (Encryption, Ice)) -> Self {
         Bridge {
-            edge,
-            link,
+            end,
+            first,
             inside,
             ice,
             tracks: Vec::new(),
@@ -218,8 +240,13 @@ impl Bridge {
             };
             self.write(desk, &mut session, i, to, &writing);
         }
-        let ice = self.ice.passes(from != self.edge);
-        line::finish(&mut session, from == self.edge, ice, desk.settings);
+        let to = self.way(from.other());
+        line::finish(
+            &mut session,
+            to,
+            self.ice.passes(to == Way::Edge),
+            desk.settings,
+        );
         self.offer = Some(Offer {
             from,
             text: Box::from(text),
@@ -230,16 +257,26 @@ impl Bridge {
     }
 
     fn way(&self, end: End) -> Way {
-        if end == self.edge {
-            Way::Edge
-        } else {
-            Way::Inside
+        match self.first {
+            _ if end != self.end => Way::Inside,
+            First::Edge(_) => Way::Edge,
+            First::Inside(_) => Way::Beyond,
+        }
+    }
+
+    /// What media on one way is.
+    fn encryption(&self, way: Way) -> Encryption {
+        match (way, self.first) {
+            (Way::Edge, _) => Encryption::Force,
+            (Way::Beyond, First::Inside(beyond)) => beyond,
+            (Way::Inside | Way::Beyond, _) => self.inside,
         }
     }
 
     /// Whether an offer on this way has keys: always over the link.
     fn wants_keys(&self, to: Way, track: &Track) -> bool {
-        to == Way::Edge || (self.inside != Encryption::Off && !track.is_datagram())
+        let may = self.encryption(to) != Encryption::Off && !track.is_datagram();
+        to == Way::Edge || may
     }
 
     fn read(
@@ -250,9 +287,12 @@ impl Bridge {
         from: End,
         purpose: Purpose<'_>,
     ) -> Result<Offered, MediaError> {
-        match self.way(from) {
+        let way = self.way(from);
+        match way {
             Way::Edge => line::from_edge(session, i, desk.settings, purpose),
-            Way::Inside => line::from_inside(session, i, desk.settings, self.inside, purpose),
+            Way::Inside | Way::Beyond => {
+                line::from_inside(session, i, desk.settings, self.encryption(way), purpose)
+            }
         }
     }
 
@@ -266,7 +306,10 @@ impl Bridge {
     ) {
         match to {
             Way::Edge => line::to_edge(session, i, desk.settings, writing),
-            Way::Inside => line::to_inside(session, i, desk.settings, self.inside, writing),
+            Way::Inside | Way::Beyond => {
+                let wanted = (to, self.encryption(to));
+                line::to_inside(session, i, desk.settings, wanted, writing);
+            }
         }
     }
 
@@ -311,7 +354,7 @@ impl Bridge {
             let track = self.tracks.get(i).and_then(Option::as_ref);
             let named = read.stream;
             if read.active
-                && (track.is_none() || named.is_some_and(|n| track.is_none_or(|t| t.stream != n)))
+                && (track.is_none() || named.is_some_and(|n| track.is_none_or(|t| !t.is_stream(n))))
             {
                 return Err(MediaError::Stream);
             }
@@ -322,7 +365,7 @@ impl Bridge {
             let track = self.tracks.get_mut(i).and_then(Option::as_mut);
             match track {
                 Some(track) if answered.active => {
-                    track.agree(desk, self.link, offered, answered, answerer);
+                    track.agree(desk, offered, answered, answerer);
                 }
                 Some(track) if early => track.rest(desk),
                 _ => self.close(desk, i),
@@ -338,8 +381,8 @@ impl Bridge {
             };
             self.write(desk, &mut session, i, offerer, &writing);
         }
-        let ice = self.ice.passes(from != self.edge);
-        line::finish(&mut session, from == self.edge, ice, desk.settings);
+        let ice = self.ice.passes(offerer == Way::Edge);
+        line::finish(&mut session, offerer, ice, desk.settings);
         Ok(session.to_bytes())
     }
 
@@ -370,13 +413,13 @@ impl Bridge {
     /// The client is behind the edge of this link. If it was not, what it had there is closed, and
     /// the next offer opens all of it anew: streams are the link's, and keys are never used twice.
     pub(super) fn go_to(&mut self, desk: &mut Desk<'_>, link: LinkId) {
-        if link == self.link {
+        if self.first == First::Edge(link) {
             return;
         }
         for i in 0..self.tracks.len() {
             self.close(desk, i);
         }
-        self.link = link;
+        self.first = First::Edge(link);
     }
 
     /// Finds or opens the track of an offered m-line.
@@ -392,7 +435,7 @@ impl Bridge {
         };
         match slot {
             Some(track) => {
-                if line.stream.is_some_and(|named| named != track.stream) {
+                if line.stream.is_some_and(|named| !track.is_stream(named)) {
                     return Err(MediaError::Stream);
                 }
                 if line.datagram.is_some() != track.is_datagram() {
@@ -400,7 +443,7 @@ impl Bridge {
                 }
             }
             None => {
-                *slot = Some(Track::open(desk, self.link, &line)?);
+                *slot = Some(Track::open(desk, self.first, &line)?);
                 line.opened = true;
             }
         }
@@ -417,9 +460,11 @@ impl Bridge {
 
     fn close(&mut self, desk: &mut Desk<'_>, i: usize) {
         if let Some(track) = self.tracks.get_mut(i).and_then(Option::take) {
-            self.retired.push(track.close(desk, self.link));
+            let (leg, second) = track.close(desk);
+            self.retired.push(leg);
+            self.retired.extend(second);
             // A call that opens and closes m-lines for ever keeps the last figures only.
-            if self.retired.len() > TRACKS_MAX * 2 {
+            while self.retired.len() > TRACKS_MAX * 2 {
                 let oldest = self.retired.remove(0);
                 desk.studio.close_leg(oldest.leg);
             }
@@ -459,6 +504,7 @@ impl Bridge {
             kind: String::from_utf8_lossy(&r.kind).into_owned(),
             counters: r.counters,
         };
-        self.retired.iter().map(of).collect()
+        let shown = self.retired.iter().filter(|r| !r.second);
+        shown.map(of).collect()
     }
 }

@@ -20,7 +20,7 @@ pub enum Side {
         /// The link to that edge.
         link: LinkId,
     },
-    /// To call control. Media is RTP.
+    /// To call control, or another system inside. Media is what the leg's [`Encryption`] says.
     Inside,
 }
 

@@ -99,7 +99,10 @@ impl B2bua {
                     self.tell(Some(id), Event::NoMedia);
                 }
             }
-            Report::Installed { .. } | Report::Latched { .. } | Report::LinkState { .. } => {}
+            Report::Installed { .. }
+            | Report::Latched { .. }
+            | Report::Rested { .. }
+            | Report::LinkState { .. } => {}
         }
     }
 }

@@ -79,6 +79,7 @@ fn automatic(host: &str, service: Service, tls_verify: bool, origin: &Origin) ->
         exact: false,
         methods: methods.iter().map(|m| (*m).to_owned()).collect(),
         tls_verify,
+        proxy_protocol: false,
         origin: origin.clone(),
         description: description.to_owned(),
     }
@@ -93,6 +94,7 @@ fn configured(rule: &config::AllowRule) -> Rule {
         exact: rule.exact,
         methods: rule.methods.clone(),
         tls_verify: true,
+        proxy_protocol: rule.proxy_protocol,
         origin: Origin::Configured,
         description: rule.description.clone(),
     }

@@ -377,6 +377,10 @@ impl Core {
             .call_of(Leg::Inside, &message)
             .filter(|_| in_dialog)
         {
+            if !self.may_be_heard(call, flow) {
+                let (status, reason) = (481, "Call/Transaction Does Not Exist");
+                return self.station.answer(now, key, &message, status, reason);
+            }
             self.carried(now, &message, self.whose(Some(call)));
             let (b2bua, mut cx) = self.calls(now);
             return b2bua.request(&mut cx, Leg::Inside, key, message);

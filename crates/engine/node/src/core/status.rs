@@ -295,9 +295,10 @@ impl Core {
                 client,
                 status,
                 cause,
+                trace,
             } => {
                 board.counters.http_refused += 1;
-                let proof = [("status", status.to_string())];
+                let proof = [("status", status.to_string()), ("trace", trace)];
                 board.caused(out, Kind::HttpRefused, now, Some(client), &cause, &proof);
             }
             Report::InsideUnreachable { server, why } => {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use base::{HashMap, Id, Instant, Now, Pii, Rng, Slab, TimerId, Timers, UnixTime};
 use call::limits::Content;
 use media::ports::Allocator;
-use media::{Command, Counters, LegId, LinkId, StreamId};
+use media::{Command, Counters, LegId, LinkId, PortPair, StreamId};
 use sip::{FlowId, Message};
 
 use streams::Stream;
@@ -245,6 +245,11 @@ impl Calls {
 
     pub(crate) fn ports_in_use(&self) -> usize {
         self.ports.in_use()
+    }
+
+    /// Nothing comes any more to these pairs.
+    pub(crate) fn rested(&mut self, pairs: &[PortPair]) {
+        self.ports.rested(pairs);
     }
 
     pub(crate) fn take_commands(&mut self) -> Vec<Command> {

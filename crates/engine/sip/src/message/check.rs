@@ -104,7 +104,13 @@ pub(super) fn check(message: &Message, limits: &Limits) -> Result<Facts, ParseEr
     if outside {
         stranger(message)?;
     }
-    Ok(Facts::of(message.bytes(), &via, &from, &to, &cseq))
+    let value = |name| message.header(name).unwrap_or_default();
+    Ok(Facts::of(
+        (value(Name::Via), &via),
+        (value(Name::From), &from),
+        (value(Name::To), &to),
+        (value(Name::CSeq), &cseq),
+    ))
 }
 
 fn vias<'m>(message: &'m Message, limits: &Limits) -> Result<Via<'m>, ParseError> {

@@ -1,26 +1,41 @@
 //! Where the parts of the headers lie that every message needs and everybody asks for: they are
 //! read once, when the message is judged, and given out as often as wanted.
+//!
+//! In two bytes each, counted from where the field's value begins: so they are as good for a copy
+//! of the message in which the field stands elsewhere. What does not fit is read again.
 
 use crate::header::{CSeq, NameAddr, Via};
 
-/// A part of the message.
+/// A part of a field's value.
 #[derive(Clone, Copy, Debug)]
-struct Part(u32, u32);
+struct Part(u16, u16);
+
+/// No part at all.
+const NOTHING: Part = Part(u16::MAX, 0);
 
 impl Part {
-    /// Where `part`, which lies in `whole`, is.
-    fn of(whole: &[u8], part: &[u8]) -> Part {
-        let from = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
-        if part.is_empty() || from > whole.len() {
-            return Part(0, 0);
+    /// Where `part`, which lies in `whole` or behind it, is; nothing if that is too far.
+    fn of(whole: &[u8], part: &[u8]) -> Option<Part> {
+        if part.is_empty() {
+            return Some(Part(0, 0));
         }
-        Part(from as u32, (from + part.len()) as u32)
+        let from = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+        let to = from.checked_add(part.len())?;
+        Some(Part(from.try_into().ok()?, to.try_into().ok()?))
+    }
+
+    fn maybe(whole: &[u8], part: Option<&[u8]>) -> Option<Part> {
+        part.map_or(Some(NOTHING), |part| Part::of(whole, part))
     }
 
     fn get(self, whole: &[u8]) -> &[u8] {
         whole
-            .get(self.0 as usize..self.1 as usize)
+            .get(usize::from(self.0)..usize::from(self.1))
             .unwrap_or_default()
+    }
+
+    fn found(self, whole: &[u8]) -> Option<&[u8]> {
+        (self.0 <= self.1).then(|| self.get(whole))
     }
 }
 
@@ -29,72 +44,108 @@ struct Address {
     display: Part,
     uri: Part,
     params: Part,
-    tag: Option<Part>,
+    tag: Part,
 }
 
 impl Address {
-    fn of(whole: &[u8], address: &NameAddr<'_>) -> Address {
-        Address {
-            display: Part::of(whole, address.display),
-            uri: Part::of(whole, address.uri),
-            params: Part::of(whole, address.params.raw()),
-            tag: address.tag().map(|tag| Part::of(whole, tag)),
-        }
+    fn of(whole: &[u8], address: &NameAddr<'_>) -> Option<Address> {
+        Some(Address {
+            display: Part::of(whole, address.display)?,
+            uri: Part::of(whole, address.uri)?,
+            params: Part::of(whole, address.params.raw())?,
+            tag: Part::maybe(whole, address.tag())?,
+        })
     }
 
     fn get(self, whole: &[u8]) -> NameAddr<'_> {
         let parts = [self.display, self.uri, self.params].map(|part| part.get(whole));
-        NameAddr::of_parts(parts, self.tag.map(|tag| tag.get(whole)))
+        NameAddr::of_parts(parts, self.tag.found(whole))
     }
 }
 
-/// The parts of top Via, From, To and CSeq.
+/// Top Via and its branch.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Facts {
-    via: [Part; 4],
-    branch: Option<Part>,
-    from: Address,
-    to: Address,
+struct TopVia {
+    parts: [Part; 4],
+    branch: Part,
+}
+
+/// Number and method.
+#[derive(Clone, Copy, Debug)]
+struct Sequence {
     number: u32,
     method: Part,
 }
 
+/// The parts of top Via, From, To and CSeq, of those that were read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Facts {
+    via: Option<TopVia>,
+    from: Option<Address>,
+    to: Option<Address>,
+    cseq: Option<Sequence>,
+}
+
 impl Facts {
-    /// Remembers what was read; each must lie in `whole`.
+    /// Remembers what was read, each with the value of its field, in which it lies.
     pub(super) fn of(
-        whole: &[u8],
-        via: &Via<'_>,
-        from: &NameAddr<'_>,
-        to: &NameAddr<'_>,
-        cseq: &CSeq<'_>,
+        via: (&[u8], &Via<'_>),
+        from: (&[u8], &NameAddr<'_>),
+        to: (&[u8], &NameAddr<'_>),
+        cseq: (&[u8], &CSeq<'_>),
     ) -> Facts {
         Facts {
-            via: via.parts().map(|part| Part::of(whole, part)),
-            branch: via.branch().map(|branch| Part::of(whole, branch)),
-            from: Address::of(whole, from),
-            to: Address::of(whole, to),
+            via: top_via(via.0, via.1),
+            from: Address::of(from.0, from.1),
+            to: Address::of(to.0, to.1),
+            cseq: Part::of(cseq.0, cseq.1.method).map(|method| Sequence {
+                number: cseq.1.number,
+                method,
+            }),
+        }
+    }
+
+    /// What is known of a copy in which these fields stand as they stood: the first Via, From, To,
+    /// CSeq.
+    pub(crate) fn only(mut self, [via, from, to, cseq]: [bool; 4]) -> Facts {
+        self.via = self.via.filter(|_| via);
+        self.from = self.from.filter(|_| from);
+        self.to = self.to.filter(|_| to);
+        self.cseq = self.cseq.filter(|_| cseq);
+        self
+    }
+
+    pub(super) fn via<'a>(&self, whole: &'a [u8]) -> Option<Via<'a>> {
+        let via = self.via?;
+        let parts = via.parts.map(|part| part.get(whole));
+        Some(Via::of_parts(parts, via.branch.found(whole)))
+    }
+
+    pub(super) fn from<'a>(&self, whole: &'a [u8]) -> Option<NameAddr<'a>> {
+        Some(self.from?.get(whole))
+    }
+
+    pub(super) fn to<'a>(&self, whole: &'a [u8]) -> Option<NameAddr<'a>> {
+        Some(self.to?.get(whole))
+    }
+
+    pub(super) fn cseq<'a>(&self, whole: &'a [u8]) -> Option<CSeq<'a>> {
+        let cseq = self.cseq?;
+        Some(CSeq {
             number: cseq.number,
-            method: Part::of(whole, cseq.method),
-        }
+            method: cseq.method.get(whole),
+        })
     }
+}
 
-    pub(super) fn via<'a>(&self, whole: &'a [u8]) -> Via<'a> {
-        let branch = self.branch.map(|part| part.get(whole));
-        Via::of_parts(self.via.map(|part| part.get(whole)), branch)
-    }
-
-    pub(super) fn from<'a>(&self, whole: &'a [u8]) -> NameAddr<'a> {
-        self.from.get(whole)
-    }
-
-    pub(super) fn to<'a>(&self, whole: &'a [u8]) -> NameAddr<'a> {
-        self.to.get(whole)
-    }
-
-    pub(super) fn cseq<'a>(&self, whole: &'a [u8]) -> CSeq<'a> {
-        CSeq {
-            number: self.number,
-            method: self.method.get(whole),
-        }
-    }
+fn top_via(whole: &[u8], via: &Via<'_>) -> Option<TopVia> {
+    let [raw, transport, sent_by, params] = via.parts();
+    let parts = [
+        Part::of(whole, raw)?,
+        Part::of(whole, transport)?,
+        Part::of(whole, sent_by)?,
+        Part::of(whole, params)?,
+    ];
+    let branch = Part::maybe(whole, via.branch())?;
+    Some(TopVia { parts, branch })
 }

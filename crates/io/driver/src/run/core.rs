@@ -19,12 +19,13 @@ use crate::http_core::HttpCore;
 use crate::keeper::{self, Keeper};
 use crate::known_servers::Servers;
 use crate::listen::Caps;
-use crate::media_worker::{self, Role, Settings};
+use crate::media_worker::Role;
 use crate::outlets::NodeOutlets;
 use crate::questions::{ASKED_MAX, Questions};
 use crate::signal::Handle;
 use crate::sip_io::Workers;
 use crate::sip_listen::SipListener;
+use crate::trace::Traces;
 use crate::xmpp_core::{Times, XmppCore};
 use crate::{dial, files, link_sip, link_ssh, link_xmpp};
 
@@ -58,14 +59,8 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
     };
     let (now, rng) = (parts.clock.now(), parts.rng.fork());
     let engine = node::Core::new(now, rng, &parts.config, identity);
-    let media = media_worker::start(Settings::new(Role::Core), handle.media_events()).map_err(
-        |source| StartFault::System {
-            what: "the media threads",
-            source,
-        },
-    )?;
-
-    let workers = parts.workers(&handle)?;
+    let (threads, media) = parts.threads(&handle, Role::Core)?;
+    let workers = threads.workers.clone();
     let web = Web::of(&parts)?;
     let gate = Live::new(Arc::new(CoreGate::closed(token_key.public())));
     let guard = Guard::new(
@@ -125,7 +120,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         servers: Some(to_servers),
         dialled: JoinSet::new(),
     };
-    let running = parts.launch(handle, posts, workers, Box::new(engine), outlets)?;
+    let running = parts.launch(handle, posts, threads, Box::new(engine), outlets)?;
     Ok(Running {
         guard: Some(guard),
         ..running
@@ -137,6 +132,7 @@ struct Web {
     inside: Inside,
     checked: Live<ClientConfig>,
     unchecked: Arc<ClientConfig>,
+    traces: Arc<Traces>,
 }
 
 impl Web {
@@ -145,6 +141,7 @@ impl Web {
             inside: Inside::default(),
             checked: Live::new(tls::inside_client(Some(&parts.trust), &[])?),
             unchecked: tls::inside_client(None, &[])?,
+            traces: Arc::new(Traces::start()?),
         })
     }
 
@@ -163,6 +160,7 @@ impl Web {
             inside: self.inside.clone(),
             checked: self.checked.clone(),
             unchecked: self.unchecked.clone(),
+            traces: self.traces.clone(),
         }
     }
 
