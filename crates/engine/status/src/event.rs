@@ -261,6 +261,9 @@ kinds! {
     CertificateShown = 6008, Info, "client certificate verified", "";
 }
 
+/// Room for what is shown of most values.
+const TEXT_USUAL: usize = 24;
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -288,7 +291,11 @@ impl Event {
     /// Adds what was seen. Persons go in as [`base::Pii`], whose text hides them.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
-        self.proof.push((name, value.to_string()));
+        use fmt::Write;
+        let mut text = String::with_capacity(TEXT_USUAL);
+        // Writing to a string does not fail.
+        let _ = write!(text, "{value}");
+        self.proof.push((name, text));
         self
     }
 }
