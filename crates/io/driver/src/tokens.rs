@@ -1,0 +1,90 @@
+//! Session tokens whose signature was checked before.
+//!
+//! A client shows its token with every request, and to check a signature costs more than all else
+//! that a node does for a small one. So what was found good is remembered: this token, by this key,
+//! says this. Only good tokens are, whether one has expired is asked each time, and whoever was
+//! signed out is the caller's to know. Bounds: [`TOKENS_MAX`] tokens; with more all are forgotten.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use base::UnixTime;
+use policy::token::{Claims, PublicKey, TokenError};
+
+/// Tokens remembered, of half a kilobyte each.
+pub const TOKENS_MAX: usize = 20_000;
+
+/// Remembers tokens; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Tokens(Arc<RwLock<HashMap<String, Known>>>);
+
+struct Known {
+    key: PublicKey,
+    claims: Arc<Claims>,
+}
+
+impl Tokens {
+    /// As [`PublicKey::verify`].
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn verify(
+        &self,
+        key: &PublicKey,
+        now: UnixTime,
+        token: &str,
+    ) -> Result<Arc<Claims>, TokenError> {
+        let known = {
+            let rows = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            let row = rows.get(token).filter(|known| known.key == *key);
+            row.map(|known| known.claims.clone())
+        };
+        if let Some(claims) = known {
+            return match claims.expires < now {
+                true => Err(TokenError::Expired),
+                false => Ok(claims),
+            };
+        }
+        let claims = Arc::new(key.verify(now, token)?);
+        let known = Known {
+            key: key.clone(),
+            claims: claims.clone(),
+        };
+        let mut rows = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if rows.len() >= TOKENS_MAX {
+            rows.clear();
+        }
+        rows.insert(token.to_owned(), known);
+        Ok(claims)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use base::Rng;
+    use policy::token::{LIFE, TokenKey};
+
+    use super::*;
+
+    #[test]
+    fn a_token_that_is_remembered_expires_and_is_good_for_its_key_alone() {
+        let [ours, other] = [1, 2].map(|n| TokenKey::from_seed(&[n; 32]).unwrap());
+        let now = UnixTime::from_millis(1_000);
+        let token = ours.issue(now, &mut Rng::from_number(1), "alice", "example.test");
+        let tokens = Tokens::default();
+        for _ in 0..2 {
+            let claims = tokens.verify(&ours.public(), now, &token).unwrap();
+            assert_eq!(claims.user.expose(), "alice");
+            let forged = tokens.verify(&other.public(), now, &token);
+            assert_eq!(forged, Err(TokenError::Forged));
+            let cut = tokens.verify(&ours.public(), now, &token[..token.len() - 1]);
+            assert_eq!(cut, Err(TokenError::Forged));
+        }
+        assert_eq!(tokens.0.read().unwrap().len(), 1);
+        let late = now.plus(LIFE + Duration::from_millis(1));
+        let expired = tokens.verify(&ours.public(), late, &token);
+        assert_eq!(expired, Err(TokenError::Expired));
+    }
+}
