@@ -116,6 +116,7 @@ impl Settings {
         let no_media = config::MediaService {
             listen: nowhere,
             advertise: nowhere,
+            other: None,
             ports: 36_000..=59_999,
         };
         let no_calls = config::Calls {
