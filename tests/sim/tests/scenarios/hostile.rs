@@ -250,10 +250,7 @@ fn a_registered_client_cannot_speak_for_another_or_reach_beyond_call_control() {
         let wrong: Vec<_> = bobs.iter().filter(|(_, who)| who != "1002").collect();
         assert!(wrong.is_empty(), "bob passes for {wrong:?}");
         // Nor does he take over her call behind the other edge, whatever he knows of it.
-        let dialog = w.people[alice].ua.calls[0].dialog.as_ref().unwrap();
-        let tag = |of: &str| of.split("tag=").nth(1).unwrap_or_default().to_owned();
-        let (own, other) = (tag(&dialog.local), tag(&dialog.remote));
-        let names = format!("{};to-tag={own};from-tag={other}", dialog.call_id);
+        let names = w.people[alice].ua.named(0);
         let theft = request("INVITE", ALICE, bob_uri, ALICE, 97)
             .with("Replaces", names)
             .with_body("application/sdp", OFFER);
