@@ -542,6 +542,11 @@ impl Core {
                 (Kind::CallFailed, format!("answered {status}: {why}"))
             }
             Event::MediaRefused(error) => (media_kind(error), error.to_string()),
+            Event::LittleRate { kbps } => {
+                proof.push(("kbps", kbps.to_string()));
+                let cause = "call control allows the call's video less than the client asked for";
+                (Kind::LittleRate, cause.into())
+            }
             Event::BindFailed => (Kind::PortTaken, "a media port could not be opened".into()),
             Event::NoMedia => {
                 let Some(call) = call else { return };
