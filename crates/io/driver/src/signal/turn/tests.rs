@@ -28,7 +28,7 @@ fn memory_is_given_back_now_and_then_in_a_flood_and_often_enough_when_it_is_over
     // rest after it.
     let after = |from: u64| due.iter().filter(|s| **s >= from).count();
     assert_eq!(due.len() - after(100), 4, "{due:?}");
-    assert_eq!(after(100), TRIMS.into(), "{due:?}");
+    assert_eq!(after(100), usize::from(TRIMS), "{due:?}");
     assert!(after(100 + 32) >= 1 && after(100 + 64) == 0, "{due:?}");
     assert!(worn.wait(at(200)).is_none());
     // So do connections, as many as their messages are worth, from wherever the count stood.
