@@ -414,6 +414,12 @@ impl B2bua {
         }
     }
 
+    /// Whether a leg of a call goes by a connection.
+    pub fn uses(&self, flow: FlowId) -> bool {
+        let of = |call: &Call| call.caller.face.flow == flow || call.callee.face.flow == flow;
+        self.calls.iter().any(|(_, call)| of(call))
+    }
+
     /// The client of a call that was answered is behind another edge now: requests for it take
     /// that way, and nothing that was asked on the old one ends it. Media follows with the next
     /// offer of either end.
