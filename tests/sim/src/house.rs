@@ -37,6 +37,9 @@ pub const CLUSTER: &str = "cucm1.example.test";
 /// Its address.
 pub const PBX: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 31), 5060));
 
+/// The number of the neighbour's telephone.
+pub const TRUNK_NUMBER: &str = "9001";
+
 /// Names of the first clients.
 const CLIENTS: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
 
