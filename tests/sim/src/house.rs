@@ -162,9 +162,10 @@ fn neighbour_text(plan: &Plan) -> String {
              target = \"{to_control}\"\n"
         )
     };
+    let encryption = if plan.secure_trunk { "force" } else { "off" };
     format!(
         "[[zones]]\nname = \"trunk\"\ntype = \"neighbor\"\npeers = [\"{NEIGHBOUR}\"]\n\
-         transport = \"tcp\"\nmonitor = false\n\
+         transport = \"tcp\"\nmonitor = false\nmedia_encryption = \"{encryption}\"\n\
          [[search_rules]]\nname = \"outside line\"\npriority = 10\npattern = \"9\"\n\
          on_match = \"stop\"\ntarget = \"trunk\"\n{}{}",
         from("trunk"),

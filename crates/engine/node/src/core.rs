@@ -43,7 +43,7 @@ use std::time::Duration;
 
 use ::media::ports::{Allocator, REST};
 use ::status::{Kind, Snapshot};
-use base::{HashMap, Instant, Map, Now, Rng, Secret, Timers};
+use base::{HashMap, Instant, Map, Now, Rng, Timers};
 use call::b2bua::{self, B2bua, Side as Leg};
 use call::limits::{Ledger, Limits};
 use call::registration::core::{Admission, Place, Registrar, RegistrationId};
@@ -248,17 +248,7 @@ impl Core {
 
     /// A core that is asked what a configuration says, and never runs.
     fn offline(now: Now, config: &Arc<config::Config>) -> Core {
-        let identity = CoreIdentity {
-            version: String::new(),
-            ssh_key: String::new(),
-            token_seed: Secret::new([0; 32]),
-            users: None,
-            kept: Vec::new(),
-            signed_out: Vec::new(),
-            servers: ::status::servers::ServersRecord::default(),
-            certificate_names: Vec::new(),
-        };
-        Core::new(now, Rng::from_number(0), config, identity)
+        Core::new(now, Rng::from_number(0), config, CoreIdentity::nobody())
     }
 
     fn load_users(&mut self, now: Now, identity: &CoreIdentity) {

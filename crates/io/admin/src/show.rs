@@ -582,7 +582,7 @@ mod tests {
     #[test]
     fn current_sessions_come_first_and_recent_ones_say_how_they_ended() {
         let at = UnixTime::from_millis(1_790_000_000_000);
-        let minutes = |n: u64| Duration::from_secs(60 * n);
+        let minutes = |n: u64| std::time::Duration::from_secs(60 * n);
         let row = |user: &str, program: &str, left: u64, out: bool| SessionRow {
             user: Pii::new(user.into()),
             domain: "example.test".into(),

@@ -37,6 +37,7 @@ use crate::listen::{self, Caps, Sources};
 use crate::metadata;
 use crate::shares::Shares;
 use crate::signal::{Clock, Handle, Stopping};
+use crate::tokens::Tokens;
 use crate::trace::{Trace, Traces};
 use crate::wire;
 
@@ -75,6 +76,8 @@ pub struct HttpEdge {
     pub traces: Arc<Traces>,
     /// How many of one source are under way.
     pub shares: Shares,
+    /// Session tokens that were good before.
+    pub tokens: Tokens,
 }
 
 impl HttpEdge {
@@ -213,8 +216,8 @@ impl HttpEdge {
         let now = self.clock.now().unix;
         let issuer = metadata::session_cookies(request.headers()).find_map(|token| {
             serving.iter().find(|core| {
-                core.token_key
-                    .admit(now, &core.signed_out, token)
+                self.tokens
+                    .admit(&core.token_key, &core.signed_out, now, token)
                     .is_ok_and(|c| c.domain == named.domain)
             })
         });

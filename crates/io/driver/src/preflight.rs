@@ -364,11 +364,9 @@ fn listened(config: &Config) -> Vec<(&'static str, &'static str, SocketAddr)> {
             add("service.https", "listen", &edge.https.listen);
             add("service.sip", "listen", &edge.sip.listen);
             add("service.xmpp", "listen", &edge.xmpp.listen);
-            add(
-                "service.media",
-                "listen",
-                &[SocketAddr::new(edge.media.listen, 0)],
-            );
+            for (listen, _) in edge.media.addresses() {
+                add("service.media", "listen", &[SocketAddr::new(listen, 0)]);
+            }
             let at = &edge.traversal;
             add("traversal", "listen_sip", &[at.sip]);
             add("traversal", "listen_ssh", &[at.ssh]);

@@ -7,6 +7,7 @@
 mod reports;
 mod turn;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -88,13 +89,13 @@ pub struct Handle {
 pub struct Batch {
     /// When the first of it was read.
     at: std::time::Instant,
-    posts: Vec<Post>,
+    posts: VecDeque<Post>,
     backlog: Arc<AtomicUsize>,
 }
 
 impl Batch {
     /// What it holds; it counts no longer as waiting.
-    pub fn open(self) -> Vec<Post> {
+    pub fn open(self) -> VecDeque<Post> {
         self.backlog.fetch_sub(self.posts.len(), Ordering::AcqRel);
         self.posts
     }
@@ -142,7 +143,11 @@ impl Handle {
     ///
     /// # Errors
     /// [`Stopping`] if the node is gone.
-    pub fn post_batch(&self, at: std::time::Instant, posts: Vec<Post>) -> Result<(), Stopping> {
+    pub fn post_batch(
+        &self,
+        at: std::time::Instant,
+        posts: VecDeque<Post>,
+    ) -> Result<(), Stopping> {
         while self.backlog.load(Ordering::Acquire) >= POSTS_MAX {
             if self.posts.is_closed() {
                 return Err(Stopping);

@@ -3,7 +3,7 @@
 //! servers (F108–F168). When a server is asked, and what of, is here; `reading` makes facts of
 //! the answers, `servers` tells of them.
 //!
-//! Each is asked every 30 to 45 s for a fingerprint of what matters, one or two small questions,
+//! Each is asked every 50 to 58 s for a fingerprint of what matters, one or two small questions,
 //! and for all of it when that has changed, every ten minutes, and when an administrator says so.
 
 use std::sync::Arc;
@@ -26,10 +26,10 @@ use crate::io::{DnsError, Fetch, Output, Resolve, Resolved, Target};
 /// How often a publisher that answers is asked for everything, whatever its fingerprint says.
 pub(super) const REFRESH: Duration = Duration::from_secs(600);
 
-/// How long a fingerprint is good for, and how much longer at most: publishers are not asked in
-/// step.
-const PROBE: Duration = Duration::from_secs(30);
-const PROBE_SPREAD_MS: u64 = 15_000;
+/// How long a fingerprint is good for, and how much longer at most, since publishers are not to be
+/// asked in step: together with the reading that follows, within a minute.
+const PROBE: Duration = Duration::from_secs(50);
+const PROBE_SPREAD_MS: u64 = 8_000;
 
 /// The first wait after a failure; doubles up to [`RETRY_MAX`].
 pub(super) const RETRY: Duration = Duration::from_secs(5);

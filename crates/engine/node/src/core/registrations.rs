@@ -321,7 +321,7 @@ impl Core {
                 .to_registrar(&message, field, &rows, place, &at)
         };
         let via = self.settings.inside_via(tls);
-        self.station.send_on(now, key, flow, via, request);
+        self.station.send_on(now, key, flow, via, request, u8::MAX);
         let under = Under {
             plan,
             rows,

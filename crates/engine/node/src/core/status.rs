@@ -78,9 +78,7 @@ impl Board {
         proof: &[(&'static str, String)],
     ) {
         let mut event = Event::new(kind, now.unix, cause);
-        for (name, value) in proof {
-            event = event.with(name, value);
-        }
+        event.proof.extend_from_slice(proof);
         self.recent.note(&event);
         out.push_back(Output::Event(event));
     }
