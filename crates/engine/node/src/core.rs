@@ -22,6 +22,7 @@ mod load;
 mod outbound;
 mod outward;
 mod ownership;
+mod questions;
 mod reading;
 mod refusals;
 mod registrations;
@@ -54,7 +55,7 @@ use sip::transaction::{ClientKey, Event, ServerKey};
 use sip::{FlowId, Frame};
 
 use crate::Engine;
-use crate::io::{Answer, AskId, ConnId, Facts, Input, Output, Question, Side};
+use crate::io::{AskId, ConnId, Facts, Input, Output, Side};
 use crate::station::{Item, Station};
 pub use allowed::configured_allow_list;
 pub(crate) use business::MARK as BUSINESS;
@@ -496,39 +497,8 @@ impl Engine for Core {
                 self.lane_report(now, peer, lane, connections, why);
             }
             Input::Media(event) => self.media(now, &event),
-            Input::Ask {
-                id,
-                question: Question::SignIn(asked),
-            } => self.sign_in(now, id, asked),
-            Input::Ask {
-                id,
-                question: Question::Search(asked),
-            } => {
-                let answer = Answer::Search(Box::new(self.report_search(asked)));
-                self.station.out.push_back(Output::Answer { id, answer });
-            }
-            Input::Ask {
-                id,
-                question: Question::Chat { client },
-            } => self.chat_asked(now, id, client),
-            Input::Ask {
-                id,
-                question:
-                    Question::ChatRefused {
-                        client,
-                        user,
-                        domain,
-                    },
-            } => self.chat_refused(now, id, client, user, domain),
-            Input::Ask {
-                id,
-                question: Question::SignOut { user, domain },
-            } => self.sign_out_asked(now, id, user.expose(), &domain),
+            Input::Ask { id, question } => self.answer_question(now, id, question),
             Input::Kept { id, failure } => self.sign_out_kept(id, failure),
-            Input::Ask {
-                id,
-                question: Question::Servers(asked),
-            } => self.servers_asked(now, id, asked),
             Input::Fetched { id, result } => match self.asked.remove(&id.0) {
                 Some(Asked::Server(index, part)) => self.server_answered(now, index, part, result),
                 Some(Asked::SignIn(number)) => self.sign_in_fetched(number, result),
