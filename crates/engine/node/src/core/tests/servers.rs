@@ -247,7 +247,6 @@ fn a_password_that_is_refused_is_not_tried_often_enough_to_lock_the_account() {
     world.wait(Duration::from_secs(1_799));
     let asked = CLUSTER.with_borrow(|c| c.asked.len());
     assert_eq!(asked, 2, "in half an hour");
-    // On demand it is asked at once.
     set(|c| c.status = None);
     let refreshed = report(
         &mut world,
@@ -257,6 +256,13 @@ fn a_password_that_is_refused_is_not_tried_often_enough_to_lock_the_account() {
     );
     assert_eq!(refreshed.servers[0].state, ServerState::Active);
     assert_eq!(causes(&world, Kind::Discovered).len(), 1);
+    // One that is changed under us is no different.
+    set(|c| {
+        c.status = Some((401, ""));
+        c.asked.clear();
+    });
+    world.wait(Duration::from_secs(1_799));
+    assert_eq!(CLUSTER.with_borrow(|c| c.asked.len()), 2);
 }
 
 #[test]
@@ -557,7 +563,6 @@ fn a_node_that_is_removed_keeps_its_connection_for_the_clients_it_has() {
         Vec::<String>::new(),
         "nobody registers there any more"
     );
-    // Once the registration is over, it goes.
     world.wait(Duration::from_secs(800));
     assert!(world.closed.contains(&conn));
     assert_eq!(self::zones(&world), ["CEtcp-cucm1.example.test:5060"]);
