@@ -10,9 +10,16 @@ use std::time::Duration;
 use base::{Pii, Secret};
 use bytes::Bytes;
 use policy::credentials::Kept;
+use policy::signed_out::SignOut;
+use provisioning::sign_in::{Proven, Unproven};
 use sip::locate::{self, Naptr};
+use status::servers::ServersRecord;
 
 use crate::gate::{CoreGate, EdgeGate};
+
+mod question;
+
+pub use question::{Answer, Question, Reply, SignIn};
 
 /// Names a connection. The driver numbers those it accepts from 0 up, the node those it asks for
 /// from [`ConnId::DIALLED`] up; a number is never used twice.
@@ -176,6 +183,29 @@ pub enum Input {
         /// The answer.
         result: Result<Resolved, DnsError>,
     },
+    /// A domain's directory has judged a password.
+    Proved {
+        /// The question's.
+        id: AskId,
+        /// Whom it vouches for, or why for nobody.
+        result: Result<Proven, Unproven>,
+    },
+    /// On the core: the users of a domain's file, at the start and whenever the file has changed.
+    Users {
+        /// The domain.
+        domain: String,
+        /// What digests of those users are checked with, where the file has it.
+        digests: Vec<policy::credentials::FileUser>,
+        /// Who is no longer in it, or has another password.
+        gone: Vec<Pii<String>>,
+    },
+    /// A [`Record::SignedOut`] is on the disk, or is not.
+    Kept {
+        /// Its number.
+        id: u64,
+        /// Why it is not.
+        failure: Option<String>,
+    },
     /// Something a task saw that the node keeps account of.
     Report(Report),
     /// The longest that a SIP message of late has waited between its socket and the node.
@@ -191,54 +221,6 @@ pub enum Lane {
     Http,
     /// XMPP in TLS on 7400.
     Xmpp,
-}
-
-/// A question to the node.
-#[derive(Debug)]
-pub enum Question {
-    /// On the core: a client asks for `get_edge_config` with these credentials.
-    SignIn(SignIn),
-    /// Where would this request go? Nothing is sent.
-    Search(status::SearchQuestion),
-}
-
-/// A sign-in as it reached the core.
-#[derive(Debug)]
-pub struct SignIn {
-    /// Index of the peer whose lane it came by.
-    pub peer: usize,
-    /// The client as the edge saw it.
-    pub client: Option<IpAddr>,
-    /// The service domain of the path.
-    pub domain: String,
-    /// The user name as typed.
-    pub user: Pii<String>,
-    /// The password.
-    pub password: Secret<String>,
-    /// The path and query after the domain's segment, e.g. `get_edge_config?service_name=…`.
-    pub target: String,
-    /// The client's program, for the list of provisioning sessions.
-    pub user_agent: String,
-}
-
-/// The node's answer to a [`Question`].
-#[derive(Debug)]
-pub enum Answer {
-    /// To [`Question::SignIn`]: the response as it goes back to the client.
-    SignIn(Reply),
-    /// To [`Question::Search`].
-    Search(Box<status::SearchReport>),
-}
-
-/// An HTTP response made by the node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// The status code.
-    pub status: u16,
-    /// Header fields in order.
-    pub headers: Vec<(&'static str, String)>,
-    /// The body.
-    pub body: String,
 }
 
 /// An HTTP request the node wants made inside.
@@ -279,8 +261,28 @@ pub struct Fetched {
 pub struct FetchError {
     /// `host:port`.
     pub server: String,
+    /// Where it went wrong.
+    pub fault: FetchFault,
     /// What was seen.
     pub why: String,
+}
+
+/// Where a [`Fetch`] went wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FetchFault {
+    /// Its name has no address.
+    Name,
+    /// Nobody answers at the address.
+    Unreachable,
+    /// Its certificate is not accepted.
+    Certificate,
+    /// It speaks no TLS, or none that we speak.
+    Tls,
+    /// It took the connection and did not answer in time.
+    Silent,
+    /// Anything else.
+    #[default]
+    Other,
 }
 
 /// A DNS question of the node.
@@ -358,6 +360,8 @@ pub enum Report {
         status: u16,
         /// Why, in a few words.
         cause: String,
+        /// The request's trace id.
+        trace: String,
     },
     /// An inside web server could not be reached.
     InsideUnreachable {
@@ -485,6 +489,17 @@ pub enum Output {
         /// The question.
         question: Resolve,
     },
+    /// Ask a domain's directory about a password.
+    Prove {
+        /// Comes back with the answer.
+        id: AskId,
+        /// The domain.
+        domain: String,
+        /// The name as typed.
+        user: Pii<String>,
+        /// The password.
+        password: Secret<String>,
+    },
     /// The verdicts that HTTP and XMPP tasks read, on the edge.
     EdgeGate(Arc<EdgeGate>),
     /// The same on the core.
@@ -496,11 +511,24 @@ pub enum Output {
         /// The key in OpenSSH format: on the edge the core's, on the core the edge's host key.
         key: Option<String>,
     },
-    /// Store this for the next start ([`crate::CoreIdentity::kept`]), in place of what was stored
-    /// for its user.
-    Keep(Box<Kept>),
+    /// Store this for the next start.
+    Keep(Box<Record>),
+    /// End the chat streams of a user who was signed out.
+    EndStreams(SignOut),
+    /// Store this for the next start ([`crate::CoreIdentity::servers`]), in place of what was
+    /// stored before.
+    KeepServers(Box<ServersRecord>),
     /// For the log, the history and the alarms.
     Event(status::Event),
+}
+
+/// What is stored for the next start.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// For [`crate::CoreIdentity::kept`], in place of what was stored for its user.
+    SignedIn(Kept),
+    /// For [`crate::CoreIdentity::signed_out`]; the node waits for [`Input::Kept`].
+    SignedOut(SignOut),
 }
 
 /// Where to dial.

@@ -16,6 +16,8 @@ use status::{Page, SearchQuestion};
 use crate::query;
 
 mod allow_list;
+mod servers;
+mod sign_out;
 
 /// The longest question that is read, in bytes.
 const QUESTION_MAX: usize = 16 * 1024;
@@ -58,6 +60,12 @@ impl Rest {
         }
         if let Some(below) = request.uri.path().strip_prefix("/api/v1/allow-list") {
             return allow_list::answer(self.guard.as_ref(), &request, below).await;
+        }
+        if request.uri.path() == "/api/v1/sign-out" {
+            return sign_out::answer(&self.handle, &request).await;
+        }
+        if let Some(below) = request.uri.path().strip_prefix("/api/v1/servers") {
+            return servers::answer(&self.handle, &request, below).await;
         }
         match request.uri.path() {
             "/api/v1/search" if request.method == Method::POST => {
@@ -110,7 +118,9 @@ impl Rest {
             _ => problem(
                 StatusCode::NOT_FOUND,
                 "there is no such resource",
-                "ask for /api/v1/status, /api/v1/health, /api/v1/search or /api/v1/allow-list",
+                "ask for /api/v1/status, /api/v1/health, /api/v1/search, /api/v1/servers, \
+                 /api/v1/sign-out or \
+                 /api/v1/allow-list",
             ),
         }
     }

@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base::{Instant, Now, UnixTime};
-use node::io::{Answer, ConnId, Facts, Input, Question};
+pub use node::io::{Answer, Question};
+use node::io::{ConnId, Facts, Input};
+use status::servers::{ServersQuestion, ServersReport};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::sip_io::Way;
@@ -194,7 +196,34 @@ impl Handle {
     ) -> Result<status::SearchReport, Stopping> {
         match self.ask(Question::Search(asked)).await? {
             Answer::Search(report) => Ok(*report),
-            Answer::SignIn(_) => Err(Stopping),
+            _ => Err(Stopping),
+        }
+    }
+
+    /// Signs a user out; `None` on an edge.
+    ///
+    /// # Errors
+    /// [`Stopping`] if the node is gone.
+    pub async fn sign_out(
+        &self,
+        user: String,
+        domain: String,
+    ) -> Result<Option<status::SignOutReport>, Stopping> {
+        let user = base::Pii::new(user);
+        match self.ask(Question::SignOut { user, domain }).await? {
+            Answer::SignOut(report) => Ok(report.map(|r| *r)),
+            _ => Err(Stopping),
+        }
+    }
+
+    /// What a core knows of the inside's servers, or what they say now.
+    ///
+    /// # Errors
+    /// [`Stopping`] if the node is gone.
+    pub async fn servers(&self, asked: ServersQuestion) -> Result<ServersReport, Stopping> {
+        match self.ask(Question::Servers(asked)).await? {
+            Answer::Servers(report) => Ok(*report),
+            _ => Err(Stopping),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Starting an edge: listeners for clients and for cores.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use config::{ClientCertificates, Edge};
 use net::http::front;
@@ -19,9 +18,12 @@ use crate::listen::{Caps, Paces};
 use crate::media_worker::Role;
 use crate::outlets::NodeOutlets;
 use crate::questions::{ASKED_MAX, Questions};
+use crate::shares::Shares;
 use crate::signal::Handle;
 use crate::sip_io::Workers;
 use crate::sip_listen::SipListener;
+use crate::tokens::Tokens;
+use crate::trace::Traces;
 use crate::xmpp_edge::{Times, XmppEdge};
 use crate::{dial, link_sip, link_ssh, link_xmpp};
 
@@ -60,6 +62,9 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
         questions,
         inside: foreign,
         keeper: None,
+        outs: None,
+        directories: None,
+        servers: None,
         dialled: JoinSet::new(),
     };
     parts.launch(handle, posts, threads, Box::new(engine), outlets)
@@ -209,7 +214,9 @@ fn serve_clients(
         caps,
         limits: front::Limits::default(),
         // Traces of one run are told from those of the next.
-        traces: Arc::new(AtomicU64::new(parts.rng.clone().u64() >> 8)),
+        traces: Arc::new(Traces::start()?),
+        shares: Shares::default(),
+        tokens: Tokens::default(),
     };
     let sip = SipListener {
         handle: handle.clone(),
