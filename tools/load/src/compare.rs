@@ -253,7 +253,8 @@ impl Rows<'_> {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// The middle value.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)

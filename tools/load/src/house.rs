@@ -161,6 +161,23 @@ pub(crate) struct Pids {
 }
 
 impl House {
+    /// Nothing yet.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn empty(folder: &Path) -> Result<House> {
+        fs::create_dir_all(folder)?;
+        Ok(House {
+            folder: folder.canonicalize()?,
+            running: Vec::new(),
+        })
+    }
+
+    /// Where configurations and logs are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Starts everything.
     ///
     /// # Errors
@@ -171,11 +188,7 @@ impl House {
         kamailio: &Path,
         users: usize,
     ) -> Result<(House, Pids)> {
-        fs::create_dir_all(folder)?;
-        let mut house = House {
-            folder: folder.canonicalize()?,
-            running: Vec::new(),
-        };
+        let mut house = House::empty(folder)?;
         crate::tls::issue(&house.folder, &[NAME, "core.load.test", DOMAIN])?;
         let registrar = house.kamailio(kamailio, "registrar", KAMAILIO_REGISTRAR)?;
         house.wait(&format!("{REGISTRAR}:5060"))?;
@@ -276,7 +289,8 @@ impl House {
         Ok(())
     }
 
-    fn causeway(&mut self, program: &Path, role: &str) -> Result<u32> {
+    /// Starts our program with the configuration of that role.
+    pub(crate) fn causeway(&mut self, program: &Path, role: &str) -> Result<u32> {
         // It starts in the folder, from where a relative path leads nowhere.
         let program = program
             .canonicalize()
@@ -287,7 +301,8 @@ impl House {
         self.run(role, command)
     }
 
-    fn run(&mut self, name: &str, mut command: Command) -> Result<u32> {
+    /// Starts a program, its output in a log of that name.
+    pub(crate) fn run(&mut self, name: &str, mut command: Command) -> Result<u32> {
         let log = File::create(self.folder.join(format!("{name}.log")))?;
         command.current_dir(&self.folder).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log);
@@ -299,7 +314,8 @@ impl House {
         Ok(pid)
     }
 
-    fn wait(&self, address: &str) -> Result<()> {
+    /// Waits until something listens.
+    pub(crate) fn wait(&self, address: &str) -> Result<()> {
         let (address, until) = (
             address.parse::<SocketAddr>()?,
             Instant::now() + Duration::from_secs(20),

@@ -1,16 +1,21 @@
 //! `load`: clients by the thousand in front of an edge, and what they cost it.
 //!
-//! It speaks SIP from templates of its own and shares no code with the product. See `README.md`.
+//! It speaks SIP and HTTP from templates of its own and shares no code with the product. See
+//! `README.md`.
 
 #![forbid(unsafe_code)]
 
 mod compare;
+mod compare_web;
 mod conn;
 mod hold;
 mod house;
 mod proc;
 mod script;
 mod tls;
+mod web;
+mod web_house;
+mod web_work;
 mod work;
 
 use std::net::SocketAddr;
@@ -22,9 +27,10 @@ use clap::{Args, Parser, Subcommand};
 use rustls_pki_types::ServerName;
 
 use conn::Edge;
+use web_work::{WebKind, WebLoad};
 use work::{Kind, Load, Watched};
 
-/// Load of SIP clients on an edge, and what it costs there.
+/// Load of SIP and HTTPS clients on an edge, and what it costs there.
 #[derive(Parser)]
 #[command(name = "load")]
 struct Cli {
@@ -39,6 +45,54 @@ enum Command {
     /// Kamailio's edge beside ours, in turns, with the same registrar behind both. Wants a network
     /// namespace of its own: `unshare -n sh -c 'ip link set lo up; load compare-kamailio …'`.
     CompareKamailio(compare::Options),
+    /// HTTPS.
+    Http(Box<Http>),
+    /// nginx, an OpenSSH tunnel and nginx beside our edge and core, in turns. Wants root in a
+    /// network namespace of its own: `unshare -n sh -c 'ip link set lo up; load compare-nginx …'`.
+    CompareNginx(compare_web::Options),
+}
+
+#[derive(Args)]
+struct Http {
+    /// What clients do.
+    #[arg(value_enum)]
+    what: WebKind,
+    /// The edge, IP:PORT.
+    #[arg(long)]
+    edge: SocketAddr,
+    /// The name in its certificate.
+    #[arg(long, default_value = "edge.load.test")]
+    name: String,
+    /// Authorities that its certificate is checked with (PEM).
+    #[arg(long)]
+    ca: PathBuf,
+    /// The users' domain.
+    #[arg(long, default_value = "load.test")]
+    domain: String,
+    /// Signs this user in first, with the password `secret-` and the name.
+    #[arg(long)]
+    user: Option<String>,
+    /// The inside server, as `http/HOST/PORT`; without it `--path` is asked of the edge as it is.
+    #[arg(long)]
+    inside: Option<String>,
+    /// The path.
+    #[arg(long, default_value = "/")]
+    path: String,
+    /// Connections at once.
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// How long is measured.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Requests a second.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Processes whose cost is told, NAME=PID.
+    #[arg(long = "pid")]
+    watched: Vec<Watched>,
+    /// One JSON object, for programs.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -96,6 +150,8 @@ fn main() -> Result<()> {
         match cli.command {
             Command::Sip(sip) => run(&sip).await,
             Command::CompareKamailio(options) => compare::run(&options).await,
+            Command::Http(http) => run_http(&http).await,
+            Command::CompareNginx(options) => compare_web::run(&options).await,
         }
     }))
 }
@@ -148,6 +204,49 @@ async fn run(sip: &Sip) -> Result<()> {
         ));
     }
     print(sip.json, &outcome.json(&sip.watched), &text)
+}
+
+async fn run_http(http: &Http) -> Result<()> {
+    let edge = Edge {
+        address: http.edge,
+        name: ServerName::try_from(http.name.clone()).context("--name is no host name")?,
+        tls: tls::clients(&http.ca)?,
+    };
+    let lines = match &http.user {
+        Some(user) => web::sign_in(&edge, &http.name, &http.domain, user).await?,
+        None => String::new(),
+    };
+    let path = match &http.inside {
+        Some(inside) => {
+            let segment = web::segment(&format!("{}/{inside}", http.domain));
+            format!("/{segment}{}", http.path)
+        }
+        None => http.path.clone(),
+    };
+    let load = WebLoad {
+        kind: http.what,
+        request: web::get(&http.name, &path, &lines).into(),
+        connections: http.connections,
+        rate: http.rate,
+        time: Duration::from_secs_f64(http.seconds),
+    };
+    let outcome = web_work::run(&load, &edge, &http.watched).await?;
+    let text = format!(
+        "{:?}: {} in {:.1} s ({:.0}/s, {:.1} MB/s), {} failed, {:.0}/CPU-s and {:.1} MB/CPU-s of \
+         all watched; ms p50 {:.2}, p90 {:.2}, p99 {:.2}",
+        http.what,
+        outcome.done,
+        outcome.seconds,
+        outcome.rate(),
+        outcome.bytes as f64 / 1e6 / outcome.seconds,
+        outcome.failed,
+        outcome.per_cpu(0, http.watched.len()),
+        outcome.bytes as f64 / 1e6 / outcome.cpu.iter().sum::<f64>().max(0.01),
+        outcome.latency(0.5),
+        outcome.latency(0.9),
+        outcome.latency(0.99),
+    );
+    print(http.json, &outcome.json(&http.watched), &text)
 }
 
 fn print(as_json: bool, json: &serde_json::Value, text: &str) -> Result<()> {

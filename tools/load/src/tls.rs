@@ -34,6 +34,23 @@ pub(crate) fn clients(authorities: &Path) -> Result<Arc<ClientConfig>> {
 /// # Errors
 /// The disk's.
 pub(crate) fn issue(folder: &Path, names: &[&str]) -> Result<()> {
+    issue_with(folder, names, KeyKind::Rsa)
+}
+
+/// The kind of a certificate's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyKind {
+    /// RSA of 2048 bits.
+    Rsa,
+    /// ECDSA with P-256.
+    Ecdsa,
+}
+
+/// The same with a key of that kind.
+///
+/// # Errors
+/// The disk's.
+pub(crate) fn issue_with(folder: &Path, names: &[&str], kind: KeyKind) -> Result<()> {
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(Vec::new())?;
@@ -44,7 +61,12 @@ pub(crate) fn issue(folder: &Path, names: &[&str]) -> Result<()> {
     let issuer = Issuer::new(params, key);
     let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
     let params = CertificateParams::new(names)?;
-    let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048)?;
+    let key = match kind {
+        KeyKind::Rsa => {
+            KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048)?
+        }
+        KeyKind::Ecdsa => KeyPair::generate()?,
+    };
     let certificate = params.signed_by(&key, &issuer)?;
     std::fs::write(folder.join("node.pem"), certificate.pem())?;
     std::fs::write(folder.join("node.key"), key.serialize_pem())?;

@@ -81,6 +81,8 @@ pub(crate) struct Outcome {
     pub(crate) cpu: Vec<f64>,
     /// Latencies in ms, sorted.
     pub(crate) latencies: Vec<f64>,
+    /// Bytes of bodies, where there are some.
+    pub(crate) bytes: u64,
 }
 
 impl Outcome {
@@ -236,6 +238,7 @@ pub(crate) async fn run(load: &Load, conns: Vec<Conn>, watched: &[Watched]) -> R
         seconds,
         cpu,
         latencies,
+        bytes: 0,
     })
 }
 

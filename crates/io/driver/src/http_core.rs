@@ -3,19 +3,19 @@
 //! `get_edge_config` goes to the node's sign-in engine. A proxied request must show a session
 //! token of this core, and its server, path and method must be on the allow list; exactly the
 //! address that was judged is dialled ([`crate::guard`]). The edge's own checks count for nothing
-//! here: a hostile edge gains no more than the allow list permits. On the way back redirects are
-//! rewritten into the edge's form, cookies are bound to the edge's path, and what would tell of the
-//! inside is taken out of the header.
+//! here: a hostile edge gains no more than the allow list permits. What of an answer goes back is
+//! [`crate::outside`]'s affair. Inside servers are told the client's address (`X-Forwarded-For`,
+//! and PROXY v2 where a rule asks for it), the trace (`traceparent`), and nothing of a client's own
+//! that claims to be either.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base::{Pii, Secret};
-use config::allow_list::read_url;
 use config::inside::{check_path, usual_port};
 use http::header::{
-    AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SERVER,
-    SET_COOKIE, USER_AGENT, WWW_AUTHENTICATE,
+    AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER, SERVER, USER_AGENT,
+    VIA, WWW_AUTHENTICATE,
 };
 use http::{Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -24,16 +24,30 @@ use net::http::{Body, Pace, empty, full, paced, strip_hop_by_hop};
 use net::tls;
 use node::gate::CoreGate;
 use node::io::{Answer, Input, Question, Report, SignIn};
-use provisioning::path::{EdgePath, Scheme, Server};
+use provisioning::path::{Scheme, Server};
 use rustls::ClientConfig;
 
 use crate::guard::{Guard, Ruling};
 use crate::metadata;
 use crate::signal::{Clock, Handle};
+use crate::tokens::Tokens;
+use crate::trace::{Trace, Traces};
 use crate::wire;
 
 /// As the answers of a core name themselves.
 const SERVER_NAME: HeaderValue = HeaderValue::from_static("CE_C ECS");
+
+const VIA_US: HeaderValue = HeaderValue::from_static("2.0 causeway");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HTTPS: HeaderValue = HeaderValue::from_static("https");
+
+/// Where a request comes from, as inside servers are told.
+struct Way<'a> {
+    client: Option<SocketAddr>,
+    trace: &'a Trace,
+    id: &'a str,
+}
 
 /// The HTTP service of a core; cheap to clone.
 #[derive(Clone)]
@@ -52,23 +66,34 @@ pub struct HttpCore {
     pub checked: tls::Live<ClientConfig>,
     /// TLS without, for servers whose check an administrator has switched off.
     pub unchecked: Arc<ClientConfig>,
+    /// Names requests that came without a name.
+    pub traces: Arc<Traces>,
+    /// Session tokens that were good before.
+    pub tokens: Tokens,
 }
 
 impl HttpCore {
     /// Answers one request that came by the lane of `peer`.
-    pub async fn answer(self, peer: usize, request: Request<Incoming>) -> Response<Body> {
+    pub async fn answer(self, peer: usize, mut request: Request<Incoming>) -> Response<Body> {
         let client = metadata::client(request.headers());
-        let trace = metadata::text(request.headers(), &metadata::TRACE)
-            .unwrap_or_default()
-            .to_owned();
-        wire::line("http", "in", "lane", request.method().as_str(), &trace);
+        let trace = self.traces.take(request.headers_mut());
+        let id = trace.to_string();
+        wire::line("http", "in", "lane", request.method().as_str(), &id);
         let done = match self.named(&request) {
             Ok((domain, None)) => self.sign_in(peer, client, domain, request).await,
-            Ok((domain, Some(server))) => self.proxy(domain, server, &trace, request).await,
+            Ok((domain, Some(server))) => {
+                let way = Way {
+                    client,
+                    trace: &trace,
+                    id: &id,
+                };
+                self.proxy(domain, server, way, request).await
+            }
             Err(refusal) => Err(refusal),
         };
         let mut response = done.unwrap_or_else(|refusal| {
             tracing::debug!(
+                trace = id,
                 status = refusal.status.as_u16(),
                 cause = refusal.cause,
                 "refused"
@@ -79,11 +104,12 @@ impl HttpCore {
                     client: client.ip(),
                     status: refusal.status.as_u16(),
                     cause: refusal.cause.into(),
+                    trace: id.clone(),
                 }));
             }
             refusal.response()
         });
-        wire::line("http", "out", "lane", response.status().as_str(), &trace);
+        wire::line("http", "out", "lane", response.status().as_str(), &id);
         response.headers_mut().insert(SERVER, SERVER_NAME);
         response
     }
@@ -166,13 +192,17 @@ impl HttpCore {
         &self,
         domain: String,
         server: Server,
-        trace: &str,
+        way: Way<'_>,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Refusal> {
         let gate = self.gate.get();
         let now = self.clock.now().unix;
         let claims = metadata::session_cookies(request.headers())
-            .filter_map(|token| gate.token_key.verify(now, token).ok())
+            .filter_map(|token| {
+                self.tokens
+                    .admit(&gate.token_key, &gate.signed_out, now, token)
+                    .ok()
+            })
             .find(|claims| claims.domain == domain);
         let Some(claims) = claims else {
             return Err(Refusal::new(
@@ -181,12 +211,12 @@ impl HttpCore {
             ));
         };
         let user = claims.user.expose();
-        let target = self.target(&server, &request, user).await?;
-        let request = inside_request(&server, request)?;
-        wire::line("http", "out", "inside", request.method().as_str(), trace);
+        let target = self.target(&server, &request, user, way.client).await?;
+        let request = inside_request(&server, &way, request)?;
+        wire::line("http", "out", "inside", request.method().as_str(), way.id);
         let response = match self.inside.send(&target, request).await {
             Ok(response) => {
-                wire::line("http", "in", "inside", response.status().as_str(), trace);
+                wire::line("http", "in", "inside", response.status().as_str(), way.id);
                 response
             }
             Err(e @ net::Error::Timeout { .. }) => {
@@ -204,8 +234,7 @@ impl HttpCore {
                 ));
             }
         };
-        self.outside_response(&domain, &server, user, response)
-            .await
+        self.outside(&domain, &server, user, response).await
     }
 
     /// Where the request may go: what was judged is what is dialled.
@@ -214,15 +243,17 @@ impl HttpCore {
         server: &Server,
         request: &Request<Incoming>,
         user: &str,
+        client: Option<SocketAddr>,
     ) -> Result<Target, Refusal> {
         let (method, path) = (request.method().as_str(), request.uri().path());
-        let (address, name, tls_verify) = match self.guard.admit(server, method, path).await {
+        let (address, name, tls_verify, told) = match self.guard.admit(server, method, path).await {
             Ruling::Pass {
                 address,
                 name,
                 tls_verify,
+                proxy_protocol,
                 ..
-            } => (address, name, tls_verify),
+            } => (address, name, tls_verify, proxy_protocol),
             Ruling::Deny => {
                 self.guard.refused(server, method, path, user, false);
                 return Err(Refusal::new(StatusCode::FORBIDDEN, "not on the allow list"));
@@ -242,10 +273,15 @@ impl HttpCore {
             self.unchecked.clone()
         };
         let tls = (server.scheme == Scheme::Https).then_some(TargetTls { name, config });
-        Ok(Target { address, tls })
+        let client = client.filter(|_| told);
+        Ok(Target {
+            address,
+            tls,
+            client,
+        })
     }
 
-    fn unreachable(&self, server: &Server, error: &net::Error) {
+    pub(crate) fn unreachable(&self, server: &Server, error: &net::Error) {
         // A node that is swamped has better things to count.
         let _ = self
             .handle
@@ -254,90 +290,14 @@ impl HttpCore {
                 why: error.to_string(),
             }));
     }
-
-    /// The answer as it may go outside.
-    async fn outside_response(
-        &self,
-        domain: &str,
-        server: &Server,
-        user: &str,
-        mut response: Response<Body>,
-    ) -> Result<Response<Body>, Refusal> {
-        let segment = EdgePath::encode(domain, Some(server));
-        let headers = response.headers_mut();
-        strip_hop_by_hop(headers);
-        metadata::strip_forged(headers);
-        for name in [
-            "x-powered-by",
-            "alt-svc",
-            "refresh",
-            "content-location",
-            "x-aspnet-version",
-        ] {
-            headers.remove(name);
-        }
-        if let Some(location) = headers.remove(LOCATION) {
-            let location = location.to_str().unwrap_or_default();
-            let value = self.redirect(domain, server, user, location).await?;
-            headers.insert(LOCATION, value);
-        }
-        let cookies: Vec<HeaderValue> = headers
-            .get_all(SET_COOKIE)
-            .iter()
-            .filter_map(|v| bind_cookie(v.to_str().ok()?, &segment)?.parse().ok())
-            .collect();
-        headers.remove(SET_COOKIE);
-        for cookie in cookies {
-            headers.append(SET_COOKIE, cookie);
-        }
-        Ok(response)
-    }
-
-    /// A redirect of `server` in the edge's form.
-    async fn redirect(
-        &self,
-        domain: &str,
-        server: &Server,
-        user: &str,
-        location: &str,
-    ) -> Result<HeaderValue, Refusal> {
-        let refused = |cause| Refusal::new(StatusCode::BAD_GATEWAY, cause);
-        let before_path = location.split(['/', '?', '#']).next().unwrap_or_default();
-        let value = if location.starts_with('/') || before_path.contains(':') {
-            let (to, path) =
-                follow(server, location).ok_or(refused("a redirect that is no URL"))?;
-            let path_alone = path.split(['?', '#']).next().unwrap_or_default();
-            if to != *server {
-                // Where the client goes with GET; other methods are judged when they come.
-                match self.guard.judge(&to, "GET", path_alone).await {
-                    Ruling::Pass { .. } | Ruling::NoAddress { rule: Some(_), .. } => {}
-                    // Nothing that a rule could let through.
-                    Ruling::Never { .. } => {
-                        return Err(refused("a redirect to a forbidden server"));
-                    }
-                    Ruling::NoAddress { rule: None, error } => {
-                        self.unreachable(&to, &error);
-                        return Err(refused("a redirect that DNS does not let us judge"));
-                    }
-                    Ruling::Deny => {
-                        self.guard.refused(&to, "GET", path_alone, user, true);
-                        return Err(refused("a redirect to a forbidden server"));
-                    }
-                }
-            }
-            format!("/{}{path}", EdgePath::encode(domain, Some(&to)))
-        } else {
-            // Relative: the client resolves it against the edge's path.
-            location.to_owned()
-        };
-        value
-            .parse()
-            .map_err(|_| refused("a redirect that is no URL"))
-    }
 }
 
 /// The request as it goes inside.
-fn inside_request(server: &Server, request: Request<Incoming>) -> Result<Request<Body>, Refusal> {
+fn inside_request(
+    server: &Server,
+    way: &Way<'_>,
+    request: Request<Incoming>,
+) -> Result<Request<Body>, Refusal> {
     let malformed = || Refusal::new(StatusCode::BAD_REQUEST, "a request that cannot be carried");
     let (mut parts, body) = request.into_parts();
     let headers = &mut parts.headers;
@@ -355,73 +315,17 @@ fn inside_request(server: &Server, request: Request<Incoming>) -> Result<Request
         format!("{host}:{}", server.port)
     };
     headers.insert(HOST, host.parse().map_err(|_| malformed())?);
+    headers.insert(VIA, VIA_US);
+    headers.insert(X_FORWARDED_PROTO, HTTPS);
+    if let Some(client) = way.client {
+        let client = client.ip().to_canonical().to_string();
+        headers.insert(X_FORWARDED_FOR, client.parse().map_err(|_| malformed())?);
+    }
+    way.trace.write(headers);
     let target = parts.uri.path_and_query().cloned().ok_or_else(malformed)?;
     parts.uri = Uri::from(target);
     parts.version = http::Version::HTTP_11;
     Ok(Request::from_parts(parts, paced(body, Pace::default())))
-}
-
-/// Where a `Location` of `server` leads: the server, and the path with its query and fragment.
-fn follow(server: &Server, location: &str) -> Option<(Server, String)> {
-    if location
-        .bytes()
-        .any(|b| b <= 0x20 || b == 0x7f || b == b'\\')
-    {
-        return None;
-    }
-    if let Some(rest) = location.strip_prefix("//") {
-        return absolute(server.scheme, rest);
-    }
-    if location.starts_with('/') {
-        return Some((server.clone(), location.to_owned()));
-    }
-    match location.split_once("://") {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => {
-            absolute(Scheme::Https, rest)
-        }
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => absolute(Scheme::Http, rest),
-        _ => None,
-    }
-}
-
-fn absolute(scheme: Scheme, rest: &str) -> Option<(Server, String)> {
-    let url = read_url(&format!("{}://{rest}", scheme.as_str())).ok()?;
-    let plain = format!("{}/{}/{}", url.scheme, url.host, url.port);
-    let server = Server::parse(&plain).ok()?;
-    let path = rest.find(['/', '?', '#']).map_or("", |at| &rest[at..]);
-    let path = if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("/{path}")
-    };
-    Some((server, path))
-}
-
-/// Binds an inside server's cookie to that server's path on the edge; our own cookie's name is
-/// refused.
-fn bind_cookie(cookie: &str, segment: &str) -> Option<String> {
-    let mut attributes = cookie.split(';').map(str::trim);
-    let pair = attributes.next()?;
-    let (name, _) = pair.split_once('=')?;
-    if name.trim().eq_ignore_ascii_case(metadata::COOKIE_NAME) {
-        return None;
-    }
-    let mut path = "/";
-    let mut out = pair.to_owned();
-    for attribute in attributes {
-        let (name, value) = attribute.split_once('=').unwrap_or((attribute, ""));
-        if name.eq_ignore_ascii_case("path") && value.starts_with('/') {
-            path = value;
-        } else if !name.eq_ignore_ascii_case("path")
-            && !name.eq_ignore_ascii_case("domain")
-            && !name.eq_ignore_ascii_case("secure")
-            && !attribute.is_empty()
-        {
-            out.push_str("; ");
-            out.push_str(attribute);
-        }
-    }
-    Some(format!("{out}; Path=/{segment}{path}; Secure"))
 }
 
 /// User name and password of `Basic` credentials (RFC 7617).
@@ -443,13 +347,13 @@ fn basic_credentials(field: &str) -> Option<(String, Secret<String>)> {
 }
 
 /// A request that goes no further.
-struct Refusal {
+pub(crate) struct Refusal {
     status: StatusCode,
     cause: &'static str,
 }
 
 impl Refusal {
-    fn new(status: StatusCode, cause: &'static str) -> Self {
+    pub(crate) fn new(status: StatusCode, cause: &'static str) -> Self {
         Refusal { status, cause }
     }
 
@@ -469,36 +373,5 @@ impl Refusal {
             _ => {}
         }
         response
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_redirect_is_read_as_a_rules_url_is() {
-        let from = Server::parse("https/web.test/8443").unwrap();
-        for (location, server, path) in [
-            ("/a?b", "https/web.test/8443", "/a?b"),
-            ("//Other.test?x=1", "https/other.test/443", "/?x=1"),
-            ("HTTP://[2001:db8::9]:/a#b", "http/2001:db8::9/80", "/a#b"),
-            ("http://other.test.:8080", "http/other.test/8080", "/"),
-        ] {
-            let (to, rest) = follow(&from, location).unwrap();
-            assert_eq!((to.to_string(), rest.as_str()), (server.to_owned(), path));
-        }
-        for bad in [
-            "ftp://web.test/",
-            "https://u@web.test/",
-            "https://web.test:99999/",
-            "https://web.test:x/",
-            "https://127.1/",
-            "https://[::10.0.0.9]/",
-            "https:///a",
-            "https://web.test\\@other.test/",
-        ] {
-            assert!(follow(&from, bad).is_none(), "{bad}");
-        }
     }
 }

@@ -5,16 +5,20 @@
 //! snapshot; everything else is the core's to judge, and it judges these again. Bodies stream both
 //! ways. No lane up is 502, no answer in time 504, never 401.
 //!
-//! Bounds: 100 connections a source by default, 10 s for a head, 35 s for a response's head.
+//! Bounds: 100 connections a source by default, [`shares::EACH`](crate::shares::EACH) requests of a
+//! source under way, 10 s for a head, 35 s for a response's head.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use base::UnixTime;
-use http::header::{CONNECTION, HeaderName, HeaderValue, RETRY_AFTER, SERVER, WWW_AUTHENTICATE};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, HeaderName, HeaderValue, RETRY_AFTER, SERVER,
+    STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use net::http::front::{self, Ended, Limits};
@@ -31,10 +35,20 @@ use tokio::sync::watch;
 
 use crate::listen::{self, Caps, Sources};
 use crate::metadata;
+use crate::shares::Shares;
 use crate::signal::{Clock, Handle, Stopping};
+use crate::tokens::Tokens;
+use crate::trace::{Trace, Traces};
 use crate::wire;
 
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// Names the request to whoever got the answer (W3C Trace Context, level 2).
+const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 
 /// The core has 30 s to ask an inside server.
 const ANSWER_MAX: Duration = Duration::from_secs(35);
@@ -58,8 +72,12 @@ pub struct HttpEdge {
     pub caps: Caps,
     /// Limits on each connection.
     pub limits: Limits,
-    /// Numbers requests.
-    pub traces: Arc<AtomicU64>,
+    /// Names requests.
+    pub traces: Arc<Traces>,
+    /// How many of one source are under way.
+    pub shares: Shares,
+    /// Session tokens that were good before.
+    pub tokens: Tokens,
 }
 
 impl HttpEdge {
@@ -122,28 +140,34 @@ impl HttpEdge {
     }
 
     /// Answers one request of the client at `remote`.
-    pub async fn answer(&self, remote: SocketAddr, request: Request<Body>) -> Response<Body> {
-        let trace = format!("{:016x}", self.traces.fetch_add(1, Ordering::Relaxed));
-        wire::line("http", "in", "client", request.method().as_str(), &trace);
-        let mut response = match self.judge(&request) {
-            Ok(admitted) => self.forward(remote, &trace, request, admitted).await,
+    pub async fn answer(&self, remote: SocketAddr, mut request: Request<Body>) -> Response<Body> {
+        let trace = self.traces.take(request.headers_mut());
+        let id = trace.to_string();
+        wire::line("http", "in", "client", request.method().as_str(), &id);
+        let mut ours = true;
+        let answered = match self.judge(&request) {
+            Ok(admitted) => {
+                ours = admitted.server.is_none();
+                self.forward(remote, &trace, &id, request, admitted).await
+            }
             Err(refusal) => Err(refusal),
-        }
-        .unwrap_or_else(|refusal| {
-            self.note(remote, &refusal);
+        };
+        let mut response = answered.unwrap_or_else(|refusal| {
+            ours = true;
+            self.note(remote, &id, &refusal);
             refusal.response()
         });
-        wire::line("http", "out", "client", response.status().as_str(), &trace);
+        wire::line("http", "out", "client", response.status().as_str(), &id);
         let headers = response.headers_mut();
         strip_hop_by_hop_response(headers);
-        for (name, value) in [
-            ("strict-transport-security", "max-age=31536000"),
-            ("x-content-type-options", "nosniff"),
-        ] {
-            headers.insert(
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            );
+        // Of the whole origin, which is the edge's; the rest is the answer's own affair.
+        headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+        if ours {
+            headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+            headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
+        }
+        if let Some(parent) = trace.parent() {
+            headers.insert(TRACE_RESPONSE, parent);
         }
         response
     }
@@ -192,8 +216,8 @@ impl HttpEdge {
         let now = self.clock.now().unix;
         let issuer = metadata::session_cookies(request.headers()).find_map(|token| {
             serving.iter().find(|core| {
-                core.token_key
-                    .verify(now, token)
+                self.tokens
+                    .admit(&core.token_key, &core.signed_out, now, token)
                     .is_ok_and(|c| c.domain == named.domain)
             })
         });
@@ -214,7 +238,8 @@ impl HttpEdge {
     async fn forward(
         &self,
         remote: SocketAddr,
-        trace: &str,
+        trace: &Trace,
+        id: &str,
         request: Request<Body>,
         admitted: Admitted,
     ) -> Result<Response<Body>, Refusal> {
@@ -228,6 +253,12 @@ impl HttpEdge {
                 "no HTTP lane to a core is up",
             ));
         };
+        let Some(share) = self.shares.enter(remote.ip()).await else {
+            return Err(Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many requests of one source under way",
+            ));
+        };
         let fault = Arc::new(AtomicU16::new(0));
         let noted = fault.clone();
         let request = self.dress(remote, trace, request, &admitted)?.map(|body| {
@@ -237,8 +268,8 @@ impl HttpEdge {
             };
             body.map_err(note).boxed_unsync()
         });
-        wire::line("http", "out", "lane", request.method().as_str(), trace);
-        let sent = tokio::time::timeout(ANSWER_MAX, lane.send_request(request)).await;
+        wire::line("http", "out", "lane", request.method().as_str(), id);
+        let sent = tokio::time::timeout(ANSWER_MAX, lane.send_holding(request, share)).await;
         let mut response = match sent {
             Err(_) => {
                 return Err(Refusal::new(
@@ -263,7 +294,7 @@ impl HttpEdge {
             }
             Ok(Ok(response)) => response,
         };
-        wire::line("http", "in", "lane", response.status().as_str(), trace);
+        wire::line("http", "in", "lane", response.status().as_str(), id);
         metadata::strip_forged(response.headers_mut());
         response
             .headers_mut()
@@ -276,7 +307,7 @@ impl HttpEdge {
     fn dress(
         &self,
         remote: SocketAddr,
-        trace: &str,
+        trace: &Trace,
         request: Request<Body>,
         admitted: &Admitted,
     ) -> Result<Request<Body>, Refusal> {
@@ -289,13 +320,13 @@ impl HttpEdge {
         headers.remove(http::header::HOST);
         let fields = [
             (metadata::CLIENT, remote.to_string()),
-            (metadata::TRACE, trace.to_owned()),
             (metadata::EDGE, self.name.to_string()),
             (metadata::DOMAIN, admitted.domain.clone()),
         ];
         for (name, value) in fields {
             headers.insert(name, value.parse().map_err(malformed)?);
         }
+        trace.write(headers);
         if let Some(server) = &admitted.server {
             headers.insert(metadata::TARGET, server.parse().map_err(malformed)?);
         }
@@ -309,8 +340,9 @@ impl HttpEdge {
         Ok(Request::from_parts(parts, body))
     }
 
-    fn note(&self, remote: SocketAddr, refusal: &Refusal) {
+    fn note(&self, remote: SocketAddr, trace: &str, refusal: &Refusal) {
         tracing::debug!(
+            trace,
             status = refusal.status.as_u16(),
             cause = %refusal.cause,
             "an HTTP request was refused"
@@ -320,6 +352,7 @@ impl HttpEdge {
             client: remote.ip(),
             status: refusal.status.as_u16(),
             cause: refusal.cause.clone().into_owned(),
+            trace: trace.to_owned(),
         }));
     }
 }
@@ -350,6 +383,14 @@ fn untrusted<'t>(
 ) -> Cow<'static, str> {
     let mut cause: Cow<str> = "no valid session token".into();
     for token in tokens {
+        let out = |core: &&EdgeGateCore| {
+            let admitted = core.token_key.admit(now, &core.signed_out, token);
+            admitted == Err(TokenError::SignedOut)
+        };
+        if serving.iter().any(|core| out(core)) {
+            cause = "the user was signed out".into();
+            continue;
+        }
         let expired =
             |core: &&&EdgeGateCore| core.token_key.verify(now, token) == Err(TokenError::Expired);
         let Some(core) = serving.iter().find(expired) else {
@@ -448,6 +489,7 @@ mod tests {
                 node: "core1.example.test".into(),
                 token_key: key.public(),
                 domains: Vec::new(),
+                signed_out: Default::default(),
                 skew_ms,
             };
             untrusted(&[&core], now, [token].into_iter()).into_owned()

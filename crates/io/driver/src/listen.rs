@@ -155,7 +155,7 @@ impl Drop for Place {
 }
 
 /// What counts as one source: an IPv4 address, or an IPv6 /64, which is what one site gets.
-fn group(source: IpAddr) -> IpAddr {
+pub(crate) fn group(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V6(v6) => {
             let mut octets = v6.octets();

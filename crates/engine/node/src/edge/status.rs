@@ -92,7 +92,6 @@ impl Ledger {
         match kind {
             Kind::Violation => self.counters.violations += 1,
             Kind::WrongCredentials => self.counters.wrong_credentials += 1,
-            Kind::HttpRefused => self.counters.http_refused += 1,
             _ => {}
         }
         self.events
@@ -106,9 +105,14 @@ impl Ledger {
                 client,
                 status,
                 cause,
+                trace,
             } => {
                 let cause = format!("{cause} (answered {status})");
-                self.caused(now, Kind::HttpRefused, Some(client), &cause);
+                self.counters.http_refused += 1;
+                let told = self
+                    .quiet
+                    .tell(now, Kind::HttpRefused, Some(client), &cause);
+                self.events.extend(told.map(|e| e.with("trace", trace)));
             }
             Report::InsideUnreachable { server, why } => {
                 self.caused(

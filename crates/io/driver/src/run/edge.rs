@@ -1,7 +1,6 @@
 //! Starting an edge: listeners for clients and for cores.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use config::{ClientCertificates, Edge};
 use net::http::front;
@@ -16,12 +15,15 @@ use tokio::task::JoinSet;
 use super::{Parts, Running, StartFault};
 use crate::http_edge::HttpEdge;
 use crate::listen::{Caps, Paces};
-use crate::media_worker::{self, Role, Settings};
+use crate::media_worker::Role;
 use crate::outlets::NodeOutlets;
 use crate::questions::{ASKED_MAX, Questions};
+use crate::shares::Shares;
 use crate::signal::Handle;
 use crate::sip_io::Workers;
 use crate::sip_listen::SipListener;
+use crate::tokens::Tokens;
+use crate::trace::Traces;
 use crate::xmpp_edge::{Times, XmppEdge};
 use crate::{dial, link_sip, link_ssh, link_xmpp};
 
@@ -31,14 +33,8 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
     let pins = ssh::Pins::default();
     let gate = Live::new(Arc::new(EdgeGate::default()));
     let lanes = Lanes::of(role);
-    let media = media_worker::start(Settings::new(Role::Edge), handle.media_events()).map_err(
-        |source| StartFault::System {
-            what: "the media threads",
-            source,
-        },
-    )?;
-
-    let workers = parts.workers(&handle)?;
+    let (threads, media) = parts.threads(&handle, Role::Edge)?;
+    let workers = threads.workers.clone();
     let ssh = ssh::Acceptor::new(&key, pins.clone());
     let ways = Ways {
         handle: handle.clone(),
@@ -66,9 +62,12 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
         questions,
         inside: foreign,
         keeper: None,
+        outs: None,
+        directories: None,
+        servers: None,
         dialled: JoinSet::new(),
     };
-    parts.launch(handle, posts, workers, Box::new(engine), outlets)
+    parts.launch(handle, posts, threads, Box::new(engine), outlets)
 }
 
 /// What an edge needs that calls foreign domains: DNS, and dialling over TLS.
@@ -215,7 +214,9 @@ fn serve_clients(
         caps,
         limits: front::Limits::default(),
         // Traces of one run are told from those of the next.
-        traces: Arc::new(AtomicU64::new(parts.rng.clone().u64() >> 8)),
+        traces: Arc::new(Traces::start()?),
+        shares: Shares::default(),
+        tokens: Tokens::default(),
     };
     let sip = SipListener {
         handle: handle.clone(),

@@ -1,26 +1,31 @@
 //! Requests to inside servers, HTTP/1.1 over kept connections.
 //!
 //! The caller resolved the name and judged the address; exactly that address is dialled. Nothing
-//! is redirected, nothing is tried twice once the server may have seen it. Bounds: 5 s to connect,
+//! is redirected, nothing is tried twice once the server may have seen it. A server may be told the
+//! client's address by the PROXY protocol, version 2, of HAProxy. Bounds: 5 s to connect,
 //! 10 s for TLS, 30 s to a response's head, 30 s between pieces of its body, 64 KiB of header,
 //! [`IDLE_EACH_MAX`] idle connections a server and [`IDLE_MAX`] in all, kept for 15 s.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{Method, Request, Response};
-use http_body::Body as _;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::{Body, Pace, paced};
 use crate::{Error, socket, tls};
 
 /// Idle connections kept for one server.
-pub const IDLE_EACH_MAX: usize = 8;
+pub const IDLE_EACH_MAX: usize = 64;
 
 /// Idle connections kept in all.
 pub const IDLE_MAX: usize = 512;
@@ -29,6 +34,12 @@ const CONNECT: Duration = Duration::from_secs(5);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(15);
+
+/// How long a kept connection may take to be ready.
+const READY: Duration = Duration::from_millis(50);
+
+/// How often it is looked for connections that have idled too long.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How an inside server's body must come: pauses of 30 s, any size.
 const PACE: Pace = Pace {
@@ -45,6 +56,9 @@ pub struct Target {
     pub address: SocketAddr,
     /// How TLS is spoken, if it is.
     pub tls: Option<TargetTls>,
+    /// Whose address the server is told by PROXY v2, before all else. Such a connection is for one
+    /// request.
+    pub client: Option<SocketAddr>,
 }
 
 /// How TLS is spoken with a server.
@@ -86,6 +100,22 @@ pub struct Inside {
 struct Idle {
     by_server: HashMap<Key, Vec<Kept>>,
     count: usize,
+    looked: Option<Instant>,
+}
+
+impl Idle {
+    /// Lets go of those that have idled too long, or that the server closed.
+    fn look(&mut self) {
+        if self.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        self.by_server.retain(|_, kept| {
+            kept.retain(|k| k.since.elapsed() < IDLE && !k.sender.is_closed());
+            !kept.is_empty()
+        });
+        self.count = self.by_server.values().map(Vec::len).sum();
+    }
 }
 
 struct Kept {
@@ -121,7 +151,16 @@ impl Inside {
         let key = Key::of(target);
         // A kept connection may die while we write: what never left may go again, and so may a
         // GET or HEAD without body that got no answer (RFC 9110 §9.2.2).
-        while let Some(mut sender) = self.take(&key) {
+        let kept = || match target.client {
+            None => self.take(&key),
+            Some(_) => None,
+        };
+        while let Some(mut sender) = kept() {
+            // It has just been given back, or its server answered before it had heard all.
+            let ready = tokio::time::timeout(READY, sender.ready()).await;
+            if !matches!(ready, Ok(Ok(()))) {
+                continue;
+            }
             let spare = spare(&request);
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok(self.deliver(target, key, sender, response)),
@@ -138,7 +177,13 @@ impl Inside {
     }
 
     async fn dial(&self, target: &Target) -> Result<SendRequest<Body>, Error> {
-        let stream = socket::connect(target.address, None, CONNECT).await?;
+        let mut stream = socket::connect(target.address, None, CONNECT).await?;
+        if let Some(client) = target.client {
+            stream
+                .write_all(&proxy_v2(client, target.address))
+                .await
+                .map_err(Error::Io)?;
+        }
         match &target.tls {
             None => handshake(stream).await,
             Some(t) => {
@@ -152,24 +197,26 @@ impl Inside {
         &self,
         target: &Target,
         key: Key,
-        mut sender: SendRequest<Body>,
-        response: Response<hyper::body::Incoming>,
+        sender: SendRequest<Body>,
+        response: Response<Incoming>,
     ) -> Response<Body> {
-        let (pool, config) = (self.clone(), target.tls.as_ref().map(|t| t.config.clone()));
-        // Ends with the response's body, or with the connection.
-        tokio::spawn(async move {
-            if sender.ready().await.is_ok() {
-                pool.keep(
-                    key,
-                    Kept {
-                        sender,
-                        since: Instant::now(),
-                        _config: config,
-                    },
-                );
-            }
-        });
-        response.map(|body| paced(body, PACE))
+        if target.client.is_some() {
+            // The connection ends with the last of its sender, once the body is there.
+            return response.map(|body| paced(body, PACE));
+        }
+        let kept = Kept {
+            sender,
+            since: Instant::now(),
+            _config: target.tls.as_ref().map(|t| t.config.clone()),
+        };
+        response.map(|body| {
+            let mut body = Returning {
+                body,
+                kept: Some((self.clone(), key, kept)),
+            };
+            body.at_its_end();
+            paced(body, PACE)
+        })
     }
 
     fn take(&self, key: &Key) -> Option<SendRequest<Body>> {
@@ -179,7 +226,7 @@ impl Inside {
         let mut found = None;
         while let Some(one) = kept.pop() {
             idle.count -= 1;
-            if one.sender.is_ready() && one.since.elapsed() < IDLE {
+            if !one.sender.is_closed() && one.since.elapsed() < IDLE {
                 found = Some(one.sender);
                 break;
             }
@@ -190,26 +237,65 @@ impl Inside {
         found
     }
 
-    fn keep(&self, key: Key, one: Kept) {
+    fn keep(&self, key: Key, mut one: Kept) {
+        one.since = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.count >= IDLE_MAX {
-            idle.by_server.retain(|_, kept| {
-                kept.retain(|k| k.since.elapsed() < IDLE && k.sender.is_ready());
-                !kept.is_empty()
-            });
-            idle.count = idle.by_server.values().map(Vec::len).sum();
-        }
-        if idle.count >= IDLE_MAX {
+        idle.look();
+        if idle.count >= IDLE_MAX || one.sender.is_closed() {
             return;
         }
         let kept = idle.by_server.entry(key).or_default();
-        let before = kept.len();
-        kept.retain(|k| k.since.elapsed() < IDLE && k.sender.is_ready());
         if kept.len() < IDLE_EACH_MAX {
             kept.push(one);
+            idle.count += 1;
         }
-        let after = kept.len();
-        idle.count = idle.count + after - before;
+    }
+}
+
+/// A response's body, whose connection is kept once it is there in full.
+struct Returning {
+    body: Incoming,
+    kept: Option<(Inside, Key, Kept)>,
+}
+
+impl Returning {
+    fn at_its_end(&mut self) {
+        if self.body.is_end_stream()
+            && let Some((pool, key, kept)) = self.kept.take()
+        {
+            pool.keep(key, kept);
+        }
+    }
+}
+
+impl http_body::Body for Returning {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            // A body without a length ends so; one that broke off leaves nothing to keep.
+            None => {
+                if let Some((pool, key, kept)) = self.kept.take() {
+                    pool.keep(key, kept);
+                }
+            }
+            Some(Ok(_)) => self.at_its_end(),
+            Some(Err(_)) => self.kept = None,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -238,4 +324,52 @@ fn spare(request: &Request<Body>) -> Option<Request<Body>> {
     *again.uri_mut() = request.uri().clone();
     *again.headers_mut() = request.headers().clone();
     Some(again)
+}
+
+/// The PROXY header of a TCP connection from `client` to `server`.
+fn proxy_v2(client: SocketAddr, server: SocketAddr) -> Vec<u8> {
+    let mut out = b"\r\n\r\n\0\r\nQUIT\n\x21".to_vec();
+    match (client.ip().to_canonical(), server.ip().to_canonical()) {
+        (IpAddr::V4(client), IpAddr::V4(server)) => {
+            out.extend([0x11, 0, 12]);
+            out.extend(client.octets());
+            out.extend(server.octets());
+        }
+        (client, server) => {
+            out.extend([0x21, 0, 36]);
+            for ip in [client, server] {
+                let v6 = match ip {
+                    IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                    IpAddr::V6(v6) => v6,
+                };
+                out.extend(v6.octets());
+            }
+        }
+    }
+    out.extend(client.port().to_be_bytes());
+    out.extend(server.port().to_be_bytes());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proxy_header_is_as_haproxy_writes_it() {
+        let four = proxy_v2(
+            "192.0.2.1:258".parse().unwrap(),
+            "10.0.0.9:80".parse().unwrap(),
+        );
+        let sign = b"\r\n\r\n\0\r\nQUIT\n";
+        assert_eq!(four[..12], sign[..]);
+        let rest = [0x21, 0x11, 0, 12, 192, 0, 2, 1, 10, 0, 0, 9, 1, 2, 0, 80];
+        assert_eq!(four[12..], rest);
+        let six = proxy_v2(
+            "[2001:db8::1]:1".parse().unwrap(),
+            "10.0.0.9:80".parse().unwrap(),
+        );
+        assert_eq!((&six[12..16], six.len()), (&[0x21, 0x21, 0, 36][..], 52));
+        assert_eq!(six[32..48][10..], [255, 255, 10, 0, 0, 9]);
+    }
 }

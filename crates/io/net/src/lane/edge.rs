@@ -124,11 +124,26 @@ impl EdgeLane {
     /// [`Error::LaneDown`] if no connection is up, [`Error::LaneFull`] if all are full,
     /// [`Error::Lane`] if it breaks before the response's head.
     pub async fn send_request(&self, request: Request<Body>) -> Result<Response<Body>, Error> {
+        self.send_holding(request, ()).await
+    }
+
+    /// The same, and keeps `held` until the response is over.
+    ///
+    /// # Errors
+    /// As [`EdgeLane::send_request`].
+    pub async fn send_holding<H>(
+        &self,
+        request: Request<Body>,
+        held: H,
+    ) -> Result<Response<Body>, Error>
+    where
+        H: Send + Unpin + 'static,
+    {
         let (response, load) = self.send(request).await?;
         Ok(response.map(|incoming| {
             Loaded {
                 incoming,
-                _load: load,
+                _held: (load, held),
             }
             .boxed_unsync()
         }))
@@ -187,12 +202,12 @@ impl EdgeLane {
 }
 
 /// A response's body that counts as its connection's load until it is dropped.
-struct Loaded {
+struct Loaded<H> {
     incoming: Incoming,
-    _load: Arc<()>,
+    _held: (Arc<()>, H),
 }
 
-impl http_body::Body for Loaded {
+impl<H: Unpin> http_body::Body for Loaded<H> {
     type Data = Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
