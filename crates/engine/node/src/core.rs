@@ -31,6 +31,7 @@ mod senders;
 mod servers;
 mod settings;
 mod sign_in;
+mod sign_out;
 mod status;
 mod taking;
 mod trunks;
@@ -103,6 +104,7 @@ pub struct Core {
     credentials: Credentials,
     admission: Admission,
     desk: sign_in::Desk,
+    outs: sign_out::Outs,
     registrar: Registrar,
     under_way: registrations::UnderWay,
     /// Contacts that are in them, with how often.
@@ -195,6 +197,7 @@ impl Core {
             credentials: Credentials::new(&mut rng, settings.refresh, settings.cleanup),
             admission: Admission::new(now),
             desk: sign_in::Desk::new(&mut rng),
+            outs: sign_out::Outs::new(&identity.signed_out),
             registrar: Registrar::new(&identity.token_seed, &mut rng),
             under_way: HashMap::default(),
             busy: HashMap::default(),
@@ -229,7 +232,11 @@ impl Core {
         };
         core.load_users(now, &identity);
         for kept in &identity.kept {
-            core.credentials.restore(now, kept);
+            let names = [kept.user.expose(), kept.account.expose()];
+            let out = |name: &&String| core.outs.known.is_void(name, &kept.domain, kept.since);
+            if !names.iter().any(out) {
+                core.credentials.restore(now, kept);
+            }
         }
         core.remember_servers(&identity.servers);
         core.arrange(now);
@@ -502,6 +509,24 @@ impl Engine for Core {
             }
             Input::Ask {
                 id,
+                question: Question::Chat { client },
+            } => self.chat_asked(now, id, client),
+            Input::Ask {
+                id,
+                question:
+                    Question::ChatRefused {
+                        client,
+                        user,
+                        domain,
+                    },
+            } => self.chat_refused(now, id, client, user, domain),
+            Input::Ask {
+                id,
+                question: Question::SignOut { user, domain },
+            } => self.sign_out_asked(now, id, user.expose(), &domain),
+            Input::Kept { id, failure } => self.sign_out_kept(id, failure),
+            Input::Ask {
+                id,
                 question: Question::Servers(asked),
             } => self.servers_asked(now, id, asked),
             Input::Fetched { id, result } => match self.asked.remove(&id.0) {
@@ -515,6 +540,16 @@ impl Engine for Core {
                 Some(Asked::Sender(host)) => self.sender_resolved(now, &host, result),
                 Some(Asked::Server(..)) | None => {}
             },
+            Input::Proved { id, result } => {
+                if let Some(Asked::SignIn(number)) = self.asked.remove(&id.0) {
+                    self.sign_in_proved(number, result);
+                }
+            }
+            Input::Users {
+                domain,
+                digests,
+                gone,
+            } => self.users_changed(now, &domain, digests, &gone),
             Input::Report(report) => self.report(now, report),
             Input::Waited(waited) => self.waited(now, waited),
             Input::HostClock(row) => self.board.clock(&mut self.station.out, now, row),

@@ -81,7 +81,7 @@ impl Message {
             bytes: Bytes::new(),
             head: Head::empty(),
             body_end: 0,
-            facts: Facts::default(),
+            facts: Facts::NONE,
         }
     }
 
@@ -204,21 +204,12 @@ impl Message {
         self.slice(span.start, span.name_end(&self.bytes))
     }
 
-    /// From where the value of the first field of a name begins; nothing if there is none.
-    #[inline]
-    fn from_value_of(&self, name: Name) -> &[u8] {
-        let span = self.head.first_of(name.index());
-        let from = span.map(|span| span.trimmed(&self.bytes).0 as usize);
-        from.and_then(|from| self.bytes.get(from..))
-            .unwrap_or_default()
-    }
-
     pub(crate) fn is_named(&self, span: &Span, name: Name) -> bool {
         match name {
             Name::Other(other) => {
-                span.name == UNKNOWN && self.name_of(span).eq_ignore_ascii_case(other.as_bytes())
+                span.name() == UNKNOWN && self.name_of(span).eq_ignore_ascii_case(other.as_bytes())
             }
-            known => span.name == known.index(),
+            known => span.name() == known.index(),
         }
     }
 
@@ -230,7 +221,7 @@ impl Message {
             .enumerate()
             .map(|(index, span)| Field {
                 name: self.name_of(span),
-                id: Name::at(span.name),
+                id: Name::at(span.name()),
                 value: self.value_of(span),
                 index,
             })
@@ -244,6 +235,12 @@ impl Message {
             known => self.head.first_of(known.index()),
         };
         span.map(|s| self.value_of(s))
+    }
+
+    /// The values of all fields of a known name, in order.
+    pub fn fields_of(&self, name: Name) -> impl Iterator<Item = &[u8]> {
+        let spans = self.head.all_of(name.index());
+        spans.map(|span| self.value_of(span))
     }
 
     /// The comma-separated elements of all fields of a name, in order.
@@ -264,15 +261,13 @@ impl Message {
     ///
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
+    #[inline]
     pub fn top_via(&self) -> Result<Via<'_>, HeaderError> {
-        if let Some(via) = self.facts.via(self.from_value_of(Name::Via)) {
+        if let Some(via) = self.facts.via(&self.bytes) {
             return Ok(via);
         }
-        Via::parse(
-            self.values(Name::Via)
-                .next()
-                .ok_or(HeaderError::Missing("Via"))?,
-        )
+        let via = self.values(Name::Via).next();
+        Via::parse(via.ok_or(HeaderError::Missing("Via"))?)
     }
 
     /// All Vias, the topmost first.
@@ -280,7 +275,8 @@ impl Message {
         self.values(Name::Via).map(Via::parse)
     }
 
-    fn address(&self, name: Name, word: &'static str) -> Result<NameAddr<'_>, HeaderError> {
+    /// From or To, whether it is known already or not.
+    fn read_address(&self, name: Name, word: &'static str) -> Result<NameAddr<'_>, HeaderError> {
         let value = self.header(name).ok_or(HeaderError::Missing(word))?;
         NameAddr::tolerant(value).ok_or(HeaderError::Malformed(word))
     }
@@ -290,22 +286,24 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
     #[allow(clippy::should_implement_trait)]
+    #[inline]
     pub fn from(&self) -> Result<NameAddr<'_>, HeaderError> {
-        if let Some(from) = self.facts.from(self.from_value_of(Name::From)) {
+        if let Some(from) = self.facts.from(&self.bytes) {
             return Ok(from);
         }
-        self.address(Name::From, "From")
+        self.read_address(Name::From, "From")
     }
 
     /// To.
     ///
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
+    #[inline]
     pub fn to(&self) -> Result<NameAddr<'_>, HeaderError> {
-        if let Some(to) = self.facts.to(self.from_value_of(Name::To)) {
+        if let Some(to) = self.facts.to(&self.bytes) {
             return Ok(to);
         }
-        self.address(Name::To, "To")
+        self.read_address(Name::To, "To")
     }
 
     /// Contact values in order.
@@ -346,14 +344,17 @@ impl Message {
     ///
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
+    #[inline]
     pub fn cseq(&self) -> Result<CSeq<'_>, HeaderError> {
-        if let Some(cseq) = self.facts.cseq(self.from_value_of(Name::CSeq)) {
+        if let Some(cseq) = self.facts.cseq(&self.bytes) {
             return Ok(cseq);
         }
-        CSeq::parse(
-            self.header(Name::CSeq)
-                .ok_or(HeaderError::Missing("CSeq"))?,
-        )
+        self.read_cseq()
+    }
+
+    fn read_cseq(&self) -> Result<CSeq<'_>, HeaderError> {
+        let value = self.header(Name::CSeq);
+        CSeq::parse(value.ok_or(HeaderError::Missing("CSeq"))?)
     }
 
     /// Max-Forwards.

@@ -30,6 +30,7 @@ use rustls::ClientConfig;
 use crate::guard::{Guard, Ruling};
 use crate::metadata;
 use crate::signal::{Clock, Handle};
+use crate::tokens::Tokens;
 use crate::trace::{Trace, Traces};
 use crate::wire;
 
@@ -67,6 +68,8 @@ pub struct HttpCore {
     pub unchecked: Arc<ClientConfig>,
     /// Names requests that came without a name.
     pub traces: Arc<Traces>,
+    /// Session tokens that were good before.
+    pub tokens: Tokens,
 }
 
 impl HttpCore {
@@ -195,7 +198,11 @@ impl HttpCore {
         let gate = self.gate.get();
         let now = self.clock.now().unix;
         let claims = metadata::session_cookies(request.headers())
-            .filter_map(|token| gate.token_key.verify(now, token).ok())
+            .filter_map(|token| {
+                self.tokens
+                    .admit(&gate.token_key, &gate.signed_out, now, token)
+                    .ok()
+            })
             .find(|claims| claims.domain == domain);
         let Some(claims) = claims else {
             return Err(Refusal::new(

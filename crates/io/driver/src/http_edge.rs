@@ -37,6 +37,7 @@ use crate::listen::{self, Caps, Sources};
 use crate::metadata;
 use crate::shares::Shares;
 use crate::signal::{Clock, Handle, Stopping};
+use crate::tokens::Tokens;
 use crate::trace::{Trace, Traces};
 use crate::wire;
 
@@ -75,6 +76,8 @@ pub struct HttpEdge {
     pub traces: Arc<Traces>,
     /// How many of one source are under way.
     pub shares: Shares,
+    /// Session tokens that were good before.
+    pub tokens: Tokens,
 }
 
 impl HttpEdge {
@@ -213,8 +216,8 @@ impl HttpEdge {
         let now = self.clock.now().unix;
         let issuer = metadata::session_cookies(request.headers()).find_map(|token| {
             serving.iter().find(|core| {
-                core.token_key
-                    .verify(now, token)
+                self.tokens
+                    .admit(&core.token_key, &core.signed_out, now, token)
                     .is_ok_and(|c| c.domain == named.domain)
             })
         });
@@ -380,6 +383,14 @@ fn untrusted<'t>(
 ) -> Cow<'static, str> {
     let mut cause: Cow<str> = "no valid session token".into();
     for token in tokens {
+        let out = |core: &&EdgeGateCore| {
+            let admitted = core.token_key.admit(now, &core.signed_out, token);
+            admitted == Err(TokenError::SignedOut)
+        };
+        if serving.iter().any(|core| out(core)) {
+            cause = "the user was signed out".into();
+            continue;
+        }
         let expired =
             |core: &&&EdgeGateCore| core.token_key.verify(now, token) == Err(TokenError::Expired);
         let Some(core) = serving.iter().find(expired) else {
@@ -478,6 +489,7 @@ mod tests {
                 node: "core1.example.test".into(),
                 token_key: key.public(),
                 domains: Vec::new(),
+                signed_out: Default::default(),
                 skew_ms,
             };
             untrusted(&[&core], now, [token].into_iter()).into_owned()

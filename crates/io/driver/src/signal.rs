@@ -7,6 +7,7 @@
 mod reports;
 mod turn;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -88,13 +89,13 @@ pub struct Handle {
 pub struct Batch {
     /// When the first of it was read.
     at: std::time::Instant,
-    posts: Vec<Post>,
+    posts: VecDeque<Post>,
     backlog: Arc<AtomicUsize>,
 }
 
 impl Batch {
     /// What it holds; it counts no longer as waiting.
-    pub fn open(self) -> Vec<Post> {
+    pub fn open(self) -> VecDeque<Post> {
         self.backlog.fetch_sub(self.posts.len(), Ordering::AcqRel);
         self.posts
     }
@@ -142,7 +143,11 @@ impl Handle {
     ///
     /// # Errors
     /// [`Stopping`] if the node is gone.
-    pub fn post_batch(&self, at: std::time::Instant, posts: Vec<Post>) -> Result<(), Stopping> {
+    pub fn post_batch(
+        &self,
+        at: std::time::Instant,
+        posts: VecDeque<Post>,
+    ) -> Result<(), Stopping> {
         while self.backlog.load(Ordering::Acquire) >= POSTS_MAX {
             if self.posts.is_closed() {
                 return Err(Stopping);
@@ -191,7 +196,23 @@ impl Handle {
     ) -> Result<status::SearchReport, Stopping> {
         match self.ask(Question::Search(asked)).await? {
             Answer::Search(report) => Ok(*report),
-            Answer::SignIn(_) | Answer::Servers(_) => Err(Stopping),
+            _ => Err(Stopping),
+        }
+    }
+
+    /// Signs a user out; `None` on an edge.
+    ///
+    /// # Errors
+    /// [`Stopping`] if the node is gone.
+    pub async fn sign_out(
+        &self,
+        user: String,
+        domain: String,
+    ) -> Result<Option<status::SignOutReport>, Stopping> {
+        let user = base::Pii::new(user);
+        match self.ask(Question::SignOut { user, domain }).await? {
+            Answer::SignOut(report) => Ok(report.map(|r| *r)),
+            _ => Err(Stopping),
         }
     }
 
@@ -202,7 +223,7 @@ impl Handle {
     pub async fn servers(&self, asked: ServersQuestion) -> Result<ServersReport, Stopping> {
         match self.ask(Question::Servers(asked)).await? {
             Answer::Servers(report) => Ok(*report),
-            Answer::SignIn(_) | Answer::Search(_) => Err(Stopping),
+            _ => Err(Stopping),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Nodes: inputs handed in, outputs carried out, timers kept.
 
 use base::Instant;
-use node::io::{Answer, ConnId, Input, Output, Target};
+use node::io::{Answer, ConnId, Input, Output, Record, Target};
 
 use super::{Event, Hop, World, conn_name};
 use crate::pipe::Party;
@@ -151,13 +151,18 @@ impl World {
                     },
                 );
             }
+            Output::Prove { .. } => self.findings.push("a directory is asked".into()),
             Output::EdgeGate(gate) => self.gateways[g].gate = Some(gate),
             // Nobody's socket is ever behind: no node says so.
             Output::CoreGate(_) | Output::PinSsh { .. } | Output::Pause { .. } => {}
-            Output::Keep(kept) => {
-                let user = kept.user.expose().clone();
-                self.gateways[g].kept.insert(user, *kept);
-            }
+            Output::Keep(record) => match *record {
+                Record::SignedIn(kept) => {
+                    let user = kept.user.expose().clone();
+                    self.gateways[g].kept.insert(user, kept);
+                }
+                Record::SignedOut(_) => self.findings.push("a user is signed out".into()),
+            },
+            Output::EndStreams(_) => {}
             Output::Event(event) => {
                 self.note(g, &format!("! {event}"));
                 self.count_event(g, &event);

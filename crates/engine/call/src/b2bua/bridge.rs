@@ -25,9 +25,11 @@
 //! effect. A refused offer is rolled back (RFC 3264 §8).
 
 mod line;
+mod rate;
 mod track;
 
 use media::{Counters, LegId, LinkId};
+use sdp::sdes::Crypto;
 use sdp::{SdpError, Session};
 
 use super::call::{Encryption, End, Ice};
@@ -117,6 +119,17 @@ pub(super) struct Bridge {
     retired: Vec<Retired>,
     /// What the caller, and the callee, last described and the other has agreed to.
     described: [Option<Box<[u8]>>; 2],
+    /// Of what the caller, and the callee, were last shown of it: what is ours.
+    shown: [Box<[Shown]>; 2],
+    /// That call control allows little was told.
+    told_rate: bool,
+}
+
+/// An m-line as an end was shown it, as far as it does not follow from the other's description.
+#[derive(Clone)]
+struct Shown {
+    proto: Box<[u8]>,
+    keys: Box<[Crypto]>,
 }
 
 struct Offer {
@@ -140,6 +153,8 @@ impl Bridge {
             offer: None,
             retired: Vec::new(),
             described: [None, None],
+            shown: [Box::default(), Box::default()],
+            told_rate: false,
         }
     }
 
@@ -172,13 +187,26 @@ impl Bridge {
         for end in [End::Caller, End::Callee] {
             if of != Some(end) {
                 self.described[end as usize] = None;
+                self.shown[end.other() as usize] = Box::default();
             }
         }
     }
 
-    /// What an end described holds no more.
+    /// What an end described, and was shown, holds no more.
     pub(super) fn forget_description(&mut self, end: End) {
         self.described[end as usize] = None;
+        self.shown[end as usize] = Box::default();
+    }
+
+    /// What the inside allows a client's video in kbit/s, if that is little; told once a call.
+    pub(super) fn little_rate(&mut self) -> Option<u32> {
+        if self.told_rate || !matches!(self.first, First::Edge(_)) {
+            return None;
+        }
+        let of = |end: End| self.described[end as usize].as_deref();
+        let little = rate::little(of(self.end)?, of(self.end.other())?);
+        self.told_rate = little.is_some();
+        little
     }
 
     /// How many m-lines are carried.
@@ -191,7 +219,9 @@ impl Bridge {
         self.offer.as_ref().is_some_and(|offer| !offer.pending)
     }
 
-    /// An offer of `from`, as the other end gets it.
+    /// An offer of `from`, as the other end gets it. One that is what `from` last described,
+    /// `again`, is what that end was last shown, byte for byte: its `o=` says that nothing has
+    /// changed (RFC 3264 §8), so no suite may be missing that was not chosen.
     ///
     /// # Errors
     /// [`MediaError`]; nothing has changed then.
@@ -200,6 +230,7 @@ impl Bridge {
         desk: &mut Desk<'_>,
         from: End,
         text: &[u8],
+        again: bool,
     ) -> Result<Vec<u8>, MediaError> {
         let mut session = Session::parse(text)?;
         if session.media_count() < self.tracks.len() {
@@ -229,16 +260,22 @@ impl Bridge {
             let to = self.way(from.other());
             let track = self.tracks.get(i).and_then(Option::as_ref);
             let track = track.filter(|_| line.active);
+            let shown = self.shown[from.other() as usize].get(i);
+            let shown = shown.filter(|_| again && !line.opened);
             if let Some(track) = track.filter(|t| self.wants_keys(to, t)) {
-                line.keys = track.keys_to_offer(desk, to);
+                line.keys = match shown {
+                    Some(shown) if !shown.keys.is_empty() => shown.keys.to_vec(),
+                    _ => track.keys_to_offer(desk, to),
+                };
             }
             let writing = Writing {
                 track,
                 keys: &line.keys,
-                proto: None,
+                proto: shown.map(|shown| &*shown.proto),
                 ice: self.ice.passes(to == Way::Edge),
             };
             self.write(desk, &mut session, i, to, &writing);
+            line.written = session.proto(i).to_vec();
         }
         let to = self.way(from.other());
         line::finish(
@@ -328,6 +365,15 @@ impl Bridge {
         let offer = self.offer.take().ok_or(MediaError::Mismatch)?;
         let result = self.apply(desk, from, text, &offer, early);
         let pending = offer.pending && result.is_err();
+        let result = result.map(|(text, shown)| {
+            let offered = offer.lines.iter().map(|line| Shown {
+                proto: Box::from(&*line.written),
+                keys: Box::from(&*line.keys),
+            });
+            self.shown[from as usize] = offered.collect();
+            self.shown[offer.from as usize] = shown.into();
+            text
+        });
         if result.is_ok() {
             self.described[from as usize] = Some(Box::from(text));
             self.described[offer.from as usize] = Some(offer.text.clone());
@@ -343,7 +389,7 @@ impl Bridge {
         text: &[u8],
         offer: &Offer,
         early: bool,
-    ) -> Result<Vec<u8>, MediaError> {
+    ) -> Result<(Vec<u8>, Vec<Shown>), MediaError> {
         let mut session = Session::parse(text)?;
         if from == offer.from || session.media_count() != offer.lines.len() {
             return Err(MediaError::Mismatch);
@@ -361,6 +407,7 @@ impl Bridge {
             lines.push(read);
         }
         let (answerer, offerer) = (self.way(from), self.way(offer.from));
+        let mut shown = Vec::with_capacity(lines.len());
         for (i, (offered, answered)) in offer.lines.iter().zip(&lines).enumerate() {
             let track = self.tracks.get_mut(i).and_then(Option::as_mut);
             match track {
@@ -380,10 +427,14 @@ impl Bridge {
                 ice: self.ice.passes(offerer == Way::Edge),
             };
             self.write(desk, &mut session, i, offerer, &writing);
+            shown.push(Shown {
+                proto: Box::from(&*offered.proto),
+                keys: Box::from(writing.keys),
+            });
         }
         let ice = self.ice.passes(offerer == Way::Edge);
         line::finish(&mut session, offerer, ice, desk.settings);
-        Ok(session.to_bytes())
+        Ok((session.to_bytes(), shown))
     }
 
     /// The offer was refused: what it opened is closed.

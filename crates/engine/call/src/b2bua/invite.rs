@@ -67,7 +67,7 @@ impl B2bua {
         let caller_tag = self.rng.hex(8);
         let cseq = 1 + self.rng.u32() % 0xffff;
         let named = self.map_references(caller.side, message);
-        let named = session::asking(&named, self.interval_asked());
+        let named = session::asking(&named, self.interval_asked(), 0);
         let placeholder = cross::invite(&named, &target, &callee_tag, cseq, hops, Body::Same);
         let call = Call {
             call_id: Box::from(message.call_id()),

@@ -384,11 +384,22 @@ impl Core {
         let Some(place) = self.registrar.get(row).map(|b| b.draft.place.clone()) else {
             return;
         };
-        let moved = |owner: &Owner| owner.row == row && owner.peer != place.peer;
+        let moved = |owner: &Owner| {
+            owner.row == row && (owner.peer != place.peer || owner.token != place.token)
+        };
         let calls = self.owners.iter().filter(|(_, o)| moved(o));
-        let calls: Vec<CallId> = calls.map(|(call, _)| *call).collect();
-        for call in calls {
-            self.call_follows(now, call, &place);
+        let calls: Vec<(CallId, usize)> = calls.map(|(call, o)| (*call, o.peer)).collect();
+        for (call, before) in calls {
+            if before != place.peer {
+                self.call_follows(now, call, &place);
+                continue;
+            }
+            // Its token of before leads to the new connection.
+            if let Some(owner) = self.owners.get_mut(&call) {
+                owner.token.clone_from(&place.token);
+            }
+            let (b2bua, mut cx) = self.calls(now);
+            b2bua.client_back(&mut cx, call);
         }
     }
 
@@ -531,6 +542,11 @@ impl Core {
                 (Kind::CallFailed, format!("answered {status}: {why}"))
             }
             Event::MediaRefused(error) => (media_kind(error), error.to_string()),
+            Event::LittleRate { kbps } => {
+                proof.push(("kbps", kbps.to_string()));
+                let cause = "call control allows the call's video less than the client asked for";
+                (Kind::LittleRate, cause.into())
+            }
             Event::BindFailed => (Kind::PortTaken, "a media port could not be opened".into()),
             Event::NoMedia => {
                 let Some(call) = call else { return };

@@ -297,10 +297,16 @@ impl Core {
         self.set_zones(now, zones);
         self.set_senders(now);
         self.look_for_conflicts(now);
+        self.publish_gate();
+    }
+
+    /// Publishes what HTTP and XMPP tasks may let through.
+    pub(super) fn publish_gate(&mut self) {
         let gate = CoreGate {
             domains: self.settings.domains.clone(),
             allow_list: Arc::new(self.allow_list()),
             token_key: self.tokens.public(),
+            signed_out: self.outs.known.clone(),
             xmpp: self.xmpp_servers(),
         };
         self.station.out.push_back(Output::CoreGate(Arc::new(gate)));
@@ -308,18 +314,17 @@ impl Core {
 
     /// Nodes that know users, each publisher's in its order.
     pub(super) fn uds_nodes(&self) -> Vec<sign_in::Node> {
-        let of = |p: &Publisher| {
+        let of = |(cluster, p): (usize, &Publisher)| {
             let (port, tls_verify) = (p.server.port, p.server.tls_verify);
             p.hosts().into_iter().map(move |host| sign_in::Node {
                 host,
                 port,
                 tls_verify,
+                cluster,
             })
         };
-        let known = self
-            .publishers
-            .iter()
-            .filter(|p| p.duty == Duty::VoiceVideo);
+        let publishers = self.publishers.iter().enumerate();
+        let known = publishers.filter(|(_, p)| p.duty == Duty::VoiceVideo);
         known.flat_map(of).collect()
     }
 

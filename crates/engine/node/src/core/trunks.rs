@@ -277,7 +277,7 @@ impl Core {
         };
         self.trials.insert(key, trial);
         let via = self.settings.inside_via(tls);
-        self.station.send_on(now, key, flow, via, request);
+        self.station.send_on(now, key, flow, via, request, u8::MAX);
     }
 
     /// A response to a request: given back if it is to be sent. One that says "not here" sends the
@@ -376,7 +376,7 @@ impl Core {
             }
             End::Flow(flow) => {
                 let via = self.settings.inside_via(self.is_tls(flow));
-                self.station.send_on(now, key, flow, via, request);
+                self.station.send_on(now, key, flow, via, request, u8::MAX);
             }
         }
     }

@@ -333,8 +333,11 @@ impl Core {
         let named = self.homes().filter(|z| z.host.eq_ignore_ascii_case(host));
         let mut found: Vec<&Zone> = named.collect();
         if found.is_empty() && self.settings.serves_sip(host) {
-            found = self.homes().filter(|z| !z.unified_cm).collect();
-            if found.is_empty() {
+            let own = self.settings.registrars_of(host);
+            let is_own = |z: &&Zone| own.is_none_or(|names| names.contains(&z.of));
+            let registrars = self.homes().filter(|z| !z.unified_cm);
+            found = registrars.filter(is_own).collect();
+            if found.is_empty() && own.is_none() {
                 found = self.homes().collect();
             }
         }

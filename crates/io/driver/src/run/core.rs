@@ -10,10 +10,11 @@ use node::gate::CoreGate;
 use node::io::Side;
 use policy::token::TokenKey;
 use rustls::ClientConfig;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::{Parts, Running, StartFault};
+use crate::directory::Directories;
 use crate::guard::{self, Guard};
 use crate::http_core::HttpCore;
 use crate::keeper::{self, Keeper};
@@ -25,9 +26,13 @@ use crate::questions::{ASKED_MAX, Questions};
 use crate::signal::Handle;
 use crate::sip_io::Workers;
 use crate::sip_listen::SipListener;
+use crate::tokens::Tokens;
 use crate::trace::Traces;
 use crate::xmpp_core::{Times, XmppCore};
 use crate::{dial, files, link_sip, link_ssh, link_xmpp};
+
+/// Sign-outs that a chat stream may not have heard yet.
+const OUTS_WAITING_MAX: usize = 256;
 
 /// SIP connections that a core keeps with each edge.
 const SIP_LANES: usize = 2;
@@ -54,6 +59,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         token_seed,
         users,
         kept: restored.kept,
+        signed_out: restored.signed_out,
         servers: known,
         certificate_names: names.unwrap_or_default(),
     };
@@ -69,6 +75,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         guard::never(&parts.config),
         parts.clock,
     );
+    let (outs, _) = broadcast::channel(OUTS_WAITING_MAX);
     let lanes = Lanes {
         workers: workers.clone(),
         key,
@@ -81,6 +88,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
             trust: Live::new(Arc::new(parts.trust.clone())),
             unchecked: web.unchecked.clone(),
             times: Times::default(),
+            outs: outs.clone(),
             streams: Arc::default(),
             stop: parts.stop.subscribe(),
         },
@@ -106,6 +114,10 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
     parts
         .tasks
         .spawn_blocking(move || keeper.run(&reports, records));
+    let tls = web.checked.get();
+    let directories = Directories::new(&handle, &role.domains, &parts.resolver, &tls);
+    let watching = directories.clone().watch(parts.stop.subscribe());
+    parts.tasks.spawn(watching);
     let (to_servers, records) = watch::channel(None);
     parts.tasks.spawn(servers.run(records));
     let outlets = NodeOutlets {
@@ -117,6 +129,8 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         questions: Some(web.questions(&parts, &handle)),
         inside: Some(call_control),
         keeper: Some(to_keeper),
+        outs: Some(outs),
+        directories: Some(directories),
         servers: Some(to_servers),
         dialled: JoinSet::new(),
     };
@@ -133,6 +147,7 @@ struct Web {
     checked: Live<ClientConfig>,
     unchecked: Arc<ClientConfig>,
     traces: Arc<Traces>,
+    tokens: Tokens,
 }
 
 impl Web {
@@ -142,6 +157,7 @@ impl Web {
             checked: Live::new(tls::inside_client(Some(&parts.trust), &[])?),
             unchecked: tls::inside_client(None, &[])?,
             traces: Arc::new(Traces::start()?),
+            tokens: Tokens::default(),
         })
     }
 
@@ -161,6 +177,7 @@ impl Web {
             checked: self.checked.clone(),
             unchecked: self.unchecked.clone(),
             traces: self.traces.clone(),
+            tokens: self.tokens.clone(),
         }
     }
 

@@ -109,7 +109,7 @@ pub fn run(
             ways.drain(node.as_mut(), &mut outlets);
         }
         ways.hand_over(&mut outlets);
-        let is_idle = left > 0 && reported.is_empty() && ways.own.is_empty();
+        let is_idle = left > 0 && reported.is_empty() && ways.desk.found().is_empty();
         let wait = if is_idle {
             let now = clock.now().instant;
             worn.freed(net::memory::freed_in_all());
@@ -184,8 +184,6 @@ struct Lot {
 struct Ways {
     /// The thread's own connections.
     desk: Desk,
-    /// What they said, and since when it has waited; read no more while it is full.
-    own: VecDeque<(std::time::Instant, Post)>,
     /// The longest that a frame of this turn has waited, and whether the last turn's was told.
     longest: Duration,
     told: bool,
@@ -201,7 +199,6 @@ impl Ways {
     fn new(desk: Desk) -> Ways {
         Ways {
             desk,
-            own: VecDeque::new(),
             longest: Duration::ZERO,
             told: false,
             sip: HashMap::new(),
@@ -214,13 +211,10 @@ impl Ways {
 
     /// Waits for something to do, and reads the thread's own connections.
     fn listen(&mut self, wait: Duration) {
-        if self.own.len() >= POSTS_MAX {
-            return;
+        // They are read no more while so much of theirs waits.
+        if self.desk.found().len() < POSTS_MAX {
+            self.desk.turn(Some(wait), &mut |_| {});
         }
-        let own = &mut self.own;
-        self.desk.turn(Some(wait), &mut |since, found| {
-            own.extend(found.drain(..).map(|post| (since, post)));
-        });
     }
 
     /// Hands a burst of what the thread's own connections said to the node; how much that was.
@@ -232,7 +226,7 @@ impl Ways {
     ) -> usize {
         let mut oldest = None;
         for taken in 0..BURST {
-            let Some((since, post)) = self.own.pop_front() else {
+            let Some((since, post)) = self.desk.found().pop() else {
                 self.aged(oldest);
                 return taken;
             };

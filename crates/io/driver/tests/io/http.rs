@@ -10,6 +10,7 @@ use driver::http_edge::HttpEdge;
 use driver::listen::Caps;
 use driver::shares::Shares;
 use driver::signal::{Clock, Handle, Post};
+use driver::tokens::Tokens;
 use driver::trace::Traces;
 use net::http::front::{self, Limits};
 use net::http::inside::Inside;
@@ -38,6 +39,8 @@ pub struct World {
     pub seen: Arc<Mutex<Vec<String>>>,
     pub token: String,
     pub guard: Guard,
+    /// The edge's way to the core.
+    pub lane: EdgeLane,
     edge_gate: Live<EdgeGate>,
     pub edge_posts: mpsc::Receiver<Post>,
     core_posts: Option<mpsc::Receiver<Post>>,
@@ -87,6 +90,7 @@ pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule
 
     let (handle, core_posts) = Handle::new();
     let gate = CoreGate {
+        signed_out: Default::default(),
         domains: offers(),
         allow_list: Arc::new(AllowList::new(rules(inside.port()))),
         token_key: key.public(),
@@ -106,6 +110,7 @@ pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule
         checked: Live::new(tls::inside_client(Some(&ca.trust()), &[]).unwrap()),
         unchecked,
         traces: Arc::new(Traces::start().unwrap()),
+        tokens: Tokens::default(),
     };
     let lane = EdgeLane::new(Windows::HTTP);
     for _ in 0..2 {
@@ -127,6 +132,7 @@ pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule
     let (handle, edge_posts) = Handle::new();
     let edge_gate = Live::new(Arc::new(EdgeGate {
         cores: vec![EdgeGateCore {
+            signed_out: Default::default(),
             skew_ms: None,
             peer: 0,
             node: "core1.example.test".into(),
@@ -142,7 +148,7 @@ pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule
             tls::client_facing(&ca.identity("edge1.example.test"), &front::ALPN).unwrap(),
         ),
         gate: edge_gate.clone(),
-        lanes: Arc::new([lane]),
+        lanes: Arc::new([lane.clone()]),
         name: "edge1.example.test".into(),
         caps: Caps {
             total: 100,
@@ -151,6 +157,7 @@ pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule
         },
         limits: Limits::default(),
         traces: Arc::new(Traces::start().unwrap()),
+        tokens: Tokens::default(),
         shares: Shares::default(),
     };
     tokio::spawn(service.run(listening, stopping));
@@ -161,6 +168,7 @@ pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule
         seen,
         token,
         guard,
+        lane,
         edge_gate,
         edge_posts,
         core_posts: Some(core_posts),
@@ -400,7 +408,7 @@ async fn what_is_not_allowed_is_refused_and_never_dialled() {
     );
 }
 
-fn encode(text: &str) -> String {
+pub fn encode(text: &str) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text)
 }

@@ -35,6 +35,8 @@ pub(super) struct Offered {
     pub(super) answer: Option<Crypto>,
     /// Our keys that the other side is offered.
     pub(super) keys: Vec<Crypto>,
+    /// The profile that the other side is offered.
+    pub(super) written: Vec<u8>,
     /// From inside: where packets go.
     pub(super) remote: Option<PortPair>,
     /// Its track was opened for it.
@@ -58,6 +60,7 @@ impl Offered {
             theirs: None,
             answer: None,
             keys: Vec::new(),
+            written: Vec::new(),
             remote: None,
             opened: false,
         }
