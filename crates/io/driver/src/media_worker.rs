@@ -18,7 +18,8 @@
 //! them ([`media::rest`]): so a call in a busy hour costs no socket call at all.
 //!
 //! Bounds: [`Settings::legs_max`], [`Settings::spares_max`], [`Settings::commands_max`],
-//! [`LINKS_MAX`] links, and the batches named in `turn`. Receive buffers are the kernel's; what it grants is logged.
+//! [`LINKS_MAX`] links, and the batches named in `turn`. Receive buffers are the kernel's; what it
+//! grants is logged.
 
 mod core;
 mod edge;
