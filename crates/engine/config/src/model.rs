@@ -131,7 +131,8 @@ pub struct MediaService {
     pub advertise: IpAddr,
     /// The same two of the other family, on an edge that serves both.
     pub other: Option<(IpAddr, IpAddr)>,
-    /// The ports, of each address. Default 36002–59999 on the edge, 36000–59999 on the core (F230–F244).
+    /// The ports, of each address. Default 36002–59999 on the edge, 36000–59999 on the core
+    /// (F230–F244).
     pub ports: RangeInclusive<u16>,
 }
 

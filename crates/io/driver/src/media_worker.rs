@@ -17,8 +17,9 @@
 //! A leg's sockets stay open while their ports rest, and for a while after, for the next leg on
 //! them ([`media::rest`]): so a call in a busy hour costs no socket call at all.
 //!
-//! Bounds: [`Settings::legs_max`], [`Settings::spares_max`], [`Settings::commands_max`], [`LINKS_MAX`] links, and the
-//! batches named in `turn`. Receive buffers are the kernel's; what it grants is logged.
+//! Bounds: [`Settings::legs_max`], [`Settings::spares_max`], [`Settings::commands_max`],
+//! [`LINKS_MAX`] links, and the batches named in `turn`. Receive buffers are the kernel's; what it
+//! grants is logged.
 
 mod core;
 mod edge;
@@ -76,8 +77,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults: 16,384 legs and commands, 2,048 spares, 256 KiB a leg, 8 MiB a link, no DSCP, figures once
-    /// a second, silence after 10 s.
+    /// The defaults: 16,384 legs and commands, 2,048 spares, 256 KiB a leg, 8 MiB a link, no DSCP,
+    /// figures once a second, silence after 10 s.
     pub fn new(role: Role) -> Settings {
         Settings {
             role,
