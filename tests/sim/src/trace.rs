@@ -18,7 +18,7 @@ impl Trace {
     /// An empty one; `whole` keeps every line.
     pub fn new(whole: bool) -> Trace {
         Trace {
-            hasher: base::FixedState.build_hasher(),
+            hasher: DefaultHasher::new(),
             lines: VecDeque::new(),
             whole,
             count: 0,

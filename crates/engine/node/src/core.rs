@@ -22,6 +22,7 @@ mod load;
 mod outbound;
 mod outward;
 mod ownership;
+mod questions;
 mod reading;
 mod refusals;
 mod registrations;
@@ -42,7 +43,7 @@ use std::time::Duration;
 
 use ::media::ports::{Allocator, REST};
 use ::status::{Kind, Snapshot};
-use base::{HashMap, Instant, Map, Now, Rng, Secret, Timers};
+use base::{HashMap, Instant, Map, Now, Rng, Timers};
 use call::b2bua::{self, B2bua, Side as Leg};
 use call::limits::{Ledger, Limits};
 use call::registration::core::{Admission, Place, Registrar, RegistrationId};
@@ -54,7 +55,7 @@ use sip::transaction::{ClientKey, Event, ServerKey};
 use sip::{FlowId, Frame};
 
 use crate::Engine;
-use crate::io::{Answer, AskId, ConnId, Facts, Input, Output, Question, Side};
+use crate::io::{AskId, ConnId, Facts, Input, Output, Side};
 use crate::station::{Item, Station};
 pub use allowed::configured_allow_list;
 pub(crate) use business::MARK as BUSINESS;
@@ -247,17 +248,7 @@ impl Core {
 
     /// A core that is asked what a configuration says, and never runs.
     fn offline(now: Now, config: &Arc<config::Config>) -> Core {
-        let identity = CoreIdentity {
-            version: String::new(),
-            ssh_key: String::new(),
-            token_seed: Secret::new([0; 32]),
-            users: None,
-            kept: Vec::new(),
-            signed_out: Vec::new(),
-            servers: ::status::servers::ServersRecord::default(),
-            certificate_names: Vec::new(),
-        };
-        Core::new(now, Rng::from_number(0), config, identity)
+        Core::new(now, Rng::from_number(0), config, CoreIdentity::nobody())
     }
 
     fn load_users(&mut self, now: Now, identity: &CoreIdentity) {
@@ -506,39 +497,8 @@ impl Engine for Core {
                 self.lane_report(now, peer, lane, connections, why);
             }
             Input::Media(event) => self.media(now, &event),
-            Input::Ask {
-                id,
-                question: Question::SignIn(asked),
-            } => self.sign_in(now, id, asked),
-            Input::Ask {
-                id,
-                question: Question::Search(asked),
-            } => {
-                let answer = Answer::Search(Box::new(self.report_search(asked)));
-                self.station.out.push_back(Output::Answer { id, answer });
-            }
-            Input::Ask {
-                id,
-                question: Question::Chat { client },
-            } => self.chat_asked(now, id, client),
-            Input::Ask {
-                id,
-                question:
-                    Question::ChatRefused {
-                        client,
-                        user,
-                        domain,
-                    },
-            } => self.chat_refused(now, id, client, user, domain),
-            Input::Ask {
-                id,
-                question: Question::SignOut { user, domain },
-            } => self.sign_out_asked(now, id, user.expose(), &domain),
+            Input::Ask { id, question } => self.answer_question(now, id, question),
             Input::Kept { id, failure } => self.sign_out_kept(id, failure),
-            Input::Ask {
-                id,
-                question: Question::Servers(asked),
-            } => self.servers_asked(now, id, asked),
             Input::Fetched { id, result } => match self.asked.remove(&id.0) {
                 Some(Asked::Server(index, part)) => self.server_answered(now, index, part, result),
                 Some(Asked::SignIn(number)) => self.sign_in_fetched(number, result),
@@ -590,7 +550,9 @@ impl Engine for Core {
     }
 
     fn poll_output(&mut self) -> Option<Output> {
-        self.station.out.pop_front()
+        let output = self.station.out.pop_front();
+        base::tighten(&mut self.station.out);
+        output
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

@@ -561,7 +561,9 @@ impl Engine for Edge {
     }
 
     fn poll_output(&mut self) -> Option<Output> {
-        self.station.out.pop_front()
+        let output = self.station.out.pop_front();
+        base::tighten(&mut self.station.out);
+        output
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

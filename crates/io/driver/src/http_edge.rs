@@ -102,8 +102,10 @@ impl HttpEdge {
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), Stopping> {
         net::socket::tune(&stream);
-        let stream = match tls::accept(self.config.get(), stream, HANDSHAKE_MAX).await {
-            Ok(stream) => stream,
+        // Boxed, as what a handshake needs goes with it, and a future holds what it moves twice.
+        let shaking = Box::pin(tls::accept(self.config.get(), stream, HANDSHAKE_MAX));
+        let stream = match shaking.await {
+            Ok(stream) => Box::new(stream),
             Err(e) => {
                 // Scanners and clients that dislike our certificate: worth a count, not a line.
                 tracing::debug!(error = %e, "a client's TLS handshake failed");

@@ -259,6 +259,14 @@ impl Look<'_> {
                     let at = ("domains.sign_in", index, "bind_password_file");
                     self.secret(at, "password file", path);
                 }
+                if let SignInBy::File(path) = &domain.sign_in {
+                    let at = ("domains.sign_in", index, "file");
+                    self.exposed(at, path);
+                    if let Err(fault) = crate::users::Users::read(path) {
+                        let fix = "correct the line, or write the file with causeway ctl user add";
+                        self.say(Severity::Error, at, fault.to_string(), fix);
+                    }
+                }
             }
         }
         for (section, index, password) in all {

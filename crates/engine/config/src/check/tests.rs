@@ -643,7 +643,8 @@ fn a_domain_says_who_checks_its_passwords() {
     assert!(matches!(of(&inline), SignInBy::File(_)));
     let servers = "by = \"ldap\"\nservers = [\"ldaps://a\", \"ldap://b:1389\"]\n";
     let SignInBy::Ldap(ldap) = of(&signs_in(&format!(
-        "{servers}search_base = \"dc=x\"\nbind_dn = \"cn=y\"\nbind_password_file = \"p\""
+        "{servers}search_base = \"dc=x\"\nsearch_filter = \"(|(uid={{user}})(mail={{user}}))\"\n\
+         bind_dn = \"cn=y\"\nbind_password_file = \"p\""
     ))) else {
         panic!()
     };
@@ -653,7 +654,7 @@ fn a_domain_says_who_checks_its_passwords() {
     let LdapUser::Search { filter, bind, .. } = &ldap.user else {
         panic!()
     };
-    assert_eq!(filter, "(uid={user})");
+    assert_eq!(filter, "(|(uid={user})(mail={user}))");
     assert!(bind.is_some());
 }
 

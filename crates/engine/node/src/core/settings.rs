@@ -38,6 +38,22 @@ pub struct CoreIdentity {
     pub certificate_names: Vec<String>,
 }
 
+impl CoreIdentity {
+    /// Of a core that never runs.
+    pub(super) fn nobody() -> Self {
+        CoreIdentity {
+            version: String::new(),
+            ssh_key: String::new(),
+            token_seed: Secret::new([0; 32]),
+            users: None,
+            kept: Vec::new(),
+            signed_out: Vec::new(),
+            servers: status::servers::ServersRecord::default(),
+            certificate_names: Vec::new(),
+        }
+    }
+}
+
 /// An edge to link with.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {

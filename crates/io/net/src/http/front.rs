@@ -34,7 +34,7 @@ pub use super::guard::Times;
 pub const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// After this without a request an HTTP/1 connection gives back what it needs for one.
-const REST_AFTER: Duration = Duration::from_secs(1);
+const REST_AFTER: Duration = Duration::from_millis(250);
 
 /// How long an HTTP/2 client that owes nothing and is owed nothing may stay after GOAWAY.
 const PARTING: Duration = Duration::from_secs(5);
@@ -75,10 +75,11 @@ where
     F: Fn(Request<Body>) -> R,
     R: Future<Output = Response<Body>> + Send + 'static,
 {
+    // Boxed, so that a connection takes the room of its own protocol and not of either.
     if h2 {
-        serve_h2(stream, limits, stop, service).await
+        Box::pin(serve_h2(stream, limits, stop, service)).await
     } else {
-        serve_h1(stream, limits, stop, service).await
+        Box::pin(serve_h1(stream, limits, stop, service)).await
     }
 }
 
