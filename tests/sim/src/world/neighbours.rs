@@ -14,9 +14,6 @@ use crate::pipe::Party;
 use crate::text::Text;
 use crate::ua::{Setup, Ua};
 
-/// The number of the neighbour's telephone.
-const TRUNK_NUMBER: &str = "9001";
-
 impl World {
     pub(super) fn settle_neighbours(&mut self) {
         if !self.plan.neighbours {
@@ -40,7 +37,7 @@ impl World {
             login: None,
             keeps: false,
         };
-        self.add(setup("trunk", TRUNK_NUMBER, trunk, false), None);
+        self.add(setup("trunk", house::TRUNK_NUMBER, trunk, false), None);
         self.add(setup("foreign", "boss", abroad, true), Some(0));
         let all = self.people.len();
         self.people[all - 2].core = Some(0);
