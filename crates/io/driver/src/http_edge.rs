@@ -389,7 +389,7 @@ fn untrusted<'t>(
             let admitted = core.token_key.admit(now, &core.signed_out, token);
             admitted == Err(TokenError::SignedOut)
         };
-        if serving.iter().any(|core| out(core)) {
+        if serving.iter().any(out) {
             cause = "the user was signed out".into();
             continue;
         }
