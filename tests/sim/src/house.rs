@@ -162,9 +162,10 @@ fn neighbour_text(plan: &Plan) -> String {
              target = \"{to_control}\"\n"
         )
     };
+    let encryption = if plan.secure_trunk { "force" } else { "off" };
     format!(
         "[[zones]]\nname = \"trunk\"\ntype = \"neighbor\"\npeers = [\"{NEIGHBOUR}\"]\n\
-         transport = \"tcp\"\nmonitor = false\n\
+         transport = \"tcp\"\nmonitor = false\nmedia_encryption = \"{encryption}\"\n\
          [[search_rules]]\nname = \"outside line\"\npriority = 10\npattern = \"9\"\n\
          on_match = \"stop\"\ntarget = \"trunk\"\n{}{}",
         from("trunk"),
@@ -241,6 +242,9 @@ pub fn core(now: Now, rng: Rng, index: usize, plan: &Plan, kept: Vec<Kept>) -> B
         token_seed: Secret::new([index as u8 + 1; 32]),
         users: None,
         kept,
+        signed_out: Vec::new(),
+        servers: Default::default(),
+        certificate_names: Vec::new(),
     };
     Box::new(node::Core::new(
         now,

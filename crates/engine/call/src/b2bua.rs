@@ -163,6 +163,11 @@ pub enum Event {
     },
     /// A description could not be bridged; the call or the change was refused.
     MediaRefused(MediaError),
+    /// Call control allows the client's video no more than a region does that nobody changed.
+    LittleRate {
+        /// In kbit/s.
+        kbps: u32,
+    },
     /// A media port could not be bound.
     BindFailed,
     /// No media came for a while.
@@ -409,6 +414,12 @@ impl B2bua {
         }
     }
 
+    /// Whether a leg of a call goes by a connection.
+    pub fn uses(&self, flow: FlowId) -> bool {
+        let of = |call: &Call| call.caller.face.flow == flow || call.callee.face.flow == flow;
+        self.calls.iter().any(|(_, call)| of(call))
+    }
+
     /// The client of a call that was answered is behind another edge now: requests for it take
     /// that way, and nothing that was asked on the old one ends it. Media follows with the next
     /// offer of either end.
@@ -441,6 +452,19 @@ impl B2bua {
             call.bridge.forget_description(end);
         }
         self.forsake(cx, id.0, end);
+    }
+
+    /// The client of a call has another connection to the same edge: nothing that was asked on the
+    /// one before ends it.
+    pub fn client_back(&mut self, cx: &mut Context<'_>, id: CallId) {
+        let Some(call) = self.calls.get(id.0) else {
+            return;
+        };
+        let mut ends = [End::Caller, End::Callee].into_iter();
+        let client = ends.find(|end| call.leg(*end).side.is_edge());
+        if let (Some(end), Phase::Answered(_)) = (client, call.phase) {
+            self.forsake(cx, id.0, end);
+        }
     }
 
     /// Runs every timer that is due.

@@ -8,6 +8,7 @@ mod limits;
 mod listeners;
 mod reader;
 mod routing;
+mod sign_in;
 mod wording;
 
 use std::fmt;

@@ -9,6 +9,7 @@ use base::{DomainName, HostName, Secret};
 
 use crate::network::Network;
 use crate::routing::{Ice, Routing};
+use crate::sign_in::SignInBy;
 
 /// A node's configuration.
 #[derive(Clone, Debug)]
@@ -128,8 +129,18 @@ pub struct MediaService {
     pub listen: IpAddr,
     /// What the other side is told, where static NAT stands in front (F064). Default: `listen`.
     pub advertise: IpAddr,
-    /// The ports. Default 36002–59999 on the edge, 36000–59999 on the core (F230–F244).
+    /// The same two of the other family, on an edge that serves both.
+    pub other: Option<(IpAddr, IpAddr)>,
+    /// The ports, of each address. Default 36002–59999 on the edge, 36000–59999 on the core (F230–F244).
     pub ports: RangeInclusive<u16>,
+}
+
+impl MediaService {
+    /// What is listened on, and what the other side is told of it: of one family, or of each.
+    pub fn addresses(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+        let first = (self.listen, self.advertise);
+        std::iter::once(first).chain(self.other)
+    }
 }
 
 /// What the edge needs to know.
@@ -365,7 +376,7 @@ pub struct Peer {
 }
 
 /// A domain and what of it is served (F101–F107).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Domain {
     /// Its name.
     pub name: DomainName,
@@ -375,6 +386,11 @@ pub struct Domain {
     pub im_presence: bool,
     /// XMPP federation. Default false.
     pub federation: bool,
+    /// Names of [`CallControl`] entries that its clients register with. Default: all there are, or
+    /// Unified CM where there is none.
+    pub call_control: Vec<String>,
+    /// Who checks the passwords of its users. Default: Unified CM.
+    pub sign_in: SignInBy,
 }
 
 /// A server that is asked for the nodes of its cluster.

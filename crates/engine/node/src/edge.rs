@@ -25,6 +25,7 @@ mod parking;
 mod proving;
 mod replies;
 mod settings;
+mod sign_out;
 mod snapshot;
 mod status;
 mod stun;
@@ -32,6 +33,7 @@ mod stun;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::media::ports::{Allocator, REST};
 use ::status::Kind;
 use base::{HashMap, Instant, Map, Now, Rng, Timers};
 use call::registration::edge::{Change, EdgeRelay};
@@ -44,7 +46,7 @@ use crate::Engine;
 use crate::io::{Answer, ConnId, Facts, Input, Output, Question, Report, Side};
 use crate::station::{Item, Station};
 use crate::strikes::Strikes;
-use calls::{Addresses, CallId, Calls};
+use calls::{CallId, Calls, Outside};
 use guests::Guests;
 use links::{Candidate, Link};
 use parking::Parking;
@@ -120,23 +122,19 @@ impl Edge {
         let settings = Settings::of(config, identity, &mut rng);
         let links = settings.peers.iter().cloned().enumerate();
         let media = &settings.media;
-        let ports = media::ports::Allocator::new(
-            media.listen,
-            media.ports.clone(),
-            media::ports::REST,
-            &mut rng,
-        );
-        let addresses = Addresses {
-            advertise: media.advertise,
-            link: settings.link_address(),
-        };
+        let outside = media.addresses().map(|(listen, advertise)| Outside {
+            ports: Allocator::new(listen, media.ports.clone(), REST, &mut rng),
+            advertise,
+        });
+        let outside: Vec<Outside> = outside.collect();
+        let link = settings.link_address();
         let mut edge = Edge {
             instance: rng.hex(16),
             station: Station::new(&mut rng, FLOWS_MAX),
             relay: EdgeRelay::new(settings.relay()),
             tokens: TokenKey::new(&mut rng),
             nonces: NonceKey::new(&mut rng),
-            calls: Calls::new(ports, addresses, rng.fork(), CALLS_MAX),
+            calls: Calls::new(outside, link, rng.fork(), CALLS_MAX),
             links: links.map(|(index, peer)| Link::new(index, peer)).collect(),
             candidates: Map::new(),
             routes: HashMap::default(),
@@ -470,6 +468,7 @@ impl Edge {
             media::Event::Latched { leg, address } => {
                 self.calls.latched(leg, address.ip());
             }
+            media::Event::Rested { pairs } => self.calls.rested(&pairs),
             media::Event::Installed { .. } => {}
         }
     }
@@ -517,8 +516,26 @@ impl Engine for Edge {
                 let answer = Answer::Search(Box::new(no_rules(asked)));
                 self.station.out.push_back(Output::Answer { id, answer });
             }
+            Input::Ask {
+                id,
+                question: Question::Servers(_),
+            } => {
+                let answer = Answer::Servers(Box::new(crate::core::no_servers(now)));
+                self.station.out.push_back(Output::Answer { id, answer });
+            }
             Input::Resolved { id, result } => self.outward_resolved(now, id, result),
-            Input::Ask { .. } | Input::Fetched { .. } => {}
+            Input::Ask {
+                id,
+                question: Question::SignOut { .. },
+            } => {
+                let answer = Answer::SignOut(None);
+                self.station.out.push_back(Output::Answer { id, answer });
+            }
+            Input::Ask { .. }
+            | Input::Kept { .. }
+            | Input::Fetched { .. }
+            | Input::Proved { .. }
+            | Input::Users { .. } => {}
         }
         self.pump(now);
     }

@@ -11,6 +11,8 @@ use base::{Pii, Rng, UnixTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::signed_out::SignedOut;
+
 /// How long a token is good: the refresh interval of credentials (F268).
 pub const LIFE: Duration = Duration::from_secs(480 * 60);
 
@@ -42,6 +44,9 @@ pub enum TokenError {
     /// It was ours, and is too old: no attack.
     #[error("the session token has expired")]
     Expired,
+    /// It was ours, and its user was signed out since.
+    #[error("the user was signed out")]
+    SignedOut,
 }
 
 /// Makes tokens; on the core only.
@@ -118,6 +123,23 @@ impl PublicKey {
             Err(TokenError::Expired)
         } else {
             Ok(claims)
+        }
+    }
+
+    /// As [`PublicKey::verify`], and its user must not have been signed out since.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn admit(
+        &self,
+        now: UnixTime,
+        outs: &SignedOut,
+        token: &str,
+    ) -> Result<Claims, TokenError> {
+        let claims = self.verify(now, token)?;
+        match outs.voids(&claims) {
+            true => Err(TokenError::SignedOut),
+            false => Ok(claims),
         }
     }
 

@@ -1,9 +1,20 @@
 //! The lines of a description.
 
+use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+
+use memchr::memchr;
+use smallvec::SmallVec;
 
 use crate::sdes::Crypto;
 use crate::{BYTES_MAX, LINES_MAX, MEDIA_MAX, SdpError};
+
+/// Room for the lines that are changed in a description.
+const ROOM: usize = 640;
+
+/// Lines of a description with two m-lines, as a rule no more.
+const LINES_USUAL: usize = 48;
 
 /// Which way media flows, as the describer sees it (RFC 8866 §6.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,94 +41,84 @@ impl Direction {
     }
 }
 
-/// One line with its end.
-#[derive(Clone, Debug)]
-struct Line(Vec<u8>);
+/// One line with its end: where it lies in [`Session::text`]. One that was changed lies behind all
+/// that was there before.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    from: u32,
+    to: u32,
+}
 
-impl Line {
-    fn new(kind: u8, value: &[u8]) -> Line {
-        Line([&[kind, b'='], value, b"\r\n"].concat())
+/// Name and value of an `a=` line.
+type Attribute<'a> = (&'a [u8], &'a [u8]);
+
+/// The kind of a line: the letter before its `=`.
+fn kind_of(line: &[u8]) -> u8 {
+    line.first().copied().unwrap_or(0)
+}
+
+fn value_of(line: &[u8]) -> &[u8] {
+    line.get(2..).unwrap_or_default().trim_ascii_end()
+}
+
+fn attribute_of(line: &[u8]) -> Option<Attribute<'_>> {
+    if kind_of(line) != b'a' {
+        return None;
     }
+    let value = value_of(line);
+    Some(match value.iter().position(|b| *b == b':') {
+        Some(at) => (value.get(..at)?, value.get(at + 1..)?),
+        None => (value, b""),
+    })
+}
 
-    fn kind(&self) -> u8 {
-        self.0.first().copied().unwrap_or(0)
-    }
+fn is_attribute(line: &[u8], name: &[u8]) -> bool {
+    attribute_of(line).is_some_and(|(n, _)| n == name)
+}
 
-    fn value(&self) -> &[u8] {
-        self.0.get(2..).unwrap_or_default().trim_ascii_end()
-    }
+/// A blank-separated part of an m-line.
+fn token_of(line: &[u8], index: usize) -> &[u8] {
+    value_of(line)
+        .split(|b| *b == b' ')
+        .filter(|t| !t.is_empty())
+        .nth(index)
+        .unwrap_or_default()
+}
 
-    /// Another value; the line's end stays as it came.
-    fn set_value(&mut self, value: &[u8]) {
-        let end = 2 + self.value().len();
-        self.0.splice(2..end, value.iter().copied());
-    }
-
-    /// Replaces the blank-separated parts of the value from one to another; what stands around
-    /// them stays. A value that has them not stays as it is.
-    fn set_tokens(&mut self, first: usize, last: usize, new: &[u8]) {
-        let value = self.value();
-        let (mut number, mut start) = (0, None);
-        let (mut from, mut to) = (None, None);
-        for (at, byte) in value.iter().chain([&b' ']).enumerate() {
-            match (*byte == b' ', start) {
-                (false, None) => start = Some(at),
-                (true, Some(begin)) => {
-                    from = from.or((number == first).then_some(begin));
-                    to = to.or((number == last).then_some(at));
-                    (number, start) = (number + 1, None);
-                }
-                _ => {}
+/// Where the blank-separated parts of a value from one to another lie.
+fn tokens(value: &[u8], first: usize, last: usize) -> Option<(usize, usize)> {
+    let (mut number, mut start) = (0, None);
+    let (mut from, mut to) = (None, None);
+    for (at, byte) in value.iter().chain([&b' ']).enumerate() {
+        match (*byte == b' ', start) {
+            (false, None) => start = Some(at),
+            (true, Some(begin)) => {
+                from = from.or((number == first).then_some(begin));
+                to = to.or((number == last).then_some(at));
+                (number, start) = (number + 1, None);
             }
-        }
-        if let (Some(from), Some(to)) = (from, to) {
-            self.0.splice(2 + from..2 + to, new.iter().copied());
+            _ => {}
         }
     }
-
-    /// Name and value of an `a=` line.
-    fn attribute(&self) -> Option<(&[u8], &[u8])> {
-        if self.kind() != b'a' {
-            return None;
-        }
-        let value = self.value();
-        Some(match value.iter().position(|b| *b == b':') {
-            Some(at) => (value.get(..at)?, value.get(at + 1..)?),
-            None => (value, b""),
-        })
-    }
+    Some((from?, to?))
 }
 
-/// The parts of an m-line.
-#[derive(Clone, Debug)]
+/// An m-line's section: it goes to where the next one begins.
+#[derive(Clone, Copy, Debug)]
 struct Media {
-    /// The first is the m-line itself.
-    lines: Vec<Line>,
+    /// The number of the m-line itself.
+    first: usize,
     port: u16,
-}
-
-impl Media {
-    fn token(&self, index: usize) -> &[u8] {
-        let line = self.lines.first().map_or(&b""[..], Line::value);
-        line.split(|b| *b == b' ')
-            .filter(|t| !t.is_empty())
-            .nth(index)
-            .unwrap_or_default()
-    }
-
-    /// Replaces one blank-separated part of the m-line; all around it stays.
-    fn set_token(&mut self, index: usize, new: &[u8]) {
-        if let Some(first) = self.lines.first_mut() {
-            first.set_tokens(index, index, new);
-        }
-    }
 }
 
 /// A session description.
 #[derive(Clone, Debug)]
 pub struct Session {
-    head: Vec<Line>,
-    media: Vec<Media>,
+    /// What came, and the lines that were changed since.
+    text: Vec<u8>,
+    /// The lines of the whole session, then each m-line's.
+    lines: Vec<Line>,
+    media: SmallVec<[Media; 4]>,
 }
 
 impl Session {
@@ -129,68 +130,189 @@ impl Session {
         if text.len() > BYTES_MAX {
             return Err(SdpError::Limit("64 KiB"));
         }
+        let mut whole = Vec::with_capacity(text.len() + ROOM);
+        whole.extend_from_slice(text);
         let mut session = Session {
-            head: Vec::new(),
-            media: Vec::new(),
+            text: whole,
+            lines: Vec::with_capacity(LINES_USUAL),
+            media: SmallVec::new(),
         };
-        for raw in text.split_inclusive(|b| *b == b'\n') {
+        let mut section = 0;
+        let mut from = 0;
+        while from < text.len() {
+            let left = text.get(from..).unwrap_or_default();
+            let length = memchr(b'\n', left).map_or(left.len(), |at| at + 1);
+            let raw = left.get(..length).unwrap_or_default();
+            let line = Line {
+                from: from as u32,
+                to: (from + length) as u32,
+            };
+            from += length;
             if raw.trim_ascii().is_empty() {
                 continue;
             }
-            let line = Line(raw.to_vec());
-            if raw.get(1) != Some(&b'=') || !line.kind().is_ascii_alphabetic() {
+            if raw.get(1) != Some(&b'=') || !kind_of(raw).is_ascii_alphabetic() {
                 return Err(SdpError::Malformed);
             }
-            if line.kind() == b'm' {
-                session.begin(line)?;
-                continue;
-            }
-            let section = match session.media.last_mut() {
-                Some(media) => &mut media.lines,
-                None => &mut session.head,
-            };
-            if section.len() >= LINES_MAX {
+            if kind_of(raw) == b'm' {
+                session.begin(raw)?;
+                section = 0;
+            } else if section >= LINES_MAX {
                 return Err(SdpError::Limit("512 lines in a section"));
             }
-            section.push(line);
+            section += 1;
+            session.lines.push(line);
         }
-        match session.head.first() {
-            Some(v) if v.kind() == b'v' && v.value() == b"0" => Ok(session),
-            _ => Err(SdpError::Malformed),
+        // That of no line at all is no version either.
+        let version = match session.head_range().is_empty() {
+            true => b"",
+            false => session.line(0),
+        };
+        if kind_of(version) != b'v' || value_of(version) != b"0" {
+            return Err(SdpError::Malformed);
         }
+        Ok(session)
     }
 
-    fn begin(&mut self, line: Line) -> Result<(), SdpError> {
+    /// The m-line that is to be added begins a section.
+    fn begin(&mut self, line: &[u8]) -> Result<(), SdpError> {
         if self.media.len() >= MEDIA_MAX {
             return Err(SdpError::Limit("16 m-lines"));
         }
-        let mut media = Media {
-            lines: vec![line],
-            port: 0,
-        };
         // `port/count` takes several ports; no client of ours offers it, and a relay that opened
         // one port for it would lose media without a word.
-        let port = std::str::from_utf8(media.token(1))
+        let port = std::str::from_utf8(token_of(line, 1))
             .ok()
             .and_then(|p| p.parse().ok());
-        media.port = port.ok_or(SdpError::Media)?;
-        if media.token(2).is_empty() {
+        let port = port.ok_or(SdpError::Media)?;
+        if token_of(line, 2).is_empty() {
             return Err(SdpError::Media);
         }
-        self.media.push(media);
+        self.media.push(Media {
+            first: self.lines.len(),
+            port,
+        });
         Ok(())
+    }
+
+    fn bytes(&self, line: Line) -> &[u8] {
+        self.text
+            .get(line.from as usize..line.to as usize)
+            .unwrap_or_default()
+    }
+
+    fn line(&self, number: usize) -> &[u8] {
+        self.lines.get(number).map_or(b"", |line| self.bytes(*line))
+    }
+
+    /// The numbers of the lines of the whole session.
+    fn head_range(&self) -> Range<usize> {
+        0..self.media.first().map_or(self.lines.len(), |m| m.first)
+    }
+
+    /// The numbers of an m-line's lines; none if there is no such.
+    fn range(&self, i: usize) -> Range<usize> {
+        let Some(media) = self.media.get(i) else {
+            return 0..0;
+        };
+        let next = self.media.get(i + 1).map(|next| next.first);
+        media.first..next.unwrap_or(self.lines.len())
+    }
+
+    fn of(&self, range: Range<usize>) -> impl Iterator<Item = &[u8]> {
+        let lines = self.lines.get(range).unwrap_or_default();
+        lines.iter().map(|line| self.bytes(*line))
+    }
+
+    fn head(&self) -> impl Iterator<Item = &[u8]> {
+        self.of(self.head_range())
+    }
+
+    /// The number of the first `c=` line among some.
+    fn connection_line(&self, range: Range<usize>) -> Option<usize> {
+        let first = range.start;
+        let at = self.of(range).position(|line| kind_of(line) == b'c')?;
+        Some(first + at)
+    }
+
+    /// Writes a line at the end of the text.
+    fn write(&mut self, parts: &[&[u8]]) -> Line {
+        let from = self.text.len() as u32;
+        for part in parts {
+            self.text.extend_from_slice(part);
+        }
+        let to = self.text.len() as u32;
+        Line { from, to }
+    }
+
+    /// Replaces a part of a line's value, counted from where the value begins.
+    fn splice(&mut self, number: usize, from: usize, to: usize, new: &[u8]) {
+        let Some(line) = self.lines.get(number).copied() else {
+            return;
+        };
+        let begin = line.from as usize;
+        let first = self.text.len() as u32;
+        self.text.extend_from_within(begin..begin + 2 + from);
+        self.text.extend_from_slice(new);
+        self.text
+            .extend_from_within(begin + 2 + to..line.to as usize);
+        let to = self.text.len() as u32;
+        if let Some(line) = self.lines.get_mut(number) {
+            *line = Line { from: first, to };
+        }
+    }
+
+    /// Another value; the line's end stays as it came.
+    fn set_value(&mut self, number: usize, value: &[u8]) {
+        let end = value_of(self.line(number)).len();
+        self.splice(number, 0, end, value);
+    }
+
+    /// Replaces the blank-separated parts of a value from one to another; what stands around them
+    /// stays. A value that has them not stays as it is.
+    fn set_tokens(&mut self, number: usize, first: usize, last: usize, new: &[u8]) {
+        if let Some((from, to)) = tokens(value_of(self.line(number)), first, last) {
+            self.splice(number, from, to, new);
+        }
+    }
+
+    /// Puts a line in before the one that has a number.
+    fn insert(&mut self, number: usize, section: usize, line: Line) {
+        if number <= self.lines.len() {
+            self.lines.insert(number, line);
+            for media in self.media.iter_mut().skip(section + 1) {
+                media.first += 1;
+            }
+        }
+    }
+
+    /// Takes out of some lines those that `which` picks.
+    fn remove(&mut self, range: Range<usize>, which: impl Fn(&[u8]) -> bool) {
+        let mut kept = range.start;
+        for number in range.clone() {
+            let line = self.lines.get(number).copied();
+            if let Some(line) = line.filter(|line| !which(self.bytes(*line)))
+                && let Some(slot) = self.lines.get_mut(kept)
+            {
+                *slot = line;
+                kept += 1;
+            }
+        }
+        let gone = range.end.saturating_sub(kept);
+        self.lines.drain(kept..range.end);
+        for media in &mut self.media {
+            if media.first >= range.end {
+                media.first -= gone;
+            }
+        }
     }
 
     /// The description's bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let all = self
-            .head
-            .iter()
-            .chain(self.media.iter().flat_map(|m| &m.lines));
-        let bytes = all.clone().map(|line| line.0.len() + 2).sum();
-        let mut out = Vec::with_capacity(bytes);
-        for line in all {
-            out.extend_from_slice(&line.0);
+        let all = || self.of(0..self.lines.len());
+        let mut out = Vec::with_capacity(all().map(|line| line.len() + 2).sum());
+        for line in all() {
+            out.extend_from_slice(line);
             if !out.ends_with(b"\n") {
                 // The last line may lack its end; something may have been added after it.
                 out.extend_from_slice(b"\r\n");
@@ -204,9 +326,13 @@ impl Session {
         self.media.len()
     }
 
+    fn media_line(&self, i: usize) -> &[u8] {
+        self.media.get(i).map_or(b"", |m| self.line(m.first))
+    }
+
     /// `audio`, `video`, `application`, …
     pub fn kind(&self, i: usize) -> &[u8] {
-        self.media.get(i).map_or(b"", |m| m.token(0))
+        token_of(self.media_line(i), 0)
     }
 
     /// The port of the m-line.
@@ -216,7 +342,7 @@ impl Session {
 
     /// The transport profile, as `RTP/SAVP`.
     pub fn proto(&self, i: usize) -> &[u8] {
-        self.media.get(i).map_or(b"", |m| m.token(2))
+        token_of(self.media_line(i), 2)
     }
 
     /// Whether the m-line is neither refused nor switched off.
@@ -231,8 +357,8 @@ impl Session {
 
     /// Whether media of this profile goes in datagrams.
     pub fn is_udp(&self, i: usize) -> bool {
-        let proto = self.proto(i);
-        self.is_rtp(i) || proto.to_ascii_uppercase().starts_with(b"UDP")
+        let udp = self.proto(i).get(..3);
+        self.is_rtp(i) || udp.is_some_and(|proto| proto.eq_ignore_ascii_case(b"UDP"))
     }
 
     /// Whether the profile says that media is encrypted.
@@ -241,9 +367,10 @@ impl Session {
     }
 
     fn connection(&self, i: usize) -> Option<IpAddr> {
-        let own = self.media.get(i)?.lines.iter().find(|l| l.kind() == b'c');
-        let line = own.or_else(|| self.head.iter().find(|l| l.kind() == b'c'))?;
-        address(line.value())
+        self.media.get(i)?;
+        let own = self.connection_line(self.range(i));
+        let number = own.or_else(|| self.connection_line(self.head_range()))?;
+        address(value_of(self.line(number)))
     }
 
     /// Where RTP of an m-line is wanted, if the address is literal.
@@ -268,10 +395,9 @@ impl Session {
 
     /// Which way media of an m-line flows.
     pub fn direction(&self, i: usize) -> Direction {
-        let of = |lines: &[Line]| {
-            lines
-                .iter()
-                .filter_map(Line::attribute)
+        let of = |range| {
+            self.of(range)
+                .filter_map(attribute_of)
                 .find_map(|(name, _)| match name {
                     b"sendrecv" => Some(Direction::SendRecv),
                     b"sendonly" => Some(Direction::SendOnly),
@@ -280,19 +406,14 @@ impl Session {
                     _ => None,
                 })
         };
-        self.media
-            .get(i)
-            .and_then(|m| of(&m.lines))
-            .or_else(|| of(&self.head))
+        of(self.range(i))
+            .or_else(|| of(self.head_range()))
             .unwrap_or(Direction::SendRecv)
     }
 
     /// The attributes of an m-line, name and value.
     pub fn attributes(&self, i: usize) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.media
-            .get(i)
-            .into_iter()
-            .flat_map(|m| m.lines.iter().filter_map(Line::attribute))
+        self.of(self.range(i)).filter_map(attribute_of)
     }
 
     /// The first attribute of a name.
@@ -315,32 +436,32 @@ impl Session {
             return;
         };
         media.port = port;
-        media.set_token(1, port.to_string().as_bytes());
-        if media
-            .lines
-            .iter()
-            .any(|l| l.attribute().is_some_and(|(n, _)| n == b"rtcp"))
-        {
-            let rtcp = format!("rtcp:{} {}", port.saturating_add(1), connection(ip));
-            for line in &mut media.lines {
-                if line.attribute().is_some_and(|(n, _)| n == b"rtcp") {
-                    line.set_value(rtcp.as_bytes());
-                }
+        let first = media.first;
+        let mut text = Text::default();
+        // Writing to it does not fail.
+        let _ = write!(text, "{port}");
+        self.set_tokens(first, 1, 1, text.bytes());
+        for number in self.range(i) {
+            if is_attribute(self.line(number), b"rtcp") {
+                text.0.clear();
+                let _ = write!(text, "rtcp:{} ", port.saturating_add(1));
+                connection(&mut text, ip);
+                self.set_value(number, text.bytes());
             }
         }
-        let own = media.lines.iter_mut().find(|l| l.kind() == b'c');
-        let common = self.head.iter_mut().find(|l| l.kind() == b'c');
-        match own.or(common) {
-            Some(old) => old.set_value(connection(ip).as_bytes()),
+        text.0.clear();
+        connection(&mut text, ip);
+        let own = self.connection_line(self.range(i));
+        match own.or_else(|| self.connection_line(self.head_range())) {
+            Some(number) => self.set_value(number, text.bytes()),
             // After the m-line and its title (RFC 8866 §5).
             None => {
-                let at = media
-                    .lines
-                    .iter()
-                    .take_while(|l| matches!(l.kind(), b'm' | b'i'))
+                let before = self.of(self.range(i));
+                let before = before
+                    .take_while(|l| matches!(kind_of(l), b'm' | b'i'))
                     .count();
-                let line = Line::new(b'c', connection(ip).as_bytes());
-                media.lines.insert(at, line);
+                let line = self.write(&[b"c=", text.bytes(), b"\r\n"]);
+                self.insert(first + before, i, line);
             }
         }
     }
@@ -349,15 +470,9 @@ impl Session {
     /// the whole session stays.
     pub fn refuse(&mut self, i: usize, ip: IpAddr) {
         self.reject(i);
-        let Some(media) = self.media.get_mut(i) else {
-            return;
-        };
-        media.lines.retain(|l| {
-            let rtcp = l.attribute().is_some_and(|(name, _)| name == b"rtcp");
-            !rtcp
-        });
-        if let Some(own) = media.lines.iter_mut().find(|l| l.kind() == b'c') {
-            own.set_value(connection(ip).as_bytes());
+        self.remove(self.range(i), |line| is_attribute(line, b"rtcp"));
+        if let Some(own) = self.connection_line(self.range(i)) {
+            self.set_value(own, Text::of(ip).bytes());
         }
     }
 
@@ -365,26 +480,24 @@ impl Session {
     pub fn reject(&mut self, i: usize) {
         if let Some(media) = self.media.get_mut(i) {
             media.port = 0;
-            media.set_token(1, b"0");
+            let first = media.first;
+            self.set_tokens(first, 1, 1, b"0");
         }
     }
 
     /// Changes the transport profile.
     pub fn set_proto(&mut self, i: usize, proto: &[u8]) {
-        if let Some(media) = self.media.get_mut(i) {
-            media.set_token(2, proto);
+        if let Some(media) = self.media.get(i) {
+            self.set_tokens(media.first, 2, 2, proto);
         }
     }
 
     /// Adds an attribute at the end of an m-line's section.
     pub fn add_attribute(&mut self, i: usize, name: &[u8], value: &[u8]) {
-        if let Some(media) = self.media.get_mut(i) {
-            let text = if value.is_empty() {
-                name.to_vec()
-            } else {
-                [name, b":", value].concat()
-            };
-            media.lines.push(Line::new(b'a', &text));
+        if i < self.media.len() {
+            let colon: &[u8] = if value.is_empty() { b"" } else { b":" };
+            let line = self.write(&[b"a=", name, colon, value, b"\r\n"]);
+            self.insert(self.range(i).end, i, line);
         }
     }
 
@@ -395,46 +508,71 @@ impl Session {
 
     /// Removes the attributes of an m-line that `which` picks by name and value.
     pub fn remove_attributes(&mut self, i: usize, which: impl Fn(&[u8], &[u8]) -> bool) {
-        if let Some(media) = self.media.get_mut(i) {
-            media
-                .lines
-                .retain(|l| !l.attribute().is_some_and(|(n, v)| which(n, v)));
-        }
+        self.remove(self.range(i), |line| {
+            attribute_of(line).is_some_and(|(n, v)| which(n, v))
+        });
     }
 
     /// Removes the attributes of the whole session that `which` picks by name and value.
     pub fn remove_session_attributes(&mut self, which: impl Fn(&[u8], &[u8]) -> bool) {
-        self.head
-            .retain(|l| !l.attribute().is_some_and(|(n, v)| which(n, v)));
+        self.remove(self.head_range(), |line| {
+            attribute_of(line).is_some_and(|(n, v)| which(n, v))
+        });
     }
 
     /// Writes our address into the session's `c=`, if it has one that is an address of somebody
     /// else; the zero address of a hold stays.
     pub fn set_session_address(&mut self, ip: IpAddr) {
-        let Some(line) = self.head.iter_mut().find(|l| l.kind() == b'c') else {
+        let Some(number) = self.connection_line(self.head_range()) else {
             return;
         };
-        if address(line.value()).is_none_or(|a| !a.is_unspecified() && a != ip) {
-            line.set_value(connection(ip).as_bytes());
+        let old = address(value_of(self.line(number)));
+        if old.is_none_or(|a| !a.is_unspecified() && a != ip) {
+            self.set_value(number, Text::of(ip).bytes());
         }
     }
 
     /// Writes our address into `o=`, which names the describer's machine; the session's id and
     /// version stay.
     pub fn set_origin_address(&mut self, ip: IpAddr) {
-        let Some(line) = self.head.iter_mut().find(|l| l.kind() == b'o') else {
-            return;
-        };
-        line.set_tokens(3, 5, connection(ip).as_bytes());
+        let number = self.head().position(|line| kind_of(line) == b'o');
+        if let Some(number) = number {
+            self.set_tokens(number, 3, 5, Text::of(ip).bytes());
+        }
+    }
+}
+
+/// A short text off the heap.
+#[derive(Default)]
+struct Text(SmallVec<[u8; 64]>);
+
+impl Text {
+    /// An address as a `c=` line has it.
+    fn of(ip: IpAddr) -> Text {
+        let mut text = Text::default();
+        connection(&mut text, ip);
+        text
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
     }
 }
 
 /// `IN IP4 192.0.2.1`.
-fn connection(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(a) => format!("IN IP4 {a}"),
-        IpAddr::V6(a) => format!("IN IP6 {a}"),
-    }
+fn connection(text: &mut Text, ip: IpAddr) {
+    // Writing to it does not fail.
+    let _ = match ip {
+        IpAddr::V4(a) => write!(text, "IN IP4 {a}"),
+        IpAddr::V6(a) => write!(text, "IN IP6 {a}"),
+    };
 }
 
 /// The literal address of a `c=` value; names are not looked up.

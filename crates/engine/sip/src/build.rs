@@ -1,7 +1,5 @@
 //! Messages of our own.
 
-use std::fmt::Write;
-
 use bytes::Bytes;
 
 use crate::{Message, Method, Name};
@@ -10,10 +8,13 @@ use crate::{Message, Method, Name};
 const HEAD_BYTES: usize = 960;
 
 fn status_line(status: u16, reason: &str) -> Vec<u8> {
-    let mut line = String::with_capacity(HEAD_BYTES);
-    // Writing to a string does not fail.
-    let _ = write!(line, "SIP/2.0 {status} {reason}\r\n");
-    line.into_bytes()
+    let mut line = Vec::with_capacity(HEAD_BYTES);
+    line.extend_from_slice(b"SIP/2.0 ");
+    line.extend_from_slice(Digits::of(status.into()).as_ref());
+    for part in [" ", reason, "\r\n"] {
+        line.extend_from_slice(part.as_bytes());
+    }
+    line
 }
 
 /// Writes a request.
@@ -143,24 +144,56 @@ fn field(head: &mut Vec<u8>, name: Name, value: &[u8]) {
     raw(head, name.as_str().as_bytes(), value);
 }
 
+/// A number in decimal, off the heap.
+pub(crate) struct Digits {
+    digits: [u8; 20],
+    /// Where they begin.
+    from: usize,
+}
+
+impl Digits {
+    pub(crate) fn of(mut number: usize) -> Digits {
+        let (mut digits, mut from) = ([0; 20], 20);
+        loop {
+            from -= 1;
+            if let Some(digit) = digits.get_mut(from) {
+                *digit = b'0' + (number % 10) as u8;
+            }
+            number /= 10;
+            if number == 0 || from == 0 {
+                return Digits { digits, from };
+            }
+        }
+    }
+}
+
+impl AsRef<[u8]> for Digits {
+    fn as_ref(&self) -> &[u8] {
+        self.digits.get(self.from..).unwrap_or_default()
+    }
+}
+
 /// Writes a field; line ends inside a value (a fold, or worse) become blanks.
 fn raw(head: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     head.extend_from_slice(name);
     head.extend_from_slice(b": ");
     let from = head.len();
     head.extend_from_slice(value);
-    for byte in head.iter_mut().skip(from) {
-        if matches!(byte, b'\r' | b'\n') {
-            *byte = b' ';
+    if memchr::memchr2(b'\r', b'\n', value).is_some() {
+        for byte in head.iter_mut().skip(from) {
+            if matches!(byte, b'\r' | b'\n') {
+                *byte = b' ';
+            }
         }
     }
     head.extend_from_slice(b"\r\n");
 }
 
 fn finish(mut head: Vec<u8>, body: &[u8]) -> Message {
-    let length = format!("Content-Length: {}\r\n\r\n", body.len());
-    head.reserve(length.len() + body.len());
-    head.extend_from_slice(length.as_bytes());
+    head.reserve(40 + body.len());
+    head.extend_from_slice(b"Content-Length: ");
+    head.extend_from_slice(Digits::of(body.len()).as_ref());
+    head.extend_from_slice(b"\r\n\r\n");
     head.extend_from_slice(body);
     match Message::unbounded(Bytes::from(head)) {
         Ok(message) => message,

@@ -1,21 +1,32 @@
 //! Changes to a message, made in one pass: what is not changed leaves byte for byte.
 
+mod shifted;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::build::Digits;
 use crate::header::Values;
 use crate::message::{Field, Span};
 use crate::{Message, Name};
 
 /// One change: `delete` bytes at `at` make way for `insert`, a range of [`Edit::inserted`].
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Lump {
     at: u32,
     delete: u32,
     insert: (u32, u32),
 }
 
+impl Lump {
+    /// How many bytes it puts in.
+    fn length(&self) -> u32 {
+        self.insert.1 - self.insert.0
+    }
+}
+
 /// Collects changes; [`Edit::finish`] makes the new message.
+#[derive(Debug)]
 pub struct Edit<'m> {
     message: &'m Message,
     lumps: SmallVec<[Lump; 8]>,
@@ -47,7 +58,10 @@ impl<'m> Edit<'m> {
     }
 
     fn line(&mut self, at: u32, name: Name, value: &[u8]) {
-        self.lump(at, 0, &[name.as_str().as_bytes(), b": ", value, b"\r\n"]);
+        match name.as_line() {
+            Some(line) => self.lump(at, 0, &[line, value, b"\r\n"]),
+            None => self.lump(at, 0, &[name.as_str().as_bytes(), b": ", value, b"\r\n"]),
+        }
     }
 
     fn span(&self, index: usize) -> Option<Span> {
@@ -89,6 +103,18 @@ impl<'m> Edit<'m> {
         self
     }
 
+    /// As [`Edit::push_front`], of a value in parts.
+    pub(crate) fn push_front_of(&mut self, name: Name, value: &[&[u8]]) {
+        let at = self
+            .first(name)
+            .map_or(self.message.head.first, |s| s.start);
+        let mut parts: SmallVec<[&[u8]; 12]> = SmallVec::new();
+        parts.extend([name.as_str().as_bytes(), b": "]);
+        parts.extend_from_slice(value);
+        parts.push(b"\r\n");
+        self.lump(at, 0, &parts);
+    }
+
     /// Adds a field after all others.
     pub fn push_back(&mut self, name: Name, value: impl AsRef<[u8]>) -> &mut Self {
         // Before the empty line that ends the header.
@@ -116,7 +142,8 @@ impl<'m> Edit<'m> {
     }
 
     fn replace_value(&mut self, span: Span, value: &[u8]) {
-        self.lump(span.value, span.end - span.value, &[b" ", value, b"\r\n"]);
+        let from = span.value(self.message.bytes());
+        self.lump(from, span.end - from, &[b" ", value, b"\r\n"]);
     }
 
     fn remove_index(&mut self, index: usize) {
@@ -166,8 +193,9 @@ impl<'m> Edit<'m> {
             None => self.remove_index(index),
             Some(second) => {
                 let keep = offset(value, second);
-                let rest = value.get(keep..).unwrap_or_default().to_vec();
-                self.replace_value(span, &rest);
+                let message = self.message;
+                let value = message.value_of(&span);
+                self.replace_value(span, value.get(keep..).unwrap_or_default());
             }
         }
         self
@@ -187,8 +215,8 @@ impl<'m> Edit<'m> {
         };
         let end = offset(value, first) + first.len();
         let tail = value.get(end..).unwrap_or_default();
-        let replaced = [new.as_ref(), tail].concat();
-        self.replace_value(span, &replaced);
+        let from = span.value(self.message.bytes());
+        self.lump(from, span.end - from, &[b" ", new.as_ref(), tail, b"\r\n"]);
         self
     }
 
@@ -199,6 +227,18 @@ impl<'m> Edit<'m> {
         {
             self.replace_value(span, value.as_ref());
         }
+        self
+    }
+
+    /// Replaces a part of the body; Content-Length follows.
+    pub fn body_part(&mut self, range: std::ops::Range<usize>, new: &[u8]) -> &mut Self {
+        let old = self.message.body();
+        let parts = [
+            old.get(..range.start).unwrap_or_default(),
+            new,
+            old.get(range.end..).unwrap_or_default(),
+        ];
+        self.body = Some(parts.concat());
         self
     }
 
@@ -229,19 +269,23 @@ impl<'m> Edit<'m> {
     /// nothing is allocated.
     pub fn write(&mut self, out: &mut Vec<u8>) {
         if let Some(body) = &self.body {
-            let length = body.len().to_string();
+            let length = Digits::of(body.len());
             self.set(Name::ContentLength, length);
         }
         // Changes at one place keep the order they were asked for in, insertions before what is
         // deleted there.
-        self.lumps.sort_by_key(|l| (l.at, l.delete > 0));
+        if !self.lumps.is_sorted_by_key(|l| (l.at, l.delete > 0)) {
+            self.lumps.sort_by_key(|l| (l.at, l.delete > 0));
+        }
         let old = self.message.bytes();
         let head = self.message.head.end as usize;
         let body = match &self.body {
             Some(body) => body,
             None => self.message.body(),
         };
-        out.reserve(head + self.inserted.len() + body.len());
+        let deleted: usize = self.lumps.iter().map(|l| l.delete as usize).sum();
+        let kept = head.saturating_sub(deleted);
+        out.reserve_exact(kept + self.inserted.len() + body.len());
         let mut at = 0;
         for lump in &self.lumps {
             let from = lump.at as usize;
@@ -254,18 +298,22 @@ impl<'m> Edit<'m> {
         out.extend_from_slice(body);
     }
 
-    /// Makes the new message.
+    /// Makes the new message. It was read before and only whole fields were changed, so nothing but
+    /// these is read again; should a value of ours break it, the message stays as it was.
     pub fn finish(&mut self) -> Message {
+        if self.lumps.is_empty() && self.body.is_none() {
+            return self.message.clone();
+        }
         let mut out = Vec::new();
         self.write(&mut out);
-        reread(Bytes::from(out), self.message)
+        match shifted::parts(self.message, &self.lumps, &out) {
+            Some((head, facts)) => {
+                debug_assert!(head.is_that_of(&out), "the parts of {self:?}");
+                Message::of_parts(Bytes::from(out), head, facts)
+            }
+            None => Message::unbounded(Bytes::from(out)).unwrap_or_else(|_| self.message.clone()),
+        }
     }
-}
-
-/// Finds the parts of what we wrote ourselves. It was read before and only whole fields were
-/// changed; should a value of ours break it, the message stays as it was.
-fn reread(bytes: Bytes, before: &Message) -> Message {
-    Message::unbounded(bytes).unwrap_or_else(|_| before.clone())
 }
 
 /// Where `part`, which lies in `whole`, begins.

@@ -51,6 +51,17 @@ impl Limits {
         }
     }
 
+    /// For what we wrote ourselves.
+    pub(crate) fn unbounded() -> Self {
+        Limits {
+            head_bytes_max: usize::MAX,
+            fields_max: usize::MAX,
+            folds_max: usize::MAX,
+            uri_bytes_max: usize::MAX,
+            ..Limits::trusted()
+        }
+    }
+
     /// For peers of our own and call control.
     pub fn trusted() -> Self {
         Limits {

@@ -14,9 +14,8 @@ use crate::class::number;
 use crate::header::{CSeq, Contact, NameAddr, Values, Via};
 use crate::name::{Name, UNKNOWN};
 use crate::{Edit, HeaderError, Limits, Method, ParseError, ResponseBuilder};
-use facts::Facts;
-use scan::Start;
-pub(crate) use scan::{Head, Span};
+pub(crate) use facts::Facts;
+pub(crate) use scan::{Head, Span, Start, written};
 
 /// A request or a response.
 #[derive(Clone, Debug)]
@@ -25,7 +24,7 @@ pub struct Message {
     pub(crate) head: Head,
     body_end: u32,
     /// What was read when it was judged; nothing for a message of our own.
-    facts: Option<Facts>,
+    facts: Facts,
 }
 
 /// One header field.
@@ -82,7 +81,7 @@ impl Message {
             bytes: Bytes::new(),
             head: Head::empty(),
             body_end: 0,
-            facts: None,
+            facts: Facts::NONE,
         }
     }
 
@@ -95,18 +94,25 @@ impl Message {
 
     /// What we wrote ourselves, not judged: it may be larger than what we take from others.
     pub(crate) fn unbounded(bytes: Bytes) -> Result<Message, ParseError> {
-        let limits = Limits {
-            head_bytes_max: usize::MAX,
-            fields_max: usize::MAX,
-            folds_max: usize::MAX,
-            uri_bytes_max: usize::MAX,
-            ..Limits::trusted()
-        };
-        Ok(Message::head(&bytes, &limits)?.with(bytes))
+        Ok(Message::head(&bytes, &Limits::unbounded())?.with(bytes))
+    }
+
+    /// What we wrote ourselves, with its parts where we put them.
+    pub(crate) fn of_parts(bytes: Bytes, head: Head, facts: Facts) -> Message {
+        Message {
+            body_end: bytes.len() as u32,
+            bytes,
+            head,
+            facts,
+        }
+    }
+
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     pub(crate) fn check(&mut self, limits: &Limits) -> Result<(), ParseError> {
-        self.facts = Some(check::check(self, limits)?);
+        self.facts = check::check(self, limits)?;
         Ok(())
     }
 
@@ -190,18 +196,20 @@ impl Message {
     }
 
     pub(crate) fn value_of(&self, span: &Span) -> &[u8] {
-        self.slice(span.trimmed.0, span.trimmed.1)
+        let (from, to) = span.trimmed(&self.bytes);
+        self.slice(from, to)
+    }
+
+    fn name_of(&self, span: &Span) -> &[u8] {
+        self.slice(span.start, span.name_end(&self.bytes))
     }
 
     pub(crate) fn is_named(&self, span: &Span, name: Name) -> bool {
         match name {
             Name::Other(other) => {
-                span.name == UNKNOWN
-                    && self
-                        .slice(span.start, span.name_end)
-                        .eq_ignore_ascii_case(other.as_bytes())
+                span.name() == UNKNOWN && self.name_of(span).eq_ignore_ascii_case(other.as_bytes())
             }
-            known => span.name == known.index(),
+            known => span.name() == known.index(),
         }
     }
 
@@ -212,8 +220,8 @@ impl Message {
             .iter()
             .enumerate()
             .map(|(index, span)| Field {
-                name: self.slice(span.start, span.name_end),
-                id: Name::at(span.name),
+                name: self.name_of(span),
+                id: Name::at(span.name()),
                 value: self.value_of(span),
                 index,
             })
@@ -227,6 +235,12 @@ impl Message {
             known => self.head.first_of(known.index()),
         };
         span.map(|s| self.value_of(s))
+    }
+
+    /// The values of all fields of a known name, in order.
+    pub fn fields_of(&self, name: Name) -> impl Iterator<Item = &[u8]> {
+        let spans = self.head.all_of(name.index());
+        spans.map(|span| self.value_of(span))
     }
 
     /// The comma-separated elements of all fields of a name, in order.
@@ -247,15 +261,13 @@ impl Message {
     ///
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
+    #[inline]
     pub fn top_via(&self) -> Result<Via<'_>, HeaderError> {
-        if let Some(facts) = &self.facts {
-            return Ok(facts.via(&self.bytes));
+        if let Some(via) = self.facts.via(&self.bytes) {
+            return Ok(via);
         }
-        Via::parse(
-            self.values(Name::Via)
-                .next()
-                .ok_or(HeaderError::Missing("Via"))?,
-        )
+        let via = self.values(Name::Via).next();
+        Via::parse(via.ok_or(HeaderError::Missing("Via"))?)
     }
 
     /// All Vias, the topmost first.
@@ -263,7 +275,8 @@ impl Message {
         self.values(Name::Via).map(Via::parse)
     }
 
-    fn address(&self, name: Name, word: &'static str) -> Result<NameAddr<'_>, HeaderError> {
+    /// From or To, whether it is known already or not.
+    fn read_address(&self, name: Name, word: &'static str) -> Result<NameAddr<'_>, HeaderError> {
         let value = self.header(name).ok_or(HeaderError::Missing(word))?;
         NameAddr::tolerant(value).ok_or(HeaderError::Malformed(word))
     }
@@ -273,22 +286,24 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
     #[allow(clippy::should_implement_trait)]
+    #[inline]
     pub fn from(&self) -> Result<NameAddr<'_>, HeaderError> {
-        if let Some(facts) = &self.facts {
-            return Ok(facts.from(&self.bytes));
+        if let Some(from) = self.facts.from(&self.bytes) {
+            return Ok(from);
         }
-        self.address(Name::From, "From")
+        self.read_address(Name::From, "From")
     }
 
     /// To.
     ///
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
+    #[inline]
     pub fn to(&self) -> Result<NameAddr<'_>, HeaderError> {
-        if let Some(facts) = &self.facts {
-            return Ok(facts.to(&self.bytes));
+        if let Some(to) = self.facts.to(&self.bytes) {
+            return Ok(to);
         }
-        self.address(Name::To, "To")
+        self.read_address(Name::To, "To")
     }
 
     /// Contact values in order.
@@ -329,14 +344,17 @@ impl Message {
     ///
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
+    #[inline]
     pub fn cseq(&self) -> Result<CSeq<'_>, HeaderError> {
-        if let Some(facts) = &self.facts {
-            return Ok(facts.cseq(&self.bytes));
+        if let Some(cseq) = self.facts.cseq(&self.bytes) {
+            return Ok(cseq);
         }
-        CSeq::parse(
-            self.header(Name::CSeq)
-                .ok_or(HeaderError::Missing("CSeq"))?,
-        )
+        self.read_cseq()
+    }
+
+    fn read_cseq(&self) -> Result<CSeq<'_>, HeaderError> {
+        let value = self.header(Name::CSeq);
+        CSeq::parse(value.ok_or(HeaderError::Missing("CSeq"))?)
     }
 
     /// Max-Forwards.

@@ -198,7 +198,11 @@ impl HttpCore {
         let gate = self.gate.get();
         let now = self.clock.now().unix;
         let claims = metadata::session_cookies(request.headers())
-            .filter_map(|token| self.tokens.verify(&gate.token_key, now, token).ok())
+            .filter_map(|token| {
+                self.tokens
+                    .admit(&gate.token_key, &gate.signed_out, now, token)
+                    .ok()
+            })
             .find(|claims| claims.domain == domain);
         let Some(claims) = claims else {
             return Err(Refusal::new(

@@ -13,17 +13,21 @@
 //!   they lead; [`shares`]: how many at once; [`outside`]: what of an answer goes outside;
 //!   [`tokens`]: session tokens that were checked before.
 //! - [`xmpp_edge`], [`xmpp_core`]: streams of clients.
+//! - [`users`]: domains' own files of users, and directories that check passwords.
 
 #![forbid(unsafe_code)]
 
 pub mod control;
 pub mod dial;
+mod directory;
 pub mod files;
 pub mod guard;
 mod host_clock;
 pub mod http_core;
 pub mod http_edge;
 mod keeper;
+mod known_servers;
+mod ldap;
 pub mod link_sip;
 pub mod link_ssh;
 pub mod link_xmpp;
@@ -41,6 +45,7 @@ pub mod sip_io;
 pub mod sip_listen;
 pub mod tokens;
 pub mod trace;
+pub mod users;
 pub mod wire;
 pub mod xmpp_core;
 pub mod xmpp_edge;

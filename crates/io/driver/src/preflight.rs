@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use base::UnixTime;
-use config::{ClientCertificates, Config, Finding, Password, Role, Severity};
+use config::{ClientCertificates, Config, Finding, LdapUser, Password, Role, Severity, SignInBy};
 use net::tls::{Identity, PeerCertificate, Trust};
 
 use crate::files;
@@ -250,6 +250,17 @@ impl Look<'_> {
                 peers.chain(publishers).collect()
             }
         };
+        if let Role::Core(core) = &config.role {
+            for (index, domain) in core.domains.iter().enumerate() {
+                if let SignInBy::Ldap(ldap) = &domain.sign_in
+                    && let LdapUser::Search { bind, .. } = &ldap.user
+                    && let Some((_, Password::File(path))) = bind
+                {
+                    let at = ("domains.sign_in", index, "bind_password_file");
+                    self.secret(at, "password file", path);
+                }
+            }
+        }
         for (section, index, password) in all {
             if let Password::File(path) = password {
                 self.secret((section, index, "password_file"), "password file", path);
@@ -345,11 +356,9 @@ fn listened(config: &Config) -> Vec<(&'static str, &'static str, SocketAddr)> {
             add("service.https", "listen", &edge.https.listen);
             add("service.sip", "listen", &edge.sip.listen);
             add("service.xmpp", "listen", &edge.xmpp.listen);
-            add(
-                "service.media",
-                "listen",
-                &[SocketAddr::new(edge.media.listen, 0)],
-            );
+            for (listen, _) in edge.media.addresses() {
+                add("service.media", "listen", &[SocketAddr::new(listen, 0)]);
+            }
             let at = &edge.traversal;
             add("traversal", "listen_sip", &[at.sip]);
             add("traversal", "listen_ssh", &[at.ssh]);

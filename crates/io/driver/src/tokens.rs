@@ -2,13 +2,14 @@
 //!
 //! A client shows its token with every request, and to check a signature costs more than all else
 //! that a node does for a small one. So what was found good is remembered: this token, by this key,
-//! says this. Only good tokens are, whether one has expired is asked each time, and whoever was
-//! signed out is the caller's to know. Bounds: [`TOKENS_MAX`] tokens; with more all are forgotten.
+//! says this. Only good tokens are; whether one has expired and whether its user was signed out is
+//! asked each time. Bounds: [`TOKENS_MAX`] tokens; with more all are forgotten.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use base::UnixTime;
+use policy::signed_out::SignedOut;
 use policy::token::{Claims, PublicKey, TokenError};
 
 /// Tokens remembered, of half a kilobyte each.
@@ -24,11 +25,25 @@ struct Known {
 }
 
 impl Tokens {
-    /// As [`PublicKey::verify`].
+    /// As [`PublicKey::admit`].
     ///
     /// # Errors
     /// [`TokenError`].
-    pub fn verify(
+    pub fn admit(
+        &self,
+        key: &PublicKey,
+        outs: &SignedOut,
+        now: UnixTime,
+        token: &str,
+    ) -> Result<Arc<Claims>, TokenError> {
+        let claims = self.verify(key, now, token)?;
+        match outs.voids(&claims) {
+            true => Err(TokenError::SignedOut),
+            false => Ok(claims),
+        }
+    }
+
+    fn verify(
         &self,
         key: &PublicKey,
         now: UnixTime,
@@ -64,6 +79,7 @@ mod tests {
     use std::time::Duration;
 
     use base::Rng;
+    use policy::signed_out::SignOut;
     use policy::token::{LIFE, TokenKey};
 
     use super::*;
@@ -86,5 +102,22 @@ mod tests {
         let late = now.plus(LIFE + Duration::from_millis(1));
         let expired = tokens.verify(&ours.public(), late, &token);
         assert_eq!(expired, Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn a_token_that_is_remembered_is_void_once_its_user_is_signed_out() {
+        let key = TokenKey::from_seed(&[1; 32]).unwrap();
+        let now = UnixTime::from_millis(1_000);
+        let token = key.issue(now, &mut Rng::from_number(1), "alice", "example.test");
+        let (tokens, mut outs) = (Tokens::default(), SignedOut::default());
+        assert!(tokens.admit(&key.public(), &outs, now, &token).is_ok());
+        outs.note(SignOut {
+            id: 1,
+            user: "Alice".to_owned().into(),
+            domain: "example.test".into(),
+            at: now.plus(Duration::from_secs(1)),
+        });
+        let void = tokens.admit(&key.public(), &outs, now, &token);
+        assert_eq!(void, Err(TokenError::SignedOut));
     }
 }

@@ -23,6 +23,7 @@ impl World {
             return;
         }
         let (trunk, abroad) = (house::NEIGHBOUR.into(), house::FOREIGN.into());
+        let secure = self.plan.secure_trunk;
         let setup = |name: &str, number: &str, media: std::net::IpAddr, outside: bool| Setup {
             name: name.to_owned(),
             number: number.to_owned(),
@@ -33,7 +34,7 @@ impl World {
             },
             host: format!("{media}:{}", if outside { 5061 } else { 5060 }),
             transport: if outside { "TLS" } else { "TCP" },
-            encrypted: outside,
+            encrypted: outside || secure,
             media,
             signalled: media,
             login: None,

@@ -31,17 +31,12 @@ impl Core {
             let (origin, services) = match publisher.duty {
                 Duty::VoiceVideo => (Origin::UnifiedCm(of), unified_cm(port)),
                 Duty::ImPresence => (Origin::ImPresence(of), im_presence(port)),
+                Duty::Voicemail => (Origin::UnityConnection, voicemail(port)),
             };
             for host in publisher.hosts() {
                 let added = services.iter();
                 rules.extend(added.map(|s| automatic(&host, *s, verify, &origin)));
             }
-        }
-        for server in &self.settings.unity_connection {
-            let all = &["GET", "HEAD", "POST", "PUT", "DELETE"];
-            let service: Service = ("https", server.port, "/vmrest", all, "voicemail");
-            let (host, verify) = (&server.address, server.tls_verify);
-            rules.push(automatic(host, service, verify, &Origin::UnityConnection));
         }
         rules.extend(self.settings.allow_list.iter().map(configured));
         AllowList::new(rules)
@@ -67,6 +62,11 @@ fn unified_cm(port: u16) -> Vec<Service> {
 fn im_presence(port: u16) -> Vec<Service> {
     let methods = &["GET", "HEAD", "POST"];
     vec![("https", port, "/EPASSoap", methods, "chat sign-in")]
+}
+
+fn voicemail(port: u16) -> Vec<Service> {
+    let methods = &["GET", "HEAD", "POST", "PUT", "DELETE"];
+    vec![("https", port, "/vmrest", methods, "voicemail")]
 }
 
 fn automatic(host: &str, service: Service, tls_verify: bool, origin: &Origin) -> Rule {

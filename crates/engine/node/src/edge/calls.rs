@@ -15,10 +15,12 @@ use std::time::Duration;
 use base::{HashMap, Id, Instant, Now, Pii, Rng, Slab, TimerId, Timers, UnixTime};
 use call::limits::Content;
 use media::ports::Allocator;
-use media::{Command, Counters, LegId, LinkId, StreamId};
+use media::{Command, Counters, LegId, LinkId, PortPair, StreamId};
 use sip::{FlowId, Message};
+use smallvec::SmallVec;
 
-use streams::Stream;
+pub(crate) use streams::Exchange;
+use streams::{Family, Stream};
 
 /// How long a call may go without an answer: longer than any ringing a proxy allows.
 const RING_MAX: Duration = Duration::from_secs(15 * 60);
@@ -45,11 +47,13 @@ const KEY_BYTES_MAX: usize = 1024;
 /// Names a call.
 pub(crate) type CallId = Id;
 
-/// What messages call it: Call-ID, and the tag of who began it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct CallKey {
-    pub(crate) call_id: Vec<u8>,
-    pub(crate) tag: Vec<u8>,
+/// What messages call it: Call-ID, and the tag of who began it, in one row of bytes, off the heap
+/// while it is only looked for.
+#[derive(Clone, Debug)]
+struct CallKey {
+    bytes: SmallVec<[u8; 128]>,
+    /// Where the tag begins.
+    tag: usize,
 }
 
 impl CallKey {
@@ -60,17 +64,22 @@ impl CallKey {
         } else {
             message.to()
         };
-        let tag = party.ok()?.tag().filter(|t| !t.is_empty())?.to_vec();
-        Some(CallKey {
-            call_id: message.call_id().to_vec(),
-            tag,
-        })
+        let tag = party.ok()?.tag().filter(|t| !t.is_empty())?;
+        let mut bytes = SmallVec::from_slice(message.call_id());
+        // A tag has no blank in it, nor has a Call-ID.
+        bytes.push(b' ');
+        bytes.extend_from_slice(tag);
+        let tag = bytes.len() - tag.len();
+        Some(CallKey { bytes, tag })
     }
 }
 
 /// One dialog of a client, as far as media goes.
 pub(crate) struct Call {
-    key: CallKey,
+    /// Call-ID, a blank, the tag of who began it.
+    key: Box<[u8]>,
+    /// Where the tag begins.
+    tag: usize,
     pub(crate) link: LinkId,
     pub(crate) flow: FlowId,
     pub(crate) began: Now,
@@ -79,6 +88,9 @@ pub(crate) struct Call {
     pub(crate) from: Pii<String>,
     pub(crate) to: Pii<String>,
     media: Vec<Option<Stream>>,
+    /// The family of the client's signalling when it last described its media, and that of its
+    /// media then.
+    described: Option<(Family, Family)>,
     /// Where its RTP has been verified to come from.
     verified: Option<IpAddr>,
     /// The figures of m-lines that are closed already.
@@ -95,7 +107,8 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn call_id(&self) -> String {
-        text(&self.key.call_id)
+        let end = self.tag.saturating_sub(1);
+        text(self.key.get(..end).unwrap_or_default())
     }
 
     /// What it counts as: video while it is being set up (F277). Of one that ended before it was,
@@ -112,7 +125,7 @@ impl Call {
 
     /// The tag of who began it.
     pub(crate) fn tag(&self) -> String {
-        text(&self.key.tag)
+        text(self.key.get(self.tag..).unwrap_or_default())
     }
 }
 
@@ -162,25 +175,26 @@ impl Refusal {
     }
 }
 
-/// What calls need of the edge's settings.
-#[derive(Clone, Debug)]
-pub(crate) struct Addresses {
+/// Where clients of one address family send media.
+#[derive(Debug)]
+pub(crate) struct Outside {
+    pub(crate) ports: Allocator,
     /// What clients are told.
     pub(crate) advertise: IpAddr,
-    /// What the core is told; it follows stream ids, not addresses.
-    pub(crate) link: SocketAddr,
 }
 
 /// All calls.
 pub(crate) struct Calls {
     rows: Slab<Call>,
-    index: HashMap<CallKey, Vec<CallId>>,
+    index: HashMap<Box<[u8]>, SmallVec<[CallId; 1]>>,
     by_flow: HashMap<FlowId, Vec<CallId>>,
     by_leg: HashMap<LegId, CallId>,
     streams: HashMap<(LinkId, StreamId), LegId>,
     timers: Timers<(CallId, Doom)>,
-    ports: Allocator,
-    addresses: Addresses,
+    /// One of each family that is served, or of one.
+    outside: Vec<Outside>,
+    /// What the core is told; it follows stream ids, not addresses.
+    link: SocketAddr,
     rng: Rng,
     next_leg: u64,
     commands: Vec<Command>,
@@ -204,12 +218,12 @@ impl Calls {
             ("legs", self.by_leg.len()),
             ("streams", self.streams.len()),
             ("call timers", self.timers.len()),
-            ("ports", self.ports.in_use()),
+            ("ports", self.ports_in_use()),
             ("media commands", self.commands.len()),
         ]
     }
 
-    pub(crate) fn new(ports: Allocator, addresses: Addresses, rng: Rng, limit: usize) -> Self {
+    pub(crate) fn new(outside: Vec<Outside>, link: SocketAddr, rng: Rng, limit: usize) -> Self {
         Calls {
             rows: Slab::new(limit),
             index: HashMap::default(),
@@ -217,8 +231,8 @@ impl Calls {
             by_leg: HashMap::default(),
             streams: HashMap::default(),
             timers: Timers::default(),
-            ports,
-            addresses,
+            outside,
+            link,
             rng,
             next_leg: 0,
             commands: Vec::new(),
@@ -244,7 +258,12 @@ impl Calls {
     }
 
     pub(crate) fn ports_in_use(&self) -> usize {
-        self.ports.in_use()
+        self.outside.iter().map(|o| o.ports.in_use()).sum()
+    }
+
+    /// Nothing comes any more to these pairs.
+    pub(crate) fn rested(&mut self, pairs: &[PortPair]) {
+        self.outside.iter_mut().for_each(|o| o.ports.rested(pairs));
     }
 
     pub(crate) fn take_commands(&mut self) -> Vec<Command> {
@@ -254,7 +273,7 @@ impl Calls {
     /// A dialog begins.
     pub(crate) fn begin(&mut self, now: Now, b: &Beginning<'_>) -> Result<CallId, Refusal> {
         let key = CallKey::of(b.invite, true).ok_or(Refusal::NotAcceptable)?;
-        if key.call_id.len() + key.tag.len() > KEY_BYTES_MAX {
+        if key.bytes.len() > KEY_BYTES_MAX + 1 {
             return Err(Refusal::NotAcceptable);
         }
         if self.of_key(&key, b.flow).is_some() {
@@ -268,7 +287,8 @@ impl Calls {
             Pii::new(a.map_or_else(|_| String::new(), |a| text(a.uri)))
         };
         let call = Call {
-            key: key.clone(),
+            key: Box::from(&*key.bytes),
+            tag: key.tag,
             link: b.link,
             flow: b.flow,
             began: now,
@@ -277,6 +297,7 @@ impl Calls {
             from: uri(b.invite.from()),
             to: uri(b.invite.to()),
             media: Vec::new(),
+            described: None,
             verified: None,
             closed: Vec::new(),
             lines: None,
@@ -286,6 +307,7 @@ impl Calls {
             told: false,
         };
         let id = self.rows.insert(call).map_err(|_| Refusal::Exhausted)?;
+        let key = Box::from(&*key.bytes);
         self.index.entry(key).or_default().push(id);
         self.by_flow.entry(b.flow).or_default().push(id);
         self.doom(now.instant, id, Doom::Ring, RING_MAX);
@@ -293,7 +315,7 @@ impl Calls {
     }
 
     fn of_key(&self, key: &CallKey, flow: FlowId) -> Option<CallId> {
-        let ids = self.index.get(key)?;
+        let ids = self.index.get(&*key.bytes)?;
         ids.iter()
             .copied()
             .find(|id| self.rows.get(*id).is_some_and(|c| c.flow == flow))
@@ -313,12 +335,12 @@ impl Calls {
             && [true, false]
                 .into_iter()
                 .filter_map(|by| CallKey::of(message, by))
-                .any(|key| self.index.contains_key(&key))
+                .any(|key| self.index.contains_key(&*key.bytes))
     }
 
     /// The calls a final answer to an INVITE is for that nobody has answered, whoever's they are.
     pub(crate) fn unanswered(&self, answer: &Message) -> Vec<CallId> {
-        let ids = CallKey::of(answer, true).and_then(|key| self.index.get(&key));
+        let ids = CallKey::of(answer, true).and_then(|key| self.index.get(&*key.bytes));
         let waits = |id: &&CallId| self.get(**id).is_some_and(|c| c.answered.is_none());
         ids.into_iter().flatten().filter(waits).copied().collect()
     }
@@ -400,8 +422,18 @@ impl Calls {
         if let Some(timer) = call.timer.take() {
             self.timers.disarm(timer);
         }
-        drop_from(&mut self.index, &call.key, id);
-        drop_from(&mut self.by_flow, &call.flow, id);
+        if let Some(ids) = self.index.get_mut(&call.key) {
+            ids.retain(|i| *i != id);
+            if ids.is_empty() {
+                self.index.remove(&call.key);
+            }
+        }
+        if let Some(ids) = self.by_flow.get_mut(&call.flow) {
+            ids.retain(|i| *i != id);
+            if ids.is_empty() {
+                self.by_flow.remove(&call.flow);
+            }
+        }
         call.lines = Some(call.media.iter().flatten().count());
         for stream in std::mem::take(&mut call.media).into_iter().flatten() {
             call.closed.push(self.free(now, call.link, stream));
@@ -424,15 +456,6 @@ impl Calls {
             .filter(|(_, c)| c.link == link)
             .map(|(id, _)| id)
             .collect()
-    }
-}
-
-fn drop_from<K: std::hash::Hash + Eq>(map: &mut HashMap<K, Vec<CallId>>, key: &K, id: CallId) {
-    if let Some(ids) = map.get_mut(key) {
-        ids.retain(|i| *i != id);
-        if ids.is_empty() {
-            map.remove(key);
-        }
     }
 }
 

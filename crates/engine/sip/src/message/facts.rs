@@ -1,5 +1,6 @@
 //! Where the parts of the headers lie that every message needs and everybody asks for: they are
-//! read once, when the message is judged, and given out as often as wanted.
+//! read once, when the message is judged, and given out as often as wanted. An edited message takes
+//! over what is true of it still.
 
 use crate::header::{CSeq, NameAddr, Via};
 
@@ -21,6 +22,15 @@ impl Part {
         whole
             .get(self.0 as usize..self.1 as usize)
             .unwrap_or_default()
+    }
+
+    /// The same part so much further back; nothing is nowhere.
+    fn moved(self, by: i64) -> Part {
+        if self.1 == 0 {
+            return self;
+        }
+        let moved = |at: u32| (i64::from(at) + by) as u32;
+        Part(moved(self.0), moved(self.1))
     }
 }
 
@@ -46,11 +56,22 @@ impl Address {
         let parts = [self.display, self.uri, self.params].map(|part| part.get(whole));
         NameAddr::of_parts(parts, self.tag.map(|tag| tag.get(whole)))
     }
+
+    fn moved(self, by: i64) -> Address {
+        Address {
+            display: self.display.moved(by),
+            uri: self.uri.moved(by),
+            params: self.params.moved(by),
+            tag: self.tag.map(|tag| tag.moved(by)),
+        }
+    }
 }
 
-/// The parts of top Via, From, To and CSeq.
+/// The parts of top Via, From, To and CSeq, of those that were read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
+    /// Which of the four are known.
+    known: [bool; 4],
     via: [Part; 4],
     branch: Option<Part>,
     from: Address,
@@ -59,7 +80,25 @@ pub(crate) struct Facts {
     method: Part,
 }
 
+const NOBODY: Address = Address {
+    display: Part(0, 0),
+    uri: Part(0, 0),
+    params: Part(0, 0),
+    tag: None,
+};
+
 impl Facts {
+    /// Nothing is known.
+    pub(super) const NONE: Facts = Facts {
+        known: [false; 4],
+        via: [Part(0, 0); 4],
+        branch: None,
+        from: NOBODY,
+        to: NOBODY,
+        number: 0,
+        method: Part(0, 0),
+    };
+
     /// Remembers what was read; each must lie in `whole`.
     pub(super) fn of(
         whole: &[u8],
@@ -69,6 +108,7 @@ impl Facts {
         cseq: &CSeq<'_>,
     ) -> Facts {
         Facts {
+            known: [true; 4],
             via: via.parts().map(|part| Part::of(whole, part)),
             branch: via.branch().map(|branch| Part::of(whole, branch)),
             from: Address::of(whole, from),
@@ -78,23 +118,41 @@ impl Facts {
         }
     }
 
-    pub(super) fn via<'a>(&self, whole: &'a [u8]) -> Via<'a> {
+    /// What is known of a copy in which these fields stand as they stood, each so much further back:
+    /// the first Via, From, To, CSeq. Nothing of one that does not.
+    pub(crate) fn moved(mut self, by: [Option<i64>; 4]) -> Facts {
+        for (known, by) in self.known.iter_mut().zip(by) {
+            *known &= by.is_some();
+        }
+        let [via, from, to, cseq] = by.map(Option::unwrap_or_default);
+        self.via = self.via.map(|part| part.moved(via));
+        self.branch = self.branch.map(|part| part.moved(via));
+        self.from = self.from.moved(from);
+        self.to = self.to.moved(to);
+        self.method = self.method.moved(cseq);
+        self
+    }
+
+    pub(super) fn via<'a>(&self, whole: &'a [u8]) -> Option<Via<'a>> {
+        if !self.known[0] {
+            return None;
+        }
         let branch = self.branch.map(|part| part.get(whole));
-        Via::of_parts(self.via.map(|part| part.get(whole)), branch)
+        Some(Via::of_parts(self.via.map(|part| part.get(whole)), branch))
     }
 
-    pub(super) fn from<'a>(&self, whole: &'a [u8]) -> NameAddr<'a> {
-        self.from.get(whole)
+    pub(super) fn from<'a>(&self, whole: &'a [u8]) -> Option<NameAddr<'a>> {
+        self.known[1].then(|| self.from.get(whole))
     }
 
-    pub(super) fn to<'a>(&self, whole: &'a [u8]) -> NameAddr<'a> {
-        self.to.get(whole)
+    pub(super) fn to<'a>(&self, whole: &'a [u8]) -> Option<NameAddr<'a>> {
+        self.known[2].then(|| self.to.get(whole))
     }
 
-    pub(super) fn cseq<'a>(&self, whole: &'a [u8]) -> CSeq<'a> {
-        CSeq {
+    pub(super) fn cseq<'a>(&self, whole: &'a [u8]) -> Option<CSeq<'a>> {
+        self.known[3].then(|| CSeq {
             number: self.number,
             method: self.method.get(whole),
-        }
+        })
     }
 }

@@ -11,38 +11,159 @@ use crate::class::{below, has_no_uri_byte, is_token, is_token_byte, number};
 use crate::name::{self, Name, UNKNOWN};
 use crate::{Limits, Method, ParseError};
 
-/// One header field's place in the buffer.
-#[derive(Clone, Copy, Debug)]
+/// One header field's place in the buffer, in twelve bytes: a message has many and is moved often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     /// Where the name begins.
     pub(crate) start: u32,
-    /// Where the name ends.
-    pub(crate) name_end: u32,
-    /// Where the value begins, after the colon.
-    pub(crate) value: u32,
     /// After the last CRLF of the field.
     pub(crate) end: u32,
-    /// The value without the blanks around it.
-    pub(crate) trimmed: (u32, u32),
-    pub(crate) name: u8,
+    /// Four numbers of a byte each, in one word, so that they are written at once: the name, how
+    /// long it is if the colon follows it at once, the bytes between the colon and the value without
+    /// the blanks around it, and the bytes between that value and `end`.
+    shape: u32,
+}
+
+/// A length that has to be found in the bytes again.
+const LONG: u32 = 255;
+
+/// A length in one byte, if it fits.
+#[inline(always)]
+fn short(length: usize) -> u32 {
+    length.min(LONG as usize) as u32
+}
+
+#[inline(always)]
+fn shape(name: u8, length: u32, lead: u32, trail: u32) -> u32 {
+    u32::from(name) | length << 8 | lead << 16 | trail << 24
 }
 
 impl Span {
-    /// The value of a field that goes on in another line.
-    fn trim(&mut self, bytes: &[u8]) {
-        let (from, to) = (self.value as usize, self.end as usize);
-        let value = bytes.get(from..to).unwrap_or_default();
-        let left = value.trim_ascii_start();
-        let from = from + value.len() - left.len();
-        self.trimmed = (from as u32, (from + left.trim_ascii_end().len()) as u32);
+    /// The name's place in the table of those that are known.
+    #[inline(always)]
+    pub(crate) fn name(&self) -> u8 {
+        self.shape as u8
     }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.shape >> 8 & 255
+    }
+
+    #[inline(always)]
+    fn lead(&self) -> u32 {
+        self.shape >> 16 & 255
+    }
+
+    #[inline(always)]
+    fn trail(&self) -> u32 {
+        self.shape >> 24
+    }
+
+    /// Where the name ends, and where the value begins: after the colon.
+    #[inline(always)]
+    fn name_and_value(&self, bytes: &[u8]) -> (u32, u32) {
+        if self.length() == LONG {
+            return self.long_name(bytes);
+        }
+        let end = self.start + self.length();
+        (end, end + 1)
+    }
+
+    #[cold]
+    fn long_name(&self, bytes: &[u8]) -> (u32, u32) {
+        let line = bytes.get(self.start as usize..self.end as usize);
+        let line = line.unwrap_or_default();
+        let colon = memchr(b':', line).unwrap_or(line.len());
+        let name = line.get(..colon).unwrap_or_default();
+        let blanks = name.iter().rev();
+        let blanks = blanks.take_while(|b| matches!(b, b' ' | b'\t')).count();
+        let colon = self.start + colon as u32;
+        (colon - blanks as u32, colon + 1)
+    }
+
+    /// Where the name ends.
+    #[inline]
+    pub(crate) fn name_end(&self, bytes: &[u8]) -> u32 {
+        self.name_and_value(bytes).0
+    }
+
+    /// Where the value begins, after the colon.
+    #[inline]
+    pub(crate) fn value(&self, bytes: &[u8]) -> u32 {
+        self.name_and_value(bytes).1
+    }
+
+    /// The value without the blanks around it.
+    #[inline(always)]
+    pub(crate) fn trimmed(&self, bytes: &[u8]) -> (u32, u32) {
+        let (length, lead, trail) = (self.length(), self.lead(), self.trail());
+        if length == LONG || lead == LONG || trail == LONG {
+            return self.long_value(bytes);
+        }
+        (self.start + length + 1 + lead, self.end - trail)
+    }
+
+    #[cold]
+    fn long_value(&self, bytes: &[u8]) -> (u32, u32) {
+        let value = self.value(bytes);
+        let whole = bytes.get(value as usize..self.end as usize);
+        let whole = whole.unwrap_or_default();
+        let line = whole.get(..whole.len().saturating_sub(2));
+        let (from, to) = match line {
+            Some(line) if memchr(b'\n', line).is_none() => blanks_off(line),
+            _ => folded(whole),
+        };
+        (value + from as u32, value + to as u32)
+    }
+
+    /// The same field elsewhere in a buffer.
+    #[inline]
+    pub(crate) fn moved(mut self, by: i64) -> Span {
+        self.start = (i64::from(self.start) + by) as u32;
+        self.end = (i64::from(self.end) + by) as u32;
+        self
+    }
+
+    /// A field that goes on in another line.
+    fn unfold(&mut self, bytes: &[u8], end: usize) {
+        self.end = end as u32;
+        let value = self.value(bytes) as usize;
+        let whole = bytes.get(value..end).unwrap_or_default();
+        let (from, to) = folded(whole);
+        let (lead, trail) = (short(from), short(whole.len() - to));
+        self.shape = shape(self.name(), self.length(), lead, trail);
+    }
+}
+
+/// Where the value lies in what is between a colon and the line's end: without blanks around it.
+#[inline(always)]
+fn blanks_off(line: &[u8]) -> (usize, usize) {
+    let blanks = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
+    // As a rule one blank before the value and none behind it.
+    let mut from = 0;
+    while blanks(line.get(from)) {
+        from += 1;
+    }
+    let mut to = line.len();
+    while to > from && blanks(line.get(to - 1)) {
+        to -= 1;
+    }
+    (from, to)
+}
+
+/// The same for a value of several lines, line ends with it.
+fn folded(whole: &[u8]) -> (usize, usize) {
+    let left = whole.trim_ascii_start();
+    let from = whole.len() - left.len();
+    (from, from + left.trim_ascii_end().len())
 }
 
 /// The spans of a message, few enough to stay off the heap as a rule.
 pub(crate) type Spans = SmallVec<[Span; 24]>;
 
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Start {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
     Request {
         method: Method,
         method_end: u32,
@@ -60,9 +181,9 @@ const REMEMBERED: usize = crate::name::KNOWN;
 const NONE: u8 = u8::MAX;
 
 /// A start line and header.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
-    pub(super) start: Start,
+    pub(crate) start: Start,
     pub(crate) spans: Spans,
     /// After the start line's CRLF.
     pub(crate) first: u32,
@@ -76,7 +197,7 @@ pub(crate) struct Head {
 
 impl Head {
     /// A head of nothing.
-    pub(super) fn empty() -> Head {
+    pub(crate) fn empty() -> Head {
         Head {
             start: Start::Response { status: 0 },
             spans: SmallVec::new(),
@@ -85,6 +206,12 @@ impl Head {
             firsts: [NONE; REMEMBERED],
             twice: 0,
         }
+    }
+
+    /// Whether reading bytes of our own finds the same parts.
+    pub(crate) fn is_that_of(&self, bytes: &[u8]) -> bool {
+        let mut head = Head::empty();
+        head.read(bytes, &Limits::unbounded()).is_ok() && head == *self
     }
 
     /// Reads a head into one of nothing; what follows it is not looked at.
@@ -104,8 +231,7 @@ impl Head {
             if matches!(bytes.get(at), Some(b' ' | b'\t')) {
                 folds += 1;
                 let last = self.spans.last_mut().ok_or(ParseError::HeaderLine)?;
-                last.end = (end + 2) as u32;
-                last.trim(bytes);
+                last.unfold(bytes, end + 2);
                 if folds > limits.folds_max {
                     return Err(ParseError::Limit("the number of folded lines"));
                 }
@@ -114,7 +240,7 @@ impl Head {
                     return Err(ParseError::Limit("the number of header fields"));
                 }
                 let span = field(bytes, at, end)?;
-                self.remember(span.name, count);
+                self.remember(span.name(), count);
                 self.spans.push(span);
                 count += 1;
             }
@@ -133,7 +259,7 @@ impl Head {
         }
         let mut found = None;
         for span in self.all_of(name) {
-            let (from, to) = span.trimmed;
+            let (from, to) = span.trimmed(bytes);
             let digits = bytes.get(from as usize..to as usize).unwrap_or_default();
             let n = number(digits).filter(|_| digits.len() <= 9);
             let n = n.ok_or(ParseError::ContentLength)? as usize;
@@ -143,6 +269,12 @@ impl Head {
             found = Some(n);
         }
         Ok(found)
+    }
+
+    /// Adds the field that follows.
+    pub(crate) fn push(&mut self, span: Span) {
+        self.remember(span.name(), self.spans.len());
+        self.spans.push(span);
     }
 
     fn remember(&mut self, name: u8, number: usize) {
@@ -167,7 +299,7 @@ impl Head {
         match self.firsts.get(usize::from(name)) {
             Some(&NONE) if self.spans.len() < usize::from(NONE) => None,
             Some(&number) if number != NONE => self.spans.get(usize::from(number)),
-            _ => self.spans.iter().find(|s| s.name == name),
+            _ => self.spans.iter().find(|s| s.name() == name),
         }
     }
 
@@ -184,12 +316,12 @@ impl Head {
             1
         };
         let rest = self.spans.get(first..).unwrap_or_default().iter();
-        rest.filter(move |s| s.name == name).take(most)
+        rest.filter(move |s| s.name() == name).take(most)
     }
 
     /// Whether a field has a known name and is the only one that has.
     pub(crate) fn is_single(&self, span: &Span) -> bool {
-        usize::from(span.name) < REMEMBERED && !self.is_repeated(span.name)
+        usize::from(span.name()) < REMEMBERED && !self.is_repeated(span.name())
     }
 
     /// Whether a remembered name stands more than once.
@@ -381,26 +513,28 @@ fn field_name(bytes: &[u8], line: &[u8], at: usize) -> Result<(usize, usize, u8)
 }
 
 /// The field in the line from `at` to `end`.
+#[inline(always)]
 fn field(bytes: &[u8], at: usize, end: usize) -> Result<Span, ParseError> {
     let line = bytes.get(at..end).unwrap_or_default();
-    let blanks = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
     let (length, colon, name) = field_name(bytes, line, at)?;
-    let value = at + colon + 1;
-    // As a rule one blank before the value and none behind it.
-    let mut from = colon + 1;
-    while blanks(line.get(from)) {
-        from += 1;
-    }
-    let mut to = line.len();
-    while to > from && blanks(line.get(to - 1)) {
-        to -= 1;
-    }
+    let (from, to) = blanks_off(line.get(colon + 1..).unwrap_or_default());
+    let length = if length == colon { short(length) } else { LONG };
+    let trail = line.len() + 2 - (colon + 1 + to);
     Ok(Span {
         start: at as u32,
-        name_end: (at + length) as u32,
-        value: value as u32,
         end: (end + 2) as u32,
-        trimmed: ((at + from) as u32, (at + to) as u32),
-        name,
+        shape: shape(name, length, short(from), short(trail)),
     })
+}
+
+/// The field that we wrote from `at` to the end of `bytes`; nothing if another reader would not
+/// see exactly one there.
+#[inline(never)]
+pub(crate) fn written(bytes: &[u8], at: usize) -> Option<Span> {
+    let end = line_end_of_field(bytes, at).ok()?;
+    let whole = end + 2 == bytes.len() && end > at;
+    if !whole || matches!(bytes.get(at), Some(b' ' | b'\t')) {
+        return None;
+    }
+    field(bytes, at, end).ok()
 }

@@ -1,10 +1,11 @@
 //! One SIP connection: its socket, its TLS, what is half read and what is not yet written.
 //!
 //! Between messages it holds no buffer but those of the TLS session. Plain text is collected into
-//! one record for all that waits, up to [`RECORD`].
+//! one record for all that waits, up to [`RECORD`], and all records that are ready leave with one
+//! call, up to [`RECORDS`].
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
@@ -19,20 +20,31 @@ use crate::signal::Post;
 /// The most that one TLS record carries (RFC 8446 §5.1).
 const RECORD: usize = 16 * 1024;
 
-/// Reads of one connection in a turn, so that a flood on one starves nobody.
-const READS: usize = 4;
+/// Bytes of records that are made before they are written.
+const RECORDS: usize = 4 * RECORD;
 
 /// How long an end may take that waits for what was written to leave.
 pub(super) const FAREWELL: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Buffers that all connections of a worker share.
+/// Buffers that all connections of a thread share.
 pub(super) struct Buffers {
     /// What a socket gave.
-    pub(super) read: Box<[u8]>,
-    /// What TLS made of it.
-    pub(super) plain: Vec<u8>,
+    read: Box<[u8]>,
+    /// How much that was.
+    pub(super) taken: usize,
     /// What is written.
     pub(super) write: Vec<u8>,
+}
+
+impl Buffers {
+    /// With room for so many bytes read.
+    pub(super) fn new(read: usize) -> Buffers {
+        Buffers {
+            read: vec![0; read].into(),
+            taken: 0,
+            write: Vec::new(),
+        }
+    }
 }
 
 /// Why a connection ends, for people.
@@ -55,6 +67,8 @@ pub(super) struct Line {
     paused: Option<Instant>,
     /// Whether it is on the list of those that have something to write.
     pub(super) dirty: bool,
+    /// Whether it is on the list of those to read, or of those whose pause is awaited.
+    pub(super) ready: bool,
     /// Whether the kernel has told that the peer writes no more: the rest is read up to its end.
     pub(super) ending: bool,
     /// Messages that may wait.
@@ -99,6 +113,7 @@ impl Line {
             end: None,
             paused: None,
             dirty: false,
+            ready: false,
             ending: false,
             queue_max: QUEUE_MAX,
             _guard: guard,
@@ -114,43 +129,42 @@ impl Line {
         self.paused = Some(now + time.min(PAUSE_MAX));
     }
 
-    /// Reads what is there and posts what it holds.
+    /// Reads what is there, a buffer's worth, and posts what it holds.
     pub(super) fn read(
         &mut self,
         buffers: &mut Buffers,
         now: Instant,
-        posts: &mut Vec<Post>,
+        posts: &mut VecDeque<Post>,
     ) -> Result<Done, Why> {
         if self.paused.is_some_and(|until| now < until) {
             return Ok(Done::More);
         }
         self.paused = None;
-        for _ in 0..READS {
-            if self.end.is_some() {
-                return Ok(Done::All);
+        if self.end.is_some() {
+            return Ok(Done::All);
+        }
+        let n = match self.socket.read(&mut buffers.read) {
+            Ok(0) if self.tls.is_some() => {
+                return Err(net::tls::cause(&io::ErrorKind::UnexpectedEof.into()));
             }
-            let n = match self.socket.read(&mut buffers.read) {
-                Ok(0) if self.tls.is_some() => {
-                    return Err(net::tls::cause(&io::ErrorKind::UnexpectedEof.into()));
-                }
-                Ok(0) => return Err("closed by the peer".into()),
-                Ok(n) => n,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Done::All),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(net::tls::cause(&e)),
-            };
-            self.heard = now;
-            let whole = buffers.read.len();
-            let bytes = buffers.read.get(..n).unwrap_or_default();
-            if self.tls.is_some() {
-                self.decrypt(bytes, &mut buffers.plain, now, posts)?;
-            } else {
-                self.frames(bytes, now, posts);
-            }
-            if n < whole && !self.ending {
-                // The kernel tells of what comes from now on.
-                return Ok(Done::All);
-            }
+            Ok(0) => return Err("closed by the peer".into()),
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Done::All),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(Done::More),
+            Err(e) => return Err(net::tls::cause(&e)),
+        };
+        self.heard = now;
+        buffers.taken += n;
+        let whole = buffers.read.len();
+        let bytes = buffers.read.get(..n).unwrap_or_default();
+        if self.tls.is_some() {
+            self.decrypt(bytes, now, posts)?;
+        } else {
+            self.frames(bytes, now, posts);
+        }
+        if n < whole && !self.ending {
+            // The kernel tells of what comes from now on.
+            return Ok(Done::All);
         }
         Ok(Done::More)
     }
@@ -160,46 +174,73 @@ impl Line {
     pub(super) fn decrypt(
         &mut self,
         mut bytes: &[u8],
-        plain: &mut Vec<u8>,
         now: Instant,
-        posts: &mut Vec<Post>,
+        posts: &mut VecDeque<Post>,
     ) -> Result<(), Why> {
-        loop {
-            let Some(tls) = &mut self.tls else {
-                return Ok(());
-            };
-            if !bytes.is_empty() {
-                tls.read_tls(&mut bytes).map_err(|e| net::tls::cause(&e))?;
+        // It is put back below: what comes out of it goes to the rest of the connection.
+        let Some(mut tls) = self.tls.take() else {
+            return Ok(());
+        };
+        let done = loop {
+            if !bytes.is_empty()
+                && let Err(e) = tls.read_tls(&mut bytes)
+            {
+                break Err(net::tls::cause(&e));
             }
             let state = match tls.process_new_packets() {
                 Ok(state) => state,
                 Err(e) => {
                     // The alert that says so; whether it arrives is not our affair.
                     let _ = tls.write_tls(&mut self.socket);
-                    return Err(net::tls::cause(&io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        e,
-                    )));
+                    let e = io::Error::new(io::ErrorKind::InvalidData, e);
+                    break Err(net::tls::cause(&e));
                 }
             };
             let (length, closed) = (state.plaintext_bytes_to_read(), state.peer_has_closed());
-            if length > 0 {
-                plain.resize(length, 0);
-                let read = tls.reader().read_exact(plain);
-                read.map_err(|e| net::tls::cause(&e))?;
-                self.frames(plain, now, posts);
+            if length > 0
+                && let Err(e) = self.plain_text(&mut tls, now, posts)
+            {
+                break Err(net::tls::cause(&e));
             }
             if closed {
-                return Err("closed by the peer".into());
+                break Err("closed by the peer".into());
             }
             if bytes.is_empty() || self.end.is_some() {
+                break Ok(());
+            }
+        };
+        self.tls = Some(tls);
+        done
+    }
+
+    /// Takes what TLS has decrypted apart where it lies.
+    fn plain_text(
+        &mut self,
+        tls: &mut Connection,
+        now: Instant,
+        posts: &mut VecDeque<Post>,
+    ) -> io::Result<()> {
+        let mut reader = tls.reader();
+        // After a fatal fault the rest is nobody's.
+        while self.end.is_none() {
+            let length = match reader.fill_buf() {
+                Ok(plain) => {
+                    self.frames(plain, now, posts);
+                    plain.len()
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(e) => return Err(e),
+            };
+            if length == 0 {
                 return Ok(());
             }
+            reader.consume(length);
         }
+        Ok(())
     }
 
     /// Takes plain text apart and posts what it holds.
-    fn frames(&mut self, bytes: &[u8], now: Instant, posts: &mut Vec<Post>) {
+    fn frames(&mut self, bytes: &[u8], now: Instant, posts: &mut VecDeque<Post>) {
         let (mut framer, mut begun) = match self.partial.take() {
             Some(partial) => *partial,
             None => (Framer::new(self.limits), now),
@@ -214,7 +255,7 @@ impl Line {
                 Frame::Ping if self.out.len() >= self.queue_max => {}
                 Frame::Ping => self.out.push_back(Bytes::from_static(b"\r\n")),
                 Frame::Pong => {}
-                frame => posts.push(Post::Input(Input::Frame {
+                frame => posts.push_back(Post::Input(Input::Frame {
                     conn: self.conn,
                     frame,
                 })),
@@ -362,20 +403,26 @@ fn encrypt(
     buffer: &mut Vec<u8>,
 ) -> io::Result<bool> {
     loop {
-        while tls.wants_write() {
-            match tls.write_tls(socket) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
+        // Nothing is made ready behind what the peer has not taken.
+        let mut made = if tls.wants_write() { RECORDS } else { 0 };
+        while made < RECORDS && !out.is_empty() {
+            let written = tls.writer().write(collect(out, buffer, RECORD))?;
+            if written == 0 {
+                break;
             }
+            advance(out, written);
+            made += written;
         }
-        if out.is_empty() {
+        if !tls.wants_write() {
             return Ok(true);
         }
-        let written = tls.writer().write(collect(out, buffer, RECORD))?;
-        advance(out, written);
+        match tls.write_tls(socket) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Workers on loopback connections; the test stands in for the node.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::sync::mpsc::{Receiver, channel};
@@ -30,7 +31,7 @@ fn connection() -> (std::net::TcpStream, std::net::TcpStream) {
 struct World {
     workers: Workers,
     posts: mpsc::Receiver<Post>,
-    waiting: std::collections::VecDeque<Post>,
+    waiting: VecDeque<Post>,
     peer: std::net::TcpStream,
     gone: Receiver<()>,
     threads: Vec<std::thread::JoinHandle<()>>,
@@ -53,7 +54,10 @@ impl World {
     /// `first` is what the peer does before a worker has the connection.
     fn with(side: Side, first: impl FnOnce(&mut std::net::TcpStream)) -> (World, Way) {
         let (handle, posts) = Handle::new();
-        let (workers, runs) = Workers::new(&handle).unwrap();
+        let (workers, desk, mut runs) = Workers::with(&handle, 1).unwrap();
+        // Signalling's is served as a worker's is.
+        let node = handle.clone();
+        runs.push(Box::new(move || worker::run(&node, desk)));
         let threads = runs.into_iter().map(std::thread::spawn).collect();
         let (near, mut peer) = connection();
         first(&mut peer);
@@ -75,7 +79,7 @@ impl World {
         let mut world = World {
             workers,
             posts,
-            waiting: std::collections::VecDeque::new(),
+            waiting: VecDeque::new(),
             peer,
             gone,
             threads,
@@ -202,7 +206,7 @@ fn a_stream_that_never_pauses_between_messages_is_not_cut_off() {
         now,
     );
     let mut buffers = buffers();
-    let mut posts = Vec::new();
+    let mut posts = VecDeque::new();
     let (begin, rest) = OPTIONS.split_at(100);
     peer.write_all(begin.as_bytes()).unwrap();
     for n in 1..=10 {
@@ -283,7 +287,7 @@ fn paused_connection_is_not_read_until_its_time_is_over() {
         now,
     );
     let mut buffers = buffers();
-    let mut posts = Vec::new();
+    let mut posts = VecDeque::new();
     line.pause(now, Duration::from_secs(3600));
     peer.write_all(OPTIONS.as_bytes()).unwrap();
     let soon = now + Duration::from_millis(4999);
@@ -298,11 +302,7 @@ fn paused_connection_is_not_read_until_its_time_is_over() {
 }
 
 fn buffers() -> Buffers {
-    Buffers {
-        read: vec![0; 4096].into(),
-        plain: Vec::new(),
-        write: Vec::new(),
-    }
+    Buffers::new(4096)
 }
 
 #[test]
@@ -323,7 +323,7 @@ fn half_a_message_is_awaited_for_15_s_and_silence_borne_for_400_s() {
     assert_eq!(line.overdue(after(399)), None);
     assert!(line.overdue(after(400)).unwrap().contains("400 s"));
     let mut buffers = buffers();
-    let mut posts = Vec::new();
+    let mut posts = VecDeque::new();
     peer.write_all(b"OPTIONS sip:b@exa").unwrap();
     while line.overdue(after(15)).is_none() {
         assert!(line.read(&mut buffers, now, &mut posts).is_ok());
@@ -334,4 +334,136 @@ fn half_a_message_is_awaited_for_15_s_and_silence_borne_for_400_s() {
     assert_eq!(line.overdue(after(14)), None);
     assert!(line.overdue(after(15)).unwrap().contains("15 s"));
     assert!(posts.is_empty());
+}
+
+/// A desk that the test turns itself, with connections of clients, whose far ends it gets.
+fn desk_with(connections: usize) -> (Workers, Desk, Vec<std::net::TcpStream>) {
+    let (handle, _) = Handle::new();
+    let (workers, desk, _) = Workers::with(&handle, 0).unwrap();
+    let ends = (0..connections).map(|_| {
+        let (near, far) = connection();
+        near.set_nonblocking(true).unwrap();
+        let facts = Facts {
+            side: Side::Client,
+            local: near.local_addr().unwrap(),
+            remote: near.peer_addr().unwrap(),
+            transport: Transport::Tcp,
+            peer_name: None,
+        };
+        let stream = Stream {
+            tcp: near,
+            tls: None,
+        };
+        let conn = handle.number();
+        workers.hand_over(conn, facts, Limits::trusted(), stream, Box::new(()));
+        far
+    });
+    let ends = ends.collect();
+    (workers, desk, ends)
+}
+
+#[test]
+fn a_flood_of_many_connections_holds_up_nobody() {
+    let (_workers, mut desk, mut ends) = desk_with(20);
+    let mut calm = ends.pop().unwrap();
+    let mut found = Vec::new();
+    let turn = |desk: &mut Desk, found: &mut Vec<Post>| {
+        desk.turn(Some(Duration::ZERO), &mut |_| {});
+        found.extend(std::iter::from_fn(|| desk.found().pop()).map(|(_, post)| post));
+        desk.finish();
+    };
+    turn(&mut desk, &mut found);
+    assert_eq!(found.drain(..).count(), 20);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for mut end in ends {
+            let stop = &stop;
+            scope.spawn(move || {
+                let flood = OPTIONS.repeat(1000);
+                // It ends with the desk, at the latest.
+                while !stop.load(Ordering::Acquire) && end.write_all(flood.as_bytes()).is_ok() {}
+            });
+        }
+        for _ in 0..50 {
+            turn(&mut desk, &mut found);
+            // A turn's bytes are bounded, and with them its messages.
+            assert!(found.len() <= 2 * 256 * 1024 / OPTIONS.len());
+            found.clear();
+        }
+        let one = OPTIONS.replace("Call-ID: c", "Call-ID: calm");
+        calm.write_all(one.as_bytes()).unwrap();
+        // Each of the others may have had its share before, and four shares make a turn.
+        let is_calm = |post: &Post| {
+            matches!(post, Post::Input(Input::Frame { frame: Frame::Message(m), .. })
+                if m.call_id() == b"calm")
+        };
+        let turns = (0..).find(|_| {
+            turn(&mut desk, &mut found);
+            let came = found.iter().any(is_calm);
+            found.clear();
+            came
+        });
+        assert!(turns.unwrap() <= 6, "{turns:?}");
+        stop.store(true, Ordering::Release);
+        drop(desk);
+    });
+}
+
+#[test]
+fn all_that_waits_for_a_connection_leaves_with_one_write() {
+    let (_workers, mut desk, mut ends) = desk_with(1);
+    desk.turn(None, &mut |_| {});
+    let Some((_, Post::Attach { way, .. })) = desk.found().pop() else {
+        panic!("no connection");
+    };
+    for _ in 0..10 {
+        desk.order(Order::Send(way.line, Bytes::from_static(b"message")));
+    }
+    // Nothing leaves before the turn is over.
+    let far = ends.get_mut(0).unwrap();
+    far.set_nonblocking(true).unwrap();
+    let mut read = [0; 100];
+    assert!(far.read(&mut read).is_err());
+    desk.finish();
+    far.set_nonblocking(false).unwrap();
+    assert_eq!(far.read(&mut read).unwrap(), 70);
+}
+
+#[test]
+fn connections_that_carry_everybodys_messages_are_signallings_own() {
+    for (workers, side, desk) in [
+        (0, Side::Client, SIGNALLING),
+        (2, Side::Client, 1),
+        (2, Side::Inside, SIGNALLING),
+        (2, Side::Lane { peer: 0 }, SIGNALLING),
+    ] {
+        let (handle, mut posts) = Handle::new();
+        let (workers, own, runs) = Workers::with(&handle, workers).unwrap();
+        let (near, _far) = connection();
+        near.set_nonblocking(true).unwrap();
+        let facts = Facts {
+            side,
+            local: near.local_addr().unwrap(),
+            remote: near.peer_addr().unwrap(),
+            transport: Transport::Tcp,
+            peer_name: None,
+        };
+        let stream = Stream {
+            tcp: near,
+            tls: None,
+        };
+        workers.hand_over(ConnId(0), facts, Limits::trusted(), stream, Box::new(()));
+        workers.stop();
+        runs.into_iter().for_each(|run| run());
+        worker::run(&handle, own);
+        let Post::Batch(batch) = posts.blocking_recv().unwrap() else {
+            panic!("no batch");
+        };
+        let first = batch.open().into_iter().next();
+        let Some(Post::Attach { way, .. }) = first else {
+            panic!("no connection");
+        };
+        assert_eq!(way.desk, desk, "{side:?}");
+    }
+    assert_eq!([1, 2, 3, 4, 64].map(workers_for), [0, 0, 1, 2, 8]);
 }

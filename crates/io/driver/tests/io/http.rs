@@ -90,6 +90,7 @@ pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule
 
     let (handle, core_posts) = Handle::new();
     let gate = CoreGate {
+        signed_out: Default::default(),
         domains: offers(),
         allow_list: Arc::new(AllowList::new(rules(inside.port()))),
         token_key: key.public(),
@@ -131,6 +132,7 @@ pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule
     let (handle, edge_posts) = Handle::new();
     let edge_gate = Live::new(Arc::new(EdgeGate {
         cores: vec![EdgeGateCore {
+            signed_out: Default::default(),
             skew_ms: None,
             peer: 0,
             node: "core1.example.test".into(),

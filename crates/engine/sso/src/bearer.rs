@@ -1,0 +1,187 @@
+//! The claims of a bearer token (RFC 6750, 7519, 9068), and what introspection says of one that
+//! cannot be read (RFC 7662).
+//!
+//! A signature comes first; claims of what is not genuine are not looked at. Which fault it is
+//! decides what follows: a token that was genuine once is no attack ([`BearerError::is_forged`]).
+
+use std::time::Duration;
+
+use base::{Pii, UnixTime};
+
+use crate::json::Object;
+use crate::jws::{CHARACTERS_MAX, JwsError, Keys};
+
+/// Bytes of a user's name.
+pub const USER_MAX: usize = 256;
+
+/// The largest answer to an introspection, in bytes.
+pub const INTROSPECTION_BYTES_MAX: usize = 64 * 1024;
+
+/// What a token must say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Who must have made it (`iss`).
+    pub issuer: String,
+    /// For whom it must be made (`aud`).
+    pub audience: String,
+    /// The claim that names the user.
+    pub user_claim: String,
+    /// Where a user claim is an address, whether the part before `@` is the user.
+    pub local_part: bool,
+}
+
+/// What a good token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// The user.
+    pub user: Pii<String>,
+    /// Until when it is good.
+    pub expires: UnixTime,
+    /// The nonce of an ID token.
+    pub nonce: Option<String>,
+    /// The party that an ID token was made for, where there are several.
+    pub party: Option<String>,
+    /// How many audiences it has.
+    pub audiences: usize,
+}
+
+/// Why a token is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BearerError {
+    /// Not genuine, or it cannot be told.
+    #[error(transparent)]
+    Jws(#[from] JwsError),
+    /// Genuine, and too old.
+    #[error("the token has expired, {ago_s} s ago")]
+    Expired {
+        /// Seconds since.
+        ago_s: u64,
+    },
+    /// Genuine, and from the future.
+    #[error("the token is good only in {in_s} s: the clock of its issuer, or ours, is wrong")]
+    NotYet {
+        /// Seconds until.
+        in_s: u64,
+    },
+    /// Genuine, of another issuer.
+    #[error("the token's issuer is {0:?}")]
+    Issuer(String),
+    /// Genuine, for another audience.
+    #[error("the token's audience is {0:?}")]
+    Audience(String),
+    /// Genuine, and of nobody.
+    #[error("the token has no claim {0} that names a user")]
+    NoUser(String),
+    /// Genuine, with claims that are not for us.
+    #[error("the token's claims are encrypted or no JSON object")]
+    Closed,
+    /// The issuer says that it is not good, or not any more.
+    #[error("the issuer says that the token is not active")]
+    Inactive,
+}
+
+impl BearerError {
+    /// Whether whoever shows it may be guessing. Tokens that were genuine are none of that: a
+    /// client that wakes up shows several that are too old.
+    pub fn is_forged(&self) -> bool {
+        matches!(self, BearerError::Jws(_))
+    }
+}
+
+impl Rules {
+    /// Checks a signed token; clocks may differ by `skew`.
+    ///
+    /// # Errors
+    /// [`BearerError`].
+    pub fn check(
+        &self,
+        keys: &Keys,
+        now: UnixTime,
+        skew: Duration,
+        token: &str,
+    ) -> Result<Claims, BearerError> {
+        let payload = keys.open(token)?;
+        let claims = Object::read(&payload, CHARACTERS_MAX).ok_or(BearerError::Closed)?;
+        let issuer = claims.text("iss").unwrap_or_default();
+        if issuer != self.issuer {
+            return Err(BearerError::Issuer(shortened(issuer)));
+        }
+        self.judge(&claims, now, skew)
+    }
+
+    /// Reads the answer to an introspection. The issuer may leave out `iss` and `aud`; what it
+    /// says must fit.
+    ///
+    /// # Errors
+    /// [`BearerError`].
+    pub fn introspected(
+        &self,
+        body: &[u8],
+        now: UnixTime,
+        skew: Duration,
+    ) -> Result<Claims, BearerError> {
+        let claims = Object::read(body, INTROSPECTION_BYTES_MAX).ok_or(BearerError::Closed)?;
+        if claims.flag("active") != Some(true) {
+            return Err(BearerError::Inactive);
+        }
+        if let Some(issuer) = claims.text("iss").filter(|i| *i != self.issuer) {
+            return Err(BearerError::Issuer(shortened(issuer)));
+        }
+        self.judge(&claims, now, skew)
+    }
+
+    fn judge(&self, claims: &Object, now: UnixTime, skew: Duration) -> Result<Claims, BearerError> {
+        let audiences = claims.texts("aud");
+        let silent = claims.has("active") && !claims.has("aud");
+        if !silent && !audiences.contains(&self.audience.as_str()) {
+            return Err(BearerError::Audience(shortened(&audiences.join(" "))));
+        }
+        let (now_s, skew_s) = (now.as_secs(), skew.as_secs());
+        // An introspection without a time was asked a moment ago.
+        let unless = claims.has("active").then_some(now_s + 60);
+        let expires = claims.seconds("exp").or(unless);
+        let expires = expires.ok_or(JwsError::Malformed("it has no expiry (exp)"))?;
+        if expires.saturating_add(skew_s) <= now_s {
+            let ago_s = now_s - expires;
+            return Err(BearerError::Expired { ago_s });
+        }
+        for name in ["nbf", "iat"] {
+            let from = claims.seconds(name).unwrap_or(0);
+            if from > now_s.saturating_add(skew_s) {
+                let in_s = from - now_s;
+                return Err(BearerError::NotYet { in_s });
+            }
+        }
+        let user = claims.text(&self.user_claim).unwrap_or_default();
+        let user = if self.local_part {
+            user.split('@').next().unwrap_or_default()
+        } else {
+            user
+        };
+        if !is_user(user) {
+            return Err(BearerError::NoUser(self.user_claim.clone()));
+        }
+        Ok(Claims {
+            user: Pii::new(user.to_owned()),
+            expires: UnixTime::from_millis(expires.saturating_mul(1000)),
+            nonce: claims.text("nonce").map(str::to_owned),
+            party: claims.text("azp").map(str::to_owned),
+            audiences: audiences.len(),
+        })
+    }
+}
+
+/// Whether a name can be a user's.
+pub(crate) fn is_user(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= USER_MAX
+        && !name.chars().any(|c| c.is_control() || c.is_whitespace())
+}
+
+/// What is told of a text that a stranger wrote.
+pub(crate) fn shortened(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+#[cfg(test)]
+mod tests;

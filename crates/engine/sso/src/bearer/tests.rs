@@ -1,0 +1,163 @@
+//! Claims by table, with a key of our own.
+
+use super::*;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use proptest::prelude::*;
+
+const NOW: u64 = 1_700_000_000;
+
+fn pair() -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap()
+}
+
+fn keys() -> Keys {
+    let x = URL_SAFE_NO_PAD.encode(pair().public_key().as_ref());
+    let key = format!(r#"{{"kty":"OKP","crv":"Ed25519","kid":"k","x":"{x}"}}"#);
+    Keys::read(format!("{{\"keys\":[{key}]}}").as_bytes()).unwrap()
+}
+
+fn token(claims: &str) -> String {
+    let part = |t: &str| URL_SAFE_NO_PAD.encode(t);
+    let message = format!("{}.{}", part(r#"{"alg":"EdDSA","kid":"k"}"#), part(claims));
+    let signature = pair().sign(message.as_bytes());
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+fn rules() -> Rules {
+    Rules {
+        issuer: "https://idp.test".into(),
+        audience: "us".into(),
+        user_claim: "sub".into(),
+        local_part: false,
+    }
+}
+
+const SKEW: Duration = Duration::from_secs(30);
+
+fn check(claims: &str) -> Result<Claims, BearerError> {
+    let now = UnixTime::from_millis(NOW * 1000);
+    rules().check(&keys(), now, SKEW, &token(claims))
+}
+
+/// Good claims with some set otherwise.
+fn claims(other: &[(&str, &str)]) -> String {
+    let mut all = vec![
+        ("iss", "\"https://idp.test\""),
+        ("aud", "\"us\""),
+        ("sub", "\"alice\""),
+        ("exp", "1700000600"),
+    ];
+    for (name, value) in other {
+        all.retain(|(n, _)| n != name);
+        if !value.is_empty() {
+            all.push((name, value));
+        }
+    }
+    let all: Vec<String> = all.iter().map(|(n, v)| format!("\"{n}\":{v}")).collect();
+    format!("{{{}}}", all.join(","))
+}
+
+#[test]
+fn each_claim_decides_by_itself() {
+    let good = check(&claims(&[])).unwrap();
+    assert_eq!(good.user.expose(), "alice");
+    assert_eq!(good.expires.as_secs(), NOW + 600);
+    assert!(check(&claims(&[("aud", "[\"them\",\"us\"]")])).is_ok());
+    assert!(check(&claims(&[("exp", "1699999980")])).is_ok());
+    assert!(check(&claims(&[("iat", "1700000020")])).is_ok());
+    let refused = |name, value| check(&claims(&[(name, value)])).unwrap_err();
+    for (name, value, want) in [
+        ("exp", "1699999000", BearerError::Expired { ago_s: 1000 }),
+        ("exp", "1699999970", BearerError::Expired { ago_s: 30 }),
+        ("nbf", "1700000100", BearerError::NotYet { in_s: 100 }),
+        ("iat", "1700000031", BearerError::NotYet { in_s: 31 }),
+        (
+            "iss",
+            "\"https://idp.test/\"",
+            BearerError::Issuer("https://idp.test/".into()),
+        ),
+        ("iss", "", BearerError::Issuer(String::new())),
+        ("aud", "\"them\"", BearerError::Audience("them".into())),
+        ("aud", "", BearerError::Audience(String::new())),
+        ("aud", "[]", BearerError::Audience(String::new())),
+        ("sub", "", BearerError::NoUser("sub".into())),
+        ("sub", "\"\"", BearerError::NoUser("sub".into())),
+        ("sub", "\"a b\"", BearerError::NoUser("sub".into())),
+        ("sub", "[\"alice\"]", BearerError::NoUser("sub".into())),
+    ] {
+        let found = refused(name, value);
+        assert_eq!(found, want, "{name} {value}");
+        assert!(!found.is_forged());
+    }
+    for exp in ["", "\"1700000600\"", "-1"] {
+        assert!(refused("exp", exp).is_forged(), "{exp}");
+    }
+    let long = format!("\"{}\"", "a".repeat(USER_MAX + 1));
+    assert_eq!(refused("sub", &long), BearerError::NoUser("sub".into()));
+    assert_eq!(check("eyJ.a.b.c.d").unwrap_err(), BearerError::Closed);
+}
+
+#[test]
+fn the_user_may_be_the_local_part_of_an_address() {
+    let mut rules = rules();
+    rules.user_claim = "email".into();
+    rules.local_part = true;
+    let now = UnixTime::from_millis(NOW * 1000);
+    let text = token(&claims(&[("email", "\"alice@example.test\"")]));
+    let found = rules.check(&keys(), now, SKEW, &text).unwrap();
+    assert_eq!(found.user.expose(), "alice");
+}
+
+#[test]
+fn an_introspection_counts_only_if_active_and_ours() {
+    let now = UnixTime::from_millis(NOW * 1000);
+    let ask = |body: &str| rules().introspected(body.as_bytes(), now, SKEW);
+    let good = ask(r#"{"active":true,"sub":"alice"}"#).unwrap();
+    assert_eq!(
+        (good.user.expose().as_str(), good.expires.as_secs()),
+        ("alice", NOW + 60)
+    );
+    for (body, want) in [
+        (r#"{"active":false,"sub":"alice"}"#, BearerError::Inactive),
+        (r#"{"active":"true","sub":"alice"}"#, BearerError::Inactive),
+        (r#"{"sub":"alice"}"#, BearerError::Inactive),
+        ("[]", BearerError::Closed),
+        (r#"{"active":true}"#, BearerError::NoUser("sub".into())),
+        (
+            r#"{"active":true,"sub":"a","aud":"x"}"#,
+            BearerError::Audience("x".into()),
+        ),
+        (
+            r#"{"active":true,"sub":"a","iss":"x"}"#,
+            BearerError::Issuer("x".into()),
+        ),
+        (
+            r#"{"active":true,"sub":"a","exp":1600000000}"#,
+            BearerError::Expired { ago_s: 100_000_000 },
+        ),
+    ] {
+        assert_eq!(ask(body), Err(want), "{body}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_token_with_one_character_changed_is_never_good(at in 0usize..200, to in "[A-Za-z0-9_.-]") {
+        let good = token(&claims(&[]));
+        let at = at % good.len();
+        let mut bad = good.clone();
+        bad.replace_range(at..=at, &to);
+        let now = UnixTime::from_millis(NOW * 1000);
+        let found = rules().check(&keys(), now, SKEW, &bad);
+        prop_assert!(bad == good || found.is_err());
+    }
+
+    #[test]
+    fn any_text_is_read_without_a_panic(text in ".{0,300}", claims in ".{0,100}") {
+        let now = UnixTime::from_millis(NOW * 1000);
+        prop_assert!(rules().check(&keys(), now, SKEW, &text).is_err());
+        prop_assert!(check(&claims).is_err());
+    }
+}
