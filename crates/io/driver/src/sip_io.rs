@@ -12,9 +12,9 @@
 //! registered client that is silent costs its TLS session and a row. Every decision is the node's.
 //! Keep-alives of RFC 5626 §3.5.1 are answered here.
 //!
-//! The connections that carry everybody's messages, to the other node and inside, are the signalling
-//! thread's own: a message is read, decided on and written in one turn, and crosses no thread. So
-//! are clients' where there are [`FEW`] processors or less.
+//! The connections that carry everybody's messages, to the other node and inside, are the
+//! signalling thread's own: a message is read, decided on and written in one turn, and crosses no
+//! thread. So are clients' where there are [`FEW`] processors or less.
 //!
 //! Bounds: a message must be whole within [`MESSAGE_TIME_MAX`] of its first byte, a connection
 //! that says nothing for [`IDLE_MAX`] is closed, one that takes nothing for [`WRITE_TIME_MAX`] as
@@ -71,8 +71,8 @@ const ORDERS_MAX: usize = 65_536;
 /// Workers at most: TLS and framing are a few times what signalling is.
 const WORKERS_MAX: usize = 8;
 
-/// Up to so many processors signalling serves clients too. A worker beside it would run where media,
-/// handshakes and HTTP are to: what it took off signalling, the two hand-overs of every message
+/// Up to so many processors signalling serves clients too. A worker beside it would run where
+/// media, handshakes and HTTP are to: what it took off signalling, the two hand-overs of every message
 /// (some 10 µs of waking and switching where a message costs 30) would cost again.
 const FEW: usize = 2;
 

@@ -1,7 +1,7 @@
 //! The signalling thread's turns, run to completion: poll, read, decide, write.
 //!
 //! ```text
-//!  own connections ── frames ──▶ a row, bounded ─┐                ┌──▶ own connections, a write each
+//!  own connections ── frames ──▶ a row, bounded ─┐                ┌──▶ own connections
 //!  tasks, workers ── posts, bounded, a bell ─────┴──▶ the node ───┼──▶ workers, in lots
 //!  media's reports, bounded ──────────────────────▶           │
 //!  timers ────────────────────────────────────────────▶           └──▶ media, questions, tasks

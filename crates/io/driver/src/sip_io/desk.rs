@@ -46,14 +46,12 @@ const PAUSED: Duration = Duration::from_millis(20);
 /// How often times are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
-/// A poll that took less found what was there before.
-const AT_ONCE: Duration = Duration::from_micros(100);
-
-/// What connections said, in order, and since when at most each of it has waited.
+/// What connections said, in order, and when each of it was read: more is read than is taken where
+/// there is too much to do, so that its age tells.
 #[derive(Default)]
 pub(crate) struct Found {
     posts: VecDeque<Post>,
-    /// Of each turn since when, and how many of its posts are left.
+    /// Of each turn when it was, and how many of its posts are left.
     turns: VecDeque<(Instant, usize)>,
     /// Posts of all those turns.
     noted: usize,
@@ -68,7 +66,7 @@ impl Found {
         self.posts.is_empty()
     }
 
-    /// What has come since this was told last has waited since then.
+    /// What has come since this was told last was read in the turn that began then.
     fn note(&mut self, since: Instant) {
         let new = self.posts.len() - self.noted;
         if new > 0 {
@@ -122,8 +120,6 @@ pub struct Desk {
     found: Found,
     /// When this turn began.
     now: Instant,
-    /// Since when at most what this turn finds has waited.
-    since: Instant,
     /// Lines with something to write.
     dirty: Vec<Id>,
     /// Lines with something to read.
@@ -149,7 +145,6 @@ impl Desk {
             buffers: Buffers::new(READ),
             found: Found::default(),
             now,
-            since: now,
             dirty: Vec::new(),
             ready: VecDeque::new(),
             paused: Vec::new(),
@@ -173,8 +168,7 @@ impl Desk {
     /// reads a bounded lot of what is there. `early` is asked in between whenever [`BATCH`] inputs
     /// and more are there, and may take them.
     pub(crate) fn turn(&mut self, most: Option<Duration>, early: &mut dyn FnMut(&mut Found)) {
-        let before = Instant::now();
-        let wait = self.patience(before).into_iter().chain(most).min();
+        let wait = self.patience(Instant::now()).into_iter().chain(most).min();
         let polled = self
             .inbox
             .bell
@@ -185,10 +179,7 @@ impl Desk {
             // Without its poll a thread is deaf; the program starts anew.
             panic!("the poll of SIP connections failed: {e}");
         }
-        let last = std::mem::replace(&mut self.now, Instant::now());
-        // What was there at once may have come any time since the last look.
-        let at_once = self.now.saturating_duration_since(before) < AT_ONCE;
-        self.since = if at_once { last } else { self.now };
+        self.now = Instant::now();
         self.obey();
         self.note_events();
         self.note_paused();
@@ -199,14 +190,14 @@ impl Desk {
             };
             budget = budget.saturating_sub(self.read(id));
             if self.found.len() >= BATCH {
-                self.found.note(self.since);
+                self.found.note(self.now);
                 early(&mut self.found);
             }
             if budget == 0 {
                 break;
             }
         }
-        self.found.note(self.since);
+        self.found.note(self.now);
     }
 
     /// What was found and not yet taken.
