@@ -170,6 +170,32 @@ section!(Domain {
     sip: Option<bool>,
     im_presence: Option<bool>,
     federation: Option<bool>,
+    sign_in: SignIn,
+    tokens: Option<Tokens>,
+});
+section!(SignIn {
+    by: Option<String>,
+    issuer: Option<String>,
+    client_id: Option<String>,
+    client_secret: Option<String>,
+    client_secret_file: Option<String>,
+    scope: Option<String>,
+    user_claim: Option<String>,
+    user_part: Option<String>,
+    metadata_file: Option<String>,
+    entity_id: Option<String>,
+    user_attribute: Option<String>,
+});
+section!(Tokens {
+    issuer: String,
+    audience: String,
+    keys: Option<String>,
+    user_claim: Option<String>,
+    user_part: Option<String>,
+    introspection: Option<String>,
+    client_id: Option<String>,
+    client_secret: Option<String>,
+    client_secret_file: Option<String>,
 });
 section!(Publisher {
     publisher: Option<String>,

@@ -16,6 +16,7 @@ pub mod pattern;
 mod place;
 mod range;
 pub mod routing;
+pub mod single_sign_on;
 
 pub use network::{Network, NetworkError};
 pub use place::line_of;

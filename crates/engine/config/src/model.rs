@@ -9,6 +9,7 @@ use base::{DomainName, HostName, Secret};
 
 use crate::network::Network;
 use crate::routing::{Ice, Routing};
+use crate::single_sign_on::{SingleSignOn, Tokens};
 
 /// A node's configuration.
 #[derive(Clone, Debug)]
@@ -365,7 +366,7 @@ pub struct Peer {
 }
 
 /// A domain and what of it is served (F101–F107).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Domain {
     /// Its name.
     pub name: DomainName,
@@ -375,6 +376,10 @@ pub struct Domain {
     pub im_presence: bool,
     /// XMPP federation. Default false.
     pub federation: bool,
+    /// An identity provider by which its users sign in. Default: they sign in by password.
+    pub single_sign_on: Option<SingleSignOn>,
+    /// Bearer tokens that its users may show. Default: none.
+    pub tokens: Option<Tokens>,
 }
 
 /// A server that is asked for the nodes of its cluster.

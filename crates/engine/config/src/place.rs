@@ -23,7 +23,12 @@ pub(crate) fn at(text: &str, offset: usize) -> Place {
 
 /// The place of `section.key`, or of the section, or of the file's beginning. Of an array of
 /// tables, the `index`th counts.
+///
+/// A table below an entry of an array may stand under a header of its own, `[array.table]`, or in
+/// the line `table = {…}` of the entry.
 pub(crate) fn of(text: &str, section: &str, index: usize, key: &str) -> Place {
+    let (parent, inline) = section.rsplit_once('.').unwrap_or(("", ""));
+    let (mut entries, mut entry) = (0, false);
     let (mut here, mut seen, mut found) = (section.is_empty(), 0, None);
     for (number, line) in text.lines().enumerate() {
         let trimmed = line.trim_start();
@@ -35,8 +40,14 @@ pub(crate) fn of(text: &str, section: &str, index: usize, key: &str) -> Place {
                 .unwrap_or("")
                 .trim();
             here = false;
-            if name == section {
-                here = seen == index || !trimmed.starts_with("[[");
+            if name == parent && trimmed.starts_with("[[") {
+                entry = entries == index;
+                entries += 1;
+            } else if name == section {
+                here = match trimmed.starts_with("[[") {
+                    true => seen == index,
+                    false => entries == 0 || entry,
+                };
                 seen += 1;
                 if here {
                     found = Some(Place {
@@ -45,9 +56,8 @@ pub(crate) fn of(text: &str, section: &str, index: usize, key: &str) -> Place {
                     });
                 }
             }
-        } else if here
-            && let Some((name, _)) = trimmed.split_once('=')
-            && name.trim() == key
+        } else if let Some((name, _)) = trimmed.split_once('=')
+            && (here && name.trim() == key || entry && found.is_none() && name.trim() == inline)
         {
             let column = line.len() - trimmed.len() + 1;
             return Place {
@@ -114,6 +124,10 @@ mod tests {
         assert_eq!(of(text, "s", 0, "b"), Place { line: 3, column: 1 });
         assert_eq!(of(text, "t", 1, "b"), Place { line: 7, column: 3 });
         assert_eq!(of(text, "t", 1, "zz"), Place { line: 6, column: 1 });
+        let below = "[[t]]\n[t.u]\nb = 1\n[[t]]\nu = { b = 2 }\n[[t]]\n[t.u]\nb = 3\n";
+        for (index, line) in [(0, 3), (1, 5), (2, 8)] {
+            assert_eq!(of(below, "t.u", index, "b").line, line);
+        }
         assert_eq!(
             at(text, text.find('4').unwrap()),
             Place { line: 7, column: 7 }

@@ -27,6 +27,7 @@ mod search;
 mod senders;
 mod settings;
 mod sign_in;
+mod sso;
 mod status;
 mod taking;
 mod trunks;
@@ -79,6 +80,8 @@ enum Asked {
     Sender(String),
     /// A question of a sign-in.
     SignIn(u64),
+    /// A question of single sign-on.
+    Sso(sso::Why),
 }
 
 /// The core node.
@@ -96,6 +99,7 @@ pub struct Core {
     credentials: Credentials,
     admission: Admission,
     desk: sign_in::Desk,
+    sso: sso::Sso,
     registrar: Registrar,
     under_way: registrations::UnderWay,
     /// Contacts that are in them, with how often.
@@ -183,6 +187,7 @@ impl Core {
             credentials: Credentials::new(&mut rng, settings.refresh, settings.cleanup),
             admission: Admission::new(now),
             desk: sign_in::Desk::new(&mut rng),
+            sso: sso::Sso::new(now, config),
             registrar: Registrar::new(&identity.token_seed, &mut rng),
             under_way: HashMap::default(),
             busy: HashMap::default(),
@@ -221,6 +226,7 @@ impl Core {
         core.arrange(now);
         core.discovery_timeout(now);
         core.services_timeout(now);
+        core.sso_begins(now);
         core
     }
 
@@ -481,19 +487,22 @@ impl Engine for Core {
                 let answer = Answer::Search(Box::new(self.report_search(asked)));
                 self.station.out.push_back(Output::Answer { id, answer });
             }
+            Input::Ask { id, question } => self.sso_asked(now, id, question),
             Input::Fetched { id, result } => match self.asked.remove(&id.0) {
                 Some(Asked::Nodes(index)) => self.nodes_answered(now, index, result),
                 Some(Asked::Cluster(index, operation)) => {
                     self.cluster_answered(now, index, operation, result);
                 }
                 Some(Asked::SignIn(number)) => self.sign_in_fetched(number, result),
+                Some(Asked::Sso(why)) => self.sso_fetched(now, why, result),
                 Some(Asked::Service(_) | Asked::Sender(_)) | None => {}
             },
             Input::Resolved { id, result } => match self.asked.remove(&id.0) {
                 Some(Asked::SignIn(number)) => self.sign_in_resolved(number, result),
+                Some(Asked::Sso(sso::Why::Home(number))) => self.home_resolved(number, result),
                 Some(Asked::Service(index)) => self.service_answered(now, index, result),
                 Some(Asked::Sender(host)) => self.sender_resolved(now, &host, result),
-                Some(Asked::Nodes(_) | Asked::Cluster(..)) | None => {}
+                _ => {}
             },
             Input::Report(report) => self.report(now, report),
             Input::Waited(waited) => self.waited(now, waited),
@@ -514,6 +523,7 @@ impl Engine for Core {
         self.services_timeout(now);
         self.senders_timeout(now);
         self.overload_timeout(now);
+        self.issuers_timeout(now);
         self.board.handle_timeout(&mut self.station.out, now);
         if self.clean_up <= now.instant {
             self.clean_up = now.instant + CLEAN_UP;
@@ -539,6 +549,7 @@ impl Engine for Core {
             self.senders.poll_timeout(),
             self.board.poll_timeout(),
             self.overload.poll_timeout(),
+            self.issuers_poll_timeout(),
             Some(self.clean_up),
         ]
         .into_iter()

@@ -64,7 +64,17 @@ impl TokenKey {
 
     /// A token for a user who has just proved the password.
     pub fn issue(&self, now: UnixTime, rng: &mut Rng, user: &str, domain: &str) -> String {
-        let expires = now.plus(LIFE);
+        self.issue_until(rng, user, domain, now.plus(LIFE))
+    }
+
+    /// A token for a user for whom another has vouched, for as long as that holds.
+    pub fn issue_until(
+        &self,
+        rng: &mut Rng,
+        user: &str,
+        domain: &str,
+        expires: UnixTime,
+    ) -> String {
         let mut bytes = vec![VERSION];
         bytes.extend(expires.as_millis().to_be_bytes());
         bytes.extend(rng.u64().to_be_bytes());

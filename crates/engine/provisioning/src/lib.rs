@@ -5,6 +5,7 @@
 //! - [`uds`]: what Unified CM's user data service says.
 //! - [`axl`]: which nodes a cluster has.
 //! - [`sign_in`]: a sign-in from credentials to document, as a pure state machine.
+//! - [`whereabouts`]: where a user is at home for whom another has vouched.
 
 #![forbid(unsafe_code)]
 
@@ -13,3 +14,4 @@ pub mod edge_config;
 pub mod path;
 pub mod sign_in;
 pub mod uds;
+pub mod whereabouts;

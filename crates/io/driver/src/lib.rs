@@ -22,6 +22,7 @@ pub mod guard;
 mod host_clock;
 pub mod http_core;
 pub mod http_edge;
+mod http_sso;
 mod keeper;
 pub mod link_sip;
 pub mod link_ssh;

@@ -198,7 +198,7 @@ impl Handle {
     ) -> Result<status::SearchReport, Stopping> {
         match self.ask(Question::Search(asked)).await? {
             Answer::Search(report) => Ok(*report),
-            Answer::SignIn(_) => Err(Stopping),
+            Answer::SignIn(_) | Answer::Bearer(_) => Err(Stopping),
         }
     }
 }

@@ -348,17 +348,33 @@ impl Reader<'_> {
         given: Option<&String>,
         file: Option<&String>,
     ) -> Option<Password> {
+        self.secret(section, index, "password", (given, file))
+    }
+
+    /// Exactly one of `key` and `key_file`.
+    pub(super) fn secret(
+        &mut self,
+        section: &str,
+        index: usize,
+        key: &str,
+        (given, file): (Option<&String>, Option<&String>),
+    ) -> Option<Password> {
         match (given, file) {
             (Some(p), None) if !p.is_empty() => Some(Password::Given(Secret::new(p.clone()))),
             (None, Some(f)) => Some(Password::File(self.path(f))),
             (Some(_), Some(_)) => {
-                let fix = "keep one of password and password_file";
-                self.error(section, index, "password", "two are given", fix);
+                let fix = format!("keep one of {key} and {key}_file");
+                self.error(section, index, key, "two are given", &fix);
                 None
             }
             _ => {
-                let fix = "set password or password_file, the same on both sides";
-                self.error(section, index, "password", "it is missing", fix);
+                let both = if key == "password" {
+                    ", the same on both sides"
+                } else {
+                    ""
+                };
+                let fix = format!("set {key} or {key}_file{both}");
+                self.error(section, index, key, "it is missing", &fix);
                 None
             }
         }

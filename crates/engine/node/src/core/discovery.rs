@@ -340,11 +340,17 @@ impl Core {
         self.set_zones(now, zones);
         self.set_senders(now);
         self.look_for_conflicts(now);
+        self.gate_changed();
+    }
+
+    /// Tells tasks what they may let through.
+    pub(super) fn gate_changed(&mut self) {
         let gate = CoreGate {
             domains: self.settings.domains.clone(),
             allow_list: Arc::new(self.allow_list()),
             token_key: self.tokens.public(),
             xmpp: self.xmpp_servers(),
+            bearers: self.sso.bearers(),
         };
         self.station.out.push_back(Output::CoreGate(Arc::new(gate)));
     }

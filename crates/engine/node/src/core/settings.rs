@@ -228,6 +228,8 @@ fn offer(d: &config::Domain) -> DomainOffer {
         sip: d.sip,
         im_presence: d.im_presence,
         federation: d.federation,
+        tokens: d.tokens.is_some(),
+        sso: d.single_sign_on.is_some(),
     }
 }
 

@@ -506,6 +506,8 @@ fn hello(peer: usize, instance: &str) -> Hello {
             sip: true,
             im_presence: true,
             federation: false,
+            tokens: false,
+            sso: false,
         }],
     }
 }

@@ -6,6 +6,7 @@
 mod allow_list;
 mod http;
 mod http_chain;
+mod http_sso;
 mod links;
 mod media;
 mod support;
