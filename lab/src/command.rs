@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::changes::Change;
 use crate::world::{NODES_MAX, Size, USERS_MAX, USERS_MIN};
 
 /// Runs edge, core, the servers inside and clients outside on this machine.
@@ -46,6 +47,8 @@ enum Command {
     Message(Message),
     /// Sign in as one of the users and show what the client learns, in a lab that runs
     Signin(Signin),
+    /// Change something at the servers inside, as their administrators would, in a lab that runs
+    Change(ChangeNow),
     /// Become another program that dies with the lab (the lab itself uses it)
     #[command(hide = true)]
     Child {
@@ -85,6 +88,9 @@ pub struct House {
     /// Set something up wrongly, to see what the product says; may be given more than once
     #[arg(long = "mistake", value_name = "NAME", value_enum)]
     pub mistakes: Vec<Mistake>,
+    /// Begin with a change at the servers inside; `cargo lab change` makes others later
+    #[arg(long = "change", value_name = "NAME", value_enum)]
+    pub changes: Vec<Change>,
     /// A real XMPP server in place of the simulated one
     #[arg(long, value_name = "HOST:PORT", value_parser = literal)]
     pub xmpp: Option<SocketAddr>,
@@ -193,6 +199,17 @@ pub struct Signin {
     pub json: bool,
 }
 
+/// `cargo lab change`.
+#[derive(Args, Clone)]
+pub struct ChangeNow {
+    /// The folder of the lab that runs
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// What is different from the beginning; nothing if none is named
+    #[arg(value_name = "NAME", value_enum)]
+    pub changes: Vec<Change>,
+}
+
 impl Lab {
     /// Does what the command line says.
     pub async fn run(self) -> ExitCode {
@@ -212,6 +229,7 @@ impl Lab {
             Some(Command::Call(options)) => crate::visit::call(&options).await,
             Some(Command::Message(options)) => crate::visit::message(&options).await,
             Some(Command::Signin(options)) => crate::visit::signin(&options).await,
+            Some(Command::Change(options)) => crate::changes::run(&options.dir, &options.changes),
             Some(Command::Child { parent, argv }) => {
                 crate::house::become_child(parent, &argv)?;
                 Ok(ExitCode::FAILURE)

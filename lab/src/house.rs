@@ -21,6 +21,7 @@ use self::folder::Folder;
 use self::process::Node;
 pub use self::process::become_child;
 use crate::authority::Authority;
+use crate::changes::Changes;
 use crate::command::{self, Mistake};
 use crate::file::{self, LabFile};
 use crate::world::{DNS, DNS_INSIDE, DOMAIN, World};
@@ -38,6 +39,8 @@ pub struct House {
     pub dir: PathBuf,
     /// What runs inside.
     pub inside: inside::Inside,
+    /// What has changed there.
+    pub changes: Changes,
     nodes: Vec<Node>,
     folder: Folder,
 }
@@ -65,6 +68,8 @@ impl House {
         let ports = addresses::claim(&world, options)?;
         let folder = Folder::open(options.dir.as_deref())?;
         let dir = folder.path.clone();
+        world.changes.follow(&dir);
+        world.changes.set(&options.changes)?;
         let authority = Authority::new(&dir)?;
         say("starting name servers, call control, chat, voicemail and web servers inside");
         let started = inside::start(&world, &authority, &ports, options).await?;
@@ -96,6 +101,7 @@ impl House {
             },
             dir,
             inside: started,
+            changes: world.changes.clone(),
             nodes: Vec::new(),
             folder,
         };

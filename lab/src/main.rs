@@ -11,6 +11,7 @@
 
 mod accounts;
 mod authority;
+mod changes;
 mod client;
 mod command;
 mod dns;

@@ -3,7 +3,7 @@
 //! It starts a house, plays the remote clients and looks from inside at what arrives: registrations
 //! at Unified CM, the tone that the telephone hears, the page that nobody may reach. The order is
 //! that of a day: find the edge, sign in, read the directory, register, call, chat, sign off; at
-//! the end the house is looked over, and UDS is switched off and on again.
+//! the end the house is looked over, UDS is switched off and on again, and servers are changed.
 
 mod audio;
 mod calls;
@@ -11,6 +11,7 @@ mod chat;
 mod lookover;
 mod manners;
 mod report;
+mod servers;
 mod signin;
 mod web;
 
@@ -134,6 +135,7 @@ async fn walk(stage: &mut Stage, report: &mut Report) -> Ladder {
     calls::unregister(stage, report).await;
     lookover::walk(stage, report).await;
     lookover::switch_off_and_on(stage, report).await;
+    servers::walk(stage, report).await;
     Ladder::read(&stage.house.file, &report.spans(), stage.recorder.summary())
 }
 

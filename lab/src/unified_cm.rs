@@ -12,12 +12,17 @@ pub use axl::answer as axl;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_rustls::TlsAcceptor;
 
 use crate::accounts::Accounts;
+use crate::changes::Change;
 use crate::web;
 use crate::world::Host;
+
+/// How long an answer of a slow AXL takes.
+const SLOW: Duration = Duration::from_secs(2);
 
 /// The realm of every login to Unified CM.
 pub const REALM: &str = "Cisco Web Services Realm";
@@ -44,7 +49,14 @@ pub async fn start(
             } else {
                 web::Answer::empty(404)
             };
-            async { answer }
+            let slow =
+                request.path.starts_with("/axl") && accounts.world.changes.has(Change::AxlSlow);
+            async move {
+                if slow {
+                    tokio::time::sleep(SLOW).await;
+                }
+                answer
+            }
         }
     };
     let plain = move |request: web::Request| {

@@ -64,6 +64,11 @@ fn answer(accounts: &Accounts, request: &Request) -> Answer {
              </VersionInformation>"
             ),
         ),
+        ("cluster", _) if administers => {
+            let name = &accounts.world.unity.fqdn;
+            let row = format!("<VmsServer><HostName>{name}</HostName></VmsServer>");
+            Answer::xml(200, format!("<VmsServers total=\"1\">{row}</VmsServers>"))
+        }
         ("mailbox/folders/inbox/messages" | "messages", Some(user)) => {
             let message = Message::greeting(user);
             if json {

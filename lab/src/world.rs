@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use rand::RngExt;
 
+use crate::changes::Changes;
 use crate::command::Mistake;
 
 /// The domain of everything.
@@ -143,6 +144,8 @@ pub struct World {
     pub mixed_mode: bool,
     /// What is set up wrongly.
     pub mistakes: Vec<Mistake>,
+    /// What has changed at the servers inside since.
+    pub changes: Changes,
     /// IM and presence, the publisher first.
     pub im_presence: Vec<Host>,
     /// Unity Connection.
@@ -193,6 +196,7 @@ impl World {
             line_side: true,
             mixed_mode: false,
             mistakes: Vec::new(),
+            changes: Changes::default(),
             im_presence: vec![host("imp", 1, 3, 11)],
             unity: host("cuc", 1, 3, 21),
             phone: host("phone", 1, 3, 31),

@@ -65,7 +65,10 @@ async fn lacking(file: &LabFile, options: &command::House) -> Option<String> {
             .and_then(|snapshot| {
                 links(&snapshot, edges)?;
                 // A real server may be started later, and a mistake may leave no way.
-                match options.call_control.is_none() && options.mistakes.is_empty() {
+                match options.call_control.is_none()
+                    && options.mistakes.is_empty()
+                    && options.changes.is_empty()
+                {
                     true => ways(&snapshot),
                     false => Ok(()),
                 }

@@ -1,6 +1,7 @@
 //! AXL, the administrators' SOAP: which nodes there are, the version, a few settings.
 
 use crate::accounts::Accounts;
+use crate::changes::{Change, PROFILE, RENAMED, SECOND};
 use crate::command::Mistake;
 use crate::soap::{Call, SOAP_1_1, axl_fault, child, envelope};
 use crate::web::{Answer, Request, escaped};
@@ -17,10 +18,22 @@ const UNKNOWN_OPERATION: i32 = 5003;
 
 /// The answer to a request to `/axl/`.
 pub fn answer(accounts: &Accounts, request: &Request) -> Answer {
+    let has = |change| accounts.world.changes.has(change);
+    if has(Change::AxlOff) {
+        let page = "<!DOCTYPE html><html><body>HTTP Status 404</body></html>";
+        return Answer::new(404, "text/html;charset=utf-8", page.to_owned());
+    }
+    if has(Change::AxlBusy) {
+        return Answer::empty(503);
+    }
     let Some((name, password)) = request.basic() else {
         return Answer::unauthorized(REALM);
     };
-    let lacks_role = accounts.world.mistakes.contains(&Mistake::NoAxlRole);
+    if has(Change::AccountLocked) {
+        return Answer::unauthorized(REALM);
+    }
+    let lacks_role =
+        accounts.world.mistakes.contains(&Mistake::NoAxlRole) || has(Change::RoleMissing);
     if accounts.is_administrator(&name, &password) && lacks_role {
         return Answer::empty(403);
     }
@@ -53,6 +66,7 @@ pub fn answer(accounts: &Accounts, request: &Request) -> Answer {
         }
         "listCallManager" => call_managers(&accounts.world),
         "listPhoneSecurityProfile" => profiles(&accounts.world),
+        "listPhoneNtp" => "<phoneNtp><ipAddress>198.51.100.123</ipAddress></phoneNtp>".into(),
         "listSipTrunkSecurityProfile" => trunks(&accounts.world),
         "executeSQLQuery" => {
             match query(&accounts.world, &call.argument("sql").unwrap_or_default()) {
@@ -85,6 +99,7 @@ fn nodes(world: &World, call: &Call, schema: &str) -> String {
     };
     let voice = "CUCM Voice/Video";
     let mut rows = vec![("EnterpriseWideData".to_owned(), "Publisher", voice)];
+    let second = second(world);
     // A node without a line side is none that a gateway could send calls to.
     let unified_cm = if world.line_side {
         world.unified_cm.as_slice()
@@ -100,6 +115,8 @@ fn nodes(world: &World, call: &Call, schema: &str) -> String {
             rows.push((node.fqdn.clone(), usage, role));
         }
     }
+    // Last, so that no other node's key changes with it.
+    rows.extend(second.map(|(name, _)| (name.to_owned(), "Subscriber", voice)));
     let mut out = String::new();
     for (n, (name, usage, role)) in rows.iter().enumerate() {
         if !like(&name.to_lowercase(), &pattern) {
@@ -145,18 +162,35 @@ fn like(text: &str, pattern: &str) -> bool {
     rest.ends_with(last)
 }
 
+/// The node that has joined, if one has, and the port of its phones.
+fn second(world: &World) -> Option<(&'static str, u16)> {
+    let has = |change| world.changes.has(change);
+    let name = if has(Change::NodeRenamed) {
+        RENAMED
+    } else {
+        SECOND
+    };
+    let port = if has(Change::PortChanged) { 5062 } else { 5060 };
+    has(Change::NodeAdded).then_some((name, port))
+}
+
+fn is_mixed(world: &World) -> bool {
+    world.mixed_mode != world.changes.has(Change::MixedModeToggled)
+}
+
 fn call_managers(world: &World) -> String {
-    let one = |node: &crate::world::Host| {
+    let one = |node: &str, port: u16| {
         format!(
-            "<callManager><name>CM_{0}</name><processNodeName>{0}</processNodeName><ports>\
-             <ethernetPhonePort>2000</ethernetPhonePort><sipPorts><sipPhonePort>5060\
+            "<callManager><name>CM_{node}</name><processNodeName>{node}</processNodeName><ports>\
+             <ethernetPhonePort>2000</ethernetPhonePort><sipPorts><sipPhonePort>{port}\
              </sipPhonePort><sipPhoneSecurePort>5061</sipPhoneSecurePort><sipOAuthPort>5090\
              </sipOAuthPort><sipOAuthMRAPort>5091</sipOAuthMRAPort></sipPorts></ports>\
-             </callManager>",
-            node.fqdn
+             </callManager>"
         )
     };
-    world.unified_cm.iter().map(one).collect()
+    let first = world.unified_cm.iter().map(|n| one(&n.fqdn, 5060));
+    let second = second(world).map(|(name, port)| one(name, port));
+    first.chain(second).collect()
 }
 
 /// The security profiles of telephones: the encrypted one only means something in mixed mode.
@@ -174,9 +208,38 @@ fn profiles(world: &World) -> String {
         "Non Secure",
         "TCP",
     );
-    match world.mixed_mode {
-        true => open + &one(SECURITY_PROFILE, "Encrypted", "TLS"),
-        false => open,
+    let secure = secure_profiles(world).into_iter();
+    open + &secure
+        .map(|name| one(name, "Encrypted", "TLS"))
+        .collect::<String>()
+}
+
+fn secure_profiles(world: &World) -> Vec<&'static str> {
+    let own = is_mixed(world).then_some(SECURITY_PROFILE);
+    let added = world.changes.has(Change::ProfileAdded).then_some(PROFILE);
+    own.into_iter().chain(added).collect()
+}
+
+/// Whatever of the cluster a gateway looks at, a row each.
+fn fingerprint(world: &World, whole: bool) -> String {
+    let row = |value: &str| format!("<row><v>{value}</v></row>");
+    let nodes = world.unified_cm.iter().chain(&world.im_presence);
+    let mut rows: String = nodes.map(|n| row(&n.fqdn)).collect();
+    rows.extend(second(world).map(|(name, _)| row(name)));
+    if whole {
+        rows.push_str(&row(if is_mixed(world) { "1" } else { "0" }));
+        rows.extend(secure_profiles(world).into_iter().map(row));
+    }
+    rows
+}
+
+/// Regions that leave video little.
+fn regions(world: &World) -> String {
+    match world.mistakes.contains(&Mistake::RegionLimit) {
+        true => "<row><regiona>Default</regiona><regionb>Default</regionb><videobandwidth>384\
+                 </videobandwidth></row>"
+            .into(),
+        false => String::new(),
     }
 }
 
@@ -199,8 +262,16 @@ fn query(world: &World, sql: &str) -> Option<String> {
         return None;
     }
     let value = |value: u8| format!("<row><paramvalue>{value}</paramvalue></row>");
-    Some(if sql.contains("clustersecuritymode") {
-        value(world.mixed_mode.into())
+    Some(if sql.contains("from processnode") {
+        fingerprint(world, sql.contains("from securityprofile"))
+    } else if sql.contains("from regionmatrix") {
+        regions(world)
+    } else if sql.contains("%throttle%") {
+        "<row><paramname>SIPStationTCPPortThrottleThreshold</paramname><paramvalue>750\
+         </paramvalue></row>"
+            .into()
+    } else if sql.contains("clustersecuritymode") {
+        value(is_mixed(world).into())
     } else if sql.contains("clustersipoauthmode") {
         value(0)
     } else {

@@ -103,6 +103,7 @@ fn judged(server: &Server) {
         exact: false,
         methods: vec!["GET".into()],
         tls_verify: true,
+        proxy_protocol: false,
         origin: Origin::Configured,
         description: String::new(),
     };

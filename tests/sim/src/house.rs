@@ -241,6 +241,9 @@ pub fn core(now: Now, rng: Rng, index: usize, plan: &Plan, kept: Vec<Kept>) -> B
         token_seed: Secret::new([index as u8 + 1; 32]),
         users: None,
         kept,
+        signed_out: Vec::new(),
+        servers: Default::default(),
+        certificate_names: Vec::new(),
     };
     Box::new(node::Core::new(
         now,

@@ -55,6 +55,7 @@ impl Web {
         if self.down || !known {
             return Err(FetchError {
                 server,
+                fault: node::io::FetchFault::Unreachable,
                 why: "connection refused".into(),
             });
         }
@@ -71,6 +72,10 @@ impl Web {
         let node = self.nodes[0].clone();
         if request.method == "POST" && path == "/axl/" {
             return match &request.basic {
+                Some(_) if request.body.contains("from processnode") => {
+                    let row = self.nodes.join(" ");
+                    (200, format!("<e><row><v>{row}</v></row></e>"))
+                }
                 Some((u, p)) if u.expose() == "axl" && p.expose() == "axl pw" => (200, self.axl()),
                 _ => (401, String::new()),
             };

@@ -16,7 +16,7 @@ const SILENCE: Duration = Duration::from_secs(20);
 
 enum Relay {
     Edge(media::edge::Relay),
-    Core(media::core::Relay),
+    Core(media::core::Relay, media::between::Relay),
 }
 
 struct Link {
@@ -32,7 +32,8 @@ struct Link {
 /// All media of one node.
 pub struct Workers {
     relay: Relay,
-    legs: BTreeMap<LegId, (PortPair, LinkId)>,
+    /// A leg between two parties inside has no link.
+    legs: BTreeMap<LegId, (PortPair, Option<LinkId>)>,
     sockets: BTreeMap<SocketAddr, (LegId, Component)>,
     links: BTreeMap<LinkId, Link>,
     /// The next so many legs find their port taken.
@@ -41,6 +42,8 @@ pub struct Workers {
     pub refused: bool,
     /// What signalling did wrong.
     pub findings: Vec<String>,
+    /// Pairs whose legs are gone, since the last greeting and before it.
+    resting: [Vec<PortPair>; 2],
     events: Vec<Event>,
     out: Vec<Datagram>,
 }
@@ -58,7 +61,10 @@ impl Workers {
         Workers {
             relay: match end {
                 End::Edge => Relay::Edge(media::edge::Relay::default()),
-                End::Core => Relay::Core(media::core::Relay::default()),
+                End::Core => Relay::Core(
+                    media::core::Relay::default(),
+                    media::between::Relay::default(),
+                ),
             },
             legs: BTreeMap::new(),
             sockets: BTreeMap::new(),
@@ -66,6 +72,7 @@ impl Workers {
             taken: 0,
             refused: false,
             findings: Vec::new(),
+            resting: [Vec::new(), Vec::new()],
             events: Vec::new(),
             out: Vec::new(),
         }
@@ -100,7 +107,7 @@ impl Workers {
             } => {
                 let end = match self.relay {
                     Relay::Edge(_) => End::Edge,
-                    Relay::Core(_) => End::Core,
+                    Relay::Core(..) => End::Core,
                 };
                 let before = self.links.remove(&link).map(|l| l.keys);
                 let keys = Keys::new(&keys, end);
@@ -119,7 +126,7 @@ impl Workers {
                 self.links.remove(&link);
             }
             Command::InstallEdge { leg, edge } => {
-                if self.open(leg, edge.local, edge.link, true) {
+                if self.open(leg, edge.local, Some(edge.link), true) {
                     let Relay::Edge(relay) = &mut self.relay else {
                         return;
                     };
@@ -127,7 +134,7 @@ impl Workers {
                 }
             }
             Command::UpdateEdge { leg, edge } => {
-                if self.open(leg, edge.local, edge.link, false) {
+                if self.open(leg, edge.local, Some(edge.link), false) {
                     let Relay::Edge(relay) = &mut self.relay else {
                         return;
                     };
@@ -135,19 +142,35 @@ impl Workers {
                 }
             }
             Command::InstallCore { leg, core } => {
-                if self.open(leg, core.local, core.link, true) {
-                    let Relay::Core(relay) = &mut self.relay else {
+                if self.open(leg, core.local, Some(core.link), true) {
+                    let Relay::Core(relay, _) = &mut self.relay else {
                         return;
                     };
                     relay.install(now, leg, core);
                 }
             }
             Command::UpdateCore { leg, core } => {
-                if self.open(leg, core.local, core.link, false) {
-                    let Relay::Core(relay) = &mut self.relay else {
+                if self.open(leg, core.local, Some(core.link), false) {
+                    let Relay::Core(relay, _) = &mut self.relay else {
                         return;
                     };
                     relay.install(now, leg, core);
+                }
+            }
+            Command::InstallInside { leg, inside } => {
+                if self.open(leg, inside.local, None, true) {
+                    let Relay::Core(_, between) = &mut self.relay else {
+                        return;
+                    };
+                    between.install(now, leg, inside);
+                }
+            }
+            Command::UpdateInside { leg, inside } => {
+                if self.open(leg, inside.local, None, false) {
+                    let Relay::Core(_, between) = &mut self.relay else {
+                        return;
+                    };
+                    between.install(now, leg, inside);
                 }
             }
             Command::Remove { leg } => self.remove(leg),
@@ -156,7 +179,7 @@ impl Workers {
     }
 
     /// Opens a leg's sockets, or checks that they are open; false if the leg cannot be.
-    fn open(&mut self, leg: LegId, local: PortPair, link: LinkId, new: bool) -> bool {
+    fn open(&mut self, leg: LegId, local: PortPair, link: Option<LinkId>, new: bool) -> bool {
         let known = self.legs.get(&leg).map(|(pair, _)| *pair);
         match (known, new) {
             (Some(pair), false) if pair == local => {
@@ -196,12 +219,13 @@ impl Workers {
 
     fn remove(&mut self, leg: LegId) {
         if let Some((pair, _)) = self.legs.remove(&leg) {
+            self.resting[0].push(pair);
             self.sockets.remove(&pair.rtp);
             self.sockets.remove(&pair.rtcp);
         }
         let counters = match &mut self.relay {
             Relay::Edge(relay) => relay.remove(leg),
-            Relay::Core(relay) => relay.remove(leg),
+            Relay::Core(relay, between) => relay.remove(leg).or_else(|| between.remove(leg)),
         };
         let counters = counters.unwrap_or_default();
         self.events.push(Event::Counters {
@@ -211,8 +235,14 @@ impl Workers {
         });
     }
 
-    /// What is done every few seconds: greetings on the core's links, reports of silence.
+    /// What is done every few seconds: ends of rests, greetings on the core's links, reports of
+    /// silence.
     pub fn greet(&mut self, now: Instant) {
+        let [newer, older] = &mut self.resting;
+        let pairs = std::mem::replace(older, std::mem::take(newer));
+        if !pairs.is_empty() {
+            self.events.push(Event::Rested { pairs });
+        }
         for (id, link) in &self.links {
             let Some(dial) = &link.dial else { continue };
             for (theirs, ours) in dial.iter().zip(&link.local) {
@@ -229,11 +259,13 @@ impl Workers {
                 }
             }
         }
-        let Relay::Core(relay) = &self.relay else {
+        let Relay::Core(relay, between) = &self.relay else {
             return;
         };
         for leg in self.legs.keys() {
-            if let Some(since) = relay.silence(now, *leg).filter(|s| *s >= SILENCE) {
+            let silence = relay.silence(now, *leg);
+            let silence = silence.or_else(|| between.silence(now, *leg));
+            if let Some(since) = silence.filter(|s| *s >= SILENCE) {
                 self.events.push(Event::NoMedia { leg: *leg, since });
             }
         }
@@ -285,7 +317,10 @@ impl Workers {
         let Some((_, id)) = self.legs.get(&leg) else {
             return;
         };
-        let Some(link) = self.links.get(id) else {
+        let Some(id) = *id else {
+            return self.hear_inside(now, leg, component, from, bytes);
+        };
+        let Some(link) = self.links.get(&id) else {
             return;
         };
         let mut frame = Vec::new();
@@ -293,7 +328,7 @@ impl Workers {
             Relay::Edge(relay) => {
                 relay.from_client(now, leg, component, from, bytes, &link.keys, &mut frame)
             }
-            Relay::Core(relay) => {
+            Relay::Core(relay, _) => {
                 let mut packet = bytes.to_vec();
                 relay.from_inside(
                     now,
@@ -307,7 +342,28 @@ impl Workers {
             }
         };
         if carried {
-            self.tell_link(*id, component, frame);
+            self.tell_link(id, component, frame);
+        }
+    }
+
+    /// A party inside sends to the other.
+    fn hear_inside(
+        &mut self,
+        now: Instant,
+        leg: LegId,
+        component: Component,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) {
+        let Relay::Core(_, between) = &mut self.relay else {
+            return;
+        };
+        let mut packet = bytes.to_vec();
+        let passed = between.pass(now, leg, component, from, &mut packet);
+        if let Some((other, to)) = passed
+            && let Some((local, _)) = self.legs.get(&other)
+        {
+            self.out.push((local.of(component), to, packet));
         }
     }
 
@@ -370,7 +426,7 @@ impl Workers {
                 media::edge::FromLink::Hello => self.greeted(id, component, from, to),
                 media::edge::FromLink::Dropped => {}
             },
-            Relay::Core(relay) => {
+            Relay::Core(relay, _) => {
                 let mut frame = bytes.to_vec();
                 match relay.from_link(now, id, component, head, &mut frame) {
                     media::core::FromLink::ToInside {

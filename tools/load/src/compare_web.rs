@@ -171,8 +171,8 @@ async fn beside(options: &Options, side: &Side) -> Result<()> {
     let large = request(side, "1g");
     let beside = web_work::download(large, &small, &side.edge, &side.watched).await?;
     println!(
-        "{}: 1 GiB at {:.0} MB/s; 1,000 small requests at 250/s beside it: ms p50 {:.2}, p99 {:.2}, \
-         {} failed; alone: {:.2}, {:.2}",
+        "{}: 1 GiB at {:.0} MB/s; 1,000 small requests at 250/s beside it: ms p50 {:.2}, \
+         p99 {:.2}, {} failed; alone: {:.2}, {:.2}",
         side.name,
         beside.mb_per_s,
         beside.beside.latency(0.5),
@@ -217,7 +217,8 @@ impl Rows {
         let outcome = web_work::run(&load, &side.edge, &side.watched).await?;
         ensure!(outcome.done > 0, "{} did nothing of {name}", side.name);
         eprintln!(
-            "{name}, {}: {:.0}/s, {:.0}/CPU-s (edge {:.0}), ms p50 {:.2}, p90 {:.2}, p99 {:.2}, {} failed",
+            "{name}, {}: {:.0}/s, {:.0}/CPU-s (edge {:.0}), ms p50 {:.2}, p90 {:.2}, p99 {:.2}, \
+             {} failed",
             side.name,
             outcome.rate(),
             outcome.per_cpu(0, side.watched.len()),
@@ -235,8 +236,8 @@ impl Rows {
 
     fn print(&self) {
         println!(
-            "\n| work | chain | /s | MB/s | /CPU-s of the chain | MB/CPU-s | edge /CPU-s | p50 ms | \
-             p90 ms | p99 ms | failed |\n|---|---|---|---|---|---|---|---|---|---|---|"
+            "\n| work | chain | /s | MB/s | /CPU-s of the chain | MB/CPU-s | edge /CPU-s | \
+             p50 ms | p90 ms | p99 ms | failed |\n|---|---|---|---|---|---|---|---|---|---|---|"
         );
         let mut seen: Vec<(&str, &str)> = Vec::new();
         for (work, side, parts, _) in &self.0 {
@@ -254,7 +255,8 @@ impl Rows {
             let mb = |o: &Outcome| o.bytes as f64 / 1e6;
             let per_request = |o: &Outcome| mb(o) / o.done as f64;
             println!(
-                "| {work} | {side} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} | {} |",
+                "| {work} | {side} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} \
+                 | {} |",
                 mid(&Outcome::rate),
                 mid(&|o| mb(o) / o.seconds),
                 mid(&|o| o.per_cpu(0, *parts)),

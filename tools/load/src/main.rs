@@ -47,8 +47,8 @@ enum Command {
     CompareKamailio(compare::Options),
     /// HTTPS.
     Http(Box<Http>),
-    /// nginx, an OpenSSH tunnel and nginx beside our edge and core, in turns. Wants root in a network
-    /// namespace of its own: `unshare -n sh -c 'ip link set lo up; load compare-nginx …'`.
+    /// nginx, an OpenSSH tunnel and nginx beside our edge and core, in turns. Wants root in a
+    /// network namespace of its own: `unshare -n sh -c 'ip link set lo up; load compare-nginx …'`.
     CompareNginx(compare_web::Options),
 }
 
@@ -232,8 +232,8 @@ async fn run_http(http: &Http) -> Result<()> {
     };
     let outcome = web_work::run(&load, &edge, &http.watched).await?;
     let text = format!(
-        "{:?}: {} in {:.1} s ({:.0}/s, {:.1} MB/s), {} failed, {:.0}/CPU-s and {:.1} MB/CPU-s of all \
-         watched; ms p50 {:.2}, p90 {:.2}, p99 {:.2}",
+        "{:?}: {} in {:.1} s ({:.0}/s, {:.1} MB/s), {} failed, {:.0}/CPU-s and {:.1} MB/CPU-s of \
+         all watched; ms p50 {:.2}, p90 {:.2}, p99 {:.2}",
         http.what,
         outcome.done,
         outcome.seconds,

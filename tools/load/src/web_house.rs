@@ -66,16 +66,23 @@ const NGINX_INSIDE: &str = r#"
     listen 127.0.0.30:8443 ssl;
     ssl_certificate @node.pem; ssl_certificate_key @node.key;
     location = /cucm-uds/clusterUser {
-      return 200 '<clusterUser version="12.5"><result found="true" uri="https://127.0.0.30:8443/cucm-uds/user/u00000" version="12.5"/><homeCluster serversUri="https://127.0.0.30:8443/cucm-uds/servers">127.0.0.30</homeCluster></clusterUser>';
+      return 200 '<clusterUser version="12.5">
+        <result found="true" uri="https://127.0.0.30:8443/cucm-uds/user/u00000" version="12.5"/>
+        <homeCluster serversUri="https://127.0.0.30:8443/cucm-uds/servers">127.0.0.30</homeCluster>
+      </clusterUser>';
     }
     location = /cucm-uds/servers {
-      return 200 '<servers version="12.5" uri="https://127.0.0.30:8443/cucm-uds/servers"><server>127.0.0.30</server></servers>';
+      return 200 '<servers version="12.5" uri="https://127.0.0.30:8443/cucm-uds/servers">
+        <server>127.0.0.30</server></servers>';
     }
     location = /cucm-uds/user/u00000 {
-      return 200 '<user uri="https://127.0.0.30:8443/cucm-uds/user/u00000" version="12.5"><id>1</id><userName>u00000</userName><phoneNumber>1000</phoneNumber><homeCluster>true</homeCluster></user>';
+      return 200 '<user uri="https://127.0.0.30:8443/cucm-uds/user/u00000" version="12.5">
+        <id>1</id><userName>u00000</userName><phoneNumber>1000</phoneNumber>
+        <homeCluster>true</homeCluster></user>';
     }
     location = /cucm-uds/user/u00000/devices {
-      return 200 '<devices uri="https://127.0.0.30:8443/cucm-uds/user/u00000/devices" version="12.5"></devices>';
+      return 200 '<devices uri="https://127.0.0.30:8443/cucm-uds/user/u00000/devices"
+        version="12.5"></devices>';
     }
     location / { return 500; }
   }

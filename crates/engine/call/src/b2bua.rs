@@ -409,6 +409,12 @@ impl B2bua {
         }
     }
 
+    /// Whether a leg of a call goes by a connection.
+    pub fn uses(&self, flow: FlowId) -> bool {
+        let of = |call: &Call| call.caller.face.flow == flow || call.callee.face.flow == flow;
+        self.calls.iter().any(|(_, call)| of(call))
+    }
+
     /// The client of a call that was answered is behind another edge now: requests for it take
     /// that way, and nothing that was asked on the old one ends it. Media follows with the next
     /// offer of either end.
@@ -441,6 +447,19 @@ impl B2bua {
             call.bridge.forget_description(end);
         }
         self.forsake(cx, id.0, end);
+    }
+
+    /// The client of a call has another connection to the same edge: nothing that was asked on the
+    /// one before ends it.
+    pub fn client_back(&mut self, cx: &mut Context<'_>, id: CallId) {
+        let Some(call) = self.calls.get(id.0) else {
+            return;
+        };
+        let mut ends = [End::Caller, End::Callee].into_iter();
+        let client = ends.find(|end| call.leg(*end).side.is_edge());
+        if let (Some(end), Phase::Answered(_)) = (client, call.phase) {
+            self.forsake(cx, id.0, end);
+        }
     }
 
     /// Runs every timer that is due.

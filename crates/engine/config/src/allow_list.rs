@@ -166,6 +166,9 @@ impl AllowRule {
             let methods: Vec<String> = self.methods.iter().map(|m| quoted(m)).collect();
             line("methods", format!("[{}]", methods.join(", ")));
         }
+        if self.proxy_protocol {
+            line("proxy_protocol", "true".into());
+        }
         if !self.description.is_empty() {
             line("description", quoted(&self.description));
         }
@@ -323,6 +326,7 @@ fn rule_of(cells: [&str; 5]) -> Result<AllowRule, String> {
         path: url.path,
         exact,
         methods: named,
+        proxy_protocol: false,
         description: description.to_owned(),
     })
 }

@@ -8,6 +8,7 @@ mod limits;
 mod listeners;
 mod reader;
 mod routing;
+mod sign_in;
 mod single_sign_on;
 mod wording;
 

@@ -170,11 +170,24 @@ section!(Domain {
     sip: Option<bool>,
     im_presence: Option<bool>,
     federation: Option<bool>,
+    call_control: Vec<String>,
     sign_in: SignIn,
     tokens: Option<Tokens>,
 });
 section!(SignIn {
     by: Option<String>,
+    file: Option<String>,
+    servers: Vec<String>,
+    user_dn: Option<String>,
+    search_base: Option<String>,
+    search_filter: Option<String>,
+    bind_dn: Option<String>,
+    bind_password: Option<String>,
+    bind_password_file: Option<String>,
+    account_attribute: Option<String>,
+    lines_attribute: Option<String>,
+    timeout_s: Option<Number>,
+    connections_max: Option<Number>,
     issuer: Option<String>,
     client_id: Option<String>,
     client_secret: Option<String>,
@@ -223,6 +236,7 @@ section!(AllowRule {
     path: Option<String>,
     r#match: Option<String>,
     methods: Option<Vec<String>>,
+    proxy_protocol: Option<bool>,
     description: Option<String>,
 });
 section!(Credentials {

@@ -16,11 +16,13 @@ pub mod pattern;
 mod place;
 mod range;
 pub mod routing;
+mod sign_in;
 pub mod single_sign_on;
 
 pub use network::{Network, NetworkError};
 pub use place::line_of;
 pub use range::{RANGES, Range};
+pub use sign_in::{Ldap, LdapServer, LdapUser, SignInBy};
 
 pub use check::{Checked, Finding, Severity, load};
 pub use model::{

@@ -9,6 +9,7 @@ use base::{DomainName, HostName, Secret};
 
 use crate::network::Network;
 use crate::routing::{Ice, Routing};
+use crate::sign_in::SignInBy;
 use crate::single_sign_on::{SingleSignOn, Tokens};
 
 /// A node's configuration.
@@ -376,6 +377,11 @@ pub struct Domain {
     pub im_presence: bool,
     /// XMPP federation. Default false.
     pub federation: bool,
+    /// Names of [`CallControl`] entries that its clients register with. Default: all there are, or
+    /// Unified CM where there is none.
+    pub call_control: Vec<String>,
+    /// Who checks the passwords of its users. Default: Unified CM.
+    pub sign_in: SignInBy,
     /// An identity provider by which its users sign in. Default: they sign in by password.
     pub single_sign_on: Option<SingleSignOn>,
     /// Bearer tokens that its users may show. Default: none.
@@ -469,6 +475,8 @@ pub struct AllowRule {
     pub exact: bool,
     /// Methods. Default GET, HEAD.
     pub methods: Vec<String>,
+    /// Whether the server is told the client's address by PROXY v2. Default: no.
+    pub proxy_protocol: bool,
     /// For people.
     pub description: String,
 }

@@ -80,6 +80,18 @@ pub const RANGES: &[Range] = &[
         "nobody could register",
     ),
     range(
+        "domains.sign_in.timeout_s",
+        1,
+        60,
+        "no directory answers so fast",
+    ),
+    range(
+        "domains.sign_in.connections_max",
+        1,
+        100,
+        "nobody could sign in",
+    ),
+    range(
         "credentials.refresh_interval_min",
         1,
         100_000,

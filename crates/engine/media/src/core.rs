@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use base::{HashMap, Instant};
 
+use crate::inside::{Secure, context};
 use crate::mux::{HEADER_BYTES, Head, Keys, Kind};
 use crate::rtp::{self, Meter};
 use crate::srtp::{Context, SrtpError};
-use crate::{Component, CoreLeg, Counters, Inside, LegId, LinkId, SrtpKey, StreamId, datagram};
+use crate::{Component, CoreLeg, Counters, Inside, LegId, LinkId, StreamId, datagram};
 
 /// How long an old key still opens packets.
 pub const OVERLAP: Duration = Duration::from_secs(2);
@@ -31,46 +32,6 @@ struct Leg {
     to_client: Meter,
     counters: Counters,
     heard: Instant,
-}
-
-/// What opens and closes packets of the inside.
-struct Secure {
-    open: Option<Context>,
-    seal: Option<Context>,
-}
-
-impl Secure {
-    fn new(inside: &Inside) -> Option<Box<Secure>> {
-        match inside {
-            Inside::Secure { unprotect, protect } => Some(Box::new(Secure {
-                open: context(unprotect.as_ref()),
-                seal: context(protect.as_ref()),
-            })),
-            Inside::Plain | Inside::Datagrams(_) => None,
-        }
-    }
-
-    /// A key that stays the same keeps its counters and windows.
-    fn renew(old: &mut Option<Box<Secure>>, before: &Inside, inside: &Inside) {
-        let mut new = Secure::new(inside);
-        if let (Some(old), Some(new)) = (old.as_mut(), new.as_mut())
-            && let (
-                Inside::Secure { unprotect, protect },
-                Inside::Secure {
-                    unprotect: open,
-                    protect: seal,
-                },
-            ) = (before, inside)
-        {
-            if unprotect == open {
-                new.open = old.open.take();
-            }
-            if protect == seal {
-                new.seal = old.seal.take();
-            }
-        }
-        *old = new;
-    }
 }
 
 /// Where a frame from the edge leads.
@@ -115,7 +76,7 @@ impl Relay {
                     row.seal = context(core.protect.as_ref());
                 }
                 if row.core.inside != core.inside {
-                    Secure::renew(&mut row.inside, &row.core.inside, &core.inside);
+                    Secure::renew(&mut row.inside, now, &row.core.inside, &core.inside);
                 }
                 if core.receive && !row.core.receive {
                     // Silence on hold is none.
@@ -237,7 +198,7 @@ impl Relay {
             return false;
         }
         row.sequence = row.sequence.wrapping_add(1);
-        if let Err(error) = from_inside(row, component, packet) {
+        if let Err(error) = from_inside(row, now, component, packet) {
             row.counters.count(error);
             return false;
         }
@@ -271,10 +232,6 @@ pub fn latch(head: Head, keys: &Keys, out: &mut Vec<u8>) {
     keys.seal(head, &[], out);
 }
 
-fn context(key: Option<&SrtpKey>) -> Option<Context> {
-    key.and_then(|k| Context::new(k).ok())
-}
-
 /// Counts a packet; control that is no RTP has no clock to measure jitter by.
 fn meter(to: &mut Meter, leg: &CoreLeg, now: Instant, component: Component, packet: &[u8]) {
     match (component, &leg.inside) {
@@ -294,10 +251,7 @@ fn for_inside(row: &mut Leg, component: Component, packet: &mut Vec<u8>) -> bool
                 && kind.admits(packet);
             fits.then_some(()).ok_or(SrtpError::Malformed)
         }
-        (Inside::Secure { .. }, Some(Secure { seal: Some(s), .. })) => match component {
-            Component::Rtp => s.protect_rtp(packet),
-            Component::Rtcp => s.protect_rtcp(packet),
-        },
+        (Inside::Secure { .. }, Some(secure)) if secure.seals() => secure.close(component, packet),
         (Inside::Secure { .. }, _) => return false,
     };
     if let Err(error) = made {
@@ -307,7 +261,12 @@ fn for_inside(row: &mut Leg, component: Component, packet: &mut Vec<u8>) -> bool
 }
 
 /// Makes a packet of the inside RTP or RTCP, as it is closed for the client.
-fn from_inside(row: &mut Leg, component: Component, packet: &mut Vec<u8>) -> Result<(), SrtpError> {
+fn from_inside(
+    row: &mut Leg,
+    now: Instant,
+    component: Component,
+    packet: &mut Vec<u8>,
+) -> Result<(), SrtpError> {
     if let Inside::Datagrams(kind) = &row.core.inside {
         if component != Component::Rtp || !kind.admits(packet) {
             return Err(SrtpError::Malformed);
@@ -315,19 +274,12 @@ fn from_inside(row: &mut Leg, component: Component, packet: &mut Vec<u8>) -> Res
         datagram::wrap(packet, row.core.stream, row.sequence);
         return Ok(());
     }
-    let fits = matches!(
-        (rtp::kind(packet), component),
-        (rtp::Kind::Rtp, Component::Rtp) | (rtp::Kind::Rtcp, Component::Rtcp)
-    );
-    if !fits {
+    if !rtp::fits(component, packet) {
         return Err(SrtpError::Malformed);
     }
     match (&row.core.inside, row.inside.as_deref_mut()) {
-        (Inside::Secure { .. }, Some(Secure { open: Some(o), .. })) => match component {
-            Component::Rtp => o.unprotect_rtp(packet),
-            Component::Rtcp => o.unprotect_rtcp(packet),
-        },
-        (Inside::Secure { .. }, _) => Err(SrtpError::Forged),
+        (Inside::Secure { .. }, Some(secure)) => secure.open(now, component, packet),
+        (Inside::Secure { .. }, None) => Err(SrtpError::Forged),
         _ => Ok(()),
     }
 }
@@ -339,11 +291,7 @@ fn open(
     component: Component,
     packet: &mut Vec<u8>,
 ) -> Result<(), SrtpError> {
-    let fits = matches!(
-        (rtp::kind(packet), component),
-        (rtp::Kind::Rtp, Component::Rtp) | (rtp::Kind::Rtcp, Component::Rtcp)
-    );
-    if !fits {
+    if !rtp::fits(component, packet) {
         return Err(SrtpError::Malformed);
     }
     if row.old.as_ref().is_some_and(|(_, until)| *until <= now) {

@@ -10,16 +10,20 @@
 //! - [`link`]: greetings and keys of one link, and whether it works.
 //! - [`datagram`]: streams that are no RTP.
 //! - [`ports`]: who owns which port pair.
-//! - [`edge`], [`core`]: the two relays.
+//! - [`rest`]: when a pair may be given out again, and its sockets with it.
+//! - [`edge`], [`core`]: the two relays; [`between`]: the core's for two parties inside.
 
 #![forbid(unsafe_code)]
 
+pub mod between;
 pub mod core;
 pub mod datagram;
 pub mod edge;
+mod inside;
 pub mod link;
 pub mod mux;
 pub mod ports;
+pub mod rest;
 pub mod rtp;
 pub mod srtp;
 
@@ -122,6 +126,21 @@ pub struct CoreLeg {
     pub inside: Inside,
 }
 
+/// A leg towards one of two parties inside; the other's is its pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InsideLeg {
+    /// The sockets to open.
+    pub local: PortPair,
+    /// Where media is sent, and the only place it is taken from.
+    pub remote: Option<PortPair>,
+    /// The leg by which goes out what comes in here.
+    pub other: LegId,
+    /// Whether what the party sends is passed on.
+    pub receive: bool,
+    /// What its packets are.
+    pub packets: Inside,
+}
+
 /// What a leg's packets are inside.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Inside {
@@ -214,6 +233,20 @@ pub enum Command {
         /// What it is.
         core: CoreLeg,
     },
+    /// Opens one of a pair of legs between parties inside.
+    InstallInside {
+        /// Its name.
+        leg: LegId,
+        /// What it is.
+        inside: InsideLeg,
+    },
+    /// Changes it; the local sockets stay.
+    UpdateInside {
+        /// Its name.
+        leg: LegId,
+        /// What it is.
+        inside: InsideLeg,
+    },
     /// Closes a leg; a last [`Event::Counters`] follows.
     Remove {
         /// Its name.
@@ -260,6 +293,11 @@ pub enum Event {
         counters: Counters,
         /// Whether the leg is gone.
         last: bool,
+    },
+    /// Nothing comes any more to these pairs, whose legs are gone: they may be given out again.
+    Rested {
+        /// The pairs.
+        pairs: Vec<PortPair>,
     },
     /// The link's media.
     LinkState {

@@ -1,5 +1,7 @@
 //! RTP headers (RFC 3550 §5.1), and RTCP told from RTP (RFC 5761 §4).
 
+use crate::Component;
+
 /// What a datagram on a media port is (RFC 7983).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -9,6 +11,14 @@ pub enum Kind {
     Rtcp,
     /// STUN, DTLS, or something else that is not relayed.
     Other,
+}
+
+/// Whether a packet is what a component's socket takes.
+pub(crate) fn fits(component: Component, packet: &[u8]) -> bool {
+    matches!(
+        (kind(packet), component),
+        (Kind::Rtp, Component::Rtp) | (Kind::Rtcp, Component::Rtcp)
+    )
 }
 
 /// What a datagram is, by its first two bytes.

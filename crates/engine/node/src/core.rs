@@ -7,9 +7,11 @@
 //! `sign_in` and `registrations` who is who, `routing` and `calls` what goes where.
 
 mod allowed;
+mod between;
 mod business;
 mod calls;
 mod census;
+mod checks;
 mod clusters;
 mod destination;
 mod discovery;
@@ -20,13 +22,16 @@ mod load;
 mod outbound;
 mod outward;
 mod ownership;
+mod reading;
 mod refusals;
 mod registrations;
 mod routing;
 mod search;
 mod senders;
+mod servers;
 mod settings;
 mod sign_in;
+mod sign_out;
 mod sso;
 mod status;
 mod taking;
@@ -44,7 +49,7 @@ use call::limits::{Ledger, Limits};
 use call::registration::core::{Admission, Place, Registrar, RegistrationId};
 use policy::credentials::Credentials;
 use policy::token::TokenKey;
-use provisioning::axl::{Duty, Operation};
+use provisioning::axl::Duty;
 use sip::proxy::Reply;
 use sip::transaction::{ClientKey, Event, ServerKey};
 use sip::{FlowId, Frame};
@@ -54,10 +59,11 @@ use crate::io::{Answer, AskId, ConnId, Facts, Input, Output, Question, Side};
 use crate::station::{Item, Station};
 pub use allowed::configured_allow_list;
 pub(crate) use business::MARK as BUSINESS;
-use discovery::{Publisher, Service};
+use discovery::{Part, Publisher, Service};
 pub use dry_run::dry_run;
 use links::Link;
 use outbound::Parked;
+pub(crate) use servers::no_servers;
 pub use settings::CoreIdentity;
 use settings::Settings;
 use zones::Zone;
@@ -70,10 +76,8 @@ const CLEAN_UP: Duration = Duration::from_secs(60);
 
 /// What a question of ours was for.
 enum Asked {
-    /// A publisher's nodes.
-    Nodes(usize),
-    /// What else a publisher knows of its cluster.
-    Cluster(usize, Operation),
+    /// Something a publisher, or a voicemail server, is to tell.
+    Server(usize, Part),
     /// A registrar's SRV records.
     Service(usize),
     /// The addresses of a host that may send.
@@ -94,11 +98,16 @@ pub struct Core {
     links: Vec<Link>,
     zones: Vec<Zone>,
     publishers: Vec<Publisher>,
+    /// What has changed at them.
+    history: servers::History,
+    /// Administrators who wait for them to be asked.
+    refreshes: Vec<servers::Refresh>,
     services: Vec<Service>,
     tokens: TokenKey,
     credentials: Credentials,
     admission: Admission,
     desk: sign_in::Desk,
+    outs: sign_out::Outs,
     sso: sso::Sso,
     registrar: Registrar,
     under_way: registrations::UnderWay,
@@ -133,6 +142,8 @@ pub struct Core {
     called: HashMap<b2bua::CallId, Place>,
     /// Whose calls they are.
     owners: HashMap<b2bua::CallId, calls::Owner>,
+    /// Whom calls are between, where both are inside.
+    betweens: HashMap<b2bua::CallId, between::Between>,
     /// Calls that clients were asked to name.
     grants: taking::Grants,
     /// Calls without media, with when their ends were last asked.
@@ -171,6 +182,7 @@ impl Core {
         };
         let mut publishers = ask(&settings.unified_cm, Duty::VoiceVideo);
         publishers.extend(ask(&settings.im_presence, Duty::ImPresence));
+        publishers.extend(ask(&settings.unity_connection, Duty::Voicemail));
         let mut core = Core {
             instance: rng.hex(16),
             overload: crate::overload::Overload::new(&settings.overload),
@@ -178,6 +190,8 @@ impl Core {
             links: links.map(|(i, peer)| Link::new(i, peer)).collect(),
             zones: Vec::new(),
             publishers,
+            history: servers::History::default(),
+            refreshes: Vec::new(),
             services: settings
                 .call_control
                 .iter()
@@ -187,6 +201,7 @@ impl Core {
             credentials: Credentials::new(&mut rng, settings.refresh, settings.cleanup),
             admission: Admission::new(now),
             desk: sign_in::Desk::new(&mut rng),
+            outs: sign_out::Outs::new(&identity.signed_out),
             sso: sso::Sso::new(now, config),
             registrar: Registrar::new(&identity.token_seed, &mut rng),
             under_way: HashMap::default(),
@@ -210,6 +225,7 @@ impl Core {
             again: false,
             called: HashMap::default(),
             owners: HashMap::default(),
+            betweens: HashMap::default(),
             grants: taking::Grants::default(),
             silences: HashMap::default(),
             asked: HashMap::default(),
@@ -221,8 +237,13 @@ impl Core {
         };
         core.load_users(now, &identity);
         for kept in &identity.kept {
-            core.credentials.restore(now, kept);
+            let names = [kept.user.expose(), kept.account.expose()];
+            let out = |name: &&String| core.outs.known.is_void(name, &kept.domain, kept.since);
+            if !names.iter().any(out) {
+                core.credentials.restore(now, kept);
+            }
         }
+        core.remember_servers(&identity.servers);
         core.arrange(now);
         core.discovery_timeout(now);
         core.services_timeout(now);
@@ -238,6 +259,9 @@ impl Core {
             token_seed: Secret::new([0; 32]),
             users: None,
             kept: Vec::new(),
+            signed_out: Vec::new(),
+            servers: ::status::servers::ServersRecord::default(),
+            certificate_names: Vec::new(),
         };
         Core::new(now, Rng::from_number(0), config, identity)
     }
@@ -348,10 +372,15 @@ impl Core {
     }
 
     fn event(&mut self, now: Now, event: Event) {
-        if let Event::Response { key, message } = &event
-            && message.status() == 430
-            && self.call_again(now, *key)
-        {
+        let elsewhere = match &event {
+            Event::Response { key, message } if message.status() == 430 => {
+                self.call_again(now, *key)
+            }
+            Event::Response { key, message } => self.call_elsewhere(now, *key, message.status()),
+            Event::Failed { key, .. } => self.call_elsewhere(now, *key, 408),
+            _ => false,
+        };
+        if elsewhere {
             return;
         }
         let (b2bua, mut cx) = self.calls(now);
@@ -376,6 +405,10 @@ impl Core {
                 };
                 let Some(from) = from else { return };
                 if from == Leg::Inside && self.trunk_ack(flow, &message) {
+                    return;
+                }
+                let call = self.b2bua.call_of(from, &message);
+                if call.is_some_and(|call| !self.may_be_heard(call, flow)) {
                     return;
                 }
                 let (b2bua, mut cx) = self.calls(now);
@@ -427,6 +460,9 @@ impl Core {
     fn media(&mut self, now: Now, event: &::media::Event) {
         if let ::media::Event::LinkState { link, up, .. } = event {
             return self.media_link(now, *link, *up);
+        }
+        if let ::media::Event::Rested { pairs } = event {
+            return self.ports.rested(pairs);
         }
         if let ::media::Event::Counters {
             counters,
@@ -487,12 +523,31 @@ impl Engine for Core {
                 let answer = Answer::Search(Box::new(self.report_search(asked)));
                 self.station.out.push_back(Output::Answer { id, answer });
             }
+            Input::Ask {
+                id,
+                question: Question::Chat { client },
+            } => self.chat_asked(now, id, client),
+            Input::Ask {
+                id,
+                question:
+                    Question::ChatRefused {
+                        client,
+                        user,
+                        domain,
+                    },
+            } => self.chat_refused(now, id, client, user, domain),
+            Input::Ask {
+                id,
+                question: Question::SignOut { user, domain },
+            } => self.sign_out_asked(now, id, user.expose(), &domain),
+            Input::Kept { id, failure } => self.sign_out_kept(id, failure),
+            Input::Ask {
+                id,
+                question: Question::Servers(asked),
+            } => self.servers_asked(now, id, asked),
             Input::Ask { id, question } => self.sso_asked(now, id, question),
             Input::Fetched { id, result } => match self.asked.remove(&id.0) {
-                Some(Asked::Nodes(index)) => self.nodes_answered(now, index, result),
-                Some(Asked::Cluster(index, operation)) => {
-                    self.cluster_answered(now, index, operation, result);
-                }
+                Some(Asked::Server(index, part)) => self.server_answered(now, index, part, result),
                 Some(Asked::SignIn(number)) => self.sign_in_fetched(number, result),
                 Some(Asked::Sso(why)) => self.sso_fetched(now, why, result),
                 Some(Asked::Service(_) | Asked::Sender(_)) | None => {}
@@ -504,6 +559,16 @@ impl Engine for Core {
                 Some(Asked::Sender(host)) => self.sender_resolved(now, &host, result),
                 _ => {}
             },
+            Input::Proved { id, result } => {
+                if let Some(Asked::SignIn(number)) = self.asked.remove(&id.0) {
+                    self.sign_in_proved(number, result);
+                }
+            }
+            Input::Users {
+                domain,
+                digests,
+                gone,
+            } => self.users_changed(now, &domain, digests, &gone),
             Input::Report(report) => self.report(now, report),
             Input::Waited(waited) => self.waited(now, waited),
             Input::HostClock(row) => self.board.clock(&mut self.station.out, now, row),
@@ -529,6 +594,7 @@ impl Engine for Core {
             self.clean_up = now.instant + CLEAN_UP;
             self.forget_users(now);
             self.held_calls(now);
+            self.leave_zones();
         }
         self.pump(now);
     }

@@ -25,6 +25,7 @@ mod parking;
 mod proving;
 mod replies;
 mod settings;
+mod sign_out;
 mod snapshot;
 mod status;
 mod stun;
@@ -470,6 +471,7 @@ impl Edge {
             media::Event::Latched { leg, address } => {
                 self.calls.latched(leg, address.ip());
             }
+            media::Event::Rested { pairs } => self.calls.rested(&pairs),
             media::Event::Installed { .. } => {}
         }
     }
@@ -517,8 +519,26 @@ impl Engine for Edge {
                 let answer = Answer::Search(Box::new(no_rules(asked)));
                 self.station.out.push_back(Output::Answer { id, answer });
             }
+            Input::Ask {
+                id,
+                question: Question::Servers(_),
+            } => {
+                let answer = Answer::Servers(Box::new(crate::core::no_servers(now)));
+                self.station.out.push_back(Output::Answer { id, answer });
+            }
             Input::Resolved { id, result } => self.outward_resolved(now, id, result),
-            Input::Ask { .. } | Input::Fetched { .. } => {}
+            Input::Ask {
+                id,
+                question: Question::SignOut { .. },
+            } => {
+                let answer = Answer::SignOut(None);
+                self.station.out.push_back(Output::Answer { id, answer });
+            }
+            Input::Ask { .. }
+            | Input::Kept { .. }
+            | Input::Fetched { .. }
+            | Input::Proved { .. }
+            | Input::Users { .. } => {}
         }
         self.pump(now);
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use policy::allow_list::AllowList;
+use policy::signed_out::SignedOut;
 use traversal::DomainOffer;
 
 /// What the edge's HTTP and XMPP tasks may let through.
@@ -23,6 +24,8 @@ pub struct EdgeGateCore {
     pub token_key: policy::token::PublicKey,
     /// What it lets the edge serve.
     pub domains: Vec<DomainOffer>,
+    /// Users whom it has signed out.
+    pub signed_out: SignedOut,
     /// Its clock minus ours in milliseconds, while they differ so much that it is told.
     pub skew_ms: Option<i64>,
 }
@@ -61,6 +64,8 @@ pub struct CoreGate {
     pub allow_list: Arc<AllowList>,
     /// The key that checks this core's session tokens.
     pub token_key: policy::token::PublicKey,
+    /// Users who were signed out.
+    pub signed_out: SignedOut,
     /// XMPP servers by domain.
     pub xmpp: Vec<XmppServer>,
     /// Whose bearer tokens count, by domain.
@@ -85,6 +90,7 @@ impl CoreGate {
             domains: Vec::new(),
             allow_list: Arc::default(),
             token_key,
+            signed_out: SignedOut::default(),
             xmpp: Vec::new(),
             bearers: Vec::new(),
         }

@@ -10,7 +10,10 @@ use std::time::Duration;
 use base::{Pii, Secret};
 use bytes::Bytes;
 use policy::credentials::Kept;
+use policy::signed_out::SignOut;
+use provisioning::sign_in::{Proven, Unproven};
 use sip::locate::{self, Naptr};
+use status::servers::{ServersQuestion, ServersRecord, ServersReport};
 
 use crate::gate::{CoreGate, EdgeGate};
 
@@ -176,6 +179,29 @@ pub enum Input {
         /// The answer.
         result: Result<Resolved, DnsError>,
     },
+    /// A domain's directory has judged a password.
+    Proved {
+        /// The question's.
+        id: AskId,
+        /// Whom it vouches for, or why for nobody.
+        result: Result<Proven, Unproven>,
+    },
+    /// On the core: the users of a domain's file, at the start and whenever the file has changed.
+    Users {
+        /// The domain.
+        domain: String,
+        /// What digests of those users are checked with, where the file has it.
+        digests: Vec<policy::credentials::FileUser>,
+        /// Who is no longer in it, or has another password.
+        gone: Vec<Pii<String>>,
+    },
+    /// A [`Record::SignedOut`] is on the disk, or is not.
+    Kept {
+        /// Its number.
+        id: u64,
+        /// Why it is not.
+        failure: Option<String>,
+    },
     /// Something a task saw that the node keeps account of.
     Report(Report),
     /// The longest that a SIP message of late has waited between its socket and the node.
@@ -211,6 +237,29 @@ pub enum Question {
     },
     /// Where would this request go? Nothing is sent.
     Search(status::SearchQuestion),
+    /// On the core: may a client begin a chat stream, after all the wrong passwords from there?
+    Chat {
+        /// The client.
+        client: IpAddr,
+    },
+    /// On the core: a chat server has refused a client's password. May it try again?
+    ChatRefused {
+        /// The client.
+        client: IpAddr,
+        /// Who it said it was, where that can be read.
+        user: Option<Pii<String>>,
+        /// The domain.
+        domain: String,
+    },
+    /// Sign a user out now.
+    SignOut {
+        /// The name, as typed or as the directory keeps it.
+        user: Pii<String>,
+        /// In which domain; in all of them if empty.
+        domain: String,
+    },
+    /// What is known of the inside's servers, or that they be asked.
+    Servers(ServersQuestion),
 }
 
 /// A sign-in as it reached the core.
@@ -285,6 +334,12 @@ pub enum Answer {
     Bearer(Result<Pii<String>, Reply>),
     /// To [`Question::Search`].
     Search(Box<status::SearchReport>),
+    /// To [`Question::Chat`] and [`Question::ChatRefused`].
+    Chat(bool),
+    /// To [`Question::SignOut`]; an edge signs nobody out.
+    SignOut(Option<Box<status::SignOutReport>>),
+    /// To [`Question::Servers`].
+    Servers(Box<ServersReport>),
 }
 
 /// An HTTP response made by the node.
@@ -336,8 +391,28 @@ pub struct Fetched {
 pub struct FetchError {
     /// `host:port`.
     pub server: String,
+    /// Where it went wrong.
+    pub fault: FetchFault,
     /// What was seen.
     pub why: String,
+}
+
+/// Where a [`Fetch`] went wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FetchFault {
+    /// Its name has no address.
+    Name,
+    /// Nobody answers at the address.
+    Unreachable,
+    /// Its certificate is not accepted.
+    Certificate,
+    /// It speaks no TLS, or none that we speak.
+    Tls,
+    /// It took the connection and did not answer in time.
+    Silent,
+    /// Anything else.
+    #[default]
+    Other,
 }
 
 /// A DNS question of the node.
@@ -544,6 +619,17 @@ pub enum Output {
         /// The question.
         question: Resolve,
     },
+    /// Ask a domain's directory about a password.
+    Prove {
+        /// Comes back with the answer.
+        id: AskId,
+        /// The domain.
+        domain: String,
+        /// The name as typed.
+        user: Pii<String>,
+        /// The password.
+        password: Secret<String>,
+    },
     /// The verdicts that HTTP and XMPP tasks read, on the edge.
     EdgeGate(Arc<EdgeGate>),
     /// The same on the core.
@@ -555,11 +641,24 @@ pub enum Output {
         /// The key in OpenSSH format: on the edge the core's, on the core the edge's host key.
         key: Option<String>,
     },
-    /// Store this for the next start ([`crate::CoreIdentity::kept`]), in place of what was stored
-    /// for its user.
-    Keep(Box<Kept>),
+    /// Store this for the next start.
+    Keep(Box<Record>),
+    /// End the chat streams of a user who was signed out.
+    EndStreams(SignOut),
+    /// Store this for the next start ([`crate::CoreIdentity::servers`]), in place of what was
+    /// stored before.
+    KeepServers(Box<ServersRecord>),
     /// For the log, the history and the alarms.
     Event(status::Event),
+}
+
+/// What is stored for the next start.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// For [`crate::CoreIdentity::kept`], in place of what was stored for its user.
+    SignedIn(Kept),
+    /// For [`crate::CoreIdentity::signed_out`]; the node waits for [`Input::Kept`].
+    SignedOut(SignOut),
 }
 
 /// Where to dial.

@@ -150,7 +150,7 @@ impl Station {
         }
     }
 
-    /// Sends a request on to one flow.
+    /// Sends a request on to one flow, with at most some Max-Forwards.
     pub(crate) fn send_on(
         &mut self,
         now: Now,
@@ -158,8 +158,10 @@ impl Station {
         flow: FlowId,
         via: ViaOptions,
         request: Message,
+        hops_max: u8,
     ) {
         let target = proxy::Target {
+            hops_max,
             flow,
             reliable: true,
             via,

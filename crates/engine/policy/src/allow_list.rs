@@ -79,6 +79,8 @@ pub struct Rule {
     pub methods: Vec<String>,
     /// Whether the server's certificate is checked.
     pub tls_verify: bool,
+    /// Whether the server is told the client's address by PROXY v2.
+    pub proxy_protocol: bool,
     /// Where it comes from.
     pub origin: Origin,
     /// For people.

@@ -30,6 +30,9 @@ pub use kept::Kept;
 /// Users who signed in, kept at once.
 pub const USERS_MAX: usize = 100_000;
 
+/// People of one name, in several domains, whose digests are tried.
+pub const NAMESAKES_MAX: usize = 8;
+
 /// H(A1) for one realm (RFC 7616 §3.4.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ha1 {
@@ -39,8 +42,17 @@ pub struct Ha1 {
     pub sha256: Secret<String>,
 }
 
+impl Ha1 {
+    /// Of a user's password.
+    pub fn of(user: &str, realm: &str, password: &str) -> Ha1 {
+        ha1(user, realm, password)
+    }
+}
+
 /// A sign-in whose password was good.
 pub struct SignedIn<'a> {
+    /// The domain that was signed in to: the same name in another one may be somebody else.
+    pub domain: &'a str,
     /// The name as typed, which is the name in digests.
     pub user: &'a str,
     /// The name as Unified CM keeps it.
@@ -56,6 +68,8 @@ pub struct SignedIn<'a> {
 }
 
 struct User {
+    /// Empty for one that was kept by a release which did not tell domains apart.
+    domain: String,
     account: String,
     /// `None` once the process that saw the password has ended.
     verifier: Option<Vec<u8>>,
@@ -75,9 +89,24 @@ struct Local {
     lines: Vec<String>,
 }
 
+/// A user of a domain's own file, as far as digests go.
+#[derive(Clone, Debug)]
+pub struct FileUser {
+    /// The name, which is the name in digests.
+    pub user: Pii<String>,
+    /// H(A1) by realm.
+    pub realms: Vec<(String, Ha1)>,
+    /// The user parts this user may register.
+    pub lines: Vec<String>,
+}
+
 /// What a digest needs of a user.
 #[derive(Clone, Debug)]
 pub struct Known {
+    /// The domain whose user it is; empty for one of any, as in the credentials file.
+    pub domain: String,
+    /// The name as the directory keeps it.
+    pub account: String,
     /// H(A1).
     pub ha1: Ha1,
     /// The user parts this user may register; empty if none are known.
@@ -89,8 +118,12 @@ pub struct Known {
 /// The cache, with the local file's users beside it.
 pub struct Credentials {
     key: [u8; 32],
-    users: HashMap<String, User>,
+    /// By the name as typed: one row a domain, rarely more than one.
+    users: HashMap<String, Vec<User>>,
+    rows: usize,
     locals: HashMap<String, Local>,
+    /// Users of domains' own files, by domain.
+    files: HashMap<String, HashMap<String, Local>>,
     refresh: Duration,
     cleanup: Duration,
 }
@@ -106,7 +139,9 @@ impl Credentials {
         Credentials {
             key: rng.array(),
             users: HashMap::default(),
+            rows: 0,
             locals: HashMap::default(),
+            files: HashMap::default(),
             refresh,
             cleanup,
         }
@@ -153,17 +188,51 @@ impl Credentials {
         Ok(count)
     }
 
+    /// Takes the users of a domain's own file, in place of those taken before.
+    pub fn take_file(&mut self, domain: &str, users: Vec<FileUser>) {
+        let users = users.into_iter().filter(|u| !u.realms.is_empty()).map(|u| {
+            let realms = u.realms.into_iter().collect();
+            let lines = u.lines;
+            (u.user.expose().clone(), Local { realms, lines })
+        });
+        self.files.insert(domain.to_owned(), users.collect());
+    }
+
+    /// The names under which directories keep a user who typed `user`; with a domain, there alone.
+    pub fn accounts(&self, user: &str, domain: &str) -> Vec<String> {
+        let typed = self
+            .users
+            .iter()
+            .filter(|(t, _)| t.eq_ignore_ascii_case(user));
+        let rows = typed.flat_map(|(_, rows)| rows);
+        let here = |row: &&User| domain.is_empty() || row.domain == domain;
+        rows.filter(here).map(|row| row.account.clone()).collect()
+    }
+
+    /// Forgets what sign-ins of a user taught, whatever name was typed; how many there were. With a
+    /// domain, of that one only.
+    pub fn sign_out(&mut self, user: &str, domain: Option<&str>) -> usize {
+        let before = self.rows;
+        let is = |name: &str| name.eq_ignore_ascii_case(user);
+        self.retain(|typed, row| {
+            let here = domain.is_none_or(|d| row.domain.is_empty() || d == row.domain);
+            !here || !is(typed) && !is(&row.account)
+        });
+        before - self.rows
+    }
+
     /// Keeps a user whose password was good a moment ago. Gives what is to be stored for
     /// [`Credentials::restore`]; `None` if the cache is full.
     pub fn keep(&mut self, now: Now, found: SignedIn<'_>) -> Option<Kept> {
         let SignedIn { user, password, .. } = found;
-        if self.is_full(user) {
+        if self.is_full(user, found.domain) {
             return None;
         }
         let password = password.expose();
         let realms = found.realms.iter();
         let kept = Kept {
             user: Pii::new(user.to_owned()),
+            domain: found.domain.to_owned(),
             account: Pii::new(found.account.to_owned()),
             since: now.unix,
             lines: found.lines,
@@ -177,7 +246,7 @@ impl Credentials {
             fresh_until: now.instant + self.refresh,
             ..User::of(&kept, now.instant + self.cleanup)
         };
-        self.users.insert(user.to_owned(), row);
+        self.put(user, row);
         Some(kept)
     }
 
@@ -186,21 +255,41 @@ impl Credentials {
     pub fn restore(&mut self, now: Now, kept: &Kept) -> bool {
         let left = kept.left(now.unix, self.cleanup);
         let user = kept.user.expose();
-        if left.is_zero() || self.is_full(user) {
+        if left.is_zero() || self.is_full(user, &kept.domain) {
             return false;
         }
         let row = User::of(kept, now.instant + left);
-        self.users.insert(user.clone(), row);
+        self.put(user, row);
         true
     }
 
-    fn is_full(&self, user: &str) -> bool {
-        self.users.len() >= USERS_MAX && !self.users.contains_key(user)
+    fn put(&mut self, user: &str, row: User) {
+        let rows = self.users.entry(user.to_owned()).or_default();
+        let before = rows.len();
+        rows.retain(|r| r.domain != row.domain);
+        rows.push(row);
+        self.rows = self.rows + rows.len() - before;
     }
 
-    /// Whether a password is the one that was good, and need not be asked about yet.
-    pub fn recognises(&self, now: Instant, user: &str, password: &str) -> bool {
-        let Some(row) = self.users.get(user) else {
+    fn row(&self, user: &str, domain: &str) -> Option<&User> {
+        self.users.get(user)?.iter().find(|r| r.domain == domain)
+    }
+
+    fn is_full(&self, user: &str, domain: &str) -> bool {
+        self.rows >= USERS_MAX && self.row(user, domain).is_none()
+    }
+
+    fn retain(&mut self, keep: impl Fn(&str, &User) -> bool) {
+        self.users.retain(|typed, rows| {
+            rows.retain(|row| keep(typed, row));
+            !rows.is_empty()
+        });
+        self.rows = self.users.values().map(Vec::len).sum();
+    }
+
+    /// Whether a password is the one that was good for a domain, and need not be asked about yet.
+    pub fn recognises(&self, now: Instant, domain: &str, user: &str, password: &str) -> bool {
+        let Some(row) = self.row(user, domain) else {
             return false;
         };
         let Some(verifier) = &row.verifier else {
@@ -209,39 +298,63 @@ impl Credentials {
         now < row.fresh_until && bool::from(verifier.ct_eq(&self.verifier(user, password)))
     }
 
-    /// A user's name as Unified CM keeps it, of the name as typed.
-    pub fn account<'a>(&'a self, typed: &'a str) -> &'a str {
-        self.users.get(typed).map_or(typed, |row| &row.account)
-    }
-
-    /// What a digest needs of a user.
-    pub fn known(&self, now: Instant, user: &str, realm: &str) -> Option<Known> {
-        let local = self.locals.get(user);
-        let row = self.users.get(user).filter(|row| now < row.until);
-        let of_file = local.and_then(|l| l.realms.get(realm));
-        let ha1 = of_file.or_else(|| row?.realms.get(realm))?.clone();
-        let lines = local.map(|l| &l.lines).or(row.map(|r| &r.lines))?.clone();
-        let devices = row.map(|r| r.devices.clone()).unwrap_or_default();
-        Some(Known {
-            ha1,
-            lines,
-            devices,
-        })
+    /// Who of this name a digest may prove: in several domains the same name may be several
+    /// people. The domain `at`, if it is one of theirs, comes first; at most [`NAMESAKES_MAX`].
+    pub fn known(&self, now: Instant, user: &str, realm: &str, at: &str) -> Vec<Known> {
+        let signed_in = self.users.get(user).into_iter().flatten();
+        let mut rows: Vec<&User> = signed_in.filter(|row| now < row.until).collect();
+        rows.sort_by_key(|row| row.domain != at);
+        if let Some(local) = self.locals.get(user) {
+            // He is one, whatever domain he signed in to: for a realm of the file its word stands.
+            let row = rows.first();
+            let ha1 = local.realms.get(realm);
+            let ha1 = ha1.or_else(|| row?.realms.get(realm)).cloned();
+            return ha1
+                .map(|ha1| local.known("", user, ha1, row))
+                .into_iter()
+                .collect();
+        }
+        let mut found: Vec<Known> = Vec::new();
+        for (domain, users) in &self.files {
+            let local = users.get(user);
+            let Some((local, ha1)) = local.and_then(|l| Some((l, l.realms.get(realm)?))) else {
+                continue;
+            };
+            let row = rows.iter().find(|row| row.domain == *domain);
+            found.push(local.known(domain, user, ha1.clone(), row));
+        }
+        for row in rows {
+            let known = |k: &Known| k.domain == row.domain;
+            if let Some(ha1) = row.realms.get(realm)
+                && !found.iter().any(known)
+            {
+                found.push(Known {
+                    domain: row.domain.clone(),
+                    account: row.account.clone(),
+                    ha1: ha1.clone(),
+                    lines: row.lines.clone(),
+                    devices: row.devices.clone(),
+                });
+            }
+        }
+        found.sort_by_key(|known| known.domain != at);
+        found.truncate(NAMESAKES_MAX);
+        found
     }
 
     /// Forgets who has not signed in for the clean-up interval.
     pub fn clean_up(&mut self, now: Instant) {
-        self.users.retain(|_, row| now < row.until);
+        self.retain(|_, row| now < row.until);
     }
 
     /// Users kept who signed in.
     pub fn len(&self) -> usize {
-        self.users.len()
+        self.rows
     }
 
     /// Whether nobody is kept who signed in.
     pub fn is_empty(&self) -> bool {
-        self.users.is_empty()
+        self.rows == 0
     }
 
     fn verifier(&self, user: &str, password: &str) -> Vec<u8> {
@@ -256,10 +369,23 @@ impl Credentials {
     }
 }
 
+impl Local {
+    fn known(&self, domain: &str, user: &str, ha1: Ha1, row: Option<&&User>) -> Known {
+        Known {
+            domain: domain.to_owned(),
+            account: row.map_or_else(|| user.to_owned(), |r| r.account.clone()),
+            ha1,
+            lines: self.lines.clone(),
+            devices: row.map(|r| r.devices.clone()).unwrap_or_default(),
+        }
+    }
+}
+
 impl User {
     /// As it was kept, without what only the process has that saw the password.
     fn of(kept: &Kept, until: Instant) -> User {
         User {
+            domain: kept.domain.clone(),
             account: kept.account.expose().clone(),
             verifier: None,
             realms: kept.realms.iter().cloned().collect(),
@@ -305,6 +431,7 @@ mod tests {
 
     fn keep(c: &mut Credentials, now: Now, user: &str) -> Kept {
         let found = SignedIn {
+            domain: "d",
             user,
             account: "alice",
             password: &Secret::new("pw".into()),
@@ -319,14 +446,17 @@ mod tests {
     fn a_user_is_recognised_until_refresh_and_known_until_clean_up() {
         let mut c = cache();
         keep(&mut c, now(0), "alice");
-        assert!(c.recognises(at(479), "alice", "pw") && !c.recognises(at(480), "alice", "pw"));
-        assert!(!c.recognises(at(0), "alice", "px") && !c.recognises(at(0), "bob", "pw"));
-        let known = c.known(at(719), "alice", "r").unwrap();
+        assert!(
+            c.recognises(at(479), "d", "alice", "pw") && !c.recognises(at(480), "d", "alice", "pw")
+        );
+        assert!(!c.recognises(at(0), "d", "alice", "px") && !c.recognises(at(0), "d", "bob", "pw"));
+        let known = c.known(at(719), "alice", "r", "d")[0].clone();
         assert_eq!(known.ha1, ha1("alice", "r", "pw"));
         assert_eq!(known.lines, ["1001"]);
         assert_eq!(known.devices, ["CSFALICE"]);
         assert!(
-            c.known(at(0), "alice", "other").is_none() && c.known(at(720), "alice", "r").is_none()
+            c.known(at(0), "alice", "other", "d").is_empty()
+                && c.known(at(720), "alice", "r", "d").is_empty()
         );
         c.clean_up(at(720));
         assert!(c.is_empty());
@@ -343,12 +473,12 @@ mod tests {
         let mut c = cache();
         assert!(c.restore(late, &kept));
         assert_eq!(
-            c.known(at(19), "Alice", "r").unwrap().ha1,
+            c.known(at(19), "Alice", "r", "d")[0].clone().ha1,
             ha1("Alice", "r", "pw")
         );
-        assert!(c.known(at(20), "Alice", "r").is_none());
-        assert_eq!((c.account("Alice"), c.account("Bob")), ("alice", "Bob"));
-        assert!(!c.recognises(at(0), "Alice", "pw"));
+        assert!(c.known(at(20), "Alice", "r", "d").is_empty());
+        assert_eq!(c.known(at(19), "Alice", "r", "d")[0].account, "alice");
+        assert!(!c.recognises(at(0), "d", "Alice", "pw"));
     }
 
     #[test]
@@ -362,7 +492,7 @@ mod tests {
         // The clock was set back: no longer than from now on.
         let mut c = cache();
         c.restore(now(96), &kept);
-        assert!(c.known(at(96 + 720), "alice", "r").is_none());
+        assert!(c.known(at(96 + 720), "alice", "r", "d").is_empty());
     }
 
     #[test]
@@ -373,10 +503,17 @@ mod tests {
         let good = format!("# users\nalice:r:{md5}:{sha}:1001,1002\nbob:r:{md5}:{sha}\n");
         assert_eq!(c.load(&good), Ok(2));
         keep(&mut c, now(0), "alice");
-        assert_eq!(c.known(at(0), "alice", "r").unwrap().ha1.md5.expose(), &md5);
+        assert_eq!(
+            c.known(at(0), "alice", "r", "d")[0]
+                .clone()
+                .ha1
+                .md5
+                .expose(),
+            &md5
+        );
         c.clean_up(at(100_000));
         assert_eq!(
-            c.known(at(100_000), "alice", "r").unwrap().lines,
+            c.known(at(100_000), "alice", "r", "d")[0].clone().lines,
             ["1001", "1002"]
         );
         assert_eq!(
@@ -384,5 +521,55 @@ mod tests {
             Err(LineError(4))
         );
         assert_eq!(cache().load("alice:pw"), Err(LineError(1)));
+    }
+
+    #[test]
+    fn people_of_one_name_in_two_domains_are_two() {
+        let mut c = cache();
+        for (domain, account, password) in [("d", "alice", "pw"), ("e", "Alice.B", "other")] {
+            let found = SignedIn {
+                domain,
+                user: "alice",
+                account,
+                password: &Secret::new(password.into()),
+                realms: &["r".into()],
+                lines: vec![],
+                devices: vec![],
+            };
+            c.keep(now(0), found).unwrap();
+        }
+        assert_eq!(c.len(), 2);
+        assert!(c.recognises(at(0), "d", "alice", "pw"));
+        assert!(!c.recognises(at(0), "e", "alice", "pw"));
+        assert!(c.recognises(at(0), "e", "alice", "other"));
+        let known = c.known(at(0), "alice", "r", "e");
+        let of: Vec<_> = known
+            .iter()
+            .map(|k| (k.domain.as_str(), k.account.as_str()))
+            .collect();
+        assert_eq!(of, [("e", "Alice.B"), ("d", "alice")]);
+        assert_eq!(known[1].ha1, ha1("alice", "r", "pw"));
+        // By either name, in one domain or in all.
+        assert_eq!(c.sign_out("ALICE.b", Some("d")), 0);
+        assert_eq!(c.sign_out("ALICE.b", Some("e")), 1);
+        assert_eq!((c.sign_out("alice", None), c.len()), (1, 0));
+    }
+
+    #[test]
+    fn digests_of_a_domains_own_file_are_replaced_with_the_file() {
+        let mut c = cache();
+        let user = |name: &str, realms| FileUser {
+            user: Pii::new(name.into()),
+            realms,
+            lines: vec!["1001".into()],
+        };
+        let own = || vec![("r".to_owned(), ha1("alice", "r", "pw"))];
+        c.take_file("e", vec![user("alice", own()), user("bob", Vec::new())]);
+        let known = c.known(at(0), "alice", "r", "e");
+        assert_eq!((known.len(), known[0].domain.as_str()), (1, "e"));
+        assert_eq!(known[0].lines, ["1001"]);
+        assert!(c.known(at(0), "bob", "r", "e").is_empty());
+        c.take_file("e", Vec::new());
+        assert!(c.known(at(0), "alice", "r", "e").is_empty());
     }
 }

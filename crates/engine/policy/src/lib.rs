@@ -8,4 +8,5 @@
 pub mod allow_list;
 pub mod credentials;
 pub mod search;
+pub mod signed_out;
 pub mod token;

@@ -1,9 +1,12 @@
 //! What a cluster is, by AXL (`protocol.md` §4.1): its nodes (`listProcessNode`), whether it is in
-//! mixed mode (`executeSQLQuery`), and where its phones register (`listCallManager`).
+//! mixed mode (`executeSQLQuery`), and where its phones register (`listCallManager`). What else is
+//! read of it stands in [`settings`].
 
 use roxmltree::Document;
 
 use crate::edge_config::escape;
+
+pub mod settings;
 
 /// The largest answer read, in bytes.
 pub const BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -15,6 +18,8 @@ pub enum Duty {
     VoiceVideo,
     /// IM and presence.
     ImPresence,
+    /// Voicemail, which speaks no AXL.
+    Voicemail,
 }
 
 /// A node as the publisher names it; the name is used as it is for DNS and certificates (F138).
@@ -22,6 +27,8 @@ pub enum Duty {
 pub struct Node {
     /// Name or address.
     pub name: String,
+    /// Its key in the database, which stays when it is renamed; empty if it was not told.
+    pub id: String,
     /// What it does; unknown where the schema does not tell.
     pub duty: Option<Duty>,
 }
@@ -35,8 +42,8 @@ pub enum AxlError {
     /// 403.
     #[error("the account lacks the role Standard AXL API Access (403)")]
     Role,
-    /// 404 or 503.
-    #[error("the Cisco AXL Web Service is not active ({0})")]
+    /// 404 or 503; at 503 the service may be there and throttle.
+    #[error("the Cisco AXL Web Service is not active ({0}){more}", more = throttles(*.0))]
     Inactive(u16),
     /// 599.
     #[error("the server does not speak this version of AXL (599)")]
@@ -44,9 +51,47 @@ pub enum AxlError {
     /// A SOAP fault.
     #[error("the server answered with a fault: {0}")]
     Fault(String),
+    /// A page for people.
+    #[error("an HTML page came in place of an answer (status {0}): no AXL is served there")]
+    Page(u16),
     /// Anything else.
     #[error("the answer is no AXL: {0}")]
     Malformed(String),
+}
+
+fn throttles(status: u16) -> &'static str {
+    match status {
+        503 => ", or it throttles requests",
+        _ => "",
+    }
+}
+
+impl AxlError {
+    /// What an administrator can do.
+    pub fn fix(&self) -> &'static str {
+        match self {
+            AxlError::Credentials => {
+                "set user and password of the publisher's block; it is asked again every 15 \
+                 minutes only, so that the account is not locked: then causeway ctl servers refresh"
+            }
+            AxlError::Role => {
+                "give the account the role Standard AXL API Access: User Management > Access \
+                 Control Group"
+            }
+            AxlError::Inactive(503) => {
+                "activate Cisco AXL Web Service under Serviceability > Tools > Service Activation; \
+                 if it is active, another program asks too much of it"
+            }
+            AxlError::Inactive(_) | AxlError::Page(_) => {
+                "activate Cisco AXL Web Service under Serviceability > Tools > Service Activation, \
+                 and see that the block names the publisher"
+            }
+            AxlError::Version => "use a release from 9.1 on",
+            AxlError::Fault(_) | AxlError::Malformed(_) => {
+                "see that the block names the database publisher of this product, and its port"
+            }
+        }
+    }
 }
 
 /// The schemas spoken, which later servers accept too.
@@ -86,14 +131,35 @@ pub enum Operation {
     SecurityMode,
     /// Where phones register.
     LinePorts,
+    /// The product's version.
+    Version,
+    /// Phone security profiles.
+    Profiles,
+    /// Whether anything that is read may have changed, for little.
+    Fingerprint,
+    /// The same of an IM and presence cluster.
+    NodesFingerprint,
+    /// Regions that leave video little.
+    Regions,
+    /// Where phones take their time from.
+    PhoneTime,
+    /// How much one host may send to the line side.
+    Throttle,
 }
 
 impl Operation {
     fn name(self) -> &'static str {
         match self {
             Operation::Nodes => "listProcessNode",
-            Operation::SecurityMode => "executeSQLQuery",
+            Operation::SecurityMode
+            | Operation::Fingerprint
+            | Operation::NodesFingerprint
+            | Operation::Regions
+            | Operation::Throttle => "executeSQLQuery",
             Operation::LinePorts => "listCallManager",
+            Operation::Version => "getCCMVersion",
+            Operation::Profiles => "listPhoneSecurityProfile",
+            Operation::PhoneTime => "listPhoneNtp",
         }
     }
 
@@ -114,6 +180,7 @@ impl Operation {
                  <processNodeName/><ports><sipPorts><sipPhonePort/><sipPhoneSecurePort/>\
                  </sipPorts></ports></returnedTags>",
             ),
+            other => envelope(other, schema, &settings::question(other)),
         }
     }
 }
@@ -177,6 +244,9 @@ fn read<T>(
     if body.len() > BYTES_MAX {
         return Err(AxlError::Malformed(format!("{} bytes", body.len())));
     }
+    if is_page(body) {
+        return Err(AxlError::Page(status));
+    }
     let document = Document::parse(body).map_err(|e| AxlError::Malformed(e.to_string()))?;
     // Prefixes differ from release to release; local names do not.
     let fault = document
@@ -188,6 +258,13 @@ fn read<T>(
         )),
         None => inside(status, &document),
     }
+}
+
+/// Whether a body is for a browser.
+fn is_page(body: &str) -> bool {
+    let head = body.trim_start().get(..14).unwrap_or_default();
+    let head = head.to_ascii_lowercase();
+    head.starts_with("<html>") || head.starts_with("<html ") || head == "<!doctype html"
 }
 
 /// Reads whether the cluster is in mixed mode; one that knows no such setting is not.
@@ -268,7 +345,8 @@ fn process_nodes_in(status: u16, document: &Document<'_>) -> Result<Vec<Node>, A
             Some(_) => Some(Duty::VoiceVideo),
             None => None,
         };
-        Some(Node { name, duty })
+        let id = n.attribute("uuid").unwrap_or_default().to_owned();
+        Some(Node { name, id, duty })
     });
     Ok(nodes.collect())
 }
@@ -295,6 +373,7 @@ mod tests {
                 nodes[0],
                 Node {
                     name: "cucm1.example.com".into(),
+                    id: String::new(),
                     duty: None
                 }
             );
@@ -360,5 +439,13 @@ mod tests {
             process_nodes(200, "<html/>"),
             Err(AxlError::Malformed(_))
         ));
+        for page in [
+            "<!DOCTYPE html><html><body>hi</body></html>",
+            " <HTML><body/></HTML>",
+        ] {
+            assert_eq!(process_nodes(200, page), Err(AxlError::Page(200)));
+        }
+        assert!(AxlError::Inactive(503).to_string().contains("throttles"));
+        assert!(AxlError::Role.fix().contains("Standard AXL API Access"));
     }
 }

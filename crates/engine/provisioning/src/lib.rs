@@ -3,7 +3,8 @@
 //! - [`path`]: the first segment of an edge's HTTPS path.
 //! - [`edge_config`]: the answer to `get_edge_config`.
 //! - [`uds`]: what Unified CM's user data service says.
-//! - [`axl`]: which nodes a cluster has.
+//! - [`axl`]: which nodes a cluster has, and what of its settings matters.
+//! - [`voicemail`]: what a Unity Connection is.
 //! - [`sign_in`]: a sign-in from credentials to document, as a pure state machine.
 //! - [`whereabouts`]: where a user is at home for whom another has vouched.
 
@@ -14,4 +15,5 @@ pub mod edge_config;
 pub mod path;
 pub mod sign_in;
 pub mod uds;
+pub mod voicemail;
 pub mod whereabouts;

@@ -2,20 +2,27 @@
 //! (`protocol.md` §2.3).
 //!
 //! ```text
-//! locate ── clusterUser on any node, each in turn ──▶ authenticate ── devices at home, with the
-//! user's own password ──▶ gather ── servers, user, extensions, inside SRV records, side by side
-//! ──▶ granted
+//! Unified CM: locate ── clusterUser on any node, each in turn ──▶ authenticate ── devices at
+//! home, with the user's own password ──▶ gather ── servers, user, extensions, inside SRV records,
+//! side by side ──▶ granted
+//! another directory: prove ── one question ──▶ gather ── SRV records ──▶ granted
 //! ```
-//! A server that cannot be reached is never an answer of "wrong password": the outcome says which
-//! server and why. Bounds: [`SESSIONS_MAX`] at once, names of [`USER_MAX`] bytes, and the rates of
+//! A home cluster whose first node does not answer is asked at another of its nodes. A server that
+//! cannot be reached is never an answer of "wrong password": the outcome says which server and why.
+//! What was wrong a moment ago is wrong without asking (`refused`). Bounds: [`SESSIONS_MAX`] at
+//! once, names of [`USER_MAX`] bytes, [`HOMES_MAX`] nodes of a home cluster, and the rates of
 //! `rates`.
 
+mod ask;
 mod rates;
+mod refused;
 
 use std::time::Duration;
 
+pub use ask::{Answer, Ask, Asked, By, Granted, Node, Outcome, Proven, Unproven};
 use base::{HashMap, Instant, Pii, Rng, Secret};
 use rates::Rates;
+use refused::Refused;
 
 use crate::edge_config::Server;
 use crate::uds::{self, percent_encode};
@@ -26,92 +33,14 @@ pub const SESSIONS_MAX: usize = 2_000;
 /// Bytes of a user name; Unified CM itself allows 128 characters.
 pub const USER_MAX: usize = 256;
 
+/// Nodes of a home cluster that are asked about a password, until one answers.
+pub const HOMES_MAX: usize = 3;
+
+/// Bytes of a password; longer ones nobody has.
+pub const PASSWORD_MAX: usize = 1024;
+
 /// Why a sign-in is refused whose user was found on no node.
 pub const UNKNOWN: &str = "no cluster knows the user";
-
-/// A node of Unified CM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
-    /// Name or address.
-    pub host: String,
-    /// Its HTTPS port.
-    pub port: u16,
-    /// Whether its certificate is checked.
-    pub tls_verify: bool,
-}
-
-/// A question to the outside.
-#[derive(Debug)]
-pub enum Ask {
-    /// GET over HTTPS.
-    Get {
-        /// Comes back with the answer.
-        id: u64,
-        /// Whom.
-        node: Node,
-        /// Path and query.
-        path: String,
-        /// Credentials.
-        basic: Option<(Pii<String>, Secret<String>)>,
-    },
-    /// SRV records.
-    Service {
-        /// Comes back with the answer.
-        id: u64,
-        /// The name.
-        name: String,
-    },
-}
-
-/// The answer to a question.
-#[derive(Debug)]
-pub enum Answer {
-    /// Status and body, or why there is none.
-    Got(Result<(u16, String), String>),
-    /// Records in order, or none.
-    Service(Option<Vec<Server>>),
-}
-
-/// How a sign-in ended.
-#[derive(Debug)]
-pub enum Outcome {
-    /// The password is good.
-    Granted(Box<Granted>),
-    /// Wrong password, or nobody knows the user.
-    Unauthorized {
-        /// For the event, not for the client.
-        why: &'static str,
-    },
-    /// The inside cannot be reached.
-    Unreachable {
-        /// `host:port`.
-        server: String,
-        /// What was seen.
-        why: String,
-    },
-    /// Too many tries.
-    Limited {
-        /// When to try again.
-        wait: Duration,
-    },
-}
-
-/// What a good sign-in has learnt.
-#[derive(Debug)]
-pub struct Granted {
-    /// The user id as Unified CM keeps it.
-    pub user: String,
-    /// The password that was good.
-    pub password: Secret<String>,
-    /// The user's numbers.
-    pub lines: Vec<String>,
-    /// The user's devices.
-    pub devices: Vec<String>,
-    /// Nodes of the home cluster, the one that knew the user first.
-    pub nodes: Vec<Node>,
-    /// The services asked for.
-    pub services: Vec<(String, Option<Vec<Server>>)>,
-}
 
 enum Step {
     Locate {
@@ -120,15 +49,20 @@ enum Step {
     },
     Authenticate {
         home: Node,
+        /// Nodes of the same cluster, to be asked next.
+        others: Vec<Node>,
     },
+    Prove,
     Gather {
-        home: Node,
+        /// `None` where there is no cluster.
+        home: Option<Node>,
         devices: Vec<String>,
         waiting: usize,
     },
 }
 
 struct Session {
+    began: Instant,
     domain: String,
     user: String,
     password: Secret<String>,
@@ -138,6 +72,16 @@ struct Session {
     extensions: Vec<String>,
     servers: Vec<String>,
     services: Vec<(String, Option<Vec<Server>>)>,
+}
+
+impl Session {
+    /// The SRV records to ask for.
+    fn names(&self) -> Vec<String> {
+        let asked = self.services.iter();
+        asked
+            .map(|(n, _)| format!("{n}._tcp.{}", self.domain))
+            .collect()
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -154,6 +98,7 @@ pub struct SignIns {
     sessions: HashMap<u64, Session>,
     asks: HashMap<u64, (u64, Waiting)>,
     rates: Rates,
+    refused: Refused,
     next_ask: u64,
     out: Vec<Ask>,
     done: Vec<(u64, Outcome)>,
@@ -166,6 +111,7 @@ impl SignIns {
             sessions: HashMap::default(),
             asks: HashMap::default(),
             rates: Rates::new(rng),
+            refused: Refused::new(rng),
             next_ask: 0,
             out: Vec::new(),
             done: Vec::new(),
@@ -173,47 +119,83 @@ impl SignIns {
     }
 
     /// Begins; `id` comes back with the outcome.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a sign-in's facts, taken over at once"
-    )]
-    pub fn begin(
-        &mut self,
-        now: Instant,
-        id: u64,
-        domain: &str,
-        user: &str,
-        password: Secret<String>,
-        services: Vec<String>,
-        nodes: Vec<Node>,
-    ) {
-        if user.len() > USER_MAX {
-            let why = "a user name that is too long";
+    pub fn begin(&mut self, now: Instant, id: u64, asked: Asked) {
+        let Asked {
+            domain,
+            user,
+            password,
+            services,
+            by,
+        } = asked;
+        let (long_user, long) = (
+            user.len() > USER_MAX,
+            password.expose().len() > PASSWORD_MAX,
+        );
+        if long_user || long || user.is_empty() || password.expose().is_empty() {
+            let why = match (long_user, long) {
+                (true, _) => "a user name that is too long",
+                (false, true) => "a password that is too long",
+                // A directory takes an empty password for no password at all (RFC 4513 §5.1.2).
+                (false, false) => "no user name or no password",
+            };
             return self.done.push((id, Outcome::Unauthorized { why }));
         }
         if self.sessions.len() >= SESSIONS_MAX {
             let wait = Duration::from_secs(5);
             return self.done.push((id, Outcome::Limited { wait }));
         }
-        if let Err(wait) = self.rates.take(now, user) {
+        if let Err(wait) = self.rates.take(now, &user) {
             return self.done.push((id, Outcome::Limited { wait }));
         }
+        if let Some(why) = self.refused.why(now, &domain, &user, password.expose()) {
+            return self.done.push((id, Outcome::Unauthorized { why }));
+        }
+        let (nodes, step) = match by {
+            By::Uds(nodes) => {
+                let (next, last) = (0, None);
+                (nodes, Step::Locate { next, last })
+            }
+            By::Directory => (Vec::new(), Step::Prove),
+        };
+        let proving = matches!(step, Step::Prove);
         let session = Session {
-            domain: domain.to_owned(),
-            user: user.to_owned(),
+            began: now,
+            domain,
+            user,
             password,
             nodes,
-            step: Step::Locate {
-                next: 0,
-                last: None,
-            },
+            step,
             name: None,
             extensions: Vec::new(),
             servers: Vec::new(),
             services: services.into_iter().map(|name| (name, None)).collect(),
         };
         self.sessions.insert(id, session);
-        self.locate(id);
+        if proving {
+            self.prove(id);
+        } else {
+            self.locate(id);
+        }
+    }
+
+    /// A wrong password of a user that was seen elsewhere, as in a chat server's refusal: counts
+    /// like one of a sign-in. The wait, if there were too many.
+    ///
+    /// # Errors
+    /// How long until the user may try again.
+    pub fn wrong_elsewhere(&mut self, now: Instant, user: &str) -> Result<(), Duration> {
+        self.rates.take(now, user)
+    }
+
+    /// Ends the sign-ins of a user that are under way; their numbers.
+    pub fn abandon(&mut self, is_user: impl Fn(&str) -> bool) -> Vec<u64> {
+        let of_user = self.sessions.iter().filter(|(_, s)| is_user(&s.user));
+        let ended: Vec<u64> = of_user.map(|(id, _)| *id).collect();
+        for id in &ended {
+            self.sessions.remove(id);
+        }
+        self.asks.retain(|_, (id, _)| !ended.contains(id));
+        ended
     }
 
     /// Questions to put, and sign-ins that have ended.
@@ -251,8 +233,13 @@ impl SignIns {
             (Waiting::Step, Answer::Got(got)) => match &session.step {
                 Step::Locate { .. } => self.located(id, got),
                 Step::Authenticate { .. } => self.authenticated(id, got),
-                Step::Gather { .. } => {}
+                Step::Prove | Step::Gather { .. } => {}
             },
+            (Waiting::Step, Answer::Proved(proved)) => {
+                if matches!(session.step, Step::Prove) {
+                    self.proved(id, proved);
+                }
+            }
             (Waiting::Servers, Answer::Got(got)) => {
                 if let Ok((200, body)) = got {
                     session.servers = uds::servers(&body).unwrap_or_default();
@@ -289,10 +276,16 @@ impl SignIns {
     }
 
     fn end(&mut self, id: u64, outcome: Outcome) {
-        if let Some(session) = self.sessions.remove(&id)
-            && !matches!(outcome, Outcome::Unauthorized { .. })
-        {
-            self.rates.give_back(&session.user);
+        if let Some(session) = self.sessions.remove(&id) {
+            let Session { domain, user, .. } = &session;
+            match outcome {
+                Outcome::Unauthorized { why } => {
+                    let password = (why != UNKNOWN).then(|| session.password.expose().as_str());
+                    self.refused
+                        .note(session.began, domain, user, password, why);
+                }
+                _ => self.rates.give_back(user),
+            }
         }
         self.done.push((id, outcome));
     }
@@ -346,13 +339,20 @@ impl SignIns {
         let why = match got {
             Ok((200, body)) => match uds::cluster_user(&body) {
                 Ok(Some(home)) => {
-                    let verify = asked.is_none_or(|n| n.tls_verify);
+                    let known = |n: &&Node| n.host.eq_ignore_ascii_case(&home.host);
+                    let cluster = session.nodes.iter().find(known).map(|n| n.cluster);
+                    let others = session.nodes.iter().filter(|n| Some(n.cluster) == cluster);
+                    let others = others.filter(|n| !known(n)).take(HOMES_MAX - 1);
+                    // The last one is asked first.
+                    let mut others: Vec<Node> = others.cloned().collect();
+                    others.reverse();
                     let home = Node {
                         host: home.host,
                         port: home.port,
-                        tls_verify: verify,
+                        tls_verify: asked.is_none_or(|n| n.tls_verify),
+                        cluster: cluster.unwrap_or(usize::MAX),
                     };
-                    return self.authenticate(id, home);
+                    return self.authenticate(id, home, others);
                 }
                 // This node's clusters do not know the user; another one's may, where ILS is
                 // missing (F070).
@@ -368,13 +368,17 @@ impl SignIns {
         self.locate(id);
     }
 
-    fn authenticate(&mut self, id: u64, home: Node) {
+    fn authenticate(&mut self, id: u64, home: Node, others: Vec<Node>) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
         let path = format!("/cucm-uds/user/{}/devices", percent_encode(&session.user));
         let basic = Some((Pii::new(session.user.clone()), session.password.clone()));
-        session.step = Step::Authenticate { home: home.clone() };
+        let asked = home.clone();
+        session.step = Step::Authenticate {
+            home: asked,
+            others,
+        };
         self.ask(id, Waiting::Step, |id| Ask::Get {
             id,
             node: home,
@@ -387,11 +391,19 @@ impl SignIns {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        let Step::Authenticate { home } = &session.step else {
+        let Step::Authenticate { home, others } = &mut session.step else {
             return;
         };
         let home = home.clone();
         let server = format!("{}:{}", home.host, home.port);
+        let silent = match &got {
+            Ok((status, _)) => *status >= 500,
+            Err(_) => true,
+        };
+        if silent && let Some(other) = others.pop() {
+            let others = std::mem::take(others);
+            return self.authenticate(id, other, others);
+        }
         let devices = match got {
             Ok((200, body)) => uds::devices(&body).unwrap_or_default(),
             Ok((401 | 404, _)) => {
@@ -404,16 +416,12 @@ impl SignIns {
             }
             Err(why) => return self.end(id, Outcome::Unreachable { server, why }),
         };
-        let names: Vec<String> = session
-            .services
-            .iter()
-            .map(|(n, _)| format!("{n}._tcp.{}", session.domain))
-            .collect();
+        let names = session.names();
         let basic = Some((Pii::new(session.user.clone()), session.password.clone()));
         let path = format!("/cucm-uds/user/{}", percent_encode(&session.user));
         let waiting = names.len() + 3;
         session.step = Step::Gather {
-            home: home.clone(),
+            home: Some(home.clone()),
             devices,
             waiting,
         };
@@ -439,9 +447,54 @@ impl SignIns {
             path,
             basic,
         });
+        self.ask_services(id, names);
+    }
+
+    fn ask_services(&mut self, id: u64, names: Vec<String>) {
         for (i, name) in names.into_iter().enumerate() {
             self.ask(id, Waiting::Service(i), |id| Ask::Service { id, name });
         }
+    }
+
+    /// Asks the domain's directory.
+    fn prove(&mut self, id: u64) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let (domain, password) = (session.domain.clone(), session.password.clone());
+        let user = Pii::new(session.user.clone());
+        self.ask(id, Waiting::Step, |id| Ask::Prove {
+            id,
+            domain,
+            user,
+            password,
+        });
+    }
+
+    fn proved(&mut self, id: u64, proved: Result<Proven, Unproven>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let proven = match proved {
+            Ok(proven) => proven,
+            Err(Unproven::Wrong(why)) => return self.end(id, Outcome::Unauthorized { why }),
+            Err(Unproven::Unreachable { server, why }) => {
+                return self.end(id, Outcome::Unreachable { server, why });
+            }
+        };
+        session.name = Some(uds::User {
+            name: proven.account,
+            lines: proven.lines,
+        });
+        let names = session.names();
+        session.step = Step::Gather {
+            home: None,
+            devices: Vec::new(),
+            // One more, so that it also ends where no service was asked for.
+            waiting: names.len() + 1,
+        };
+        self.ask_services(id, names);
+        self.gathered(id);
     }
 
     fn gathered(&mut self, id: u64) {
@@ -462,15 +515,15 @@ impl SignIns {
             return;
         };
         self.rates.give_back(&session.user);
-        let mut nodes = vec![home.clone()];
-        let others = session
-            .servers
-            .iter()
-            .filter(|s| !s.eq_ignore_ascii_case(&home.host));
-        nodes.extend(others.map(|s| Node {
-            host: s.clone(),
-            ..home.clone()
-        }));
+        let mut nodes: Vec<Node> = home.iter().cloned().collect();
+        if let Some(home) = home {
+            let is_home = |s: &&String| s.eq_ignore_ascii_case(&home.host);
+            let others = session.servers.iter().filter(|s| !is_home(s));
+            nodes.extend(others.map(|s| Node {
+                host: s.clone(),
+                ..home.clone()
+            }));
+        }
         let user = session.name.unwrap_or(uds::User {
             name: session.user,
             lines: Vec::new(),
@@ -494,192 +547,4 @@ impl SignIns {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn node(host: &str) -> Node {
-        Node {
-            host: host.into(),
-            port: 8443,
-            tls_verify: true,
-        }
-    }
-
-    fn none() -> SignIns {
-        SignIns::new(&mut Rng::from_number(1))
-    }
-
-    fn begin(nodes: &[&str]) -> SignIns {
-        let mut s = none();
-        let nodes = nodes.iter().map(|n| node(n)).collect();
-        let services = vec!["_cisco-uds".to_owned()];
-        let password = Secret::new("pw".to_owned());
-        s.begin(
-            Instant::ZERO,
-            7,
-            "example.test",
-            "Alice",
-            password,
-            services,
-            nodes,
-        );
-        s
-    }
-
-    /// Answers every question by `serve(host, path, has credentials)`, until the sign-in ends.
-    fn run(
-        mut s: SignIns,
-        serve: impl Fn(&str, &str, bool) -> Result<(u16, String), String>,
-    ) -> Outcome {
-        loop {
-            let (asks, mut done) = s.take();
-            if let Some((id, outcome)) = done.pop() {
-                assert_eq!((id, s.len(), s.asks.len()), (7, 0, 0));
-                return outcome;
-            }
-            assert!(!asks.is_empty(), "neither asks nor ends");
-            for ask in asks {
-                match ask {
-                    Ask::Get {
-                        id,
-                        node,
-                        path,
-                        basic,
-                    } => {
-                        let got = serve(&node.host, &path, basic.is_some());
-                        s.answer(id, Answer::Got(got));
-                    }
-                    Ask::Service { id, name } => {
-                        assert_eq!(name, "_cisco-uds._tcp.example.test");
-                        let records = vec![(1, 1, 8443, "b".into())];
-                        s.answer(id, Answer::Service(Some(records)));
-                    }
-                }
-            }
-        }
-    }
-
-    fn unified_cm(host: &str, path: &str, basic: bool) -> Result<(u16, String), String> {
-        let ok = |body: &str| Ok((200, body.to_owned()));
-        match (host, path, basic) {
-            ("down", ..) => Err("connection refused".into()),
-            ("a", p, _) if p.starts_with("/cucm-uds/clusterUser") => {
-                ok("<clusterUser><result found=\"false\"/></clusterUser>")
-            }
-            (_, p, _) if p.starts_with("/cucm-uds/clusterUser") => ok("<clusterUser>\
-                 <result found=\"true\"/><homeCluster>b</homeCluster></clusterUser>"),
-            ("b", "/cucm-uds/user/Alice/devices", true) => {
-                ok("<devices><device><name>CSFALICE</name></device></devices>")
-            }
-            ("b", "/cucm-uds/user/Alice", true) => {
-                ok("<user><userName>alice</userName><phoneNumber>1001</phoneNumber></user>")
-            }
-            ("b", "/cucm-uds/user/Alice/extensions", true) => ok("<extensions><extension>\
-                 <directoryNumber>1002</directoryNumber></extension><extension>\
-                 <directoryNumber>1001</directoryNumber></extension></extensions>"),
-            ("b", "/cucm-uds/servers", _) => {
-                ok("<servers><server>b</server><server>b2</server></servers>")
-            }
-            _ => Ok((401, String::new())),
-        }
-    }
-
-    #[test]
-    fn a_user_is_found_on_any_cluster_and_normalised() {
-        let Outcome::Granted(g) = run(begin(&["down", "a", "b"]), unified_cm) else {
-            panic!()
-        };
-        assert_eq!(
-            (g.user.as_str(), g.lines.as_slice()),
-            ("alice", &["1001".to_owned(), "1002".to_owned()][..])
-        );
-        assert_eq!(
-            g.nodes.iter().map(|n| n.host.as_str()).collect::<Vec<_>>(),
-            ["b", "b2"]
-        );
-        assert_eq!(g.devices, ["CSFALICE"]);
-        assert_eq!(g.services[0].1.as_ref().unwrap()[0].3, "b");
-    }
-
-    #[test]
-    fn a_wrong_password_is_unauthorized_and_an_unreachable_inside_never_is() {
-        let refuse = |host: &str, path: &str, basic: bool| {
-            if basic {
-                Ok((401, String::new()))
-            } else {
-                unified_cm(host, path, basic)
-            }
-        };
-        assert!(matches!(
-            run(begin(&["b"]), refuse),
-            Outcome::Unauthorized { .. }
-        ));
-        assert!(matches!(
-            run(begin(&["a"]), unified_cm),
-            Outcome::Unauthorized { .. }
-        ));
-        for nodes in [&["down"][..], &["a", "down"], &[]] {
-            assert!(
-                matches!(run(begin(nodes), unified_cm), Outcome::Unreachable { .. }),
-                "{nodes:?}"
-            );
-        }
-        let broken = |_: &str, _: &str, _: bool| Ok((503, String::new()));
-        assert!(matches!(
-            run(begin(&["b"]), broken),
-            Outcome::Unreachable { .. }
-        ));
-    }
-
-    /// Begins one more sign-in, and answers whether it may go on.
-    fn tries(s: &mut SignIns, id: u64, user: &str) -> bool {
-        let password = Secret::new(String::new());
-        let nodes = vec![node("b")];
-        s.begin(Instant::ZERO, id, "d", user, password, vec![], nodes);
-        !s.done
-            .pop()
-            .is_some_and(|(_, o)| matches!(o, Outcome::Limited { .. }))
-    }
-
-    #[test]
-    fn a_user_whose_password_is_wrong_too_often_waits_and_nobody_else_does() {
-        let mut s = none();
-        let most = u64::from(rates::WRONG_MAX);
-        assert!((0..most).all(|id| tries(&mut s, id, "alice")));
-        assert!(!tries(&mut s, most, "ALICE"));
-        assert!(tries(&mut s, most + 1, "bob"));
-    }
-
-    #[test]
-    fn sign_ins_that_were_not_wrong_count_for_nothing() {
-        let mut s = none();
-        for id in 0..10 * u64::from(rates::WRONG_MAX) {
-            assert!(tries(&mut s, id, "alice"));
-            for ask in s.take().0 {
-                let Ask::Get { id, .. } = ask else { panic!() };
-                s.answer(id, Answer::Got(Err("connection refused".into())));
-            }
-        }
-    }
-
-    #[test]
-    fn a_user_name_that_is_too_long_is_refused_and_not_kept() {
-        let mut s = none();
-        let password = Secret::new(String::new());
-        let user = "a".repeat(USER_MAX + 1);
-        s.begin(
-            Instant::ZERO,
-            1,
-            "d",
-            &user,
-            password,
-            vec![],
-            vec![node("b")],
-        );
-        assert!(matches!(
-            s.take().1[..],
-            [(1, Outcome::Unauthorized { .. })]
-        ));
-        assert!(s.is_empty() && s.rates.is_empty());
-    }
-}
+mod tests;

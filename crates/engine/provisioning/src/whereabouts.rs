@@ -276,6 +276,7 @@ mod tests {
             host: host.into(),
             port: 8443,
             tls_verify: true,
+            cluster: 0,
         }
     }
 

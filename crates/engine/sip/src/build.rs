@@ -10,7 +10,7 @@ const HEAD_BYTES: usize = 960;
 fn status_line(status: u16, reason: &str) -> Vec<u8> {
     let mut line = Vec::with_capacity(HEAD_BYTES);
     line.extend_from_slice(b"SIP/2.0 ");
-    decimal(&mut line, usize::from(status));
+    line.extend_from_slice(Digits::of(status.into()).as_ref());
     for part in [" ", reason, "\r\n"] {
         line.extend_from_slice(part.as_bytes());
     }
@@ -144,20 +144,33 @@ fn field(head: &mut Vec<u8>, name: Name, value: &[u8]) {
     raw(head, name.as_str().as_bytes(), value);
 }
 
-/// Writes a number in decimal.
-pub(crate) fn decimal(out: &mut Vec<u8>, mut number: usize) {
-    let (mut digits, mut at) = ([0; 20], 20);
-    loop {
-        at -= 1;
-        if let Some(digit) = digits.get_mut(at) {
-            *digit = b'0' + (number % 10) as u8;
-        }
-        number /= 10;
-        if number == 0 || at == 0 {
-            break;
+/// A number in decimal, off the heap.
+pub(crate) struct Digits {
+    digits: [u8; 20],
+    /// Where they begin.
+    from: usize,
+}
+
+impl Digits {
+    pub(crate) fn of(mut number: usize) -> Digits {
+        let (mut digits, mut from) = ([0; 20], 20);
+        loop {
+            from -= 1;
+            if let Some(digit) = digits.get_mut(from) {
+                *digit = b'0' + (number % 10) as u8;
+            }
+            number /= 10;
+            if number == 0 || from == 0 {
+                return Digits { digits, from };
+            }
         }
     }
-    out.extend_from_slice(digits.get(at..).unwrap_or_default());
+}
+
+impl AsRef<[u8]> for Digits {
+    fn as_ref(&self) -> &[u8] {
+        self.digits.get(self.from..).unwrap_or_default()
+    }
 }
 
 /// Writes a field; line ends inside a value (a fold, or worse) become blanks.
@@ -179,7 +192,7 @@ fn raw(head: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 fn finish(mut head: Vec<u8>, body: &[u8]) -> Message {
     head.reserve(40 + body.len());
     head.extend_from_slice(b"Content-Length: ");
-    decimal(&mut head, body.len());
+    head.extend_from_slice(Digits::of(body.len()).as_ref());
     head.extend_from_slice(b"\r\n\r\n");
     head.extend_from_slice(body);
     match Message::unbounded(Bytes::from(head)) {

@@ -10,6 +10,9 @@
 mod reliable;
 mod session;
 
+use smallvec::SmallVec;
+
+use crate::build::Digits;
 use crate::{Contact, Edit, Message, Method, Name, RequestBuilder, Uri};
 
 pub use reliable::{RAck, Received, Reception, Sent, rseq};
@@ -302,8 +305,8 @@ pub fn with_tag(value: &[u8], tag: Option<&[u8]>) -> Vec<u8> {
 
 /// A From or To value without its tag; display name, URI and other parameters stay as they are.
 fn without_tag(value: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(value.len() + 32);
-    for (i, part) in split_parameters(value).into_iter().enumerate() {
+    let mut out = Vec::with_capacity(value.len() + 40);
+    for (i, part) in split_parameters(value).enumerate() {
         let name = part
             .split(|b| *b == b'=')
             .next()
@@ -322,29 +325,24 @@ fn without_tag(value: &[u8]) -> Vec<u8> {
 }
 
 /// Splits at semicolons outside quotes and angle brackets.
-fn split_parameters(value: &[u8]) -> Vec<&[u8]> {
-    let (mut parts, mut start) = (Vec::new(), 0);
+fn split_parameters(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (mut quoted, mut escaped, mut angle) = (false, false, false);
-    for (i, byte) in value.iter().enumerate() {
+    value.split(move |byte| {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
             b'"' => quoted = !quoted,
             b'<' if !quoted => angle = true,
             b'>' if !quoted => angle = false,
-            b';' if !quoted && !angle => {
-                parts.push(value.get(start..i).unwrap_or_default());
-                start = i + 1;
-            }
+            b';' => return !quoted && !angle,
             _ => {}
         }
-    }
-    parts.push(value.get(start..).unwrap_or_default());
-    parts
+        false
+    })
 }
 
-fn cseq_value(number: u32, method: &[u8]) -> Vec<u8> {
-    let mut value = number.to_string().into_bytes();
+fn cseq_value(number: u32, method: &[u8]) -> SmallVec<[u8; 32]> {
+    let mut value = SmallVec::from_slice(Digits::of(number as usize).as_ref());
     value.push(b' ');
     value.extend_from_slice(method);
     value

@@ -5,6 +5,7 @@ mod shifted;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::build::Digits;
 use crate::header::Values;
 use crate::message::{Field, Span};
 use crate::{Message, Name};
@@ -47,6 +48,7 @@ impl<'m> Edit<'m> {
         }
     }
 
+    #[inline]
     fn lump(&mut self, at: u32, delete: u32, insert: &[&[u8]]) {
         let from = self.inserted.len() as u32;
         for part in insert {
@@ -57,7 +59,10 @@ impl<'m> Edit<'m> {
     }
 
     fn line(&mut self, at: u32, name: Name, value: &[u8]) {
-        self.lump(at, 0, &[name.as_str().as_bytes(), b": ", value, b"\r\n"]);
+        match name.as_line() {
+            Some(line) => self.lump(at, 0, &[line, value, b"\r\n"]),
+            None => self.lump(at, 0, &[name.as_str().as_bytes(), b": ", value, b"\r\n"]),
+        }
     }
 
     fn span(&self, index: usize) -> Option<Span> {
@@ -97,6 +102,18 @@ impl<'m> Edit<'m> {
             .map_or(self.message.head.first, |s| s.start);
         self.line(at, name, value.as_ref());
         self
+    }
+
+    /// As [`Edit::push_front`], of a value in parts.
+    pub(crate) fn push_front_of(&mut self, name: Name, value: &[&[u8]]) {
+        let at = self
+            .first(name)
+            .map_or(self.message.head.first, |s| s.start);
+        let mut parts: SmallVec<[&[u8]; 12]> = SmallVec::new();
+        parts.extend([name.as_str().as_bytes(), b": "]);
+        parts.extend_from_slice(value);
+        parts.push(b"\r\n");
+        self.lump(at, 0, &parts);
     }
 
     /// Adds a field after all others.
@@ -177,8 +194,9 @@ impl<'m> Edit<'m> {
             None => self.remove_index(index),
             Some(second) => {
                 let keep = offset(value, second);
-                let rest = value.get(keep..).unwrap_or_default().to_vec();
-                self.replace_value(span, &rest);
+                let message = self.message;
+                let value = message.value_of(&span);
+                self.replace_value(span, value.get(keep..).unwrap_or_default());
             }
         }
         self
@@ -198,8 +216,8 @@ impl<'m> Edit<'m> {
         };
         let end = offset(value, first) + first.len();
         let tail = value.get(end..).unwrap_or_default();
-        let replaced = [new.as_ref(), tail].concat();
-        self.replace_value(span, &replaced);
+        let from = span.value(self.message.bytes());
+        self.lump(from, span.end - from, &[b" ", new.as_ref(), tail, b"\r\n"]);
         self
     }
 
@@ -210,6 +228,18 @@ impl<'m> Edit<'m> {
         {
             self.replace_value(span, value.as_ref());
         }
+        self
+    }
+
+    /// Replaces a part of the body; Content-Length follows.
+    pub fn body_part(&mut self, range: std::ops::Range<usize>, new: &[u8]) -> &mut Self {
+        let old = self.message.body();
+        let parts = [
+            old.get(..range.start).unwrap_or_default(),
+            new,
+            old.get(range.end..).unwrap_or_default(),
+        ];
+        self.body = Some(parts.concat());
         self
     }
 
@@ -240,7 +270,7 @@ impl<'m> Edit<'m> {
     /// nothing is allocated.
     pub fn write(&mut self, out: &mut Vec<u8>) {
         if let Some(body) = &self.body {
-            let length = body.len().to_string();
+            let length = Digits::of(body.len());
             self.set(Name::ContentLength, length);
         }
         // Changes at one place keep the order they were asked for in, insertions before what is
@@ -272,6 +302,9 @@ impl<'m> Edit<'m> {
     /// Makes the new message. It was read before and only whole fields were changed, so nothing but
     /// these is read again; should a value of ours break it, the message stays as it was.
     pub fn finish(&mut self) -> Message {
+        if self.lumps.is_empty() && self.body.is_none() {
+            return self.message.clone();
+        }
         let mut out = Vec::new();
         self.write(&mut out);
         match shifted::parts(self.message, &self.lumps, &out) {

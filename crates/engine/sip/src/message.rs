@@ -204,21 +204,20 @@ impl Message {
         self.slice(span.start, span.name_end(&self.bytes))
     }
 
-    /// From where the value of the first field of a name begins; nothing if there is none.
-    #[inline]
-    fn from_value_of(&self, name: Name) -> &[u8] {
+    /// The bytes, and where in them the value of the first field of a name begins.
+    #[inline(always)]
+    fn place_of(&self, name: Name) -> facts::Place<'_> {
         let span = self.head.first_of(name.index());
-        let from = span.map(|span| span.trimmed(&self.bytes).0 as usize);
-        from.and_then(|from| self.bytes.get(from..))
-            .unwrap_or_default()
+        let from = span.map_or(self.bytes.len() as u32, |span| span.trimmed(&self.bytes).0);
+        (&self.bytes, from as usize)
     }
 
     pub(crate) fn is_named(&self, span: &Span, name: Name) -> bool {
         match name {
             Name::Other(other) => {
-                span.name == UNKNOWN && self.name_of(span).eq_ignore_ascii_case(other.as_bytes())
+                span.name() == UNKNOWN && self.name_of(span).eq_ignore_ascii_case(other.as_bytes())
             }
-            known => span.name == known.index(),
+            known => span.name() == known.index(),
         }
     }
 
@@ -230,7 +229,7 @@ impl Message {
             .enumerate()
             .map(|(index, span)| Field {
                 name: self.name_of(span),
-                id: Name::at(span.name),
+                id: Name::at(span.name()),
                 value: self.value_of(span),
                 index,
             })
@@ -244,6 +243,12 @@ impl Message {
             known => self.head.first_of(known.index()),
         };
         span.map(|s| self.value_of(s))
+    }
+
+    /// The values of all fields of a known name, in order.
+    pub fn fields_of(&self, name: Name) -> impl Iterator<Item = &[u8]> {
+        let spans = self.head.all_of(name.index());
+        spans.map(|span| self.value_of(span))
     }
 
     /// The comma-separated elements of all fields of a name, in order.
@@ -265,7 +270,7 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
     pub fn top_via(&self) -> Result<Via<'_>, HeaderError> {
-        if let Some(via) = self.facts.via(self.from_value_of(Name::Via)) {
+        if let Some(via) = self.facts.via(self.place_of(Name::Via)) {
             return Ok(via);
         }
         Via::parse(
@@ -291,7 +296,7 @@ impl Message {
     /// [`HeaderError`] if there is none, or it cannot be read.
     #[allow(clippy::should_implement_trait)]
     pub fn from(&self) -> Result<NameAddr<'_>, HeaderError> {
-        if let Some(from) = self.facts.from(self.from_value_of(Name::From)) {
+        if let Some(from) = self.facts.from(self.place_of(Name::From)) {
             return Ok(from);
         }
         self.address(Name::From, "From")
@@ -302,7 +307,7 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
     pub fn to(&self) -> Result<NameAddr<'_>, HeaderError> {
-        if let Some(to) = self.facts.to(self.from_value_of(Name::To)) {
+        if let Some(to) = self.facts.to(self.place_of(Name::To)) {
             return Ok(to);
         }
         self.address(Name::To, "To")
@@ -347,7 +352,7 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
     pub fn cseq(&self) -> Result<CSeq<'_>, HeaderError> {
-        if let Some(cseq) = self.facts.cseq(self.from_value_of(Name::CSeq)) {
+        if let Some(cseq) = self.facts.cseq(self.place_of(Name::CSeq)) {
             return Ok(cseq);
         }
         CSeq::parse(

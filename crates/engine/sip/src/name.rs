@@ -124,6 +124,14 @@ impl Name {
         }
     }
 
+    /// The name with its colon and a blank, if it is a known one.
+    #[inline]
+    pub(crate) fn as_line(self) -> Option<&'static [u8]> {
+        let index = usize::from(self.index());
+        let (_, name, _) = TABLE.get(index)?;
+        LINES.get(index)?.get(..name.len() + 2)
+    }
+
     /// The position in the table; 255 for [`Name::Other`].
     #[inline]
     pub(crate) fn index(self) -> u8 {
@@ -262,6 +270,29 @@ const fn padded() -> [[u64; 3]; KNOWN] {
             table[i][at / 8] |= (lower as u64) << (8 * (at % 8));
             at += 1;
         }
+        i += 1;
+    }
+    table
+}
+
+/// Room for a name with its colon and a blank.
+const LINE: usize = WINDOW + 2;
+
+/// The names as they begin a line that we write.
+static LINES: [[u8; LINE]; KNOWN] = lines();
+
+const fn lines() -> [[u8; LINE]; KNOWN] {
+    let mut table = [[0; LINE]; KNOWN];
+    let mut i = 0;
+    while i < KNOWN {
+        let name = TABLE[i].1.as_bytes();
+        let mut at = 0;
+        while at < name.len() {
+            table[i][at] = name[at];
+            at += 1;
+        }
+        table[i][at] = b':';
+        table[i][at + 1] = b' ';
         i += 1;
     }
     table

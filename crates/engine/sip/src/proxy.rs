@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use base::{HashMap, Id, Instant, Now, Queue, Slab, TimerId, Timers};
 
+use crate::build::Digits;
 use crate::transaction::{ClientKey, Event, Limits, ServerKey, Transactions, ViaOptions, Why};
 use crate::{FlowId, Message, Method, Name};
 use preflight::Refusal;
@@ -63,6 +64,8 @@ pub struct Target {
     /// The request as this target gets it, but for Via and for Max-Forwards, which is at most the
     /// one it has here.
     pub request: Message,
+    /// Max-Forwards is at most this, too; 255 for no limit.
+    pub hops_max: u8,
 }
 
 /// A response for a request that came in.
@@ -171,7 +174,7 @@ impl Proxy {
         for target in targets.into_iter().take(TARGETS_MAX) {
             // The caller may have set a lower limit for what lies behind this target.
             let limit = target.request.max_forwards().ok().flatten();
-            let hops = hops.min(limit.unwrap_or(hops));
+            let hops = hops.min(limit.unwrap_or(hops)).min(target.hops_max);
             let sent = transactions.request_marked(
                 now,
                 target.flow,
@@ -180,7 +183,7 @@ impl Proxy {
                 &target.via,
                 mark,
                 |edit| {
-                    edit.set(Name::MaxForwards, hops.to_string());
+                    edit.set(Name::MaxForwards, Digits::of(hops.into()));
                     if let Some(breadth) = breadth {
                         edit.set(preflight::MAX_BREADTH, breadth.to_string());
                     }

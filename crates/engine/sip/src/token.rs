@@ -52,22 +52,42 @@ pub fn fingerprint(texts: &[&[u8]]) -> [u8; 16] {
 /// changes. Routes of a dialog are tokens that are never made anew, so the interval bounds how long
 /// a dialog lasts.
 pub struct TokenKey {
-    now: [u8; 32],
-    before: Option<[u8; 32]>,
+    now: Key,
+    before: Option<Key>,
+}
+
+/// HMAC that has taken in its key and what all tags begin with: half of the work of a tag.
+struct Key(Option<Hmac<Sha256>>);
+
+impl Key {
+    fn of(key: &[u8; 32]) -> Key {
+        // HMAC takes keys of any length, so this cannot fail.
+        let mac = Hmac::<Sha256>::new_from_slice(key).ok();
+        Key(mac.map(|mac| mac.chain_update(b"flow")))
+    }
+
+    fn tag(&self, body: &[u8]) -> [u8; TAG_BYTES] {
+        let mut out = [0; TAG_BYTES];
+        if let Some(mac) = &self.0 {
+            let tag = mac.clone().chain_update(body).finalize().into_bytes();
+            out.copy_from_slice(tag.get(..TAG_BYTES).unwrap_or(&[0; TAG_BYTES]));
+        }
+        out
+    }
 }
 
 impl TokenKey {
     /// A fresh key.
     pub fn new(rng: &mut Rng) -> Self {
         TokenKey {
-            now: rng.array(),
+            now: Key::of(&rng.array()),
             before: None,
         }
     }
 
     /// Makes tokens with a fresh key from now on; those of the last one are still opened.
     pub fn rotate(&mut self, rng: &mut Rng) {
-        self.before = Some(std::mem::replace(&mut self.now, rng.array()));
+        self.before = Some(std::mem::replace(&mut self.now, Key::of(&rng.array())));
     }
 
     /// A key that is the same for the same secret and purpose, so that tokens survive a restart.
@@ -80,14 +100,14 @@ impl TokenKey {
             key.copy_from_slice(&mac.finalize().into_bytes());
         }
         TokenKey {
-            now: key,
+            now: Key::of(&key),
             before: None,
         }
     }
 
     /// A token of any content: base64url of the content and a tag of 10 bytes.
     pub fn seal_bytes(&self, content: &[u8]) -> String {
-        let tag = tag(&self.now, content);
+        let tag = self.now.tag(content);
         URL_SAFE_NO_PAD.encode([content, &tag].concat())
     }
 
@@ -106,11 +126,13 @@ impl TokenKey {
 
     /// The token of a flow: 24 characters of base64url.
     pub fn seal(&self, flow: Id) -> String {
-        let mut bytes = Vec::with_capacity(8 + TAG_BYTES);
-        bytes.extend_from_slice(&flow.slot().to_be_bytes());
-        bytes.extend_from_slice(&flow.generation().to_be_bytes());
-        let tag = tag(&self.now, &bytes);
-        bytes.extend_from_slice(&tag);
+        let mut bytes = [0; 8 + TAG_BYTES];
+        let (slot, generation) = (flow.slot().to_be_bytes(), flow.generation().to_be_bytes());
+        let (body, tag) = bytes.split_at_mut(8);
+        for (to, from) in body.iter_mut().zip(slot.into_iter().chain(generation)) {
+            *to = from;
+        }
+        tag.copy_from_slice(&self.now.tag(body));
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
@@ -119,8 +141,10 @@ impl TokenKey {
         if token.len() != 24 {
             return None;
         }
-        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
-        let (body, tag) = bytes.split_at_checked(8)?;
+        // What is decoded at a time may be written in full, so there is room for more than comes.
+        let mut bytes = [0; 24];
+        let length = URL_SAFE_NO_PAD.decode_slice(token, &mut bytes).ok()?;
+        let (body, tag) = bytes.get(..length)?.split_at_checked(8)?;
         let (slot, generation) = body.split_at_checked(4)?;
         let word = |b: &[u8]| b.first_chunk::<4>().map(|b| u32::from_be_bytes(*b));
         let ours = self.made(body, tag);
@@ -131,22 +155,10 @@ impl TokenKey {
     fn made(&self, body: &[u8], found: &[u8]) -> bool {
         let keys = std::iter::once(&self.now).chain(&self.before);
         keys.fold(subtle::Choice::from(0), |any, key| {
-            any | tag(key, body).ct_eq(found)
+            any | key.tag(body).ct_eq(found)
         })
         .into()
     }
-}
-
-fn tag(key: &[u8; 32], body: &[u8]) -> [u8; TAG_BYTES] {
-    let mut out = [0; TAG_BYTES];
-    // HMAC takes keys of any length, so this cannot fail.
-    if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) {
-        mac.update(b"flow");
-        mac.update(body);
-        let tag = mac.finalize().into_bytes();
-        out.copy_from_slice(tag.get(..TAG_BYTES).unwrap_or(&[0; TAG_BYTES]));
-    }
-    out
 }
 
 #[cfg(test)]

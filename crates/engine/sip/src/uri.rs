@@ -24,6 +24,20 @@ pub enum Host<'a> {
     V6(Ipv6Addr),
 }
 
+impl Host<'_> {
+    /// Whether the host in lower case is this text.
+    pub fn is_lower_case(&self, text: &[u8]) -> bool {
+        match self {
+            Host::Name(name) => {
+                let same = |(ours, theirs): (u8, &u8)| ours.to_ascii_lowercase() == *theirs;
+                name.len() == text.len() && name.bytes().zip(text).all(same)
+            }
+            // Few are addresses.
+            address => address.to_string().as_bytes() == text,
+        }
+    }
+}
+
 impl fmt::Display for Host<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -170,6 +170,8 @@ kinds! {
     /// A user tries too often.
     SignInLimited = 3004, Warning, "sign-in slowed down",
         "the client repeats itself; it may try again after the time it was told";
+    /// An administrator signed a user out.
+    SignedOut = 3007, Info, "signed out", "";
     /// The file of local users cannot be read.
     CredentialsFile = 3005, Error, "the credentials file cannot be used",
         "write each line of credentials.file as user:realm:MD5:SHA-256[:line,line]";
@@ -190,7 +192,25 @@ kinds! {
     DiscoveryFailed = 3021, Error, "discovery failed",
         "check address, user, password and role (Standard AXL API Access) of the publisher, \
          that the Cisco AXL Web Service is active, and that certificate.trusted holds the \
-         authority of its certificate";
+         authority of its certificate; causeway ctl servers refresh asks again at once";
+    /// A reading differs from the one before.
+    ServersChanged = 3022, Info, "servers changed", "";
+    /// A node is listed no longer.
+    NodeGone = 3023, Warning, "a node is listed no longer",
+        "nothing, if it was removed on purpose: calls through it go on until they end, and its \
+         clients register elsewhere; else look for it under System > Server of the publisher";
+    /// A phone security profile's name is not in our certificate, or is none (F073, F213).
+    ProfileNotNamed = 3024, Warning, "a secure profile's name is missing from the certificate",
+        "have the core's certificate issued again with the profile's name in subjectAltName; a \
+         name that is not fully qualified must first be changed on Unified CM: no device of this \
+         profile registers over TLS until then";
+    /// Servers of one deployment are in different domains (F022, F029).
+    DomainsDiffer = 3025, Warning, "inside servers are in different domains",
+        "give the nodes of Unified CM and of IM and Presence names in one domain, or name each by \
+         its fully qualified name and see that certificates carry it";
+    /// A setting of Unified CM would trouble remote clients.
+    SettingAmiss = 3026, Warning, "a setting of Unified CM will trouble clients",
+        "see causeway ctl servers check for what was seen and what to set";
     /// An identity provider vouched for a user.
     SignedOn = 3030, Info, "signed on by an identity provider", "";
     /// It did not, or what came back is not its word for us.
@@ -280,6 +300,9 @@ kinds! {
     CertificateShown = 6008, Info, "client certificate verified", "";
 }
 
+/// Room for what is shown of most values.
+const TEXT_USUAL: usize = 24;
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -307,7 +330,11 @@ impl Event {
     /// Adds what was seen. Persons go in as [`base::Pii`], whose text hides them.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
-        self.proof.push((name, value.to_string()));
+        use fmt::Write;
+        let mut text = String::with_capacity(TEXT_USUAL);
+        // Writing to a string does not fail.
+        let _ = write!(text, "{value}");
+        self.proof.push((name, text));
         self
     }
 }

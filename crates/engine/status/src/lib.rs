@@ -11,6 +11,7 @@ mod event;
 mod page;
 mod recent;
 mod search;
+pub mod servers;
 mod snapshot;
 
 pub use allow_list::{
@@ -22,7 +23,7 @@ pub use recent::{EventRow, Recent};
 pub use search::{SearchOutcome, SearchQuestion, SearchReport, SearchStep, SearchTarget};
 pub use snapshot::{
     CallRow, CapacityRow, ClockRow, Counters, LinkRow, MediaRow, RegistrationRow, Role, SessionRow,
-    Snapshot,
+    SignOutReport, Snapshot,
 };
 
 pub use base::Pii;

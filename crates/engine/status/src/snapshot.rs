@@ -225,6 +225,24 @@ pub struct SessionRow {
     pub since: UnixTime,
     /// Until when its token is good.
     pub expires: UnixTime,
+    /// When it ended before that, because the user was signed out.
+    #[serde(default)]
+    pub ended: Option<UnixTime>,
+}
+
+/// What a sign-out ended on the node that was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignOutReport {
+    /// The user.
+    pub user: Pii<String>,
+    /// Provisioning sessions.
+    pub sessions: usize,
+    /// Kept credentials.
+    pub credentials: usize,
+    /// SIP registrations.
+    pub registrations: usize,
+    /// Why the sign-out would not outlive a restart, if it would not.
+    pub not_stored: Option<String>,
 }
 
 /// Figures since the start.

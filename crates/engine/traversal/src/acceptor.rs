@@ -4,8 +4,8 @@ use base::{Instant, Now, Rng, Secret};
 
 use crate::proof::{self, Exported};
 use crate::{
-    EdgeServices, Event, Fault, HELLO_TIMEOUT, Hello, Message, Pulse, Refusal, VERSION, Welcome,
-    ZONES_MAX,
+    EdgeServices, Event, Fault, HELLO_TIMEOUT, Hello, Message, Pulse, Refusal, SIGN_OUTS_MAX,
+    SignOut, VERSION, Welcome, ZONES_MAX,
 };
 
 /// What the edge demands of the core, and tells it.
@@ -87,6 +87,10 @@ impl Acceptor {
                         down.truncate(ZONES_MAX);
                         self.events.push(Event::Zones(down));
                     }
+                    Message::SignOuts { mut outs } => {
+                        outs.truncate(SIGN_OUTS_MAX);
+                        self.events.push(Event::SignOuts(outs));
+                    }
                     Message::Bye { reason } => self.fall(Fault::Bye(reason)),
                     Message::Unknown => {}
                     other => self.fall(Fault::OutOfTurn(other.name())),
@@ -139,6 +143,15 @@ impl Acceptor {
             fix: fix.to_owned(),
         }));
         self.fall(fault);
+    }
+
+    /// Tells the other node of users who were signed out; before the link is up it does nothing.
+    pub fn sign_outs(&mut self, outs: &[SignOut]) {
+        if matches!(self.state, State::Up(_)) {
+            let lots = outs.chunks(SIGN_OUTS_MAX);
+            let messages = lots.map(|lot| Message::SignOuts { outs: lot.to_vec() });
+            self.send.extend(messages);
+        }
     }
 
     fn fall(&mut self, fault: Fault) {

@@ -4,7 +4,8 @@ use base::{Instant, Now, Rng, Secret};
 
 use crate::proof::{self, Exported};
 use crate::{
-    DomainOffer, Event, Fault, HELLO_TIMEOUT, Hello, Message, Pulse, VERSION, Welcome, ZONES_MAX,
+    DomainOffer, Event, Fault, HELLO_TIMEOUT, Hello, Message, Pulse, SIGN_OUTS_MAX, SignOut,
+    VERSION, Welcome, ZONES_MAX,
 };
 
 enum State {
@@ -80,6 +81,10 @@ impl Dialer {
                     Message::Pong { sequence, clock } => {
                         self.events.extend(pulse.pong(now, sequence, clock));
                     }
+                    Message::SignOuts { mut outs } => {
+                        outs.truncate(SIGN_OUTS_MAX);
+                        self.events.push(Event::SignOuts(outs));
+                    }
                     Message::Bye { reason } => self.fall(Fault::Bye(reason)),
                     Message::Unknown => {}
                     other => self.fall(Fault::OutOfTurn(other.name())),
@@ -115,6 +120,15 @@ impl Dialer {
         if matches!(self.state, State::Up(_)) {
             let down = down.iter().take(ZONES_MAX).cloned().collect();
             self.send.push(Message::Zones { down });
+        }
+    }
+
+    /// Tells the other node of users who were signed out; before the link is up it does nothing.
+    pub fn sign_outs(&mut self, outs: &[SignOut]) {
+        if matches!(self.state, State::Up(_)) {
+            let lots = outs.chunks(SIGN_OUTS_MAX);
+            let messages = lots.map(|lot| Message::SignOuts { outs: lot.to_vec() });
+            self.send.extend(messages);
         }
     }
 

@@ -28,7 +28,8 @@ mod pulse;
 pub use acceptor::{Acceptor, Admission};
 pub use dialer::Dialer;
 pub use message::{
-    DomainOffer, EdgeServices, Hello, Message, Refusal, ServiceAddress, VERSION, Welcome, ZONES_MAX,
+    DomainOffer, EdgeServices, Hello, Message, Refusal, SIGN_OUTS_MAX, ServiceAddress, SignOut,
+    VERSION, Welcome, ZONES_MAX,
 };
 pub use pulse::Pulse;
 
@@ -69,6 +70,8 @@ pub enum Event {
     Domains(Vec<DomainOffer>),
     /// On the edge: these zones of the core cannot be reached, and all others can.
     Zones(Vec<String>),
+    /// The other node tells of users who were signed out.
+    SignOuts(Vec<SignOut>),
     /// A measurement.
     Measured {
         /// Round trip of a ping.

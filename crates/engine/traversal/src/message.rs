@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use base::{DomainName, UnixTime};
+use base::{DomainName, Pii, UnixTime};
 use serde::{Deserialize, Serialize};
 
 /// The version of the control lane that this program speaks.
@@ -10,6 +10,25 @@ pub const VERSION: u32 = 1;
 
 /// Zones told of at once.
 pub const ZONES_MAX: usize = 500;
+
+/// Sign-outs told of in one message.
+pub const SIGN_OUTS_MAX: usize = 200;
+
+/// A user who was signed out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SignOut {
+    /// The user.
+    pub user: Pii<String>,
+    /// In which domain; in all of them if empty.
+    pub domain: String,
+    /// What is from then or before is void, by the core's clock.
+    pub at: UnixTime,
+    /// Tells one sign-out from another, on whatever node.
+    pub id: u64,
+    /// Core to edge: tokens of the client connections that are the user's.
+    #[serde(default)]
+    pub flows: Vec<String>,
+}
 
 /// One message of the control lane.
 ///
@@ -58,6 +77,13 @@ pub enum Message {
         /// The names of those that cannot; at most [`ZONES_MAX`].
         down: Vec<String>,
     },
+    /// Either way: users who were signed out by an administrator, all of late when the link comes up
+    /// and each as it happens. The edge refuses their tokens, closes what is theirs, and tells its
+    /// other cores.
+    SignOuts {
+        /// At most [`SIGN_OUTS_MAX`].
+        outs: Vec<SignOut>,
+    },
     /// Either way: the sender closes the link in good order.
     Bye {
         /// Why, for the peer's log.
@@ -80,6 +106,7 @@ impl Message {
             Message::Pong { .. } => "pong",
             Message::Domains { .. } => "domains",
             Message::Zones { .. } => "zones",
+            Message::SignOuts { .. } => "sign-outs",
             Message::Bye { .. } => "bye",
             Message::Unknown => "an unknown message",
         }

@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use crate::query;
 use ::status::Page;
-use http::Request;
+use ::status::servers::ServersReport;
+use http::{Method, Request};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 const WITHIN: Duration = Duration::from_secs(10);
+/// Servers that are asked have 40 s for each of two questions in a row, and some more.
+const SERVERS_WITHIN: Duration = Duration::from_secs(150);
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Why there is no answer.
@@ -46,9 +49,45 @@ pub enum AskFault {
 /// # Errors
 /// [`AskFault`].
 pub async fn get(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
-    match tokio::time::timeout(WITHIN, ask(socket, resource)).await {
+    within(WITHIN, ask(socket, Method::GET, resource)).await
+}
+
+async fn within(
+    time: Duration,
+    asked: impl Future<Output = Result<Vec<u8>, AskFault>>,
+) -> Result<Vec<u8>, AskFault> {
+    match tokio::time::timeout(time, asked).await {
         Ok(result) => result,
-        Err(_) => Err(AskFault::Answer("nothing within 10 s".into())),
+        Err(_) => Err(AskFault::Answer(format!(
+            "nothing within {} s",
+            time.as_secs()
+        ))),
+    }
+}
+
+/// Asks what is known of the inside's servers; of one if it is named.
+///
+/// # Errors
+/// [`AskFault`].
+pub async fn servers(socket: &Path, name: &str) -> Result<ServersReport, AskFault> {
+    let body = get(socket, &server_of("/api/v1/servers", name)).await?;
+    serde_json::from_slice(&body).map_err(|e| AskFault::Answer(e.to_string()))
+}
+
+/// Has the inside's servers asked, or the one that is named, and waits for them.
+///
+/// # Errors
+/// [`AskFault`].
+pub async fn refresh_servers(socket: &Path, name: &str) -> Result<ServersReport, AskFault> {
+    let resource = server_of("/api/v1/servers/refresh", name);
+    let body = within(SERVERS_WITHIN, ask(socket, Method::POST, &resource)).await?;
+    serde_json::from_slice(&body).map_err(|e| AskFault::Answer(e.to_string()))
+}
+
+fn server_of(resource: &str, name: &str) -> String {
+    match name {
+        "" => resource.to_owned(),
+        name => format!("{resource}?name={}", query::escaped(name)),
     }
 }
 
@@ -89,7 +128,7 @@ pub async fn search(
     serde_json::from_slice(&body).map_err(|e| AskFault::Answer(e.to_string()))
 }
 
-async fn ask(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
+async fn ask(socket: &Path, method: Method, resource: &str) -> Result<Vec<u8>, AskFault> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|cause| AskFault::NotRunning {
@@ -102,7 +141,9 @@ async fn ask(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
         .map_err(|e| answer(&e))?;
     // Ends with the sender; what goes wrong reaches it.
     tokio::spawn(connection);
-    let request = Request::get(resource)
+    let request = Request::builder()
+        .method(method)
+        .uri(resource)
         .header(http::header::HOST, "localhost")
         .body(Empty::<bytes::Bytes>::new())
         .map_err(|e| answer(&e))?;

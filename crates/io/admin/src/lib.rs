@@ -5,6 +5,7 @@
 //! - [`client`]: asks a running node over its local socket.
 //! - [`show`]: a snapshot as text; [`search`]: what search rules make of a destination.
 //! - [`allow_list`]: where clients' HTTP requests may lead.
+//! - [`servers`]: the inside's servers, and what has changed at them.
 //! - [`dns`]: what DNS says where the node stands, and whether it is what it should be.
 //!
 //! A node is reached through [`driver::signal::Handle`] alone; no engine is ever held here.
@@ -18,6 +19,7 @@ mod query;
 pub mod rest;
 pub mod search;
 pub mod serve;
+pub mod servers;
 pub mod show;
 
 pub use status::{AllowTest, Page};

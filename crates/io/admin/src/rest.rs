@@ -16,6 +16,7 @@ use status::{Page, SearchQuestion};
 use crate::query;
 
 mod allow_list;
+mod servers;
 
 /// The longest question that is read, in bytes.
 const QUESTION_MAX: usize = 16 * 1024;
@@ -58,6 +59,9 @@ impl Rest {
         }
         if let Some(below) = request.uri.path().strip_prefix("/api/v1/allow-list") {
             return allow_list::answer(self.guard.as_ref(), &request, below).await;
+        }
+        if let Some(below) = request.uri.path().strip_prefix("/api/v1/servers") {
+            return servers::answer(&self.handle, &request, below).await;
         }
         match request.uri.path() {
             "/api/v1/search" if request.method == Method::POST => {
@@ -110,7 +114,8 @@ impl Rest {
             _ => problem(
                 StatusCode::NOT_FOUND,
                 "there is no such resource",
-                "ask for /api/v1/status, /api/v1/health, /api/v1/search or /api/v1/allow-list",
+                "ask for /api/v1/status, /api/v1/health, /api/v1/search, /api/v1/servers or \
+                 /api/v1/allow-list",
             ),
         }
     }

@@ -2,6 +2,7 @@
 
 mod allow_list;
 mod dns;
+mod servers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +43,10 @@ Exit codes:
     /// Show, test, import and export where clients' HTTP requests may lead.
     #[command(subcommand)]
     AllowList(allow_list::AllowList),
+    /// Show the inside's servers, what has changed at them and what of their settings would
+    /// trouble clients, or ask them now.
+    #[command(subcommand)]
+    Servers(servers::Servers),
     /// Show what this node's DNS servers say, and check what a deployment needs of DNS.
     #[command(subcommand)]
     Dns(dns::Dns),
@@ -77,6 +82,7 @@ pub(crate) fn run(command: Ctl) -> ExitCode {
     let done = match command {
         Ctl::Search(search) => self::search(search),
         Ctl::AllowList(command) => allow_list::run(command),
+        Ctl::Servers(command) => servers::run(command),
         Ctl::Dns(command) => dns::run(command),
     };
     ExitCode::from(done.unwrap_or_else(|e| {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use base::{Rng, Secret};
-use config::{Config, Password, Role};
+use config::{Config, LdapUser, Password, Role, SignInBy};
 
 /// The largest file of passwords or credentials read, in bytes: 100,000 users fit.
 const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -182,7 +182,19 @@ pub fn with_passwords(mut config: Config) -> Result<Config, FileFault> {
                 .chain(&mut core.im_presence)
                 .chain(&mut core.unity_connection)
                 .map(|p| &mut p.password);
-            peers.chain(publishers).collect()
+            let directories = core
+                .domains
+                .iter_mut()
+                .filter_map(|d| match &mut d.sign_in {
+                    SignInBy::Ldap(ldap) => match &mut ldap.user {
+                        LdapUser::Search { bind, .. } => {
+                            bind.as_mut().map(|(_, password)| password)
+                        }
+                        LdapUser::Template(_) => None,
+                    },
+                    _ => None,
+                });
+            peers.chain(publishers).chain(directories).collect()
         }
     };
     for password in passwords {

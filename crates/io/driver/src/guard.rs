@@ -62,6 +62,8 @@ pub enum Ruling {
         name: String,
         /// Whether the certificate is checked.
         tls_verify: bool,
+        /// Whether the server is told the client's address by PROXY v2.
+        proxy_protocol: bool,
     },
     /// No rule lets it through.
     Deny,
@@ -160,7 +162,9 @@ impl Guard {
             };
             return match self.resolver.addresses(&server.host).await {
                 Ok(found) => match found.first() {
-                    Some(ip) => self.pass(rule, *ip, named, server, &server.host, tls_verify),
+                    Some(ip) => {
+                        self.pass((list, rule), *ip, named, server, &server.host, tls_verify)
+                    }
                     None => nowhere(net::Error::NotFound {
                         name: server.host.clone(),
                     }),
@@ -178,7 +182,7 @@ impl Guard {
                 return Ruling::Deny;
             };
             let verify = list.rules().get(rule).is_none_or(|r| r.tls_verify);
-            return self.pass(rule, ip, named, server, &server.host, verify);
+            return self.pass((list, rule), ip, named, server, &server.host, verify);
         }
         match self.owner(list, &access).await {
             Ok(Some((rule, ip))) => {
@@ -186,7 +190,7 @@ impl Guard {
                 let name = known.map_or(server.host.as_str(), |r| &r.host);
                 let verify = known.is_none_or(|r| r.tls_verify);
                 // A name led here, whatever the request says.
-                self.pass(rule, ip, true, server, name, verify)
+                self.pass((list, rule), ip, true, server, name, verify)
             }
             Ok(None) => Ruling::Deny,
             Err(error) => Ruling::NoAddress { rule: None, error },
@@ -235,7 +239,7 @@ impl Guard {
     /// The address is dialled, unless it is one that never is. `named`: a name led to it.
     fn pass(
         &self,
-        rule: usize,
+        (list, rule): (&AllowList, usize),
         ip: IpAddr,
         named: bool,
         server: &Server,
@@ -257,6 +261,7 @@ impl Guard {
                 address,
                 name: name.to_owned(),
                 tls_verify,
+                proxy_protocol: list.rules().get(rule).is_some_and(|r| r.proxy_protocol),
             },
         }
     }
@@ -481,6 +486,7 @@ fn rule_for(server: &Server, method: &str, path: &str, exact: bool) -> config::A
         } else {
             vec![method.to_owned()]
         },
+        proxy_protocol: false,
         description: String::new(),
     }
 }

@@ -4,9 +4,9 @@
 //! token of this core, and its server, path and method must be on the allow list; exactly the
 //! address that was judged is dialled ([`crate::guard`]). The edge's own checks count for nothing
 //! here: a hostile edge gains no more than the allow list permits. What of an answer goes back is
-//! [`crate::outside`]'s affair. Inside servers are told the client's address (`X-Forwarded-For`, and
-//! PROXY v2 where a rule asks for it), the trace (`traceparent`) and nothing of a client's own that
-//! claims to be either.
+//! [`crate::outside`]'s affair. Inside servers are told the client's address (`X-Forwarded-For`,
+//! and PROXY v2 where a rule asks for it), the trace (`traceparent`), and nothing of a client's own
+//! that claims to be either.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -217,7 +217,7 @@ impl HttpCore {
         let now = self.clock.now().unix;
         let bearer = metadata::bearer(request.headers()).map(str::to_owned);
         let ours = |token: &str| {
-            let claims = gate.token_key.verify(now, token).ok();
+            let claims = gate.token_key.admit(now, &gate.signed_out, token).ok();
             claims.filter(|claims| claims.domain == domain)
         };
         let by_cookie = metadata::session_cookies(request.headers()).find_map(ours);
@@ -240,7 +240,7 @@ impl HttpCore {
             }
         };
         let user = user.as_str();
-        let target = self.target(&server, &request, user).await?;
+        let target = self.target(&server, &request, user, way.client).await?;
         let request = inside_request(&server, &way, request)?;
         wire::line("http", "out", "inside", request.method().as_str(), way.id);
         let response = match self.inside.send(&target, request).await {
@@ -279,7 +279,12 @@ impl HttpCore {
         let mut known = gate.bearers.iter();
         let known = known.find(|b| b.domain.eq_ignore_ascii_case(domain));
         let judged = known.map(|b| b.rules.check(&b.keys, now, http_sso::CLOCKS_DIFFER, &token));
-        if let Some(Ok(claims)) = judged {
+        // Of one from before its user was signed out the node tells, as of all that is refused.
+        if let Some(Ok(claims)) = judged
+            && !gate
+                .signed_out
+                .is_void(claims.user.expose(), domain, claims.issued)
+        {
             return Ok(Ok(claims.user));
         }
         let question = Question::Bearer {
@@ -302,15 +307,17 @@ impl HttpCore {
         server: &Server,
         request: &Request<Incoming>,
         user: &str,
+        client: Option<SocketAddr>,
     ) -> Result<Target, Refusal> {
         let (method, path) = (request.method().as_str(), request.uri().path());
-        let (address, name, tls_verify) = match self.guard.admit(server, method, path).await {
+        let (address, name, tls_verify, told) = match self.guard.admit(server, method, path).await {
             Ruling::Pass {
                 address,
                 name,
                 tls_verify,
+                proxy_protocol,
                 ..
-            } => (address, name, tls_verify),
+            } => (address, name, tls_verify, proxy_protocol),
             Ruling::Deny => {
                 self.guard.refused(server, method, path, user, false);
                 return Err(Refusal::new(StatusCode::FORBIDDEN, "not on the allow list"));
@@ -330,7 +337,12 @@ impl HttpCore {
             self.unchecked.clone()
         };
         let tls = (server.scheme == Scheme::Https).then_some(TargetTls { name, config });
-        Ok(Target { address, tls })
+        let client = client.filter(|_| told);
+        Ok(Target {
+            address,
+            tls,
+            client,
+        })
     }
 
     pub(crate) fn unreachable(&self, server: &Server, error: &net::Error) {

@@ -220,7 +220,7 @@ impl HttpEdge {
         let issuer = tokens().find_map(|token| {
             serving.iter().find(|core| {
                 core.token_key
-                    .verify(now, token)
+                    .admit(now, &core.signed_out, token)
                     .is_ok_and(|c| c.domain == named.domain)
             })
         });
@@ -394,6 +394,14 @@ fn untrusted<'t>(
 ) -> Cow<'static, str> {
     let mut cause: Cow<str> = "no valid session token".into();
     for token in tokens {
+        let out = |core: &&EdgeGateCore| {
+            let admitted = core.token_key.admit(now, &core.signed_out, token);
+            admitted == Err(TokenError::SignedOut)
+        };
+        if serving.iter().any(|core| out(core)) {
+            cause = "the user was signed out".into();
+            continue;
+        }
         let expired =
             |core: &&&EdgeGateCore| core.token_key.verify(now, token) == Err(TokenError::Expired);
         let Some(core) = serving.iter().find(expired) else {
@@ -492,6 +500,7 @@ mod tests {
                 node: "core1.example.test".into(),
                 token_key: key.public(),
                 domains: Vec::new(),
+                signed_out: Default::default(),
                 skew_ms,
             };
             untrusted(&[&core], now, [token].into_iter()).into_owned()

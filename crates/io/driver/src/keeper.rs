@@ -12,9 +12,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use base::{Rng, UnixTime};
-use node::io::{Input, Report};
+use base::{Rng, Secret, UnixTime};
+use node::io::{Input, Record, Report};
 use policy::credentials::{Kept, USERS_MAX};
+use policy::signed_out::{SignOut, SignedOut};
+use policy::token::LIFE;
 use store::journal::{Found, Journal};
 use tokio::sync::mpsc;
 
@@ -47,6 +49,8 @@ pub(crate) struct Keeper {
 pub(crate) struct Restored {
     /// One record a user, none of them old.
     pub(crate) kept: Vec<Kept>,
+    /// Users who were signed out of late.
+    pub(crate) signed_out: Vec<SignOut>,
     /// What was lost, if anything was.
     pub(crate) lost: Option<String>,
 }
@@ -77,10 +81,10 @@ impl Keeper {
         let mut live = Live::new(clock.now().unix, cleanup);
         let opened = Journal::open(&path, &key, |payload| live.take(payload));
         let (mut journal, found) = opened.map_err(fault)?;
-        let kept: Vec<Kept> = live.users.into_values().collect();
         let mut lost = lost(found, live.unread);
+        let (kept, signed_out) = live.into_records();
         // A full disk is no reason not to serve: the log stays as it was.
-        if let Err(error) = journal.replace(payloads(&kept)) {
+        if let Err(error) = journal.replace(payloads(&kept, &signed_out)) {
             lost.get_or_insert(format!("the log could not be written anew: {error}"));
         }
         let keeper = Keeper {
@@ -90,18 +94,36 @@ impl Keeper {
             cleanup,
             failing: false,
         };
-        Ok((keeper, Restored { kept, lost }))
+        let restored = Restored {
+            kept,
+            signed_out,
+            lost,
+        };
+        Ok((keeper, restored))
     }
 
     /// Stores what comes in, until the node is gone. Blocks.
-    pub(crate) fn run(mut self, handle: &Handle, mut queue: mpsc::Receiver<Kept>) {
-        while let Some(kept) = queue.blocking_recv() {
-            let mut stored = self.store(&kept);
-            for _ in 1..BATCH {
-                let Ok(kept) = queue.try_recv() else { break };
-                stored = stored.and(self.store(&kept));
+    pub(crate) fn run(mut self, handle: &Handle, mut queue: mpsc::Receiver<Record>) {
+        while let Some(first) = queue.blocking_recv() {
+            let (mut stored, mut outs) = (Ok(()), Vec::new());
+            let mut next = Some(first);
+            for _ in 0..BATCH {
+                let Some(record) = next.take().or_else(|| queue.try_recv().ok()) else {
+                    break;
+                };
+                if let Record::SignedOut(out) = &record {
+                    outs.push(out.id);
+                }
+                stored = stored.and(self.store(&record));
             }
             let stored = stored.and_then(|()| self.journal.sync());
+            let failure = stored.as_ref().err().map(ToString::to_string);
+            for id in outs {
+                let failure = failure.clone();
+                if !handle.try_input(Input::Kept { id, failure }) {
+                    tracing::warn!("a sign-out is stored, and the node is swamped");
+                }
+            }
             match stored {
                 Ok(()) => self.failing = false,
                 // Told once: what follows has the same cause as a rule.
@@ -114,15 +136,18 @@ impl Keeper {
         }
     }
 
-    fn store(&mut self, kept: &Kept) -> Result<(), store::Error> {
-        self.journal.append(kept.to_bytes().expose())?;
+    fn store(&mut self, record: &Record) -> Result<(), store::Error> {
+        match record {
+            Record::SignedIn(kept) => self.journal.append(kept.to_bytes().expose())?,
+            Record::SignedOut(out) => self.journal.append(&out.to_bytes())?,
+        }
         if self.journal.bytes() < self.rewrite_at {
             return Ok(());
         }
         let mut live = Live::new(self.clock.now().unix, self.cleanup);
         self.journal.read(|payload| live.take(payload))?;
-        let kept: Vec<Kept> = live.users.into_values().collect();
-        let replaced = self.journal.replace(payloads(&kept));
+        let (kept, outs) = live.into_records();
+        let replaced = self.journal.replace(payloads(&kept, &outs));
         // If it failed, the next attempt is not at the very next record.
         self.rewrite_at = rewrite_at(&self.journal);
         replaced
@@ -141,12 +166,14 @@ fn rewrite_at(journal: &Journal) -> u64 {
     journal.bytes().saturating_mul(2).max(SMALL)
 }
 
-fn payloads(kept: &[Kept]) -> impl Iterator<Item = Payload> {
-    kept.iter().map(|kept| Payload(kept.to_bytes()))
+fn payloads(kept: &[Kept], outs: &[SignOut]) -> impl Iterator<Item = Payload> {
+    // Sign-outs first: what comes after one is from after it.
+    let outs = outs.iter().map(|out| Payload(Secret::new(out.to_bytes())));
+    outs.chain(kept.iter().map(|kept| Payload(kept.to_bytes())))
 }
 
 /// Bytes that are wiped once they are sealed.
-struct Payload(base::Secret<Vec<u8>>);
+struct Payload(Secret<Vec<u8>>);
 
 impl AsRef<[u8]> for Payload {
     fn as_ref(&self) -> &[u8] {
@@ -158,7 +185,9 @@ impl AsRef<[u8]> for Payload {
 struct Live {
     now: UnixTime,
     cleanup: Duration,
-    users: HashMap<String, Kept>,
+    /// By name and domain.
+    users: HashMap<(String, String), Kept>,
+    outs: SignedOut,
     /// Records that are whole, and of another version.
     unread: u64,
 }
@@ -169,20 +198,38 @@ impl Live {
             now,
             cleanup,
             users: HashMap::new(),
+            outs: SignedOut::default(),
             unread: 0,
         }
     }
 
     fn take(&mut self, payload: &[u8]) {
+        if let Some(out) = SignOut::from_bytes(payload) {
+            self.users.retain(|(user, domain), kept| {
+                let his = out.is_of(user, domain) || out.is_of(kept.account.expose(), domain);
+                !his || kept.since > out.at
+            });
+            self.outs.note(out);
+            return;
+        }
         let Some(kept) = Kept::from_bytes(payload) else {
             self.unread += 1;
             return;
         };
-        let user = kept.user.expose();
-        let room = self.users.len() < USERS_MAX || self.users.contains_key(user);
+        let user = (kept.user.expose().clone(), kept.domain.clone());
+        let room = self.users.len() < USERS_MAX || self.users.contains_key(&user);
         if room && !kept.left(self.now, self.cleanup).is_zero() {
-            self.users.insert(user.clone(), kept);
+            self.users.insert(user, kept);
         }
+    }
+}
+
+impl Live {
+    /// One record a user, and the sign-outs that something can be older than.
+    fn into_records(mut self) -> (Vec<Kept>, Vec<SignOut>) {
+        self.outs.forget(self.now, self.cleanup.max(LIFE));
+        let outs = self.outs.iter().cloned().collect();
+        (self.users.into_values().collect(), outs)
     }
 }
 
@@ -201,7 +248,7 @@ mod tests {
     use std::io::Write;
     use std::path::PathBuf;
 
-    use base::{Now, Secret};
+    use base::Now;
     use policy::credentials::{Credentials, SignedIn};
 
     use super::*;
@@ -217,6 +264,7 @@ mod tests {
 
     fn sign_in(cache: &mut Credentials, now: Now, user: &str, line: &str) -> Kept {
         let found = SignedIn {
+            domain: "example.test",
             user,
             account: user,
             password: &Secret::new("pw".into()),
@@ -237,7 +285,7 @@ mod tests {
         let (handle, _posts) = Handle::new();
         let (sender, queue) = mpsc::channel(WAITING_MAX);
         for kept in records {
-            sender.try_send(kept).unwrap();
+            sender.try_send(Record::SignedIn(kept)).unwrap();
         }
         drop(sender);
         let path = keeper.journal.path().to_owned();
@@ -268,7 +316,9 @@ mod tests {
             assert!(next.restore(now, kept));
         }
         assert_eq!(next.len(), 2);
-        let alice = next.known(now.instant, "alice", "example.test").unwrap();
+        let alice = next
+            .known(now.instant, "alice", "example.test", "")
+            .remove(0);
         assert_eq!(alice.lines, ["2001"]);
         std::fs::remove_dir_all(&path).unwrap();
     }
@@ -304,6 +354,56 @@ mod tests {
         let size = run(open(&path).0, records.collect());
         assert!(size < SMALL, "{size}");
         assert_eq!(open(&path).1.kept.len(), 1);
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn a_sign_out_is_told_when_it_is_stored_and_takes_what_was_kept_before_it() {
+        let path = folder("out");
+        let now = Clock::start().now();
+        let mut cache = Credentials::new(&mut Rng::from_number(1), HOUR, HOUR);
+        let earlier = Now {
+            unix: UnixTime::from_millis(now.unix.as_millis() - 1_000),
+            ..now
+        };
+        let out = |id| {
+            Record::SignedOut(SignOut {
+                user: base::Pii::new("alice".into()),
+                domain: String::new(),
+                at: now.unix,
+                id,
+            })
+        };
+        let later = now.plus(Duration::from_millis(1));
+        let records = vec![
+            Record::SignedIn(sign_in(&mut cache, earlier, "alice", "1001")),
+            Record::SignedIn(sign_in(&mut cache, earlier, "bob", "1002")),
+            out(7),
+            Record::SignedIn(sign_in(&mut cache, later, "carol", "1003")),
+        ];
+        let (handle, mut posts) = Handle::new();
+        let (sender, queue) = mpsc::channel(WAITING_MAX);
+        for record in records {
+            sender.try_send(record).unwrap();
+        }
+        drop(sender);
+        open(&path).0.run(&handle, queue);
+        let crate::signal::Post::Input(Input::Kept {
+            id: 7,
+            failure: None,
+        }) = posts.try_recv().unwrap()
+        else {
+            panic!()
+        };
+        // Also once the log was written anew, as it is at each start.
+        for _ in 0..2 {
+            let (_, restored) = open(&path);
+            let mut kept: Vec<_> = restored.kept.iter().map(|k| k.user.expose()).collect();
+            kept.sort();
+            assert_eq!(kept, ["bob", "carol"]);
+            assert_eq!(restored.signed_out.len(), 1);
+            assert_eq!(restored.lost, None);
+        }
         std::fs::remove_dir_all(&path).unwrap();
     }
 }

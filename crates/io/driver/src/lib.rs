@@ -9,14 +9,16 @@
 //! - [`files`]: the data folder, keys, passwords; [`preflight`]: whether a node can start.
 //! - [`wire`]: what crosses a node, for the log.
 //! - [`media_worker`]: the thread that moves media.
-//! - [`http_edge`], [`http_core`], [`metadata`], [`trace`]: requests of clients; [`guard`]: where they
-//!   lead; [`shares`]: how many of one source at once; [`outside`]: what of an answer goes outside.
+//! - [`http_edge`], [`http_core`], [`metadata`], [`trace`]: requests of clients; [`guard`]: where
+//!   they lead; [`shares`]: how many at once; [`outside`]: what of an answer goes outside.
 //! - [`xmpp_edge`], [`xmpp_core`]: streams of clients.
+//! - [`users`]: domains' own files of users, and directories that check passwords.
 
 #![forbid(unsafe_code)]
 
 pub mod control;
 pub mod dial;
+mod directory;
 pub mod files;
 pub mod guard;
 mod host_clock;
@@ -24,6 +26,8 @@ pub mod http_core;
 pub mod http_edge;
 mod http_sso;
 mod keeper;
+mod known_servers;
+mod ldap;
 pub mod link_sip;
 pub mod link_ssh;
 pub mod link_xmpp;
@@ -40,6 +44,7 @@ pub mod signal;
 pub mod sip_io;
 pub mod sip_listen;
 pub mod trace;
+pub mod users;
 pub mod wire;
 pub mod xmpp_core;
 pub mod xmpp_edge;

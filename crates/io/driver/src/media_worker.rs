@@ -14,7 +14,10 @@
 //! A leg belongs to one worker for life, and so does a link's pair of sockets. There is one worker
 //! so far; a stream's number would choose among several, as it chooses a link's pair.
 //!
-//! Bounds: [`Settings::legs_max`], [`Settings::commands_max`], [`LINKS_MAX`] links, and the
+//! A leg's sockets stay open while their ports rest, and for a while after, for the next leg on
+//! them ([`media::rest`]): so a call in a busy hour costs no socket call at all.
+//!
+//! Bounds: [`Settings::legs_max`], [`Settings::spares_max`], [`Settings::commands_max`], [`LINKS_MAX`] links, and the
 //! batches named in `turn`. Receive buffers are the kernel's; what it grants is logged.
 
 mod core;
@@ -30,6 +33,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use media::rest::Terms;
 use media::{Command, Event};
 
 /// Links of one worker.
@@ -51,6 +55,11 @@ pub struct Settings {
     pub role: Role,
     /// Legs at most; one more is refused with [`Event::BindFailed`]. Two descriptors each.
     pub legs_max: usize,
+    /// Pairs of sockets at most that are open without a leg, on ports that rest or have rested.
+    /// Two descriptors each; no more than a quarter of all that the process may have.
+    pub spares_max: usize,
+    /// How long ports rest.
+    pub rest: Terms,
     /// Commands that may wait.
     pub commands_max: usize,
     /// Bytes that may wait on a leg's RTP socket, the kernel's bookkeeping included: enough for
@@ -67,12 +76,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults: 16,384 legs and commands, 256 KiB a leg, 8 MiB a link, no DSCP, figures once
+    /// The defaults: 16,384 legs and commands, 2,048 spares, 256 KiB a leg, 8 MiB a link, no DSCP, figures once
     /// a second, silence after 10 s.
     pub fn new(role: Role) -> Settings {
         Settings {
             role,
             legs_max: 16_384,
+            spares_max: 2_048,
+            rest: Terms::default(),
             commands_max: 16_384,
             leg_receive_bytes: 256 * 1024,
             link_receive_bytes: 8 * 1024 * 1024,
@@ -107,6 +118,11 @@ pub struct Workers {
 /// # Errors
 /// What the system says when it gives no thread, or no poll.
 pub fn start(settings: Settings, on_event: impl Fn(Event) + Send + 'static) -> io::Result<Workers> {
+    let quarter = net::descriptors::limit().map_or(usize::MAX, |all| all / 4);
+    let settings = Settings {
+        spares_max: settings.spares_max.min(quarter / 2),
+        ..settings
+    };
     let (commands, queue) = sync_channel(settings.commands_max.max(1));
     let poll = mio::Poll::new()?;
     let wake = Arc::new(Wake {

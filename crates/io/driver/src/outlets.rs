@@ -2,12 +2,14 @@
 
 use net::{ssh, tls};
 use node::gate::{CoreGate, EdgeGate};
-use node::io::Output;
-use policy::credentials::Kept;
-use tokio::sync::mpsc;
+use node::io::{Output, Record};
+use policy::signed_out::SignOut;
+use status::servers::ServersRecord;
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::dial::Inside;
+use crate::directory::Directories;
 use crate::media_worker::Workers;
 use crate::questions::Questions;
 use crate::signal::{LOT, Outlets};
@@ -25,7 +27,11 @@ pub(crate) struct NodeOutlets {
     pub(crate) core_gate: Option<tls::Live<CoreGate>>,
     pub(crate) questions: Option<Questions>,
     pub(crate) inside: Option<Inside>,
-    pub(crate) keeper: Option<mpsc::Sender<Kept>>,
+    pub(crate) keeper: Option<mpsc::Sender<Record>>,
+    pub(crate) outs: Option<broadcast::Sender<SignOut>>,
+    pub(crate) directories: Option<Directories>,
+    /// What is known of the inside's servers; the last one counts.
+    pub(crate) servers: Option<watch::Sender<Option<Box<ServersRecord>>>>,
     pub(crate) dialled: JoinSet<()>,
 }
 
@@ -55,10 +61,26 @@ impl Outlets for NodeOutlets {
                     questions.resolve(id, question);
                 }
             }
-            Output::Keep(kept) => {
-                let lost = |keeper: &mpsc::Sender<Kept>| keeper.try_send(*kept).is_err();
-                if self.keeper.as_ref().is_some_and(lost) {
-                    tracing::warn!("the disk is slow: a sign-in will not outlive a restart");
+            Output::Keep(record) => self.keep(*record),
+            Output::EndStreams(out) => {
+                if let Some(outs) = &self.outs {
+                    // No stream being there is no error.
+                    let _ = outs.send(out);
+                }
+            }
+            Output::Prove {
+                id,
+                domain,
+                user,
+                password,
+            } => {
+                if let Some(directories) = &self.directories {
+                    directories.prove(id, &domain, user, password);
+                }
+            }
+            Output::KeepServers(record) => {
+                if let Some(servers) = &self.servers {
+                    servers.send_replace(Some(record));
                 }
             }
             Output::Connect { conn, target } => self.connect(conn, target),
@@ -80,6 +102,25 @@ impl Outlets for NodeOutlets {
 }
 
 impl NodeOutlets {
+    fn keep(&self, record: Record) {
+        let Some(keeper) = &self.keeper else { return };
+        let out = match &record {
+            Record::SignedIn(_) => None,
+            Record::SignedOut(out) => Some(out.id),
+        };
+        if keeper.try_send(record).is_ok() {
+            return;
+        }
+        tracing::warn!("the disk is slow: a record will not outlive a restart");
+        if let (Some(id), Some(questions)) = (out, &self.questions) {
+            let failure = Some("the disk is too slow".to_owned());
+            let lost = node::io::Input::Kept { id, failure };
+            if !questions.handle.try_input(lost) {
+                tracing::warn!("the node is swamped");
+            }
+        }
+    }
+
     fn post(&mut self, command: media::Command) {
         // A refusal is counted and logged where it happens; signalling gives up on the leg when its
         // media does not come.

@@ -1,10 +1,10 @@
 //! What of an inside server's answer goes outside.
 //!
 //! Inside names stay inside: `Location`, `Content-Location`, `Refresh` and `Link` come in the
-//! edge's form where they lead to what a client may ask for, cookies are bound to that server's path
-//! on the edge. A redirect to anything else makes the answer a 502; of the other fields the one that
-//! cannot be told goes. Fields that would speak for the whole origin, which is the edge's, go too, and
-//! those that tell what runs inside. Bodies pass as they are.
+//! edge's form where they lead to what a client may ask for, cookies are bound to that server's
+//! path on the edge. A redirect to anything else makes the answer a 502; of the other fields the
+//! one that cannot be told goes. Fields that would speak for the whole origin, which is the edge's,
+//! go too, and those that tell what runs inside. Bodies pass as they are.
 
 use config::allow_list::read_url;
 use http::header::{

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use base::UnixTime;
-use config::{ClientCertificates, Config, Finding, Password, Role, Severity};
+use config::{ClientCertificates, Config, Finding, LdapUser, Password, Role, Severity, SignInBy};
 use net::tls::{Identity, PeerCertificate, Trust};
 use status::Kind;
 
@@ -256,6 +256,17 @@ impl Look<'_> {
                 peers.chain(publishers).collect()
             }
         };
+        if let Role::Core(core) = &config.role {
+            for (index, domain) in core.domains.iter().enumerate() {
+                if let SignInBy::Ldap(ldap) = &domain.sign_in
+                    && let LdapUser::Search { bind, .. } = &ldap.user
+                    && let Some((_, Password::File(path))) = bind
+                {
+                    let at = ("domains.sign_in", index, "bind_password_file");
+                    self.secret(at, "password file", path);
+                }
+            }
+        }
         for (section, index, password) in all {
             if let Password::File(path) = password {
                 self.secret((section, index, "password_file"), "password file", path);

@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use net::http::inside::{Inside, Target, TargetTls};
 use net::http::{Body, empty, full};
 use net::{dns, tls};
-use node::io::{AskId, DnsError, Fetch, FetchError, Fetched, Input, Resolve, Resolved};
+use node::io::{AskId, DnsError, Fetch, FetchError, FetchFault, Fetched, Input, Resolve, Resolved};
 use rustls::ClientConfig;
 use sip::locate::Naptr;
 use tokio::sync::Semaphore;
@@ -55,17 +55,23 @@ impl Questions {
         let (this, permit) = (self.clone(), self.permits.clone().try_acquire_owned());
         tokio::spawn(async move {
             let server = format!("{}:{}", request.host, request.port);
-            let failed = |why: String| FetchError {
+            let failed = |(fault, why): (FetchFault, String)| FetchError {
                 server: server.clone(),
+                fault,
                 why,
             };
+            let silent = || {
+                let why = format!("no answer in {} s", WHOLE.as_secs());
+                (FetchFault::Silent, why)
+            };
             let result = match permit {
-                Err(_) => Err(failed("too many questions are under way".into())),
+                Err(_) => Err(other("too many questions are under way".into())),
                 Ok(_permit) => match tokio::time::timeout(WHOLE, this.answer(request)).await {
-                    Ok(result) => result.map_err(failed),
-                    Err(_) => Err(failed(format!("no answer in {} s", WHOLE.as_secs()))),
+                    Ok(result) => result,
+                    Err(_) => Err(silent()),
                 },
             };
+            let result = result.map_err(failed);
             // The node being gone means that the program stops.
             let _ = this.handle.input(Input::Fetched { id, result }).await;
         });
@@ -124,13 +130,13 @@ impl Questions {
         });
     }
 
-    async fn answer(&self, fetch: Fetch) -> Result<Fetched, String> {
+    async fn answer(&self, fetch: Fetch) -> Result<Fetched, (FetchFault, String)> {
         let addresses = self
             .resolver
             .addresses(&fetch.host)
             .await
-            .map_err(|e| e.to_string())?;
-        let mut last = format!("{} has no address", fetch.host);
+            .map_err(|e| (FetchFault::Name, e.to_string()))?;
+        let mut last = (FetchFault::Name, format!("{} has no address", fetch.host));
         for ip in addresses {
             let tls = (fetch.scheme == "https").then(|| TargetTls {
                 name: fetch.host.clone(),
@@ -143,8 +149,9 @@ impl Questions {
             let target = Target {
                 address: SocketAddr::new(ip, fetch.port),
                 tls,
+                client: None,
             };
-            let request = request(&fetch)?;
+            let request = request(&fetch).map_err(other)?;
             wire::line("http", "out", "inside", fetch.method, "");
             match self.inside.send(&target, request).await {
                 Ok(response) => {
@@ -152,18 +159,34 @@ impl Questions {
                     wire::line("http", "in", "inside", &status.to_string(), "");
                     return Ok(Fetched {
                         status,
-                        body: body(response.into_body()).await?,
+                        body: body(response.into_body()).await.map_err(other)?,
                     });
                 }
                 // A server that refused the connection may have a neighbour; one that answered
                 // badly was asked, and asking twice could do a thing twice.
                 Err(e @ (net::Error::Connect { .. } | net::Error::Handshake { .. })) => {
-                    last = e.to_string();
+                    last = (fault(&e), e.to_string());
                 }
-                Err(e) => return Err(e.to_string()),
+                Err(e) => return Err((fault(&e), e.to_string())),
             }
         }
         Err(last)
+    }
+}
+
+fn other(why: String) -> (FetchFault, String) {
+    (FetchFault::Other, why)
+}
+
+/// Where it went wrong.
+fn fault(error: &net::Error) -> FetchFault {
+    match error {
+        e if e.is_refused_certificate() => FetchFault::Certificate,
+        net::Error::Handshake { .. } => FetchFault::Tls,
+        net::Error::Connect { .. } => FetchFault::Unreachable,
+        net::Error::Timeout { .. } => FetchFault::Silent,
+        net::Error::NotFound { .. } | net::Error::NoAnswer { .. } => FetchFault::Name,
+        _ => FetchFault::Other,
     }
 }
 

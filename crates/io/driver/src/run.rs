@@ -8,10 +8,11 @@ mod core;
 mod edge;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::Rng;
-use config::{Config, Role};
+use config::Config;
 use net::dns::Resolver;
 use net::tls::{Identity, Trust};
 use node::Engine;
@@ -21,8 +22,9 @@ use tokio::task::JoinSet;
 
 use crate::files::{DataFolder, FileFault};
 use crate::guard::Guard;
+use crate::media_worker::{self, Role, Settings, Workers as Media};
 use crate::outlets::NodeOutlets;
-use crate::signal::{self, Clock, Handle, Post};
+use crate::signal::{self, Clock, Handle, Post, Reports};
 use crate::sip_io::{Desk, Workers};
 
 /// How long tasks get to end by themselves.
@@ -131,17 +133,24 @@ pub async fn start(config: Config) -> Result<Running, StartFault> {
         stop: watch::Sender::new(false),
         tasks: JoinSet::new(),
         listening: Vec::new(),
-        config: std::sync::Arc::new(config),
+        config: Arc::new(config),
     };
     match parts.config.role.clone() {
-        Role::Edge(role) => edge::start(parts, &role),
-        Role::Core(role) => core::start(parts, &role),
+        config::Role::Edge(role) => edge::start(parts, &role),
+        config::Role::Core(role) => core::start(parts, &role),
     }
+}
+
+/// What carries SIP, and media's reports.
+struct Threads {
+    workers: Workers,
+    desk: Desk,
+    reports: Arc<Reports>,
 }
 
 /// What both roles are made of.
 struct Parts {
-    config: std::sync::Arc<Config>,
+    config: Arc<Config>,
     identity: Identity,
     trust: Trust,
     data: DataFolder,
@@ -161,17 +170,24 @@ impl Parts {
         Ok(listener)
     }
 
-    /// Starts the threads of SIP connections, but for signalling.
-    fn workers(&mut self, handle: &Handle) -> Result<(Workers, Desk), StartFault> {
-        let started = Workers::new(handle);
-        let (workers, desk, runs) = started.map_err(|source| StartFault::System {
-            what: "the threads of SIP connections",
-            source,
-        })?;
+    /// Starts the threads of SIP connections and of media, but for signalling.
+    fn threads(&mut self, handle: &Handle, role: Role) -> Result<(Threads, Media), StartFault> {
+        let fault = |what| move |source| StartFault::System { what, source };
+        let (workers, desk, runs) =
+            Workers::new(handle).map_err(fault("the threads of SIP connections"))?;
+        let reports = Arc::new(Reports::new(desk.bell()));
+        let told = reports.clone();
+        let media = media_worker::start(Settings::new(role), move |event| told.tell(event))
+            .map_err(fault("the media threads"))?;
         for run in runs {
             self.tasks.spawn_blocking(run);
         }
-        Ok((workers, desk))
+        let threads = Threads {
+            workers,
+            desk,
+            reports,
+        };
+        Ok((threads, media))
     }
 
     /// Starts the thread that owns the node; everything else is running or about to.
@@ -179,7 +195,7 @@ impl Parts {
         mut self,
         handle: Handle,
         posts: tokio::sync::mpsc::Receiver<Post>,
-        (workers, desk): (Workers, Desk),
+        threads: Threads,
         engine: Box<dyn Engine>,
         outlets: NodeOutlets,
     ) -> Result<Running, StartFault> {
@@ -190,8 +206,15 @@ impl Parts {
             .name("signalling".into())
             .spawn(move || {
                 let _within = runtime.enter();
-                signal::run(engine, clock, posts, outlets, desk);
-                workers.stop();
+                signal::run(
+                    engine,
+                    clock,
+                    posts,
+                    outlets,
+                    threads.desk,
+                    &threads.reports,
+                );
+                threads.workers.stop();
             })
             .map_err(|source| StartFault::System {
                 what: "the signalling thread",

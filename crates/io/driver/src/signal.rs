@@ -4,18 +4,23 @@
 //! at its own sockets. What the thread does with it, and with connections of its own, is in
 //! [`run`]'s module.
 
+mod reports;
 mod turn;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base::{Instant, Now, UnixTime};
-use node::io::{Answer, ConnId, Facts, Input, Question};
+pub use node::io::{Answer, Question};
+use node::io::{ConnId, Facts, Input};
+use status::servers::{ServersQuestion, ServersReport};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::sip_io::Way;
 
+pub use reports::Reports;
 pub(crate) use turn::LOT;
 pub use turn::{Outlets, run};
 
@@ -84,13 +89,13 @@ pub struct Handle {
 pub struct Batch {
     /// When the first of it was read.
     at: std::time::Instant,
-    posts: Vec<Post>,
+    posts: VecDeque<Post>,
     backlog: Arc<AtomicUsize>,
 }
 
 impl Batch {
     /// What it holds; it counts no longer as waiting.
-    pub fn open(self) -> Vec<Post> {
+    pub fn open(self) -> VecDeque<Post> {
         self.backlog.fetch_sub(self.posts.len(), Ordering::AcqRel);
         self.posts
     }
@@ -138,7 +143,11 @@ impl Handle {
     ///
     /// # Errors
     /// [`Stopping`] if the node is gone.
-    pub fn post_batch(&self, at: std::time::Instant, posts: Vec<Post>) -> Result<(), Stopping> {
+    pub fn post_batch(
+        &self,
+        at: std::time::Instant,
+        posts: VecDeque<Post>,
+    ) -> Result<(), Stopping> {
         while self.backlog.load(Ordering::Acquire) >= POSTS_MAX {
             if self.posts.is_closed() {
                 return Err(Stopping);
@@ -155,17 +164,6 @@ impl Handle {
     /// Posts from a thread outside the runtime, dropping the input if the node is swamped.
     pub fn try_input(&self, input: Input) -> bool {
         self.posts.try_send(Post::Input(input)).is_ok()
-    }
-
-    /// The way of media workers to the node. A report that finds the node swamped is lost; the
-    /// next one makes up for it.
-    pub fn media_events(&self) -> impl Fn(media::Event) + Send + Sync + use<> {
-        let handle = self.clone();
-        move |event| {
-            if !handle.try_input(Input::Media(event)) {
-                tracing::debug!("a media report was lost: the node is swamped");
-            }
-        }
     }
 
     /// What the node looks like now.
@@ -198,7 +196,34 @@ impl Handle {
     ) -> Result<status::SearchReport, Stopping> {
         match self.ask(Question::Search(asked)).await? {
             Answer::Search(report) => Ok(*report),
-            Answer::SignIn(_) | Answer::Bearer(_) => Err(Stopping),
+            _ => Err(Stopping),
+        }
+    }
+
+    /// Signs a user out; `None` on an edge.
+    ///
+    /// # Errors
+    /// [`Stopping`] if the node is gone.
+    pub async fn sign_out(
+        &self,
+        user: String,
+        domain: String,
+    ) -> Result<Option<status::SignOutReport>, Stopping> {
+        let user = base::Pii::new(user);
+        match self.ask(Question::SignOut { user, domain }).await? {
+            Answer::SignOut(report) => Ok(report.map(|r| *r)),
+            _ => Err(Stopping),
+        }
+    }
+
+    /// What a core knows of the inside's servers, or what they say now.
+    ///
+    /// # Errors
+    /// [`Stopping`] if the node is gone.
+    pub async fn servers(&self, asked: ServersQuestion) -> Result<ServersReport, Stopping> {
+        match self.ask(Question::Servers(asked)).await? {
+            Answer::Servers(report) => Ok(*report),
+            _ => Err(Stopping),
         }
     }
 }

@@ -42,7 +42,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use crate::signal::Handle;
-use bell::Bell;
+pub(crate) use bell::Bell;
 pub use desk::Desk;
 
 /// From the first byte of a message to its last.

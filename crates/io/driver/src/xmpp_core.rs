@@ -6,7 +6,10 @@
 //! everything is framed again: a hostile edge gains nothing that a client would not. Features are
 //! rewritten, since the client's TLS ends at the edge.
 //!
-//! 403 tells the edge that the domain is not served, 502 that no server can be reached, after which
+//! Who has guessed passwords, here or at sign-in, is told to wait; who is signed out loses the
+//! stream.
+//!
+//! 403 tells the edge that the domain is not served, 429 that the client has to wait, 502 that no server can be reached, after which
 //! errors go to the client in the stream.
 //!
 //! Bounds: 3 s to connect, 5 s to open a stream, 15 s in all; [`Times`].
@@ -23,11 +26,12 @@ use hyper::body::Incoming;
 use net::lane::{self, Body};
 use net::tls::{self, Trust};
 use node::gate::{CoreGate, InsideTls, XmppServer};
-use node::io::Report;
+use node::io::{Answer, Question, Report};
+use policy::signed_out::SignOut;
 use rustls::ClientConfig;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, timeout};
 use xmpp::relay::{Features, Seen};
 use xmpp::starttls::{Initiator, Next, Wish};
@@ -62,6 +66,8 @@ pub struct XmppCore {
     pub unchecked: Arc<ClientConfig>,
     /// How long clients may take.
     pub times: Times,
+    /// Tells of users who are signed out.
+    pub outs: broadcast::Sender<SignOut>,
     /// Numbers streams.
     pub streams: Arc<AtomicU64>,
     /// Ends all streams.
@@ -90,10 +96,16 @@ impl XmppCore {
     /// Answers one request that came by the lane of a peer.
     pub async fn answer(self, _peer: usize, request: Request<Incoming>) -> Response<Body> {
         let began = Instant::now();
+        let outs = self.outs.subscribe();
         let asked = match self.judge(&request) {
             Ok(asked) => asked,
             Err(status) => return refused(status),
         };
+        let client = asked.track.client.ip();
+        let may = self.handle.ask(Question::Chat { client }).await;
+        if matches!(may, Ok(Answer::Chat(false))) {
+            return refused(StatusCode::TOO_MANY_REQUESTS);
+        }
         let opened = match timeout(WHOLE_MAX, self.open(&asked)).await {
             Ok(Some(opened)) => opened,
             Ok(None) | Err(_) => return refused(StatusCode::BAD_GATEWAY),
@@ -105,7 +117,7 @@ impl XmppCore {
             let work = async {
                 // The lane breaking before the pipe stands means that nobody waits for it.
                 if let Ok(pipe) = lane::upgraded(request).await {
-                    pump(asked, opened, pipe, began, times).await;
+                    pump(asked, opened, pipe, began, (times, outs)).await;
                 }
             };
             tokio::select! {
@@ -271,7 +283,13 @@ async fn listen_to<S: Duplex>(
     }
 }
 
-async fn pump(asked: Asked, opened: Opened, pipe: lane::Pipe, began: Instant, times: Times) {
+async fn pump(
+    asked: Asked,
+    opened: Opened,
+    pipe: lane::Pipe,
+    began: Instant,
+    (times, outs): (Times, broadcast::Receiver<SignOut>),
+) {
     let Opened {
         server,
         name,
@@ -286,6 +304,7 @@ async fn pump(asked: Asked, opened: Opened, pipe: lane::Pipe, began: Instant, ti
         domain: asked.domain,
         held: Vec::new(),
         heard,
+        outs: Some(outs),
         began,
         times,
     };

@@ -251,6 +251,7 @@ impl Visit {
             domain,
             held,
             heard: Vec::new(),
+            outs: None,
             began: self.began,
             times: self.edge.times,
         };
@@ -300,6 +301,11 @@ impl Visit {
             refusal = match timeout(CONNECT_MAX, lane.connect(request)).await {
                 Ok(Ok(Ok(pipe))) => return Ok(pipe),
                 Ok(Ok(Err(StatusCode::FORBIDDEN))) => unknown(),
+                // Whoever guesses does not go on to the next core.
+                Ok(Ok(Err(StatusCode::TOO_MANY_REQUESTS))) => {
+                    let text = "too many wrong passwords: try again later";
+                    return Err(Refusal::Told(Condition::PolicyViolation, text.into()));
+                }
                 Ok(Ok(Err(StatusCode::BAD_GATEWAY))) => {
                     unreachable("the domain's server cannot be reached")
                 }

@@ -20,8 +20,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use node::io::{Input, Report};
+use node::io::{Answer, Input, Question, Report};
+use policy::signed_out::SignOut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use xmpp::relay::Seen;
 use xmpp::{Condition, Kind, Name, Relay, Violation, answer};
@@ -137,6 +139,10 @@ pub(crate) enum End {
     ServerBroke(Violation),
     /// The client took too long.
     TooSlow(&'static str),
+    /// Too many wrong passwords.
+    TooManyTries,
+    /// An administrator signed the user out.
+    SignedOut,
 }
 
 impl End {
@@ -149,6 +155,8 @@ impl End {
             End::ClientBroke(violation) => format!("the client sent {violation}"),
             End::ServerBroke(violation) => format!("the server sent {violation}"),
             End::TooSlow(what) => format!("{what} took too long"),
+            End::TooManyTries => "too many wrong passwords".into(),
+            End::SignedOut => "the user was signed out".into(),
         }
     }
 }
@@ -168,6 +176,8 @@ pub(crate) struct Pump<C, S> {
     pub(crate) held: Vec<u8>,
     /// Bytes of the server that have been read already.
     pub(crate) heard: Vec<u8>,
+    /// On the core: users who are signed out.
+    pub(crate) outs: Option<broadcast::Receiver<SignOut>>,
     /// When the client connected.
     pub(crate) began: Instant,
     pub(crate) times: Times,
@@ -182,6 +192,29 @@ struct Noted {
     failed: bool,
     /// The client is being written to.
     writing: bool,
+    /// The local part of its address.
+    bound: Option<String>,
+}
+
+/// Waits until one of these names is signed out, `*` being any; for ever where nobody tells.
+async fn signed_out(outs: &mut Option<broadcast::Receiver<SignOut>>, names: &[&str], domain: &str) {
+    let Some(outs) = outs else {
+        return std::future::pending().await;
+    };
+    loop {
+        let is = |out: &SignOut, name: &&str| {
+            let local = name.split('@').next().unwrap_or(name);
+            *name == "*" || out.is_of(name, domain) || out.is_of(local, domain)
+        };
+        match outs.recv().await {
+            Ok(out) if names.iter().any(|name| is(&out, name)) => return,
+            Ok(_) => {}
+            // One was missed, and it may have been about these.
+            Err(broadcast::error::RecvError::Lagged(_)) if !names.is_empty() => return,
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
+        }
+    }
 }
 
 impl<C: Duplex, S: Duplex> Pump<C, S> {
@@ -201,9 +234,15 @@ impl<C: Duplex, S: Duplex> Pump<C, S> {
             held,
             heard,
             domain,
+            mut outs,
             ..
         } = self;
         let resumable = relay.is_resumable();
+        let said = relay.user().map(|user| user.expose().clone());
+        let names: Vec<&str> = [said.as_deref(), noted.bound.as_deref()]
+            .into_iter()
+            .flatten()
+            .collect();
         let [up, down] = relay.into_directions();
         let mut halves = [Half::new(up, true), Half::new(down, !noted.writing)];
         halves[1].resumable = resumable;
@@ -216,7 +255,11 @@ impl<C: Duplex, S: Duplex> Pump<C, S> {
                 if closed != Some(1) {
                     halves[1].give(&heard, &mut |kind| track.crossed(1, word(kind)));
                 }
-                splice(&track, &mut halves, &mut client, &mut server, closed).await
+                let names = if names.is_empty() { &["*"][..] } else { &names };
+                tokio::select! {
+                    end = splice(&track, &mut halves, &mut client, &mut server, closed) => end,
+                    () = signed_out(&mut outs, names, &domain) => End::SignedOut,
+                }
             }
             Err(end) => end,
         };
@@ -248,7 +291,13 @@ impl<C: Duplex, S: Duplex> Pump<C, S> {
                 return Ok(None);
             }
             let late = self.began + self.times.sign_in;
+            // Who has signed in without saying who it is goes with anybody.
+            let known = self.relay.user().map(|user| user.expose().as_str());
+            let names = known.or(self.relay.is_signed_in().then_some("*"));
             tokio::select! {
+                () = signed_out(&mut self.outs, names.as_slice(), &self.domain) => {
+                    return Err(End::SignedOut);
+                }
                 read = self.client.read(&mut from_client), if self.relay.client_may_speak() => {
                     let read = arrived(read).map_err(End::ClientLost)?;
                     self.held.extend_from_slice(from_client.get(..read).unwrap_or_default());
@@ -283,6 +332,17 @@ impl<C: Duplex, S: Duplex> Pump<C, S> {
         Ok((seen == Some(Seen::Closed)).then_some(0))
     }
 
+    /// A password was refused: on the core, which keeps account, what the node is asked then.
+    fn refusal(&self) -> Option<(Handle, Question)> {
+        self.outs.as_ref()?;
+        let question = Question::ChatRefused {
+            client: self.track.client.ip(),
+            user: self.relay.user().cloned(),
+            domain: self.domain.clone(),
+        };
+        Some((self.track.handle.clone(), question))
+    }
+
     /// Passes on what the server has said, up to the word that leaves nothing more to read.
     async fn server_says(&mut self, noted: &mut Noted) -> Result<Option<usize>, End> {
         while !self.heard.is_empty() && !self.relay.is_bound() {
@@ -300,6 +360,7 @@ impl<C: Duplex, S: Duplex> Pump<C, S> {
             match seen {
                 Seen::Bound(jid) if !noted.up => {
                     noted.up = true;
+                    noted.bound = jid.expose().split('@').next().map(str::to_owned);
                     let client = self.track.client.ip();
                     self.track.report(Report::XmppUp {
                         id: self.track.number,
@@ -317,6 +378,13 @@ impl<C: Duplex, S: Duplex> Pump<C, S> {
                 }
                 Seen::SignInFailed => {
                     tracing::debug!(id = &*self.track.id, "an XMPP sign-in was refused");
+                    if let Some((handle, question)) = self.refusal() {
+                        // The node being gone means that the program stops.
+                        let answer = handle.ask(question).await;
+                        if matches!(answer, Ok(Answer::Chat(false))) {
+                            return Err(End::TooManyTries);
+                        }
+                    }
                 }
                 Seen::Element(Name::Error) => noted.failed = true,
                 Seen::Closed => return Ok(Some(1)),
@@ -404,6 +472,8 @@ async fn farewell<C: Duplex>(track: &Track, domain: &str, client: &mut C, down: 
             Some((Condition::InternalServerError, text))
         }
         End::TooSlow(what) => Some((Condition::PolicyViolation, format!("{what} took too long"))),
+        End::TooManyTries => Some((Condition::PolicyViolation, end.why())),
+        End::SignedOut => Some((Condition::NotAuthorized, end.why())),
     };
     match told {
         Some((condition, text)) if down.is_between() => {

@@ -19,6 +19,7 @@
 #![deny(unsafe_code)]
 
 pub mod clock;
+pub mod descriptors;
 pub mod dns;
 mod error;
 pub mod http;

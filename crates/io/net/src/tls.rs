@@ -8,6 +8,7 @@
 
 mod files;
 mod handshake;
+mod inside;
 mod links;
 mod names;
 
@@ -90,7 +91,8 @@ pub fn inside_client(trust: Option<&Trust>, alpn: &[&[u8]]) -> Result<Arc<Client
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
     let mut config = match trust {
         Some(trust) => builder
-            .with_root_certificates(trust.roots())
+            .dangerous()
+            .with_custom_certificate_verifier(inside::Telling::new(trust)?)
             .with_no_client_auth(),
         None => builder
             .dangerous()
@@ -116,7 +118,8 @@ pub fn inside_mutual(
     let ours = identity.client_resolver();
     Ok(Arc::new(match trust {
         Some(trust) => builder
-            .with_root_certificates(trust.roots())
+            .dangerous()
+            .with_custom_certificate_verifier(inside::Telling::new(trust)?)
             .with_client_cert_resolver(ours),
         None => builder
             .dangerous()

@@ -1,7 +1,7 @@
 //! Nodes: inputs handed in, outputs carried out, timers kept.
 
 use base::Instant;
-use node::io::{Answer, ConnId, Input, Output, Target};
+use node::io::{Answer, ConnId, Input, Output, Record, Target};
 
 use super::{Event, Hop, World, conn_name};
 use crate::pipe::Party;
@@ -110,6 +110,7 @@ impl World {
                 self.gateways[g].workers.command(now, command);
                 self.workers_flush(g);
             }
+            Output::KeepServers(_) => {}
             Output::Answer { id, answer } => {
                 if let Answer::SignIn(reply) = answer
                     && let Some(sign_in) = self.gateways[g].asks.remove(&id)
@@ -150,13 +151,18 @@ impl World {
                     },
                 );
             }
+            Output::Prove { .. } => self.findings.push("a directory is asked".into()),
             Output::EdgeGate(gate) => self.gateways[g].gate = Some(gate),
             // Nobody's socket is ever behind: no node says so.
             Output::CoreGate(_) | Output::PinSsh { .. } | Output::Pause { .. } => {}
-            Output::Keep(kept) => {
-                let user = kept.user.expose().clone();
-                self.gateways[g].kept.insert(user, *kept);
-            }
+            Output::Keep(record) => match *record {
+                Record::SignedIn(kept) => {
+                    let user = kept.user.expose().clone();
+                    self.gateways[g].kept.insert(user, kept);
+                }
+                Record::SignedOut(_) => self.findings.push("a user is signed out".into()),
+            },
+            Output::EndStreams(_) => {}
             Output::Event(event) => {
                 self.note(g, &format!("! {event}"));
                 self.count_event(g, &event);
@@ -259,6 +265,14 @@ fn brief(command: &media::Command) -> String {
             core.remote.map(|r| r.rtp),
             core.receive,
             core.send
+        ),
+        C::InstallInside { leg, inside } | C::UpdateInside { leg, inside } => format!(
+            "media {:?} to {:?} on {} towards {:?} receive {}",
+            leg.0,
+            inside.other.0,
+            inside.local.rtp,
+            inside.remote.map(|r| r.rtp),
+            inside.receive
         ),
         C::Remove { leg } => format!("media {:?} removed", leg.0),
         C::Stop => "media stops".into(),

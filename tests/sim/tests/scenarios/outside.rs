@@ -156,3 +156,53 @@ fn a_call_goes_on_from_another_address_by_the_same_edge() {
 fn a_call_goes_on_by_another_edge_in_both_directions() {
     under_seeds(6, moving, |w: &mut World| goes_on(w, 1));
 }
+
+/// The phone asks something of Alice's client while that is on its way to another network: it
+/// changes the call, or presses a key. She comes back by this or another edge.
+fn asked_while_away(w: &mut World, edge: usize) {
+    w.ready();
+    let (alice, phone) = (w.who("alice"), w.who("phone1"));
+    let (calls, called) = match w.seed % 2 {
+        0 => (alice, "1101"),
+        _ => (phone, "1001"),
+    };
+    w.with(calls, |ua, now| ua.call(now, called));
+    assert!(w.run_until(30 * SECOND, |w| w.in_call(alice, phone)));
+    w.run(2 * SECOND);
+    w.people[alice].edge = Some(edge);
+    w.travel(alice);
+    let changes = !w.seed.is_multiple_of(3);
+    let asked = w.with(phone, |ua, now| match changes {
+        true => ua.change(now, 0, Direction::Both),
+        false => ua.press(now, 0, '5'),
+    });
+    assert!(asked);
+    assert!(w.run_until(40 * SECOND, |w| w.registered(alice)));
+    // What was out on the old way has run out, and the client has been asked whether it is there.
+    w.run(90 * SECOND);
+    assert!(w.in_call(alice, phone), "the call is over");
+    let heard = |w: &World, who: usize| w.people[who].ua.calls[0].media.heard;
+    let before = (heard(w, alice), heard(w, phone));
+    w.run(3 * SECOND);
+    let after = (heard(w, alice), heard(w, phone));
+    if changes {
+        assert!(
+            after.0 > before.0 && after.1 > before.1,
+            "{before:?} {after:?}"
+        );
+    }
+    w.with(phone, |ua, now| ua.hang_up(now, 0));
+    w.run(10 * SECOND);
+    assert_eq!(w.people[alice].ua.calls[0].why, "bye");
+    w.quiet();
+}
+
+#[test]
+fn what_is_asked_of_a_client_that_comes_back_to_its_edge_ends_no_call() {
+    under_seeds(6, moving, |w: &mut World| asked_while_away(w, 0));
+}
+
+#[test]
+fn what_is_asked_of_a_client_that_comes_back_by_another_edge_ends_no_call() {
+    under_seeds(6, moving, |w: &mut World| asked_while_away(w, 1));
+}

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use sip::{Message, Name};
+use sip::{Edit, Message, Name};
 
 /// What the body of the moved message becomes.
 pub enum Body<'a> {
@@ -20,25 +20,24 @@ impl Body<'_> {
     pub fn put(self, message: Message) -> Message {
         match self {
             Body::Same => message,
-            Body::Drop if message.body().is_empty() => message,
-            Body::Drop => {
+            body => {
                 let mut edit = message.edit();
-                edit.remove_body();
+                body.write(&message, &mut edit);
                 edit.finish()
             }
+        }
+    }
+
+    /// Gives the message that is being edited this body.
+    pub fn write(self, message: &Message, edit: &mut Edit<'_>) {
+        match self {
+            Body::Same => {}
+            Body::Drop if message.body().is_empty() => {}
+            Body::Drop => {
+                edit.remove_body();
+            }
             Body::Replace(range, new) => {
-                let old = message.body();
-                let mut body = Vec::with_capacity(old.len() + new.len());
-                body.extend_from_slice(old.get(..range.start).unwrap_or_default());
-                body.extend_from_slice(new);
-                body.extend_from_slice(old.get(range.end..).unwrap_or_default());
-                let kind = message
-                    .content_type()
-                    .unwrap_or(b"application/sdp")
-                    .to_vec();
-                let mut edit = message.edit();
-                edit.body(&kind, &body);
-                edit.finish()
+                edit.body_part(range.clone(), new);
             }
         }
     }

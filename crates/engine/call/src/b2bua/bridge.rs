@@ -10,6 +10,9 @@
 //! | ICE | dropped unless [`Ice`] says otherwise | the same |
 //! | `a=rtcp-mux`, BUNDLE, DTLS | dropped | dropped |
 //!
+//! A call between two parties inside has no edge: both sides are towards the inside, each with its
+//! own [`Encryption`], ports and keys, and lines of ICE are dropped both ways.
+//!
 //! Keys are fresh for each m-line and each leg: no key of one leg is ever used on the other. So
 //! candidates lead past us, to an end whose keys are not the other's; where they are passed all the
 //! same, addresses are ours, and ends that speak ICE see that they are no candidate (RFC 8839
@@ -25,6 +28,7 @@ mod line;
 mod track;
 
 use media::{Counters, LegId, LinkId};
+use sdp::sdes::Crypto;
 use sdp::{SdpError, Session};
 
 use super::call::{Encryption, End, Ice};
@@ -48,8 +52,8 @@ pub enum MediaError {
     /// It is malformed or over a limit.
     #[error(transparent)]
     Malformed(#[from] SdpError),
-    /// The client offered or answered plain RTP.
-    #[error("the client's media is not encrypted")]
+    /// A client, or a zone that wants encrypted media, offered or answered plain RTP.
+    #[error("media is not encrypted")]
     NotEncrypted,
     /// No crypto suite of the client's is one of ours.
     #[error("no acceptable crypto suite")]
@@ -74,19 +78,37 @@ pub enum MediaError {
     NoPorts,
 }
 
-/// Which way a leg leads: the place of its keys.
+/// Which way a leg leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    Edge = 0,
-    Inside = 1,
+    Edge,
+    Inside,
+    /// Inside too, where the other side is.
+    Beyond,
+}
+
+impl Way {
+    /// The place of its keys: first the side that may be an edge.
+    fn place(self) -> usize {
+        usize::from(self == Way::Inside)
+    }
+}
+
+/// What the first side of a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// An edge, over this link.
+    Edge(LinkId),
+    /// Inside, with media like this.
+    Inside(Encryption),
 }
 
 /// The media of one call.
 pub(super) struct Bridge {
-    /// The end that is an edge's.
-    edge: End,
-    link: LinkId,
-    /// What media inside is.
+    /// The end on the first side.
+    end: End,
+    first: First,
+    /// What media on the other side is, which is inside.
     inside: Encryption,
     /// What becomes of ICE candidates.
     ice: Ice,
@@ -96,6 +118,15 @@ pub(super) struct Bridge {
     retired: Vec<Retired>,
     /// What the caller, and the callee, last described and the other has agreed to.
     described: [Option<Box<[u8]>>; 2],
+    /// Of what the caller, and the callee, were last shown of it: what is ours.
+    shown: [Box<[Shown]>; 2],
+}
+
+/// An m-line as an end was shown it, as far as it does not follow from the other's description.
+#[derive(Clone)]
+struct Shown {
+    proto: Box<[u8]>,
+    keys: Box<[Crypto]>,
 }
 
 struct Offer {
@@ -108,16 +139,18 @@ struct Offer {
 }
 
 impl Bridge {
-    pub(super) fn new(edge: End, link: LinkId, (inside, ice): (Encryption, Ice)) -> Self {
+    /// The first side's end and what that is; what the inside's media is, and its ICE.
+    pub(super) fn new(end: End, first: First, (inside, ice): (Encryption, Ice)) -> Self {
         Bridge {
-            edge,
-            link,
+            end,
+            first,
             inside,
             ice,
             tracks: Vec::new(),
             offer: None,
             retired: Vec::new(),
             described: [None, None],
+            shown: [Box::default(), Box::default()],
         }
     }
 
@@ -150,13 +183,15 @@ impl Bridge {
         for end in [End::Caller, End::Callee] {
             if of != Some(end) {
                 self.described[end as usize] = None;
+                self.shown[end.other() as usize] = Box::default();
             }
         }
     }
 
-    /// What an end described holds no more.
+    /// What an end described, and was shown, holds no more.
     pub(super) fn forget_description(&mut self, end: End) {
         self.described[end as usize] = None;
+        self.shown[end as usize] = Box::default();
     }
 
     /// How many m-lines are carried.
@@ -169,7 +204,9 @@ impl Bridge {
         self.offer.as_ref().is_some_and(|offer| !offer.pending)
     }
 
-    /// An offer of `from`, as the other end gets it.
+    /// An offer of `from`, as the other end gets it. One that is what `from` last described, `again`,
+    /// is what that end was last shown, byte for byte: its `o=` says that nothing has changed
+    /// (RFC 3264 §8), so no suite may be missing that was not chosen.
     ///
     /// # Errors
     /// [`MediaError`]; nothing has changed then.
@@ -178,6 +215,7 @@ impl Bridge {
         desk: &mut Desk<'_>,
         from: End,
         text: &[u8],
+        again: bool,
     ) -> Result<Vec<u8>, MediaError> {
         let mut session = Session::parse(text)?;
         if session.media_count() < self.tracks.len() {
@@ -207,19 +245,30 @@ impl Bridge {
             let to = self.way(from.other());
             let track = self.tracks.get(i).and_then(Option::as_ref);
             let track = track.filter(|_| line.active);
+            let shown = self.shown[from.other() as usize].get(i);
+            let shown = shown.filter(|_| again && !line.opened);
             if let Some(track) = track.filter(|t| self.wants_keys(to, t)) {
-                line.keys = track.keys_to_offer(desk, to);
+                line.keys = match shown {
+                    Some(shown) if !shown.keys.is_empty() => shown.keys.to_vec(),
+                    _ => track.keys_to_offer(desk, to),
+                };
             }
             let writing = Writing {
                 track,
                 keys: &line.keys,
-                proto: None,
+                proto: shown.map(|shown| &*shown.proto),
                 ice: self.ice.passes(to == Way::Edge),
             };
             self.write(desk, &mut session, i, to, &writing);
+            line.written = session.proto(i).to_vec();
         }
-        let ice = self.ice.passes(from != self.edge);
-        line::finish(&mut session, from == self.edge, ice, desk.settings);
+        let to = self.way(from.other());
+        line::finish(
+            &mut session,
+            to,
+            self.ice.passes(to == Way::Edge),
+            desk.settings,
+        );
         self.offer = Some(Offer {
             from,
             text: Box::from(text),
@@ -230,16 +279,26 @@ impl Bridge {
     }
 
     fn way(&self, end: End) -> Way {
-        if end == self.edge {
-            Way::Edge
-        } else {
-            Way::Inside
+        match self.first {
+            _ if end != self.end => Way::Inside,
+            First::Edge(_) => Way::Edge,
+            First::Inside(_) => Way::Beyond,
+        }
+    }
+
+    /// What media on one way is.
+    fn encryption(&self, way: Way) -> Encryption {
+        match (way, self.first) {
+            (Way::Edge, _) => Encryption::Force,
+            (Way::Beyond, First::Inside(beyond)) => beyond,
+            (Way::Inside | Way::Beyond, _) => self.inside,
         }
     }
 
     /// Whether an offer on this way has keys: always over the link.
     fn wants_keys(&self, to: Way, track: &Track) -> bool {
-        to == Way::Edge || (self.inside != Encryption::Off && !track.is_datagram())
+        let may = self.encryption(to) != Encryption::Off && !track.is_datagram();
+        to == Way::Edge || may
     }
 
     fn read(
@@ -250,9 +309,12 @@ impl Bridge {
         from: End,
         purpose: Purpose<'_>,
     ) -> Result<Offered, MediaError> {
-        match self.way(from) {
+        let way = self.way(from);
+        match way {
             Way::Edge => line::from_edge(session, i, desk.settings, purpose),
-            Way::Inside => line::from_inside(session, i, desk.settings, self.inside, purpose),
+            Way::Inside | Way::Beyond => {
+                line::from_inside(session, i, desk.settings, self.encryption(way), purpose)
+            }
         }
     }
 
@@ -266,7 +328,10 @@ impl Bridge {
     ) {
         match to {
             Way::Edge => line::to_edge(session, i, desk.settings, writing),
-            Way::Inside => line::to_inside(session, i, desk.settings, self.inside, writing),
+            Way::Inside | Way::Beyond => {
+                let wanted = (to, self.encryption(to));
+                line::to_inside(session, i, desk.settings, wanted, writing);
+            }
         }
     }
 
@@ -285,6 +350,15 @@ impl Bridge {
         let offer = self.offer.take().ok_or(MediaError::Mismatch)?;
         let result = self.apply(desk, from, text, &offer, early);
         let pending = offer.pending && result.is_err();
+        let result = result.map(|(text, shown)| {
+            let offered = offer.lines.iter().map(|line| Shown {
+                proto: Box::from(&*line.written),
+                keys: Box::from(&*line.keys),
+            });
+            self.shown[from as usize] = offered.collect();
+            self.shown[offer.from as usize] = shown.into();
+            text
+        });
         if result.is_ok() {
             self.described[from as usize] = Some(Box::from(text));
             self.described[offer.from as usize] = Some(offer.text.clone());
@@ -300,7 +374,7 @@ impl Bridge {
         text: &[u8],
         offer: &Offer,
         early: bool,
-    ) -> Result<Vec<u8>, MediaError> {
+    ) -> Result<(Vec<u8>, Vec<Shown>), MediaError> {
         let mut session = Session::parse(text)?;
         if from == offer.from || session.media_count() != offer.lines.len() {
             return Err(MediaError::Mismatch);
@@ -311,18 +385,19 @@ impl Bridge {
             let track = self.tracks.get(i).and_then(Option::as_ref);
             let named = read.stream;
             if read.active
-                && (track.is_none() || named.is_some_and(|n| track.is_none_or(|t| t.stream != n)))
+                && (track.is_none() || named.is_some_and(|n| track.is_none_or(|t| !t.is_stream(n))))
             {
                 return Err(MediaError::Stream);
             }
             lines.push(read);
         }
         let (answerer, offerer) = (self.way(from), self.way(offer.from));
+        let mut shown = Vec::with_capacity(lines.len());
         for (i, (offered, answered)) in offer.lines.iter().zip(&lines).enumerate() {
             let track = self.tracks.get_mut(i).and_then(Option::as_mut);
             match track {
                 Some(track) if answered.active => {
-                    track.agree(desk, self.link, offered, answered, answerer);
+                    track.agree(desk, offered, answered, answerer);
                 }
                 Some(track) if early => track.rest(desk),
                 _ => self.close(desk, i),
@@ -337,10 +412,14 @@ impl Bridge {
                 ice: self.ice.passes(offerer == Way::Edge),
             };
             self.write(desk, &mut session, i, offerer, &writing);
+            shown.push(Shown {
+                proto: Box::from(&*offered.proto),
+                keys: Box::from(writing.keys),
+            });
         }
-        let ice = self.ice.passes(from != self.edge);
-        line::finish(&mut session, from == self.edge, ice, desk.settings);
-        Ok(session.to_bytes())
+        let ice = self.ice.passes(offerer == Way::Edge);
+        line::finish(&mut session, offerer, ice, desk.settings);
+        Ok((session.to_bytes(), shown))
     }
 
     /// The offer was refused: what it opened is closed.
@@ -370,13 +449,13 @@ impl Bridge {
     /// The client is behind the edge of this link. If it was not, what it had there is closed, and
     /// the next offer opens all of it anew: streams are the link's, and keys are never used twice.
     pub(super) fn go_to(&mut self, desk: &mut Desk<'_>, link: LinkId) {
-        if link == self.link {
+        if self.first == First::Edge(link) {
             return;
         }
         for i in 0..self.tracks.len() {
             self.close(desk, i);
         }
-        self.link = link;
+        self.first = First::Edge(link);
     }
 
     /// Finds or opens the track of an offered m-line.
@@ -392,7 +471,7 @@ impl Bridge {
         };
         match slot {
             Some(track) => {
-                if line.stream.is_some_and(|named| named != track.stream) {
+                if line.stream.is_some_and(|named| !track.is_stream(named)) {
                     return Err(MediaError::Stream);
                 }
                 if line.datagram.is_some() != track.is_datagram() {
@@ -400,7 +479,7 @@ impl Bridge {
                 }
             }
             None => {
-                *slot = Some(Track::open(desk, self.link, &line)?);
+                *slot = Some(Track::open(desk, self.first, &line)?);
                 line.opened = true;
             }
         }
@@ -417,9 +496,11 @@ impl Bridge {
 
     fn close(&mut self, desk: &mut Desk<'_>, i: usize) {
         if let Some(track) = self.tracks.get_mut(i).and_then(Option::take) {
-            self.retired.push(track.close(desk, self.link));
+            let (leg, second) = track.close(desk);
+            self.retired.push(leg);
+            self.retired.extend(second);
             // A call that opens and closes m-lines for ever keeps the last figures only.
-            if self.retired.len() > TRACKS_MAX * 2 {
+            while self.retired.len() > TRACKS_MAX * 2 {
                 let oldest = self.retired.remove(0);
                 desk.studio.close_leg(oldest.leg);
             }
@@ -459,6 +540,7 @@ impl Bridge {
             kind: String::from_utf8_lossy(&r.kind).into_owned(),
             counters: r.counters,
         };
-        self.retired.iter().map(of).collect()
+        let shown = self.retired.iter().filter(|r| !r.second);
+        shown.map(of).collect()
     }
 }

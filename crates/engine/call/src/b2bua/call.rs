@@ -20,7 +20,7 @@ pub enum Side {
         /// The link to that edge.
         link: LinkId,
     },
-    /// To call control. Media is RTP.
+    /// To call control, or another system inside. Media is what the leg's [`Encryption`] says.
     Inside,
 }
 
@@ -203,6 +203,8 @@ pub(super) struct Exchange {
     pub(super) offer: bool,
     /// Its CSeq number on the way out.
     pub(super) cseq: u32,
+    /// Its sender has taken it back.
+    pub(super) cancelled: bool,
 }
 
 /// A 2xx to an INVITE that waits for its ACK.

@@ -19,7 +19,7 @@ impl B2bua {
         key: ServerKey,
         cancel: &Message,
     ) {
-        let Some(call) = self.calls.get(id) else {
+        let Some(call) = self.calls.get_mut(id) else {
             return;
         };
         let reason = reason_of(cancel);
@@ -30,14 +30,11 @@ impl B2bua {
             }
             return;
         }
-        let client = call
-            .exchanges
-            .iter()
-            .find(|e| e.server == Some(key))
-            .map(|e| e.client);
-        if let Some(client) = client {
+        let mut exchanges = call.exchanges.iter_mut();
+        if let Some(exchange) = exchanges.find(|e| e.server == Some(key)) {
+            exchange.cancelled = true;
             cx.transactions
-                .cancel_because(cx.now, client, reason.as_deref());
+                .cancel_because(cx.now, exchange.client, reason.as_deref());
         }
     }
 }

@@ -44,8 +44,8 @@ pub(super) fn invite(
     edit.set(Name::CSeq, format!("{cseq} INVITE").as_bytes());
     edit.set(Name::MaxForwards, hops.to_string().as_bytes());
     edit.set(Name::Contact, contact(request, &target.face.contact));
-    let moved = edit.finish();
-    body.put(moved)
+    body.write(request, &mut edit);
+    edit.finish()
 }
 
 /// A request within a dialog, addressed to the other leg's far end.
@@ -64,8 +64,8 @@ pub(super) fn request(
     if request.header(Name::Contact).is_some() {
         edit.set(Name::Contact, contact(request, our_contact));
     }
-    let moved = edit.finish();
-    body.put(moved)
+    body.write(request, &mut edit);
+    edit.finish()
 }
 
 /// The response to `original` that says what `response` says.
@@ -103,15 +103,12 @@ pub(super) fn response(
             edit.push_front(Name::RecordRoute, route);
         }
     }
-    let moved = edit.finish();
-    body.put(moved)
+    body.write(response, &mut edit);
+    edit.finish()
 }
 
 fn fields(message: &Message, name: Name) -> impl Iterator<Item = &[u8]> {
-    message
-        .fields()
-        .filter(move |f| f.id == name)
-        .map(|f| f.value)
+    message.fields_of(name)
 }
 
 /// The message's first Contact with its URI replaced; display name and parameters stay.

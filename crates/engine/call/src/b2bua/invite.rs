@@ -1,22 +1,23 @@
 //! The INVITE that makes a call, and its responses.
 
 use base::Id;
-use media::LinkId;
 use sip::dialog::Dialog;
 use sip::transaction::{ServerKey, Why};
 use sip::{Message, Name};
 
 use super::body::{self, Body};
-use super::bridge::{Bridge, MediaError};
-use super::call::{Call, Caller, End, Fork, Leg, Opening, Phase, Side, Target, Tick, Unacked};
+use super::bridge::{Bridge, First, MediaError};
+use super::call::{
+    Call, Caller, End, Face, Fork, Ice, Leg, Opening, Phase, Side, Target, Tick, Unacked,
+};
 use super::own::Doubt;
 use super::relay::hidden;
 use super::session::{self, Session};
 use super::{B2bua, Cause, Context, Draft, EndedBy, Event, Refusal, cross, refuse};
 
 impl B2bua {
-    /// Takes an INVITE without a To tag and sends it on to `target`. One side must be an edge's,
-    /// the other inside. What cannot be carried is refused here: 400, 483, 488, 500, 503.
+    /// Takes an INVITE without a To tag and sends it on to `target`. One side may be an edge's.
+    /// What cannot be carried is refused here: 400, 483, 488, 500, 503.
     pub fn invite(
         &mut self,
         cx: &mut Context<'_>,
@@ -49,11 +50,7 @@ impl B2bua {
         target: Target,
     ) -> Result<(), Refusal> {
         let hops = cross::hops(message).ok_or(Refusal::new(483, "Too Many Hops"))?;
-        let (edge, link) = across(caller.side, target.side)?;
-        let inside = match edge {
-            End::Caller => (target.face.encryption, target.face.ice),
-            End::Callee => (caller.face.encryption, caller.face.ice),
-        };
+        let bridge = across(&caller, &target)?;
         // The dialog must be possible before anything is done for it.
         Dialog::uas(message, "t").map_err(|_| Refusal::new(400, "Bad Request"))?;
         if !self.has_room() {
@@ -70,7 +67,7 @@ impl B2bua {
         let caller_tag = self.rng.hex(8);
         let cseq = 1 + self.rng.u32() % 0xffff;
         let named = self.map_references(caller.side, message);
-        let named = session::asking(&named, self.interval_asked());
+        let named = session::asking(&named, self.interval_asked(), 0);
         let placeholder = cross::invite(&named, &target, &callee_tag, cseq, hops, Body::Same);
         let call = Call {
             call_id: Box::from(message.call_id()),
@@ -95,8 +92,8 @@ impl B2bua {
             forks: Vec::new(),
             exchanges: Vec::new(),
             unacked: Vec::new(),
-            bridge: Bridge::new(edge, link, inside),
-            draft: Draft::new(message, cx.now, edge == End::Caller),
+            bridge,
+            draft: Draft::new(message, cx.now, caller.side.is_edge()),
             timer_c: None,
             session: Session::default(),
             doubt: Doubt::default(),
@@ -440,12 +437,24 @@ impl B2bua {
     }
 }
 
-/// Which end is an edge's, and over which link.
-fn across(caller: Side, callee: Side) -> Result<(End, LinkId), Refusal> {
-    match (caller, callee) {
-        (Side::Edge { link }, Side::Inside) => Ok((End::Caller, link)),
-        (Side::Inside, Side::Edge { link }) => Ok((End::Callee, link)),
-        _ => Err(Refusal::new(500, "No Way Across")),
+/// What leads from one side to the other.
+fn across(caller: &Caller, target: &Target) -> Result<Bridge, Refusal> {
+    let inside = |face: &Face| (face.encryption, face.ice);
+    match (caller.side, target.side) {
+        (Side::Edge { link }, Side::Inside) => {
+            let first = First::Edge(link);
+            Ok(Bridge::new(End::Caller, first, inside(&target.face)))
+        }
+        (Side::Inside, Side::Edge { link }) => {
+            let first = First::Edge(link);
+            Ok(Bridge::new(End::Callee, first, inside(&caller.face)))
+        }
+        (Side::Inside, Side::Inside) => {
+            let first = First::Inside(caller.face.encryption);
+            let other = (target.face.encryption, Ice::Remove);
+            Ok(Bridge::new(End::Caller, first, other))
+        }
+        (Side::Edge { .. }, Side::Edge { .. }) => Err(Refusal::new(500, "No Way Across")),
     }
 }
 

@@ -15,6 +15,28 @@ impl B2bua {
         from: End,
         text: &[u8],
     ) -> Result<Vec<u8>, MediaError> {
+        self.bridge_text(cx, id, from, text, false)
+    }
+
+    /// What an end last described, offered to the other once more.
+    pub(super) fn bridge_again(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: Id,
+        from: End,
+        text: &[u8],
+    ) -> Result<Vec<u8>, MediaError> {
+        self.bridge_text(cx, id, from, text, true)
+    }
+
+    fn bridge_text(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: Id,
+        from: End,
+        text: &[u8],
+        again: bool,
+    ) -> Result<Vec<u8>, MediaError> {
         let (mut desk, calls) = self.desk(cx, id);
         let call = calls.get_mut(id).ok_or(MediaError::Mismatch)?;
         let sides = [call.caller.side, call.callee.side];
@@ -23,7 +45,7 @@ impl B2bua {
                 call.bridge.go_to(&mut desk, link);
             }
         }
-        call.bridge.offer(&mut desk, from, text)
+        call.bridge.offer(&mut desk, from, text, again)
     }
 
     pub(super) fn bridge_answer(
@@ -99,7 +121,10 @@ impl B2bua {
                     self.tell(Some(id), Event::NoMedia);
                 }
             }
-            Report::Installed { .. } | Report::Latched { .. } | Report::LinkState { .. } => {}
+            Report::Installed { .. }
+            | Report::Latched { .. }
+            | Report::Rested { .. }
+            | Report::LinkState { .. } => {}
         }
     }
 }

@@ -6,6 +6,11 @@
 //! So the end is asked once more, and the call is over when that meets nobody either, [`DOUBT`] or
 //! more after the first. What an end sends or answers meanwhile is a sign of life; 481 is final
 //! (RFC 5057 §5.1). Once the core has seen the client move, what is on its old way counts no more.
+//!
+//! So it is with what the other party asked of a client: where that meets nobody, the asker is told
+//! 500 with a time to wait, for 408 would end the dialog (RFC 3261 §12.2.1.2), and the client is
+//! asked. What is out when the client moves goes out anew if it changes the session, which is the
+//! same twice; anything else the client may have got already, and the asker is told the same 500.
 //! Bounds: a time for each end, one timer a call.
 
 use std::time::Duration;
@@ -15,10 +20,17 @@ use sip::{Message, Method, Name};
 
 use super::call::{Call, End, Exchange, Phase, Tick};
 use super::session::is_refresh;
-use super::{B2bua, Cause, Context, EndedBy};
+use super::{B2bua, Cause, Context, EndedBy, Refusal, refuse};
 
 /// From the first time that an end is not met to the next question, whose answer counts.
 const DOUBT: Duration = Duration::from_secs(40);
+
+/// The client is away for some seconds. Not 408 or 481, which say more.
+pub(super) const AWAY: Refusal = Refusal {
+    status: 500,
+    reason: "Client Is Moving",
+    cause: Cause::Status(500),
+};
 
 /// Which ends were not met, and since when.
 #[derive(Default)]
@@ -87,6 +99,7 @@ impl B2bua {
             method,
             offer: offers,
             cseq,
+            cancelled: false,
         });
         self.by_client.insert(client, id);
         true
@@ -107,13 +120,41 @@ impl B2bua {
                 self.hang_up(cx, id, EndedBy::Us, cause, 500, "Call Gone");
                 return false;
             }
-            Some(_) => {}
-            None => call.doubt.since[end as usize] = Some(now),
+            Some(_) | None => self.doubt(cx, id, end),
         }
+        true
+    }
+
+    /// An end was not met: it is asked in a while, and that decides.
+    fn doubt(&mut self, cx: &Context<'_>, id: Id, end: End) {
+        let now = cx.now.instant;
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        call.doubt.since[end as usize].get_or_insert(now);
         if call.doubt.timer.is_none() {
             call.doubt.timer = Some(self.timers.arm(now + DOUBT, Tick::Doubt(id)));
         }
-        true
+    }
+
+    /// What the other party asked of a client met nobody. Gives whether the client may be back, by
+    /// another way, so that the asker is not to hear that it is gone.
+    pub(super) fn client_missed(
+        &mut self,
+        cx: &Context<'_>,
+        id: Id,
+        (to, fork): (End, usize),
+        method: Method,
+    ) -> bool {
+        let stands = self
+            .calls
+            .get(id)
+            .is_some_and(|call| call.phase == Phase::Answered(fork) && call.leg(to).side.is_edge());
+        let missed = stands && method != Method::Bye;
+        if missed {
+            self.doubt(cx, id, to);
+        }
+        missed
     }
 
     /// An end that was not met is asked once more.
@@ -131,26 +172,51 @@ impl B2bua {
         }
     }
 
-    /// The client at an end has another way: what is out on its old one counts no more, and a
-    /// refresh is sent anew.
+    /// The client at an end has another way: what is out on its old one counts no more. A refresh
+    /// of ours, and what the other party changes, is sent anew.
     pub(super) fn forsake(&mut self, cx: &mut Context<'_>, id: Id, end: End) {
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
         call.doubt.met(end);
-        let out = |e: &Exchange| {
-            let asks = e.method == Method::Options && e.server.is_none();
-            e.from == end.other() && (asks || is_refresh(e))
-        };
-        let refreshes = |e: &Exchange| out(e) && is_refresh(e);
-        let refresh = call.exchanges.iter().any(refreshes);
-        let offer = call.exchanges.iter().any(|e| out(e) && e.offer);
-        call.exchanges.retain(|e| !out(e));
-        if offer {
+        let out = |e: &Exchange| e.from == end.other() && e.method != Method::Bye;
+        let (gone, stay): (Vec<_>, Vec<_>) = call.exchanges.drain(..).partition(out);
+        call.exchanges = stay;
+        if gone.iter().any(|e| e.offer || e.method == Method::Invite) {
             self.roll_back(cx, id);
         }
-        if refresh {
+        if gone.iter().any(is_refresh) {
             self.refresh_again(cx, id, Duration::ZERO);
+        }
+        for exchange in gone {
+            self.ask_anew(cx, id, &exchange);
+        }
+    }
+
+    /// A request that was refused goes out once more.
+    pub(super) fn ask_anew_at(&mut self, cx: &mut Context<'_>, id: Id, at: usize) {
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        let old = call.exchanges.swap_remove(at);
+        if old.offer {
+            self.roll_back(cx, id);
+        }
+        self.ask_anew(cx, id, &old);
+    }
+
+    /// A request of the other party's goes out once more, or is answered.
+    fn ask_anew(&mut self, cx: &mut Context<'_>, id: Id, old: &Exchange) {
+        let Some(key) = old.server else { return };
+        let (from, fork, request) = (old.from, old.fork, &old.request);
+        let sent = match old.method {
+            _ if old.cancelled => Err(Refusal::new(487, "Request Terminated")),
+            Method::Invite => self.reinvite(cx, id, from, fork, key, request),
+            Method::Update => self.update(cx, id, from, fork, key, request),
+            _ => Err(AWAY),
+        };
+        if let Err(refusal) = sent {
+            refuse(cx, key, request, &refusal);
         }
     }
 

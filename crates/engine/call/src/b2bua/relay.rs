@@ -9,7 +9,8 @@ use super::body::{self, Body};
 use super::bridge::MediaError;
 use super::call::{End, Exchange, Phase};
 use super::invite::Moved;
-use super::{B2bua, Cause, Context, EndedBy, Event, GONE, Refusal, cross, session};
+use super::own::AWAY;
+use super::{B2bua, Cause, Context, EndedBy, Event, GONE, Refusal, cross, refuse, session};
 
 impl B2bua {
     /// Carries a request across as it is, but for the dialogs that it names.
@@ -55,7 +56,9 @@ impl B2bua {
         let face = call.leg(to).face.clone();
         let refreshes = matches!(message.method(), Method::Invite | Method::Update);
         let asking = match call.phase {
-            Phase::Answered(_) if refreshes => Some(session::asking(message, interval)),
+            Phase::Answered(_) if refreshes => {
+                Some(session::asking(message, interval, call.session.least))
+            }
             _ => None,
         };
         let message = asking.as_ref().unwrap_or(message);
@@ -76,6 +79,7 @@ impl B2bua {
             method: original.method(),
             offer,
             cseq,
+            cancelled: false,
         });
         self.by_server.insert(key, id);
         self.by_client.insert(client, id);
@@ -121,6 +125,21 @@ impl B2bua {
         if !matches!(response.status(), 408 | 430 | 481) {
             call.doubt.met(exchange.from.other());
         }
+        if exchange.server.is_some() && self.is_ours(cx, id, at, response) {
+            return;
+        }
+        self.hand_back(cx, id, at, response);
+    }
+
+    /// A response to the request at this place is the sender's, or to a request of ours.
+    fn hand_back(&mut self, cx: &mut Context<'_>, id: Id, at: usize, response: &Message) {
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        let Some(exchange) = call.exchanges.get(at) else {
+            return;
+        };
+        let (client, fin) = (exchange.client, response.status() >= 200);
         let (over, ours) = (call.phase == Phase::Ending, exchange.server.is_none());
         // The other end does not know the dialog any more (RFC 3261 §12.2.1.2, RFC 5057).
         let lost = (response.status() == 481 || response.status() == 408 && !ours)
@@ -161,6 +180,41 @@ impl B2bua {
                 "Dialog Is Gone",
             );
         }
+    }
+
+    /// Whether a refusal of the other party's request is not for it to hear, and was dealt with.
+    fn is_ours(&mut self, cx: &mut Context<'_>, id: Id, at: usize, response: &Message) -> bool {
+        match response.status() {
+            408 => self.missed_by_edge(cx, id, at),
+            422 if self.asks_again(id, at, response) => {
+                self.ask_anew_at(cx, id, at);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// An edge says that nothing came in answer to the other party's request. Gives whether the
+    /// asker was told so that the call goes on.
+    fn missed_by_edge(&mut self, cx: &mut Context<'_>, id: Id, at: usize) -> bool {
+        let Some(exchange) = self.calls.get(id).and_then(|call| call.exchanges.get(at)) else {
+            return false;
+        };
+        let (asked, method) = ((exchange.from.other(), exchange.fork), exchange.method);
+        if !self.client_missed(cx, id, asked, method) {
+            return false;
+        }
+        let Some(call) = self.calls.get_mut(id) else {
+            return false;
+        };
+        let exchange = call.exchanges.swap_remove(at);
+        if let Some(server) = exchange.server {
+            refuse(cx, server, &exchange.request, &AWAY);
+        }
+        if exchange.offer || exchange.method == Method::Invite {
+            self.roll_back(cx, id);
+        }
+        true
     }
 
     /// Gives a response to the end its request came from.
@@ -212,20 +266,26 @@ impl B2bua {
             }
             return;
         };
+        let asked = (exchange.from.other(), exchange.fork);
+        let missed = why == Why::Timeout && self.client_missed(cx, id, asked, exchange.method);
         // The other end of a BYE is gone anyway; for the rest 408 says so (RFC 3261 §12.2.1.2).
         let (status, text) = match (exchange.method, why) {
             (Method::Bye, _) => (200, "OK"),
             (_, Why::Timeout) => (408, "Request Timeout"),
             (_, Why::FlowDown) => (480, "Temporarily Unavailable"),
         };
-        let answer = exchange.request.reply(status, text, "").build();
-        cx.transactions.respond(cx.now, server, answer);
+        if missed {
+            refuse(cx, server, &exchange.request, &AWAY);
+        } else {
+            let answer = exchange.request.reply(status, text, "").build();
+            cx.transactions.respond(cx.now, server, answer);
+        }
         if exchange.offer || exchange.method == Method::Invite {
             self.roll_back(cx, id);
         }
         // An end that is silent is gone; a connection that is gone is replaced.
         let stands = self.calls.get(id).map(|c| c.phase) == Some(Phase::Answered(exchange.fork));
-        if stands && why == Why::Timeout && exchange.method != Method::Bye {
+        if stands && why == Why::Timeout && exchange.method != Method::Bye && !missed {
             self.hang_up(cx, id, EndedBy::Us, Cause::Timeout, 408, "Request Timeout");
         }
     }

@@ -9,7 +9,7 @@
 //!
 //! Where we are the refresher, half the interval after the last refresh an UPDATE without a
 //! description goes out, or where the end does not allow it, an INVITE with what the other end last
-//! described, `o=` and all (of keys that were offered, the one in use), if that still holds. One
+//! described, byte for byte as it was last shown (RFC 3264 §8), if that still holds. One
 //! that is refused is tried again, so is one that meets nobody (`own.rs`); once there has been none
 //! for the interval less a third or 32 s (§10), both legs get a BYE. An end that knows no timers is
 //! asked by OPTIONS in the same rhythm: refreshes would ask more of it than it can do. Intervals of
@@ -62,7 +62,7 @@ pub(super) struct Session {
     /// Whether the caller, and the callee, allow UPDATE.
     updates: [bool; 2],
     /// What an end said is the least that it takes.
-    least: u32,
+    pub(super) least: u32,
 }
 
 impl Session {
@@ -111,8 +111,9 @@ fn wanted(request: &Message, ours: u32) -> u32 {
 }
 
 /// A request on its way to the other end: it asks for a session timer, whoever sent it. What it
-/// says of one itself stays.
-pub(super) fn asking(request: &Message, ours: u32) -> Message {
+/// says of one itself stays. `least` is what an end has said it takes, 0 for nothing: it is to be
+/// repeated (§7.4).
+pub(super) fn asking(request: &Message, ours: u32, least: u32) -> Message {
     let named = lists(request, Name::Supported, b"timer");
     let asks = request.header(Name::SessionExpires).is_some();
     if named && asks {
@@ -125,6 +126,9 @@ pub(super) fn asking(request: &Message, ours: u32) -> Message {
     if !asks {
         let seconds = wanted(request, ours).to_string();
         edit.push_back(Name::SessionExpires, seconds.as_bytes());
+        if least > min_se(request) {
+            edit.set(Name::MinSe, least.to_string().as_bytes());
+        }
     }
     edit.finish()
 }
@@ -327,7 +331,7 @@ impl B2bua {
         let offer = match (update, described) {
             // Where there is nothing to offer, an UPDATE is better than silence.
             (true, _) | (false, None) => None,
-            (false, Some(text)) if !waits => match self.bridge_offer(cx, id, to.other(), &text) {
+            (false, Some(text)) if !waits => match self.bridge_again(cx, id, to.other(), &text) {
                 Ok(offer) => Some(offer),
                 Err(_) => return false,
             },
@@ -361,11 +365,15 @@ impl B2bua {
             None => (Method::Update, &b"UPDATE"[..]),
             Some(_) => (Method::Invite, &b"INVITE"[..]),
         };
-        let fields = [
+        let least = call.session.least.to_string();
+        let mut fields = vec![
             (Name::Contact, &*contact),
-            (Name::Supported, b"timer"),
+            (Name::Supported, &b"timer"[..]),
             (Name::SessionExpires, expires.as_bytes()),
         ];
+        if call.session.least > 0 {
+            fields.push((Name::MinSe, least.as_bytes()));
+        }
         self.send_own(cx, id, to, fork, method, &fields, offer)
     }
 
@@ -489,6 +497,29 @@ impl B2bua {
         if why == Why::FlowDown || self.doubted(cx, id, to, Cause::Timeout) {
             self.refresh_again(cx, id, AGAIN);
         }
+    }
+
+    /// The same within the call: the request that was refused 422 for our interval is to go out
+    /// again. False if the interval was its sender's, who is told.
+    pub(super) fn asks_again(&mut self, id: Id, at: usize, refusal: &Message) -> bool {
+        let before = self.session_seconds(id);
+        let least = min_se(refusal).min(LONGEST);
+        let Some(call) = self.calls.get_mut(id) else {
+            return false;
+        };
+        let Some(exchange) = call.exchanges.get(at) else {
+            return false;
+        };
+        let theirs = exchange.request.header(Name::SessionExpires).is_some();
+        let refreshes = matches!(exchange.method, Method::Invite | Method::Update);
+        let ours = exchange.server.is_some() && refreshes && !theirs;
+        // Once a call: one that wants more each time is not followed.
+        let again = ours && call.session.least == 0 && least > before;
+        if again && matches!(call.phase, Phase::Answered(_)) {
+            call.session.least = least;
+            return true;
+        }
+        false
     }
 
     /// An INVITE was refused because the interval that we put in is too small for the other end

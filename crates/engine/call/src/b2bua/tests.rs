@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::{Id, Now, Rng};
 use media::ports::Allocator;
-use media::{Command, CoreLeg, Counters, LegId, LinkId};
+use media::{Command, CoreLeg, Counters, InsideLeg, LegId, LinkId};
 use sip::dialog::Dialog;
 use sip::transaction::{Event as Heard, Limits, Output as Told, Transactions, ViaOptions};
 use sip::{FlowId, Message, Method, Name};
@@ -12,6 +12,7 @@ use sip::{FlowId, Message, Method, Name};
 use super::*;
 
 mod basic;
+mod between;
 mod change;
 mod content;
 mod early;
@@ -42,6 +43,8 @@ struct World {
     ports: Allocator,
     sent: Vec<(FlowId, Message)>,
     legs: base::Map<LegId, CoreLeg>,
+    /// Legs between parties inside.
+    pairs: base::Map<LegId, InsideLeg>,
     commands: Vec<String>,
     events: Vec<Event>,
     records: Vec<Record>,
@@ -52,6 +55,8 @@ struct World {
     forward: bool,
     /// What media inside is.
     encryption: Encryption,
+    /// The first flow is no edge's, but inside too, with media like this.
+    beyond: Option<Encryption>,
     /// What becomes of ICE candidates.
     ice: Ice,
 }
@@ -73,6 +78,7 @@ impl World {
             ports: Allocator::new(inside, 40_000..=40_099, Duration::ZERO, &mut rng),
             sent: Vec::new(),
             legs: base::Map::new(),
+            pairs: base::Map::new(),
             commands: Vec::new(),
             events: Vec::new(),
             records: Vec::new(),
@@ -80,6 +86,7 @@ impl World {
             figures: true,
             forward: true,
             encryption: Encryption::Off,
+            beyond: None,
             ice: Ice::Remove,
         }
     }
@@ -105,8 +112,19 @@ impl World {
                 parameters: String::new(),
             },
             contact: contact.as_bytes().to_vec(),
-            encryption: self.encryption,
+            encryption: match self.beyond.filter(|_| flow == EDGE) {
+                Some(beyond) => beyond,
+                None => self.encryption,
+            },
             ice: self.ice,
+        }
+    }
+
+    fn side_of(&self, flow: FlowId) -> Side {
+        if flow == EDGE && self.beyond.is_none() {
+            EDGE_SIDE
+        } else {
+            Side::Inside
         }
     }
 
@@ -148,7 +166,7 @@ impl World {
         };
         match event {
             Heard::Request { key, flow, message } => {
-                let side = side_of(flow);
+                let side = self.side_of(flow);
                 if message.method() == Method::Invite && message.to().unwrap().tag().is_none() {
                     let other = if flow == EDGE { INSIDE } else { EDGE };
                     let caller = Caller {
@@ -156,7 +174,7 @@ impl World {
                         face: self.face(flow),
                     };
                     let target = Target {
-                        side: side_of(if self.forward { other } else { flow }),
+                        side: self.side_of(if self.forward { other } else { flow }),
                         face: self.face(other),
                         request_uri: b"sip:bob@target.example.test".to_vec(),
                         routes: vec![b"<sip:hop.example.test;lr>".to_vec()],
@@ -167,7 +185,8 @@ impl World {
                 }
             }
             Heard::Ack { flow, message } => {
-                self.cx(|b, cx| b.ack(cx, side_of(flow), &message));
+                let side = self.side_of(flow);
+                self.cx(|b, cx| b.ack(cx, side, &message));
             }
             _ => {}
         }
@@ -186,8 +205,20 @@ impl World {
                 );
                 (leg, "update")
             }
+            Command::InstallInside { leg, inside } => {
+                let before = self.pairs.insert(leg, inside);
+                assert!(before.is_none(), "installed twice");
+                (leg, "install")
+            }
+            Command::UpdateInside { leg, inside } => {
+                let before = self.pairs.insert(leg, inside);
+                assert!(before.is_some(), "updated before installed");
+                (leg, "update")
+            }
             Command::Remove { leg } => {
-                assert!(self.legs.remove(&leg).is_some(), "removed twice");
+                let link = self.legs.remove(&leg).is_some();
+                let pair = self.pairs.remove(&leg).is_some();
+                assert!(link || pair, "removed twice");
                 if self.figures {
                     let mut counters = Counters::default();
                     counters.from_client.packets = 50;
@@ -282,21 +313,13 @@ impl World {
         let counts = self.layer.counts();
         assert_eq!((counts.clients, counts.servers, counts.timers), (0, 0, 0));
         assert_eq!(self.ports.in_use(), 0);
-        assert!(self.legs.is_empty());
+        assert!(self.legs.is_empty() && self.pairs.is_empty());
     }
 
     /// The one media leg.
     fn leg(&self) -> CoreLeg {
         assert_eq!(self.legs.len(), 1);
         self.legs.values().next().unwrap().clone()
-    }
-}
-
-fn side_of(flow: FlowId) -> Side {
-    if flow == EDGE {
-        EDGE_SIDE
-    } else {
-        Side::Inside
     }
 }
 

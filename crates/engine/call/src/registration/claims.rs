@@ -60,6 +60,10 @@ const PASSES: [&[u8]; 9] = [
 ///
 /// `_` counts as `-`: some servers read `P_Asserted_Identity` as the field it resembles.
 pub fn is_privileged(name: &[u8]) -> bool {
+    // Most names begin as none of these does.
+    if !may_be_privileged(name) {
+        return false;
+    }
     if HARMLESS.iter().any(|harmless| reads_as(name, harmless)) {
         return false;
     }
@@ -67,6 +71,15 @@ pub fn is_privileged(name: &[u8]) -> bool {
         || PRIVILEGED
             .iter()
             .any(|privileged| reads_as(name, privileged))
+}
+
+/// Whether one of the names in question begins as this one.
+fn may_be_privileged(name: &[u8]) -> bool {
+    name.trim_ascii_start().first().is_some_and(|first| {
+        let first = first.to_ascii_lowercase();
+        let all = PRIVILEGED.iter().chain(&HARMLESS);
+        matches!(first, b'y' | b'n') || all.into_iter().any(|p| p.first() == Some(&first))
+    })
 }
 
 /// Whether a field of a client goes out: it [is privileged](is_privileged), or says that the

@@ -258,8 +258,8 @@ impl EdgeRelay {
     pub fn identity(&self, flow: FlowId, message: &Message) -> Option<&Binding> {
         let bindings = self.flows.get(&flow)?;
         let named = |uri: &[u8]| {
-            let aor = aor_of(uri)?;
-            bindings.iter().find(|b| *b.aor().expose() == aor)
+            let uri = Uri::parse(uri).ok()?;
+            bindings.iter().find(|b| is_aor(&uri, b.aor().expose()))
         };
         let from = message.from().ok().and_then(|from| named(from.uri));
         let preferred = || {
@@ -481,6 +481,18 @@ fn aor_of(uri: &[u8]) -> Option<String> {
         "{scheme}:{user}@{}",
         uri.host.to_string().to_ascii_lowercase()
     ))
+}
+
+/// Whether [`aor_of`] would write this address of record for a URI.
+fn is_aor(uri: &Uri<'_>, aor: &str) -> bool {
+    let scheme = if uri.is_sips() { "sips:" } else { "sip:" };
+    let rest = aor.strip_prefix(scheme).map(str::as_bytes);
+    let user = uri.user.filter(|user| std::str::from_utf8(user).is_ok());
+    let host = rest
+        .zip(user)
+        .and_then(|(rest, user)| rest.strip_prefix(user));
+    let host = host.and_then(|host| host.strip_prefix(b"@"));
+    host.is_some_and(|host| uri.host.is_lower_case(host))
 }
 
 /// How many seconds the registrar gave a contact: what its 2xx lists for it, else the 2xx's

@@ -17,6 +17,7 @@ fn rule(host: &str) -> AllowRule {
         path: "/".into(),
         exact: false,
         methods: DEFAULT_METHODS.map(str::to_owned).to_vec(),
+        proxy_protocol: false,
         description: String::new(),
     }
 }
@@ -94,6 +95,7 @@ fn a_block_of_a_rule_is_read_as_that_rule() {
                 user = \"u\"\npassword = \"long and random\"\n";
     let mut rules = read_csv(SAMPLE).unwrap().rules;
     rules.push(AllowRule {
+        proxy_protocol: true,
         description: "a \\ \"b\" \u{7} ü".into(),
         ..rule("a.test")
     });

@@ -66,6 +66,7 @@ fn rule(r: &mut Reader<'_>, i: usize, a: &Written) -> Option<AllowRule> {
         path,
         exact,
         methods,
+        proxy_protocol: a.proxy_protocol.unwrap_or(false),
         description: a.description.clone().unwrap_or_default(),
     })
 }

@@ -286,9 +286,23 @@ fn domains(r: &mut Reader<'_>, file: &File) -> Vec<Domain> {
             sip: d.sip.unwrap_or(true),
             im_presence: d.im_presence.unwrap_or(true),
             federation: d.federation.unwrap_or(false),
+            call_control: registrars(r, i, &d.call_control, file),
+            sign_in: super::sign_in::sign_in(r, i, &d.sign_in, file),
         });
     }
     out
+}
+
+/// The entries of `[[call_control]]` that a domain names.
+fn registrars(r: &mut Reader<'_>, i: usize, written: &[String], file: &File) -> Vec<String> {
+    for name in written {
+        if !file.call_control.iter().any(|c| c.name == *name) {
+            let cause = format!("{name:?} is none of [[call_control]]");
+            let fix = "write names of [[call_control]] entries, or leave the line out";
+            r.error("domains", i, "call_control", &cause, fix);
+        }
+    }
+    written.to_vec()
 }
 
 fn publishers(r: &mut Reader<'_>, section: &str, written: &[Written], port: u16) -> Vec<Publisher> {

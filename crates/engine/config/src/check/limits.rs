@@ -153,7 +153,11 @@ mod tests {
             _ => "",
         };
         let more = format!("{header}\n{name} = {value}\n");
-        let text = if good.contains(&header) {
+        let text = if section == "domains.sign_in" {
+            // Below an entry of an array.
+            let ldap = "by = \"ldap\"\nservers = [\"ldaps://a\"]\nuser_dn = \"uid={user}\"\n";
+            good.replacen("[[unified_cm]]", &format!("{more}{ldap}[[unified_cm]]"), 1)
+        } else if good.contains(&header) {
             good.replacen(&format!("{header}\n"), &more, 1)
         } else {
             format!("{good}{more}{rest}")

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::{ClientCertificates, Rates};
+use crate::{ClientCertificates, LdapUser, Rates, SignInBy};
 
 pub(super) const EDGE: &str = r#"
 role = "edge"
@@ -563,4 +563,119 @@ fn unsafe_switches_are_warned_of() {
     let warnings = check(&text).unwrap().warnings;
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].cause.contains("passwords"));
+}
+
+/// A core's file whose domain has these lines under `[domains.sign_in]`.
+fn signs_in(lines: &str) -> String {
+    let more = format!("[domains.sign_in]\n{lines}\n[[unified_cm]]");
+    CORE.replacen("[[unified_cm]]", &more, 1)
+}
+
+fn core_of(text: &str) -> crate::Core {
+    match check(text).unwrap().config.role {
+        Role::Core(core) => *core,
+        Role::Edge(_) => panic!(),
+    }
+}
+
+#[test]
+fn a_domain_says_who_checks_its_passwords() {
+    let of = |text: &str| core_of(text).domains.remove(0).sign_in;
+    assert!(matches!(of(CORE), SignInBy::Uds));
+    let file = of(&signs_in("by = \"file\"\nfile = \"users\""));
+    assert!(matches!(file, SignInBy::File(path) if path.ends_with("users")));
+    let inline = CORE.replacen(
+        "name = \"example.test\"",
+        "name = \"example.test\"\nsign_in = { by = \"file\", file = \"u\" }",
+        1,
+    );
+    assert!(matches!(of(&inline), SignInBy::File(_)));
+    let servers = "by = \"ldap\"\nservers = [\"ldaps://a\", \"ldap://b:1389\"]\n";
+    let SignInBy::Ldap(ldap) = of(&signs_in(&format!(
+        "{servers}search_base = \"dc=x\"\nbind_dn = \"cn=y\"\nbind_password_file = \"p\""
+    ))) else {
+        panic!()
+    };
+    let found: Vec<_> = ldap.servers.iter().map(|s| (s.port, s.start_tls)).collect();
+    assert_eq!(found, [(636, false), (1389, true)]);
+    assert_eq!((ldap.timeout.as_secs(), ldap.connections_max), (5, 8));
+    let LdapUser::Search { filter, bind, .. } = &ldap.user else {
+        panic!()
+    };
+    assert_eq!(filter, "(uid={user})");
+    assert!(bind.is_some());
+}
+
+#[test]
+fn each_mistake_of_a_sign_in_is_named_with_its_line() {
+    let ldap = "by = \"ldap\"\nservers = [\"ldaps://a\"]\n";
+    let with = |more: &str| format!("{ldap}{more}");
+    for (lines, key, cause) in [
+        ("by = \"radius\"".to_owned(), "by", "not known"),
+        ("by = \"file\"".to_owned(), "file", "missing"),
+        (
+            "file = \"users\"".to_owned(),
+            "file",
+            "belongs to by = \"file\"",
+        ),
+        (
+            "timeout_s = 3".to_owned(),
+            "timeout_s",
+            "belongs to by = \"ldap\"",
+        ),
+        (
+            "by = \"ldap\"\nuser_dn = \"uid={user}\"".to_owned(),
+            "servers",
+            "0 servers",
+        ),
+        (
+            ldap.replace("ldaps://a", "https://a"),
+            "servers",
+            "no server",
+        ),
+        (
+            ldap.replace("ldaps://a", "ldaps://a:0"),
+            "servers",
+            "port 0",
+        ),
+        (with(""), "user_dn", "nothing says"),
+        (with("user_dn = \"uid=x\""), "user_dn", "no place"),
+        (
+            with("user_dn = \"{user}\"\nsearch_base = \"b\""),
+            "user_dn",
+            "two ways",
+        ),
+        (
+            with("user_dn = \"{user}\"\nbind_dn = \"b\""),
+            "bind_dn",
+            "to a search",
+        ),
+        (
+            with("search_base = \"b\"\nsearch_filter = \"(a=b)\""),
+            "search_filter",
+            "no place",
+        ),
+        (
+            with("search_base = \"b\"\nbind_dn = \"b\""),
+            "bind_password",
+            "missing",
+        ),
+        (
+            with("search_base = \"b\"\nbind_password = \"b\""),
+            "bind_dn",
+            "missing",
+        ),
+        (
+            with("user_dn = \"{user}\"\nlines_attribute = \"a)(b\""),
+            "lines_attribute",
+            "no name",
+        ),
+    ] {
+        let findings = check(&signs_in(&lines)).unwrap_err();
+        let key = format!("domains.sign_in.{key}");
+        let found = findings.iter().find(|f| f.key == key);
+        let found = found.unwrap_or_else(|| panic!("{lines}: {findings:?}"));
+        assert!(found.cause.contains(cause), "{lines}: {found}");
+        assert!(found.line > 20, "{lines}: {found}");
+    }
 }

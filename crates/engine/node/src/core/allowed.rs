@@ -31,17 +31,12 @@ impl Core {
             let (origin, services) = match publisher.duty {
                 Duty::VoiceVideo => (Origin::UnifiedCm(of), unified_cm(port)),
                 Duty::ImPresence => (Origin::ImPresence(of), im_presence(port)),
+                Duty::Voicemail => (Origin::UnityConnection, voicemail(port)),
             };
             for host in publisher.hosts() {
                 let added = services.iter();
                 rules.extend(added.map(|s| automatic(&host, *s, verify, &origin)));
             }
-        }
-        for server in &self.settings.unity_connection {
-            let all = &["GET", "HEAD", "POST", "PUT", "DELETE"];
-            let service: Service = ("https", server.port, "/vmrest", all, "voicemail");
-            let (host, verify) = (&server.address, server.tls_verify);
-            rules.push(automatic(host, service, verify, &Origin::UnityConnection));
         }
         rules.extend(self.settings.allow_list.iter().map(configured));
         AllowList::new(rules)
@@ -69,6 +64,11 @@ fn im_presence(port: u16) -> Vec<Service> {
     vec![("https", port, "/EPASSoap", methods, "chat sign-in")]
 }
 
+fn voicemail(port: u16) -> Vec<Service> {
+    let methods = &["GET", "HEAD", "POST", "PUT", "DELETE"];
+    vec![("https", port, "/vmrest", methods, "voicemail")]
+}
+
 fn automatic(host: &str, service: Service, tls_verify: bool, origin: &Origin) -> Rule {
     let (scheme, port, path, methods, description) = service;
     Rule {
@@ -79,6 +79,7 @@ fn automatic(host: &str, service: Service, tls_verify: bool, origin: &Origin) ->
         exact: false,
         methods: methods.iter().map(|m| (*m).to_owned()).collect(),
         tls_verify,
+        proxy_protocol: false,
         origin: origin.clone(),
         description: description.to_owned(),
     }
@@ -93,6 +94,7 @@ fn configured(rule: &config::AllowRule) -> Rule {
         exact: rule.exact,
         methods: rule.methods.clone(),
         tls_verify: true,
+        proxy_protocol: rule.proxy_protocol,
         origin: Origin::Configured,
         description: rule.description.clone(),
     }

@@ -16,6 +16,7 @@ use sip::{FlowId, Message, Name};
 use status::Kind;
 
 use super::Core;
+use super::between::Between;
 use super::status::{ended, media_kind};
 use super::taking::Who;
 use super::zones::Zone;
@@ -37,6 +38,8 @@ pub(super) struct Starting {
     offered: Option<Content>,
     /// The client that has the call, whoever began it.
     owner: Option<Owner>,
+    /// Whom it is between, if both are inside.
+    between: Option<Between>,
 }
 
 /// The client a call is of, if it is one's: its registration, and whether it is called.
@@ -44,6 +47,7 @@ pub(super) struct Party {
     row: Option<RegistrationId>,
     called: bool,
     kind: CallType,
+    between: Option<Between>,
 }
 
 impl Party {
@@ -53,6 +57,17 @@ impl Party {
             row: None,
             called: false,
             kind: CallType::between(Place::Neighbour, Place::Outside),
+            between: None,
+        }
+    }
+
+    /// Two parties inside.
+    pub(super) fn neighbours(other: Place, between: Between) -> Self {
+        Party {
+            row: None,
+            called: false,
+            kind: CallType::between(Place::Neighbour, other),
+            between: Some(between),
         }
     }
 }
@@ -176,6 +191,7 @@ impl Core {
             row: Some(row),
             called: false,
             kind: CallType::between(Place::RemoteClient, to),
+            between: None,
         };
         self.begin(now, key, message, (caller, target), party);
     }
@@ -230,6 +246,7 @@ impl Core {
             row: Some(row),
             called: true,
             kind: CallType::between(Place::CallControl, Place::RemoteClient),
+            between: None,
         };
         self.begin(now, key, message, (caller, target), party);
     }
@@ -288,6 +305,7 @@ impl Core {
             owner,
             kind: party.kind,
             offered: offered(&message),
+            between: party.between,
         });
         let (b2bua, mut cx) = self.calls(now);
         b2bua.invite(&mut cx, key, message, caller, target);
@@ -366,11 +384,22 @@ impl Core {
         let Some(place) = self.registrar.get(row).map(|b| b.draft.place.clone()) else {
             return;
         };
-        let moved = |owner: &Owner| owner.row == row && owner.peer != place.peer;
+        let moved = |owner: &Owner| {
+            owner.row == row && (owner.peer != place.peer || owner.token != place.token)
+        };
         let calls = self.owners.iter().filter(|(_, o)| moved(o));
-        let calls: Vec<CallId> = calls.map(|(call, _)| *call).collect();
-        for call in calls {
-            self.call_follows(now, call, &place);
+        let calls: Vec<(CallId, usize)> = calls.map(|(call, o)| (*call, o.peer)).collect();
+        for (call, before) in calls {
+            if before != place.peer {
+                self.call_follows(now, call, &place);
+                continue;
+            }
+            // Its token of before leads to the new connection.
+            if let Some(owner) = self.owners.get_mut(&call) {
+                owner.token.clone_from(&place.token);
+            }
+            let (b2bua, mut cx) = self.calls(now);
+            b2bua.client_back(&mut cx, call);
         }
     }
 
@@ -443,6 +472,7 @@ impl Core {
         self.limit_news(now, news);
         self.silences.remove(&call);
         self.owners.remove(&call);
+        self.betweens.remove(&call);
         self.grants.over(call);
         self.called.remove(&call)
     }
@@ -475,6 +505,9 @@ impl Core {
                 };
                 if let Some(owner) = s.owner {
                     self.owners.insert(call, owner);
+                }
+                if let Some(between) = s.between {
+                    self.betweens.insert(call, between);
                 }
                 if let Some(b) = s.called.and_then(|row| self.registrar.get(row)) {
                     self.called.insert(call, b.draft.place.clone());

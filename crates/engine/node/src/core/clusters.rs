@@ -32,7 +32,7 @@ impl Core {
         let publishers = self.publishers.iter();
         for publisher in publishers.filter(|p| p.duty == Duty::VoiceVideo) {
             let rewrites = publisher.server.rewrites;
-            for host in &publisher.nodes {
+            for host in publisher.nodes() {
                 let (tcp, tls) = line_ports(publisher, host);
                 let mut add = |name: String, target: Target| {
                     if zones.iter().all(|z| z.name != name) {
@@ -48,7 +48,7 @@ impl Core {
                     from: Some(self.settings.from(secure)),
                 };
                 add(format!("CEtcp-{host}"), target(tcp, false));
-                if publisher.mixed {
+                if publisher.is_mixed() {
                     add(format!("CEtls-{host}"), target(tls, true));
                 }
             }
@@ -59,7 +59,8 @@ impl Core {
     pub(super) fn secured(&self, zones: Vec<String>) -> Vec<String> {
         let secure = |name: String| {
             let host = self.zone(&name).map(|z| z.host.clone());
-            let mut secure = self.zones.iter().filter(|z| z.is_secure_line());
+            let zones = self.zones.iter().filter(|z| !z.is_leaving());
+            let mut secure = zones.filter(|z| z.is_secure_line());
             secure
                 .find(|z| Some(&z.host) == host.as_ref())
                 .map_or(name, |z| z.name.clone())
@@ -70,8 +71,8 @@ impl Core {
     /// Tells of trunks that lead to the port at which a node's phones register (F155).
     pub(super) fn look_for_conflicts(&mut self, now: Now) {
         let voice = self.publishers.iter();
-        let voice = voice.filter(|p| p.duty == Duty::VoiceVideo && p.lines_asked);
-        let nodes = voice.flat_map(|p| p.nodes.iter().map(|n| (n, line_ports(p, n))));
+        let voice = voice.filter(|p| p.duty == Duty::VoiceVideo && p.read_at.is_some());
+        let nodes = voice.flat_map(|p| p.nodes().map(|n| (n, line_ports(p, n))));
         let nodes: Vec<(&String, (u16, u16))> = nodes.collect();
         let mut found = Vec::new();
         for trunk in self.zones.iter().filter(|z| z.trunk.is_some()) {
@@ -106,12 +107,13 @@ impl Core {
 
 /// Where the phones of a node register, without and with encryption.
 fn line_ports(publisher: &Publisher, node: &str) -> (u16, u16) {
-    let told = publisher.lines.iter().find(|l| same_node(&l.node, node));
-    told.map_or((TCP_PORT, TLS_PORT), |l| (l.tcp, l.tls))
+    let told = publisher.facts.nodes.iter().find(|n| n.name == node);
+    let told = told.map_or((None, None), |n| (n.tcp, n.tls));
+    (told.0.unwrap_or(TCP_PORT), told.1.unwrap_or(TLS_PORT))
 }
 
 /// Whether two names are one node's: with its domain, or without on one side.
-fn same_node(one: &str, other: &str) -> bool {
+pub(super) fn same_node(one: &str, other: &str) -> bool {
     let short = |name: &str| {
         let is_name = name.parse::<IpAddr>().is_err();
         is_name.then(|| name.split('.').next().unwrap_or_default().to_owned())

@@ -1,32 +1,48 @@
-//! Which servers there are inside: publishers are asked for their nodes (AXL), and from the nodes
-//! follow zones, the automatic allow list (`allowed`) and the XMPP servers (F108–F168).
+//! Which servers there are inside: publishers are asked for their nodes (AXL), voicemail servers
+//! by REST, and from the nodes follow zones, the automatic allow list (`allowed`) and the XMPP
+//! servers (F108–F168). When a server is asked, and what of, is here; `reading` makes facts of
+//! the answers, `servers` tells of them.
+//!
+//! Each is asked every 50 to 58 s for a fingerprint of what matters, one or two small questions,
+//! and for all of it when that has changed, every ten minutes, and when an administrator says so.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Instant, Now, Pii};
+use ::status::servers::{ServerFacts, ServerKind};
+use base::{Instant, Now, Pii, UnixTime};
 use config::{CallControl, ContactMode};
-use provisioning::axl::{self, AxlError, Duty, LinePorts, Operation, Schema};
-use provisioning::sign_in;
-use status::Kind;
+use provisioning::axl::{self, Duty, Operation, Schema};
+use provisioning::{sign_in, voicemail};
 
+use super::checks::Finding;
+use super::reading::Reading;
 use super::settings::Server;
 use super::zones::Zone;
 use super::{Asked, Core};
 use crate::gate::{CoreGate, InsideTls, XmppServer};
-use crate::io::{DnsError, Fetch, FetchError, Fetched, Output, Resolve, Resolved, Target};
+use crate::io::{DnsError, Fetch, Output, Resolve, Resolved, Target};
 
-/// How often a publisher that answers is asked again.
-const REFRESH: Duration = Duration::from_secs(600);
+/// How often a publisher that answers is asked for everything, whatever its fingerprint says.
+pub(super) const REFRESH: Duration = Duration::from_secs(600);
+
+/// How long a fingerprint is good for, and how much longer at most, since publishers are not to be
+/// asked in step: together with the reading that follows, within a minute.
+const PROBE: Duration = Duration::from_secs(50);
+const PROBE_SPREAD_MS: u64 = 8_000;
 
 /// The first wait after a failure; doubles up to [`RETRY_MAX`].
-const RETRY: Duration = Duration::from_secs(5);
+pub(super) const RETRY: Duration = Duration::from_secs(5);
 
 /// The longest wait after a failure.
-const RETRY_MAX: Duration = Duration::from_secs(60);
+pub(super) const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// The wait after a password that was refused: Unified CM locks an account after three of them in
+/// half an hour.
+pub(super) const REFUSED: Duration = Duration::from_secs(900);
 
 /// Nodes taken from one publisher.
-const NODES_MAX: usize = 100;
+pub(super) const NODES_MAX: usize = 100;
 
 /// Targets taken from one registrar's SRV records.
 const TARGETS_MAX: usize = 8;
@@ -47,24 +63,40 @@ impl Service {
     }
 }
 
-/// A publisher and what it said.
+/// One thing that is asked of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Axl(Operation),
+    VoicemailVersion,
+    VoicemailNodes,
+}
+
+/// A publisher, or a voicemail server, and what it said.
 pub(super) struct Publisher {
     pub(super) server: Server,
     pub(super) duty: Duty,
-    schema: Schema,
-    pub(super) nodes: Vec<String>,
-    /// Whether the cluster is in mixed mode (F145).
-    pub(super) mixed: bool,
-    /// Where phones register, as far as it told.
-    pub(super) lines: Vec<LinePorts>,
-    /// Whether it has told, or will not.
-    pub(super) lines_asked: bool,
-    /// Why one of these two is not known.
-    unknown: Option<String>,
-    fault: Option<String>,
-    wait: Duration,
+    pub(super) schema: Schema,
+    /// What it told last.
+    pub(super) facts: ServerFacts,
+    /// When it told that.
+    pub(super) read_at: Option<UnixTime>,
+    /// Nobody has confirmed it since this process began.
+    pub(super) remembered: bool,
+    /// When it last said that nothing has changed, or what.
+    pub(super) heard_at: Option<UnixTime>,
+    /// What it did not tell, and why.
+    pub(super) untold: Vec<(Part, String)>,
+    /// Settings that were looked at.
+    pub(super) findings: Vec<Finding>,
+    pub(super) fingerprint: Option<u64>,
+    /// Why it tells nothing, and what to do.
+    pub(super) fault: Option<(String, String)>,
+    pub(super) reading: Option<Reading>,
+    pub(super) wait: Duration,
     /// When it is asked next; `None` while it is.
-    due: Option<Instant>,
+    pub(super) due: Option<Instant>,
+    /// When it is asked for everything next.
+    pub(super) whole_due: Instant,
 }
 
 impl Publisher {
@@ -73,20 +105,29 @@ impl Publisher {
             server,
             duty,
             schema: Schema::default(),
-            nodes: Vec::new(),
-            mixed: false,
-            lines: Vec::new(),
-            lines_asked: false,
-            unknown: None,
+            facts: ServerFacts::default(),
+            read_at: None,
+            remembered: false,
+            heard_at: None,
+            untold: Vec::new(),
+            findings: Vec::new(),
+            fingerprint: None,
             fault: None,
+            reading: None,
             wait: RETRY,
             due: Some(now.instant),
+            whole_due: now.instant,
         }
+    }
+
+    /// The names of its nodes.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &String> {
+        self.facts.nodes.iter().map(|n| &n.name)
     }
 
     /// The nodes, or the publisher alone as long as it has not told.
     pub(super) fn hosts(&self) -> Vec<String> {
-        let mut hosts = self.nodes.clone();
+        let mut hosts: Vec<String> = self.nodes().cloned().collect();
         if !hosts
             .iter()
             .any(|h| h.eq_ignore_ascii_case(&self.server.address))
@@ -94,6 +135,19 @@ impl Publisher {
             hosts.push(self.server.address.clone());
         }
         hosts
+    }
+
+    /// Whether the cluster is in mixed mode (F145).
+    pub(super) fn is_mixed(&self) -> bool {
+        self.facts.mixed_mode == Some(true)
+    }
+
+    pub(super) fn kind(&self) -> ServerKind {
+        match self.duty {
+            Duty::VoiceVideo => ServerKind::UnifiedCm,
+            Duty::ImPresence => ServerKind::ImPresence,
+            Duty::Voicemail => ServerKind::UnityConnection,
+        }
     }
 }
 
@@ -106,85 +160,55 @@ impl Core {
             if publisher.due.take_if(|at| *at <= now.instant).is_none() {
                 continue;
             }
-            self.ask_publisher(index, Operation::Nodes);
+            let whole = publisher.whole_due <= now.instant
+                || publisher.fault.is_some()
+                || publisher.fingerprint.is_none();
+            self.read_server(index, whole);
         }
     }
 
-    fn ask_publisher(&mut self, index: usize, operation: Operation) {
+    /// When a server that answers is asked again.
+    pub(super) fn next_probe(&mut self, now: Now) -> Instant {
+        let more = Duration::from_millis(self.rng.below(PROBE_SPREAD_MS));
+        now.instant + PROBE + more
+    }
+
+    pub(super) fn ask_server(&mut self, index: usize, part: Part) {
         let Some(publisher) = self.publishers.get(index) else {
             return;
         };
         let (server, schema) = (publisher.server.clone(), publisher.schema);
-        let id = self.ask(match operation {
-            Operation::Nodes => Asked::Nodes(index),
-            Operation::SecurityMode | Operation::LinePorts => Asked::Cluster(index, operation),
-        });
+        let id = self.ask(Asked::Server(index, part));
+        let (method, path, headers, body) = match part {
+            Part::Axl(operation) => (
+                "POST",
+                axl::PATH,
+                axl::headers(operation, schema),
+                operation.body(schema),
+            ),
+            Part::VoicemailVersion | Part::VoicemailNodes => {
+                let path = match part {
+                    Part::VoicemailVersion => voicemail::VERSION_PATH,
+                    _ => voicemail::NODES_PATH,
+                };
+                let accept = vec![("Accept", "application/xml".to_owned())];
+                ("GET", path, accept, String::new())
+            }
+        };
         self.station.out.push_back(Output::Fetch {
             id,
             request: Fetch {
-                method: "POST",
+                method,
                 scheme: "https",
                 host: server.address,
                 port: server.port,
-                path: axl::PATH.into(),
+                path: path.into(),
                 basic: Some((Pii::new(server.user), server.password)),
-                headers: axl::headers(operation, schema),
-                body: operation.body(schema),
+                headers,
+                body,
                 tls_verify: server.tls_verify,
             },
         });
-    }
-
-    /// A publisher has told of its cluster's security mode or ports, or has not. What it told
-    /// before stands until it tells something else.
-    pub(super) fn cluster_answered(
-        &mut self,
-        now: Now,
-        index: usize,
-        operation: Operation,
-        result: Result<Fetched, FetchError>,
-    ) {
-        let Some(publisher) = self.publishers.get_mut(index) else {
-            return;
-        };
-        let (mixed, lines) = (publisher.mixed, publisher.lines.clone());
-        publisher.lines_asked |= operation == Operation::LinePorts;
-        let fault = match result {
-            Err(error) => Some(error.why),
-            Ok(fetched) => {
-                let body = String::from_utf8_lossy(&fetched.body);
-                let read = match operation {
-                    Operation::SecurityMode => {
-                        axl::is_mixed(fetched.status, &body).map(|mixed| publisher.mixed = mixed)
-                    }
-                    _ => axl::line_ports(fetched.status, &body).map(|mut lines| {
-                        lines.truncate(NODES_MAX);
-                        publisher.lines = lines;
-                    }),
-                };
-                read.err().map(|e| e.to_string())
-            }
-        };
-        if let Some(why) = fault {
-            let known = publisher.unknown.replace(why.clone()).as_ref() == Some(&why);
-            let server = format!("{}:{}", publisher.server.address, publisher.server.port);
-            let what = match operation {
-                Operation::SecurityMode => "the cluster's security mode is not known",
-                _ => "the ports that phones register at are not known",
-            };
-            let cause = format!("{what}: {why}");
-            let (out, proof) = (&mut self.station.out, [("publisher", server)]);
-            if !known {
-                self.board
-                    .event(out, Kind::DiscoveryFailed, now, &cause, &proof);
-            }
-        } else {
-            let news = publisher.mixed != mixed || publisher.lines != lines;
-            if news {
-                self.arrange(now);
-            }
-        }
-        self.look_for_conflicts(now);
     }
 
     pub(super) fn discovery_poll_timeout(&self) -> Option<Instant> {
@@ -242,73 +266,6 @@ impl Core {
         }
     }
 
-    /// A publisher has answered, or has not.
-    pub(super) fn nodes_answered(
-        &mut self,
-        now: Now,
-        index: usize,
-        result: Result<Fetched, FetchError>,
-    ) {
-        let Some(publisher) = self.publishers.get_mut(index) else {
-            return;
-        };
-        let found = match result {
-            Ok(fetched) => {
-                let body = String::from_utf8_lossy(&fetched.body);
-                match axl::process_nodes(fetched.status, &body) {
-                    Err(AxlError::Version) if publisher.schema == Schema::V10_0 => {
-                        publisher.schema = Schema::V9_1;
-                        publisher.due = Some(now.instant);
-                        return;
-                    }
-                    read => read.map_err(|e| e.to_string()),
-                }
-            }
-            Err(error) => Err(error.why),
-        };
-        let server = format!("{}:{}", publisher.server.address, publisher.server.port);
-        match found {
-            Ok(nodes) => {
-                publisher.due = Some(now.instant + REFRESH);
-                publisher.wait = RETRY;
-                let duty = publisher.duty;
-                let mut names: Vec<String> = nodes
-                    .into_iter()
-                    // Before 10.0 a publisher lists nodes of its own kind alone.
-                    .filter(|n| n.duty.is_none_or(|d| d == duty))
-                    .map(|n| n.name)
-                    .collect();
-                names.truncate(NODES_MAX);
-                if duty == Duty::VoiceVideo {
-                    self.ask_publisher(index, Operation::SecurityMode);
-                    self.ask_publisher(index, Operation::LinePorts);
-                }
-                let Some(publisher) = self.publishers.get_mut(index) else {
-                    return;
-                };
-                let news = publisher.fault.take().is_some() || publisher.nodes != names;
-                if !news {
-                    return;
-                }
-                let proof = [("publisher", server), ("nodes", names.join(" "))];
-                publisher.nodes = names;
-                self.board
-                    .event(&mut self.station.out, Kind::Discovered, now, "", &proof);
-                self.arrange(now);
-            }
-            Err(why) => {
-                publisher.due = Some(now.instant + publisher.wait);
-                publisher.wait = (publisher.wait * 2).min(RETRY_MAX);
-                if publisher.fault.replace(why.clone()).as_ref() == Some(&why) {
-                    return;
-                }
-                let (out, proof) = (&mut self.station.out, [("publisher", server)]);
-                self.board
-                    .event(out, Kind::DiscoveryFailed, now, &why, &proof);
-            }
-        }
-    }
-
     /// Makes zones and verdicts of what is known.
     pub(super) fn arrange(&mut self, now: Now) {
         let mut zones: Vec<Zone> = Vec::new();
@@ -340,15 +297,16 @@ impl Core {
         self.set_zones(now, zones);
         self.set_senders(now);
         self.look_for_conflicts(now);
-        self.gate_changed();
+        self.publish_gate();
     }
 
-    /// Tells tasks what they may let through.
-    pub(super) fn gate_changed(&mut self) {
+    /// Publishes what HTTP and XMPP tasks may let through.
+    pub(super) fn publish_gate(&mut self) {
         let gate = CoreGate {
             domains: self.settings.domains.clone(),
             allow_list: Arc::new(self.allow_list()),
             token_key: self.tokens.public(),
+            signed_out: self.outs.known.clone(),
             xmpp: self.xmpp_servers(),
             bearers: self.sso.bearers(),
         };
@@ -357,18 +315,17 @@ impl Core {
 
     /// Nodes that know users, each publisher's in its order.
     pub(super) fn uds_nodes(&self) -> Vec<sign_in::Node> {
-        let of = |p: &Publisher| {
+        let of = |(cluster, p): (usize, &Publisher)| {
             let (port, tls_verify) = (p.server.port, p.server.tls_verify);
             p.hosts().into_iter().map(move |host| sign_in::Node {
                 host,
                 port,
                 tls_verify,
+                cluster,
             })
         };
-        let known = self
-            .publishers
-            .iter()
-            .filter(|p| p.duty == Duty::VoiceVideo);
+        let publishers = self.publishers.iter().enumerate();
+        let known = publishers.filter(|(_, p)| p.duty == Duty::VoiceVideo);
         known.flat_map(of).collect()
     }
 
@@ -388,7 +345,7 @@ impl Core {
                 .iter()
                 .filter(|p| p.duty == Duty::ImPresence)
             {
-                let nodes = publisher.nodes.iter().map(|host| XmppServer {
+                let nodes = publisher.nodes().map(|host| XmppServer {
                     domain: domain.to_owned(),
                     host: host.clone(),
                     port: 5222,

@@ -197,7 +197,11 @@ impl Core {
                 up: Some(link.is_up()),
             };
         }
-        let servers: Vec<&Zone> = self.zones.iter().filter(|z| z.of == hit.zone).collect();
+        let servers: Vec<&Zone> = self
+            .zones
+            .iter()
+            .filter(|z| z.of == hit.zone && !z.is_leaving())
+            .collect();
         let how = |z: &&Zone| {
             let transport = match (&z.target.tls, z.target.tls_verify) {
                 (None, _) => "over TCP".to_owned(),

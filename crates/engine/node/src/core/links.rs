@@ -265,6 +265,7 @@ impl Core {
                     self.fault(now, index, &fault);
                     self.link_down(now, index, &fault.to_string());
                 }
+                Event::SignOuts(outs) => self.sign_outs_heard(now, index, outs),
                 Event::CoreUp(_) | Event::Domains(_) | Event::Zones(_) => {}
             }
         }
@@ -385,6 +386,7 @@ impl Core {
         self.board
             .event(&mut self.station.out, Kind::LinkUp, now, &cause, &proof);
         self.tell_zones_to(index);
+        self.tell_all_sign_outs(index);
         self.ask_lanes(now, index);
     }
 
@@ -394,6 +396,18 @@ impl Core {
             return;
         };
         control.dialer.zones(&self.zones_dead);
+        let conn = control.conn;
+        let messages = control.dialer.take_messages().into_iter();
+        let outputs = messages.map(|message| Output::Control { conn, message });
+        self.station.out.extend(outputs);
+    }
+
+    /// Tells an edge of users who were signed out.
+    pub(super) fn tell_sign_outs(&mut self, index: usize, outs: &[traversal::SignOut]) {
+        let Some(control) = self.links.get_mut(index).and_then(|l| l.control.as_mut()) else {
+            return;
+        };
+        control.dialer.sign_outs(outs);
         let conn = control.conn;
         let messages = control.dialer.take_messages().into_iter();
         let outputs = messages.map(|message| Output::Control { conn, message });
@@ -505,5 +519,16 @@ impl Core {
 
     pub(super) fn links_poll_timeout(&self) -> Option<Instant> {
         self.links.iter().filter_map(Link::poll_timeout).min()
+    }
+}
+
+/// A sign-out as it is told an edge, with the client connections that are the user's.
+pub(super) fn told(out: &policy::signed_out::SignOut, flows: Vec<String>) -> traversal::SignOut {
+    traversal::SignOut {
+        user: out.user.clone(),
+        domain: out.domain.clone(),
+        at: out.at,
+        id: out.id,
+        flows,
     }
 }

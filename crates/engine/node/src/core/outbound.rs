@@ -146,7 +146,7 @@ impl Core {
                 let tls = self.zone(zone).is_some_and(|z| z.tls());
                 let via = self.settings.inside_via(tls);
                 let message = self.as_searched(&hop, message, false);
-                self.station.send_on(now, key, flow, via, message);
+                self.station.send_on(now, key, flow, via, message, u8::MAX);
             }
             Purpose::Business {
                 link,

@@ -84,7 +84,7 @@ impl Core {
         }
         let request = edit.finish();
         let via = self.settings.edge_via();
-        self.station.send_on(now, key, lane, via, request);
+        self.station.send_on(now, key, lane, via, request, u8::MAX);
     }
 
     /// The edge has lost the client that a request was for. What was registered there is gone; the

@@ -198,6 +198,9 @@ impl Core {
             Asked::Contacts(list) => list.iter().map(|c| c.device).collect(),
             Asked::Query | Asked::RemoveAll => vec![b""],
         };
+        if !self.settings.is_user_of(&admitted.domain, to.uri, zone) {
+            return Err((403, "Domain Is Not Yours"));
+        }
         for device in devices {
             may_register(admitted, user_part, device, zone.unified_cm).map_err(
                 |unfit| match unfit {
@@ -211,6 +214,9 @@ impl Core {
         let from = message.from().map_err(|_| BAD)?;
         let (from_part, from_aor) = aor_of(from.uri).ok_or(not_yours)?;
         if from_aor != aor {
+            if !self.settings.is_user_of(&admitted.domain, from.uri, zone) {
+                return Err(not_yours);
+            }
             may_register(admitted, from_part, b"", zone.unified_cm).map_err(|_| not_yours)?;
         }
         // Where one REGISTER asks for all lines of a device, its client speaks on each.
@@ -221,7 +227,7 @@ impl Core {
             lines = others.take(LINES_MAX).map(|l| l.as_str().into()).collect();
         }
         // Unified CM knows its users in one spelling only.
-        let user = self.credentials.account(&admitted.user).to_owned();
+        let user = admitted.account.clone();
         let contacts = match &asked {
             Asked::Contacts(list) => list
                 .iter()
@@ -315,7 +321,7 @@ impl Core {
                 .to_registrar(&message, field, &rows, place, &at)
         };
         let via = self.settings.inside_via(tls);
-        self.station.send_on(now, key, flow, via, request);
+        self.station.send_on(now, key, flow, via, request, u8::MAX);
         let under = Under {
             plan,
             rows,

@@ -326,7 +326,11 @@ impl Core {
         let from = message.from().ok()?.uri;
         let (user_part, aor) = aor_of(from)?;
         let zone = self.zones_for(&host_of(from)?).into_iter().next()?;
-        let decides = self.zone(&zone)?.unified_cm;
+        let found = self.zone(&zone)?;
+        let decides = found.unified_cm;
+        if !self.settings.is_user_of(&admitted.domain, from, found) {
+            return None;
+        }
         if may_register(admitted, user_part, b"", decides).is_err() {
             return None;
         }
@@ -337,7 +341,7 @@ impl Core {
             .and_then(NameAddr::parse);
         let contact = contact.map(|c| c.uri.to_vec()).unwrap_or_default();
         Some(Draft {
-            user: self.credentials.account(&admitted.user).to_owned(),
+            user: admitted.account.clone(),
             aor,
             place: Place {
                 peer,
@@ -377,6 +381,10 @@ impl Core {
             .call_of(Leg::Inside, &message)
             .filter(|_| in_dialog)
         {
+            if !self.may_be_heard(call, flow) {
+                let (status, reason) = (481, "Call/Transaction Does Not Exist");
+                return self.station.answer(now, key, &message, status, reason);
+            }
             self.carried(now, &message, self.whose(Some(call)));
             let (b2bua, mut cx) = self.calls(now);
             return b2bua.request(&mut cx, Leg::Inside, key, message);

@@ -134,7 +134,11 @@ impl Core {
     pub(super) fn hops(&self, hits: &[Hit]) -> Vec<Hop> {
         let mut hops = Vec::new();
         for hit in hits {
-            let mut servers: Vec<&Zone> = self.zones.iter().filter(|z| z.of == hit.zone).collect();
+            let mut servers: Vec<&Zone> = self
+                .zones
+                .iter()
+                .filter(|z| z.of == hit.zone && !z.is_leaving())
+                .collect();
             servers.sort_by_key(|z| z.standing().is_none() || z.deaf.is_some());
             hops.extend(servers.into_iter().map(|z| Hop {
                 zone: z.name.clone(),

@@ -7,10 +7,13 @@ use std::time::Duration;
 use base::Secret;
 use call::registration::core::Address;
 use config::routing::{Ice, Routing};
-use config::{CallControl, Config, ContactMode, Password, Publisher, Role};
+use config::{CallControl, Config, ContactMode, Password, Publisher, Role, SignInBy};
 use policy::credentials::Kept;
+use policy::signed_out::SignOut;
 use sip::transaction::ViaOptions;
 use traversal::DomainOffer;
+
+use super::zones::Zone;
 
 /// What the driver knows of this node beside its configuration.
 #[derive(Clone, Debug)]
@@ -26,6 +29,13 @@ pub struct CoreIdentity {
     pub users: Option<Secret<String>>,
     /// What earlier processes had stored ([`crate::io::Output::Keep`]), oldest first.
     pub kept: Vec<Kept>,
+    /// Sign-outs that earlier processes had stored, oldest first.
+    pub signed_out: Vec<SignOut>,
+    /// What an earlier process had learned of the inside's servers
+    /// ([`crate::io::Output::KeepServers`]).
+    pub servers: status::servers::ServersRecord,
+    /// The names in this node's certificate; none if they are not known.
+    pub certificate_names: Vec<String>,
 }
 
 /// An edge to link with.
@@ -54,6 +64,15 @@ pub(super) struct Server {
     pub(super) ice: Ice,
 }
 
+/// Who checks passwords.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judge {
+    /// The user's home cluster.
+    UnifiedCm,
+    /// A directory that the driver asks.
+    Directory,
+}
+
 /// All of it.
 pub(super) struct Settings {
     pub(super) fqdn: String,
@@ -65,6 +84,10 @@ pub(super) struct Settings {
     pub(super) sip_from: Vec<config::Network>,
     pub(super) media: config::MediaService,
     pub(super) domains: Vec<DomainOffer>,
+    /// Domains whose passwords Unified CM does not check.
+    directories: Vec<String>,
+    /// Domains with registrars of their own.
+    registrars: Vec<(String, Vec<String>)>,
     pub(super) unified_cm: Vec<Server>,
     pub(super) im_presence: Vec<Server>,
     pub(super) unity_connection: Vec<Server>,
@@ -76,6 +99,7 @@ pub(super) struct Settings {
     pub(super) routing: Routing,
     pub(super) limits: config::Calls,
     pub(super) overload: config::Overload,
+    pub(super) certificate_names: Vec<String>,
 }
 
 impl Settings {
@@ -111,6 +135,8 @@ impl Settings {
             sip_from: core.map(|c| c.sip_from.clone()).unwrap_or_default(),
             media: core.map_or(no_media, |c| c.media.clone()),
             domains: core.iter().flat_map(|c| &c.domains).map(offer).collect(),
+            directories: core.map(|c| directories(&c.domains)).unwrap_or_default(),
+            registrars: core.map(|c| registrars(&c.domains)).unwrap_or_default(),
             unified_cm: servers(core.map(|c| &c.unified_cm)),
             im_presence: servers(core.map(|c| &c.im_presence)),
             unity_connection: servers(core.map(|c| &c.unity_connection)),
@@ -122,6 +148,7 @@ impl Settings {
             routing: core.map(|c| c.routing.clone()).unwrap_or_default(),
             limits: core.map_or(no_calls, |c| c.calls),
             overload: config.overload,
+            certificate_names: identity.certificate_names.clone(),
         }
     }
 
@@ -190,6 +217,50 @@ impl Settings {
         self.domain(domain).is_some_and(|d| d.sip)
     }
 
+    /// Who checks the passwords of a domain.
+    pub(super) fn signs_in_by(&self, domain: &str) -> Judge {
+        let mut others = self.directories.iter();
+        if others.any(|d| d.eq_ignore_ascii_case(domain)) {
+            Judge::Directory
+        } else {
+            Judge::UnifiedCm
+        }
+    }
+
+    /// The registrars of a domain's own, if it has any.
+    pub(super) fn registrars_of(&self, domain: &str) -> Option<&[String]> {
+        let mut own = self.registrars.iter();
+        let found = own.find(|(d, _)| d.eq_ignore_ascii_case(domain))?;
+        Some(&found.1)
+    }
+
+    /// Whether a user of a domain may be somebody at a URI's host, in a zone. The same name in two
+    /// domains is one person only if one directory knows both: so a domain with users of its own is
+    /// theirs alone, they have no lines of Unified CM, and registrars of a domain's own are its
+    /// users'.
+    pub(super) fn is_user_of(&self, domain: &str, uri: &[u8], zone: &Zone) -> bool {
+        if domain.is_empty() {
+            return true;
+        }
+        let host = super::registrations::host_of(uri).unwrap_or_default();
+        let both = |other: &str| {
+            let judges = [domain, other].map(|d| self.signs_in_by(d));
+            other.eq_ignore_ascii_case(domain) || judges == [Judge::UnifiedCm; 2]
+        };
+        if self.domain(&host).is_some() {
+            return both(&host);
+        }
+        if zone.unified_cm {
+            return self.signs_in_by(domain) == Judge::UnifiedCm;
+        }
+        let owners = self
+            .registrars
+            .iter()
+            .filter(|(_, names)| names.contains(&zone.of));
+        let mut owners = owners.map(|(d, _)| d.as_str()).peekable();
+        owners.peek().is_none() || owners.any(both)
+    }
+
     /// What of a domain is served.
     pub(super) fn domain(&self, domain: &str) -> Option<&DomainOffer> {
         self.domains
@@ -220,6 +291,18 @@ fn server(p: &Publisher) -> Server {
         rewrites: p.contact == ContactMode::Rewrite,
         ice: p.ice,
     }
+}
+
+fn directories(domains: &[config::Domain]) -> Vec<String> {
+    let by = |d: &&config::Domain| !matches!(d.sign_in, SignInBy::Uds);
+    let others = domains.iter().filter(by);
+    others.map(|d| d.name.as_str().to_owned()).collect()
+}
+
+fn registrars(domains: &[config::Domain]) -> Vec<(String, Vec<String>)> {
+    let own = domains.iter().filter(|d| !d.call_control.is_empty());
+    own.map(|d| (d.name.as_str().to_owned(), d.call_control.clone()))
+        .collect()
 }
 
 fn offer(d: &config::Domain) -> DomainOffer {

@@ -15,18 +15,21 @@ use std::time::Duration;
 
 use base::{HashMap, Instant, Now, Pii, Rng, UnixTime};
 use policy::credentials::SignedIn;
+use policy::signed_out::SignOut;
 use policy::token::LIFE;
 use provisioning::edge_config::{EdgeConfig, services_asked};
 use provisioning::sign_in::{
-    Answer as Got, Ask, Granted, Node, Outcome, SignIns, UNKNOWN, USER_MAX,
+    Answer as Got, Ask, By, Granted, Node, Outcome, Proven, SignIns, UNKNOWN, USER_MAX, Unproven,
 };
 use provisioning::whereabouts::Lookups;
 use status::{Kind, SessionRow};
 use traversal::EdgeServices;
 
+use super::settings::Judge;
 use super::{Asked, Core};
 use crate::io::{
-    Answer, AskId, DnsError, Fetch, FetchError, Fetched, Output, Reply, Resolve, Resolved, SignIn,
+    Answer, AskId, DnsError, Fetch, FetchError, Fetched, Output, Record, Reply, Resolve, Resolved,
+    SignIn,
 };
 use crate::strikes::{Strikes, whole};
 
@@ -98,6 +101,11 @@ impl Core {
         let answer = |core: &mut Core, reply: Reply| core.answer(id, reply);
         let (path, query) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
         if path.trim_matches('/') != "get_edge_config" {
+            let cause = "no request of the edge's own lane";
+            let (out, source) = (&mut self.station.out, asked.client);
+            let proof = [("domain", asked.domain)];
+            self.board
+                .caused(out, Kind::HttpRefused, now, source, cause, &proof);
             return answer(self, plain(404));
         }
         let domain = asked.domain.to_ascii_lowercase();
@@ -138,7 +146,7 @@ impl Core {
         }
         if self
             .credentials
-            .recognises(now.instant, &user, asked.password.expose())
+            .recognises(now.instant, &domain, &user, asked.password.expose())
             && let Some(profile) = self.desk.profiles.get(&(user.clone(), domain.clone()))
             && let Some(found) = subset(&profile.services, &services)
         {
@@ -148,16 +156,19 @@ impl Core {
         let number = self.desk.next;
         self.desk.next += 1;
         self.desk.pending.insert(number, pending);
-        let nodes = self.uds_nodes();
-        self.desk.engine.begin(
-            now.instant,
-            number,
-            &domain,
-            &user,
-            asked.password,
+        let by = match self.settings.signs_in_by(&domain) {
+            Judge::UnifiedCm => By::Uds(self.uds_nodes()),
+            Judge::Directory => By::Directory,
+        };
+        let password = asked.password;
+        let asked = provisioning::sign_in::Asked {
+            domain,
+            user,
+            password,
             services,
-            nodes,
-        );
+            by,
+        };
+        self.desk.engine.begin(now.instant, number, asked);
     }
 
     fn answer(&mut self, id: AskId, reply: Reply) {
@@ -210,6 +221,20 @@ impl Core {
                     },
                 });
             }
+            Ask::Prove {
+                id: number,
+                domain,
+                user,
+                password,
+            } => {
+                let id = self.ask(Asked::SignIn(number));
+                self.station.out.push_back(Output::Prove {
+                    id,
+                    domain,
+                    user,
+                    password,
+                });
+            }
             Ask::Service { id: number, name } => {
                 let id = self.ask(Asked::SignIn(number));
                 let question = Resolve::Service(name);
@@ -224,6 +249,10 @@ impl Core {
             Err(e) => Err(e.why),
         };
         self.desk.engine.answer(number, Got::Got(got));
+    }
+
+    pub(super) fn sign_in_proved(&mut self, number: u64, result: Result<Proven, Unproven>) {
+        self.desk.engine.answer(number, Got::Proved(result));
     }
 
     pub(super) fn sign_in_resolved(&mut self, number: u64, result: Result<Resolved, DnsError>) {
@@ -241,12 +270,7 @@ impl Core {
                 self.board.counters.sign_ins_refused += 1;
                 self.board.counters.wrong_credentials += 1;
                 self.tell(now, Kind::SignInRefused, pending, why, None);
-                if let Some(ip) = pending.client
-                    && self.desk.strikes.strike(now.instant, ip)
-                {
-                    let cause = "ten wrong passwords within five minutes";
-                    self.tell(now, Kind::Banned, pending, cause, None);
-                }
+                self.strike(now, pending);
                 let realm = ("WWW-Authenticate", "Basic realm=\"Cisco-Edge\"".into());
                 self.answer(
                     pending.id,
@@ -266,17 +290,60 @@ impl Core {
         }
     }
 
+    /// A wrong password from a source counts against it, whatever service it was for.
+    fn strike(&mut self, now: Now, pending: &Pending) {
+        if let Some(ip) = pending.client
+            && self.desk.strikes.strike(now.instant, ip)
+        {
+            let cause = "ten wrong passwords within five minutes";
+            self.tell(now, Kind::Banned, pending, cause, None);
+        }
+    }
+
+    /// Whether a client may begin a chat stream.
+    pub(super) fn chat_asked(&mut self, now: Now, id: AskId, client: IpAddr) {
+        let banned = self.desk.strikes.banned(now.instant, client).is_some();
+        let answer = Answer::Chat(!banned);
+        self.station.out.push_back(Output::Answer { id, answer });
+    }
+
+    /// A chat server has refused a password: it counts like one of a sign-in.
+    pub(super) fn chat_refused(
+        &mut self,
+        now: Now,
+        id: AskId,
+        client: IpAddr,
+        user: Option<Pii<String>>,
+        domain: String,
+    ) {
+        self.board.counters.sign_ins_refused += 1;
+        self.board.counters.wrong_credentials += 1;
+        let pending = Pending {
+            id,
+            peer: 0,
+            client: Some(client),
+            domain,
+            user: user.map(Pii::into_inner).unwrap_or_default(),
+            user_agent: String::new(),
+            session: None,
+        };
+        let cause = "the chat server refused the password";
+        self.tell(now, Kind::SignInRefused, &pending, cause, None);
+        self.strike(now, &pending);
+        let user = pending.user.as_str();
+        let slow = (1..=USER_MAX).contains(&user.len())
+            && self.desk.engine.wrong_elsewhere(now.instant, user).is_err();
+        let banned = self.desk.strikes.banned(now.instant, client).is_some();
+        let answer = Answer::Chat(!slow && !banned);
+        self.station.out.push_back(Output::Answer { id, answer });
+    }
+
     fn limited(&mut self, now: Now, pending: &Pending, wait: Duration, cause: &str) {
         self.board.counters.sign_ins_refused += 1;
         // Rounded up: who comes back too early is refused again.
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         self.tell(now, Kind::SignInLimited, pending, cause, None);
-        let later = ("Retry-After", seconds.max(1).to_string());
-        let reply = Reply {
-            headers: vec![later],
-            ..plain(429)
-        };
-        self.answer(pending.id, reply);
+        self.answer(pending.id, later(429, seconds.max(1)));
     }
 
     fn tell(
@@ -328,6 +395,7 @@ impl Core {
         };
         for name in names {
             let signed_in = SignedIn {
+                domain: &pending.domain,
                 user: name,
                 account: &granted.user,
                 password: &granted.password,
@@ -336,7 +404,8 @@ impl Core {
                 devices: granted.devices.clone(),
             };
             if let Some(kept) = self.credentials.keep(now, signed_in) {
-                self.station.out.push_back(Output::Keep(Box::new(kept)));
+                let record = Box::new(Record::SignedIn(kept));
+                self.station.out.push_back(Output::Keep(record));
             }
         }
         if self.desk.profiles.len() < PROFILES_MAX {
@@ -366,21 +435,19 @@ impl Core {
         services: Services,
     ) {
         let Some(here) = self.edge_services(pending.peer).cloned() else {
-            let later = ("Retry-After", "5".into());
-            return self.answer(
-                pending.id,
-                Reply {
-                    headers: vec![later],
-                    ..plain(503)
-                },
-            );
+            let link = self.links.get(pending.peer);
+            let edge = link.map(|l| l.peer.verify_name.clone());
+            let cause = "the edge has not said yet where clients reach it";
+            self.tell(now, Kind::SignInUnreachable, pending, cause, edge);
+            return self.answer(pending.id, later(503, 5));
         };
         let (token, expires) = match &pending.session {
             None => (None, now.unix.plus(LIFE)),
             Some((token, until)) => (token.clone(), *until),
         };
         let (keys, rng) = (&self.tokens, &mut self.rng);
-        let token = token.unwrap_or_else(|| keys.issue_until(rng, user, &pending.domain, expires));
+        let domain = &pending.domain;
+        let token = token.unwrap_or_else(|| keys.issue_until(now.unix, rng, user, domain, expires));
         let body = self.edge_config(pending, &here, nodes, services).to_xml();
         let cookie = session_cookie(&here, &token, expires);
         self.board.counters.sign_ins += 1;
@@ -395,6 +462,7 @@ impl Core {
             edge: edge.unwrap_or_default(),
             since: now.unix,
             expires,
+            ended: None,
         });
         self.tell(now, Kind::SignedIn, pending, "", None);
         let headers = vec![
@@ -458,8 +526,30 @@ impl Core {
         }
     }
 
+    /// Sign-ins of a user who is signed out: what was learnt goes, and what is under way ends.
+    pub(super) fn desk_signs_out(&mut self, out: &SignOut) {
+        let profiles = &mut self.desk.profiles;
+        profiles
+            .retain(|(typed, domain), p| !out.is_of(typed, domain) && !out.is_of(&p.user, domain));
+        let known = self.desk.pending.iter();
+        let known = known.filter(|(_, p)| p.session.is_some() && out.is_of(&p.user, &p.domain));
+        let known: Vec<u64> = known.map(|(number, _)| *number).collect();
+        for number in known {
+            if let Some(pending) = self.desk.pending.remove(&number) {
+                self.answer(pending.id, later(503, 1));
+            }
+        }
+        let is_user = |typed: &str| out.is_of(typed, "");
+        for number in self.desk.engine.abandon(is_user) {
+            if let Some(pending) = self.desk.pending.remove(&number) {
+                self.answer(pending.id, later(503, 1));
+            }
+        }
+    }
+
     /// Forgets who has not signed in for long.
     pub(super) fn forget_users(&mut self, now: Now) {
+        self.forget_sign_outs(now);
         self.credentials.clean_up(now.instant);
         if self.desk.profiles.len() >= PROFILES_MAX {
             self.desk.profiles.clear();
@@ -487,6 +577,14 @@ fn cookie_domain(host: &str) -> String {
             format!("Domain=.{rest}; ")
         }
         _ => String::new(),
+    }
+}
+
+/// A refusal with a time to come back, in seconds.
+fn later(status: u16, seconds: u64) -> Reply {
+    Reply {
+        headers: vec![("Retry-After", seconds.to_string())],
+        ..plain(status)
     }
 }
 

@@ -208,7 +208,8 @@ impl Core {
                 client,
                 token,
             } => self.bearer(now, id, &domain, client, token),
-            Question::SignIn(_) | Question::Search(_) => {}
+            // Those have been taken before.
+            _ => {}
         }
     }
 

@@ -7,6 +7,7 @@ use base::{Instant, Map, Now, Pii, TokenBucket};
 use call::b2bua::{CallId, Cause, EndedBy, MediaError, MediaFigures, Record};
 use call::limits::{CallType, Content};
 use call::registration::core::Binding;
+use policy::signed_out::SignOut;
 use status::{
     CallRow, CapacityRow, ClockRow, Counters, Event, Kind, LinkRow, MediaRow, Recent,
     RegistrationRow, Role, SessionRow, Snapshot,
@@ -77,9 +78,7 @@ impl Board {
         proof: &[(&'static str, String)],
     ) {
         let mut event = Event::new(kind, now.unix, cause);
-        for (name, value) in proof {
-            event = event.with(name, value);
-        }
+        event.proof.extend_from_slice(proof);
         self.recent.note(&event);
         out.push_back(Output::Event(event));
     }
@@ -195,9 +194,23 @@ impl Board {
         });
     }
 
+    /// The sessions of a user end; how many.
+    pub(super) fn signed_out(&mut self, now: Now, out: &SignOut) -> usize {
+        let mut ended = 0;
+        for session in &mut self.sessions {
+            let open = session.ended.is_none() && session.expires > now.unix;
+            if open && session.since <= out.at && out.is_of(session.user.expose(), &session.domain)
+            {
+                session.ended = Some(now.unix);
+                ended += 1;
+            }
+        }
+        ended
+    }
+
     pub(super) fn signed_in(&mut self, session: SessionRow) {
-        self.sessions
-            .retain(|s| s.user != session.user || s.user_agent != session.user_agent);
+        let key = |s: &SessionRow| (s.user.clone(), s.domain.clone(), s.user_agent.clone());
+        self.sessions.retain(|s| key(s) != key(&session));
         self.sessions.truncate(SESSIONS_MAX - 1);
         self.sessions.push_front(session);
     }

@@ -3,9 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use ::status::SignOutReport;
 use base::{Pii, Secret, UnixTime};
 use bytes::Bytes;
 use policy::credentials::Kept;
+use policy::signed_out::SignOut;
+use provisioning::sign_in::{Proven, Unproven};
 use sip::digest::{Algorithm, Challenge};
 use sip::nonce::NonceKey;
 use sip::{Limits, Message, Method, Name};
@@ -13,11 +16,12 @@ use traversal::{Acceptor, Admission as Zone_, EdgeServices, ServiceAddress};
 
 use super::*;
 use crate::gate::CoreGate;
-use crate::io::{Answer, Fetch, FetchError, Fetched, Resolve, SignIn, Target, Transport};
+use crate::io::{Answer, Fetch, FetchError, Fetched, Record, Resolve, SignIn, Target, Transport};
 
 mod business;
 mod calls;
 mod clusters;
+mod directories;
 mod flows;
 mod limits;
 mod links;
@@ -26,6 +30,8 @@ mod naming;
 mod refusals;
 mod registering;
 mod senders;
+mod servers;
+mod signed_out;
 mod signing_in;
 mod single_sign_on;
 mod taking;
@@ -111,6 +117,15 @@ struct World {
     pins: Vec<Option<String>>,
     gate: Option<Arc<CoreGate>>,
     kept: Vec<Kept>,
+    signed_out: Vec<SignOut>,
+    sign_outs: Vec<SignOutReport>,
+    chats: Vec<bool>,
+    /// What a domain's directory says of a user and a password.
+    directory: fn(&str, &str) -> Result<Proven, Unproven>,
+    /// Streams that were to end.
+    ended: Vec<SignOut>,
+    servers: Vec<::status::servers::ServersReport>,
+    record: ::status::servers::ServersRecord,
     fetched: Vec<String>,
     /// SRV records by name.
     services: Vec<(&'static str, Records)>,
@@ -138,6 +153,9 @@ fn identity() -> CoreIdentity {
         token_seed: Secret::new([7; 32]),
         users: Some(Secret::new(line("1001", "pw") + &line("1002", "pw"))),
         kept: Vec::new(),
+        signed_out: Vec::new(),
+        servers: ::status::servers::ServersRecord::default(),
+        certificate_names: Vec::new(),
     }
 }
 
@@ -191,6 +209,13 @@ impl World {
             pins: Vec::new(),
             gate: None,
             kept: Vec::new(),
+            signed_out: Vec::new(),
+            sign_outs: Vec::new(),
+            chats: Vec::new(),
+            directory: |_, _| panic!("a directory is asked"),
+            ended: Vec::new(),
+            servers: Vec::new(),
+            record: ::status::servers::ServersRecord::default(),
             fetched: Vec::new(),
             services: Vec::new(),
             addresses: Vec::new(),
@@ -210,6 +235,8 @@ impl World {
         };
         let identity = CoreIdentity {
             kept: std::mem::take(&mut self.kept),
+            signed_out: std::mem::take(&mut self.signed_out),
+            servers: self.record.clone(),
             ..identity()
         };
         let config = load(&format!("{HEAD}{extra}"));
@@ -356,6 +383,21 @@ impl World {
                 answer: Answer::Search(report),
                 ..
             } => self.reports.push(*report),
+            Output::Answer {
+                answer: Answer::SignOut(report),
+                ..
+            } => self.sign_outs.extend(report.map(|r| *r)),
+            Output::Answer {
+                answer: Answer::Chat(may),
+                ..
+            } => self.chats.push(may),
+            Output::Prove {
+                id, user, password, ..
+            } => {
+                let result = (self.directory)(user.expose(), password.expose());
+                self.core.handle(self.now, Input::Proved { id, result });
+            }
+            Output::EndStreams(out) => self.ended.push(out),
             Output::Fetch { id, request } => {
                 self.fetched
                     .push(format!("{} {}", request.host, request.path));
@@ -365,7 +407,11 @@ impl World {
                         status,
                         body: Bytes::from(body),
                     })
-                    .map_err(|why| FetchError { server, why });
+                    .map_err(|why| FetchError {
+                        server,
+                        fault: crate::io::FetchFault::Unreachable,
+                        why,
+                    });
                 self.core.handle(self.now, Input::Fetched { id, result });
             }
             Output::Resolve { .. } if self.dns_is_slow => {}
@@ -399,7 +445,19 @@ impl World {
             Output::EdgeGate(_) => panic!("a core has no edge's gate"),
             Output::Pause { .. } => panic!("a core keeps nobody waiting"),
             Output::PinSsh { key, .. } => self.pins.push(key),
-            Output::Keep(kept) => self.kept.push(*kept),
+            Output::Keep(record) => match *record {
+                Record::SignedIn(kept) => self.kept.push(kept),
+                Record::SignedOut(out) => {
+                    let (id, failure) = (out.id, None);
+                    self.signed_out.push(out);
+                    self.core.handle(self.now, Input::Kept { id, failure });
+                }
+            },
+            Output::Answer {
+                answer: Answer::Servers(report),
+                ..
+            } => self.servers.push(*report),
+            Output::KeepServers(record) => self.record = *record,
             Output::Event(event) => self.events.push(event),
         }
     }

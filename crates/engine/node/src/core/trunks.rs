@@ -2,7 +2,8 @@
 //!
 //! What one of them sends, and no phone of ours is meant by, goes by search rules to another:
 //! proxied, with a sealed Record-Route that names both ends, so that what follows in the dialog
-//! takes the same way and no other. Media does not pass us.
+//! takes the same way and no other. Media does not pass us, unless it is to be converted: then the
+//! B2BUA takes the call ([`super::between`]).
 //!
 //! Bounds: one trial for each request under way, which is a server transaction; one question a
 //! server and [`PROBE`].
@@ -18,6 +19,7 @@ use sip::{FlowId, Message, Method, Name, RequestBuilder, Uri};
 use status::Kind;
 
 use super::Core;
+use super::between::Offered;
 use super::outbound::{Hop, Purpose};
 use super::routing::unprivileged;
 use super::search::alias_of;
@@ -33,16 +35,17 @@ const MARK: &[u8] = b"trunk-";
 
 /// A request that may go elsewhere if this answer is none.
 pub(super) struct Trial {
-    rest: Vec<Hop>,
-    message: Message,
-    from: String,
+    pub(super) rest: Vec<Hop>,
+    pub(super) message: Message,
+    /// The end that it came from, as [`End::text`] writes it.
+    pub(super) from: String,
     /// The first answer that was none.
     pub(super) answer: Option<Message>,
 }
 
 /// One end of a dialog between neighbours.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     /// A zone, by a hash of the name that rules use: a token has no room for long names.
     Zone(u64),
     /// A connection of whoever is nobody's neighbour.
@@ -50,7 +53,7 @@ enum End {
 }
 
 impl End {
-    fn zone(name: &str) -> End {
+    pub(super) fn zone(name: &str) -> End {
         let mut hasher = std::hash::DefaultHasher::new();
         hasher.write(name.as_bytes());
         End::Zone(hasher.finish())
@@ -60,14 +63,14 @@ impl End {
         *self == End::zone(name)
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self {
             End::Zone(hash) => format!("z{hash:x}"),
             End::Flow(flow) => format!("f{}.{}", flow.slot(), flow.generation()),
         }
     }
 
-    fn read(text: &str) -> Option<End> {
+    pub(super) fn read(text: &str) -> Option<End> {
         if let Some(hash) = text.strip_prefix('z') {
             return Some(End::Zone(u64::from_str_radix(hash, 16).ok()?));
         }
@@ -78,7 +81,7 @@ impl End {
 }
 
 /// Answers after which another zone may know better.
-fn is_elsewhere(status: u16) -> bool {
+pub(super) fn is_elsewhere(status: u16) -> bool {
     matches!(status, 404 | 408 | 410 | 480 | 484 | 500..=599)
 }
 
@@ -170,7 +173,8 @@ impl Core {
             _ => End::zone(&zone).text(),
         };
         let forced = self.encryption(&zone) == Some(MediaEncryption::Force);
-        if forced && message.method() == Method::Invite && plain(&message) {
+        let plain = || Offered::of(&message) == Offered::Plain;
+        if forced && message.method() == Method::Invite && plain() {
             return self.not_encrypted(now, key, &message, &zone);
         }
         let purpose = Purpose::Trunk { message, from };
@@ -231,11 +235,16 @@ impl Core {
         let Some(zone) = self.zone(&hop.zone) else {
             return self.route_by(now, key, rest, Purpose::Trunk { message, from });
         };
-        let (tls, of) = (zone.tls(), zone.of.clone());
-        let forced = self.encryption(&of) == Some(MediaEncryption::Force);
-        if forced && message.method() == Method::Invite && plain(&message) {
-            return self.not_encrypted(now, key, &message, &of);
+        if let Some(media) = self.converts(key, zone, &message) {
+            let trial = Trial {
+                rest,
+                message,
+                from,
+                answer: self.trials.remove(&key).and_then(|t| t.answer),
+            };
+            return self.call_between(now, key, (hop, flow), trial, media);
         }
+        let (tls, of) = (zone.tls(), zone.of.clone());
         let searched = self.as_searched(&hop, message.clone(), false);
         let came_by_tls = self
             .station
@@ -268,7 +277,7 @@ impl Core {
         };
         self.trials.insert(key, trial);
         let via = self.settings.inside_via(tls);
-        self.station.send_on(now, key, flow, via, request);
+        self.station.send_on(now, key, flow, via, request, u8::MAX);
     }
 
     /// A response to a request: given back if it is to be sent. One that says "not here" sends the
@@ -318,15 +327,18 @@ impl Core {
     /// The other end of a dialog between neighbours, as seen from a connection.
     fn other_end(&self, flow: FlowId, message: &Message) -> Option<End> {
         let (one, other) = self.trunk_route(message)?;
-        let zone = self.sender(flow).map(|z| z.of.as_str());
-        let is = |end: &End| match end {
-            End::Zone(_) => zone.is_some_and(|zone| end.is_zone(zone)),
-            End::Flow(known) => *known == flow,
-        };
-        match (is(&one), is(&other)) {
+        match (self.is_end(&one, flow), self.is_end(&other, flow)) {
             (true, _) => Some(other),
             (false, true) => Some(one),
             (false, false) => None,
+        }
+    }
+
+    /// Whether a connection is of an end.
+    pub(super) fn is_end(&self, end: &End, flow: FlowId) -> bool {
+        match end {
+            End::Zone(_) => self.sender(flow).is_some_and(|zone| end.is_zone(&zone.of)),
+            End::Flow(known) => *known == flow,
         }
     }
 
@@ -364,7 +376,7 @@ impl Core {
             }
             End::Flow(flow) => {
                 let via = self.settings.inside_via(self.is_tls(flow));
-                self.station.send_on(now, key, flow, via, request);
+                self.station.send_on(now, key, flow, via, request, u8::MAX);
             }
         }
     }
@@ -480,17 +492,4 @@ impl Core {
     pub(super) fn link_hops(&self, peer: usize) -> u8 {
         self.links.get(peer).map_or(u8::MAX, |l| l.peer.hop_count)
     }
-}
-
-/// Whether a request offers media that is not encrypted, or leaves the offer to the other side.
-fn plain(message: &Message) -> bool {
-    let body = String::from_utf8_lossy(message.body()).into_owned();
-    let mut lines = body.lines().filter_map(|l| l.strip_prefix("m=")).peekable();
-    let secured = |line: &str| {
-        let mut words = line.split_ascii_whitespace();
-        let port = words.nth(1).unwrap_or_default();
-        let profile = words.next().unwrap_or_default();
-        port == "0" || profile.contains("SAVP") || !profile.contains("AVP")
-    };
-    lines.peek().is_none() || !lines.all(secured)
 }

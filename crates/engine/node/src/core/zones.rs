@@ -18,6 +18,9 @@ const WAIT: Duration = Duration::from_secs(1);
 /// The longest wait.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// Zones, with those that stay for their calls.
+const ZONES_MAX: usize = 1_000;
+
 /// A connection that lived so long was good: it is dialled again at once when it goes.
 const GOOD: Duration = Duration::from_secs(10);
 
@@ -79,6 +82,8 @@ pub(super) struct Zone {
     pub(super) deaf: Option<Instant>,
     /// When it is asked by OPTIONS next.
     pub(super) probe: Option<Instant>,
+    /// Discovery names it no longer: it stays for the calls and clients that it has.
+    leaving: bool,
 }
 
 impl Zone {
@@ -110,7 +115,13 @@ impl Zone {
             last: None,
             wait: WAIT,
             retry: None,
+            leaving: false,
         }
+    }
+
+    /// Whether it stays for the calls and clients alone that it has.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving
     }
 
     /// One of several servers of a zone.
@@ -179,6 +190,7 @@ impl Zone {
 
     pub(super) fn state(&self) -> String {
         match (self.up, &self.why) {
+            _ if self.leaving => "leaving: kept for the calls and clients that it has".into(),
             (true, _) if self.deaf.is_some() => "does not answer OPTIONS".into(),
             (true, _) if self.silent >= SILENT_MAX => "failed: REGISTERs are not answered".into(),
             (true, _) => "active".into(),
@@ -268,7 +280,7 @@ impl Core {
             }
             zone.retry = Some(now.instant + zone.wait);
             zone.wait = (zone.wait * 2).min(WAIT_MAX);
-            if zone.why.replace(why.to_owned()).is_none() {
+            if zone.why.replace(why.to_owned()).is_none() && !zone.leaving {
                 let hint = if zone.is_secure_line() { SECURE } else { "" };
                 failed.push((zone.name.clone(), zone.target.clone(), hint));
             }
@@ -311,7 +323,8 @@ impl Core {
 
     /// Zones that clients register in.
     fn homes(&self) -> impl Iterator<Item = &Zone> {
-        self.zones.iter().filter(|z| z.trunk.is_none())
+        let zones = self.zones.iter();
+        zones.filter(|z| z.trunk.is_none() && !z.leaving)
     }
 
     /// Zones that lead to a host, the standing ones first. A node is meant by its name; a domain
@@ -320,8 +333,11 @@ impl Core {
         let named = self.homes().filter(|z| z.host.eq_ignore_ascii_case(host));
         let mut found: Vec<&Zone> = named.collect();
         if found.is_empty() && self.settings.serves_sip(host) {
-            found = self.homes().filter(|z| !z.unified_cm).collect();
-            if found.is_empty() {
+            let own = self.settings.registrars_of(host);
+            let is_own = |z: &&Zone| own.is_none_or(|names| names.contains(&z.of));
+            let registrars = self.homes().filter(|z| !z.unified_cm);
+            found = registrars.filter(is_own).collect();
+            if found.is_empty() && own.is_none() {
                 found = self.homes().collect();
             }
         }
@@ -334,7 +350,7 @@ impl Core {
     /// Whether a host is a zone's: the name that requests use, or the server dialled.
     pub(super) fn is_zone_host(&self, host: &str) -> bool {
         let is = |name: &str| same_host(name, host);
-        let mut zones = self.homes();
+        let mut zones = self.zones.iter().filter(|z| z.trunk.is_none());
         zones.any(|z| is(&z.host) || is(&z.target.host))
     }
 
@@ -347,7 +363,7 @@ impl Core {
     pub(super) fn is_zone_port(&self, host: &str, port: u16) -> bool {
         let usual = matches!(port, 5060 | 5061);
         let zones = || {
-            self.homes().any(|z| {
+            self.zones.iter().filter(|z| z.trunk.is_none()).any(|z| {
                 (same_host(&z.host, host) || same_host(&z.target.host, host))
                     && (usual || z.target.port == port)
             })
@@ -385,19 +401,62 @@ impl Core {
                     unified_cm: zone.unified_cm,
                     rewrites: zone.rewrites,
                     ice: zone.ice,
+                    leaving: false,
                     ..before
                 };
             }
             self.zones.push(zone);
         }
-        for gone in old {
-            let shared = self.zones.iter().any(|z| z.flow == gone.flow);
-            if let Some(flow) = gone.flow.filter(|_| !shared) {
-                self.station.close(flow);
+        for mut gone in old {
+            // Behind those of the same name that take its place.
+            if self.zones.len() < ZONES_MAX && self.is_needed(&gone) {
+                gone.leaving = true;
+                self.zones.push(gone);
+                continue;
             }
+            self.zone_gone(&gone);
         }
         self.zones_changed = true;
         self.dial_zones(now);
+    }
+
+    /// Whether calls go by a zone's connection, or clients are registered in it and in no other of
+    /// its name.
+    fn is_needed(&self, zone: &Zone) -> bool {
+        let called = zone.flow.is_some_and(|flow| self.b2bua.uses(flow));
+        let replaced = || self.zones.iter().any(|z| !z.leaving && z.name == zone.name);
+        let homed = || {
+            self.registrar
+                .iter()
+                .any(|(_, b)| *b.draft.zone == *zone.name)
+        };
+        called || zone.trunk.is_none() && !replaced() && homed()
+    }
+
+    fn zone_gone(&mut self, zone: &Zone) {
+        let shared = self.zones.iter().any(|z| z.flow == zone.flow);
+        if let Some(flow) = zone.flow.filter(|_| !shared) {
+            self.station.close(flow);
+        }
+    }
+
+    /// Lets zones go that stayed for calls and clients and have none any more.
+    pub(super) fn leave_zones(&mut self) {
+        if !self.zones.iter().any(|z| z.leaving) {
+            return;
+        }
+        let (stay, leaving): (Vec<Zone>, Vec<Zone>) = std::mem::take(&mut self.zones)
+            .into_iter()
+            .partition(|z| !z.leaving);
+        self.zones = stay;
+        for zone in leaving {
+            if self.is_needed(&zone) {
+                self.zones.push(zone);
+            } else {
+                self.zone_gone(&zone);
+            }
+        }
+        self.zones_changed = true;
     }
 
     /// A zone has answered a REGISTER, or has not.
@@ -420,7 +479,8 @@ impl Core {
         if !std::mem::take(&mut self.zones_changed) {
             return;
         }
-        let dead = self.zones.iter().filter(|z| z.is_dead());
+        let zones = self.zones.iter().filter(|z| !z.leaving);
+        let dead = zones.filter(|z| z.is_dead());
         let dead: Vec<String> = dead.map(|z| z.name.clone()).collect();
         if dead == self.zones_dead {
             return;

@@ -15,8 +15,9 @@ use std::time::Duration;
 use base::{HashMap, Id, Instant, Now, Pii, Rng, Slab, TimerId, Timers, UnixTime};
 use call::limits::Content;
 use media::ports::Allocator;
-use media::{Command, Counters, LegId, LinkId, StreamId};
+use media::{Command, Counters, LegId, LinkId, PortPair, StreamId};
 use sip::{FlowId, Message};
+use smallvec::SmallVec;
 
 use streams::Stream;
 
@@ -45,11 +46,13 @@ const KEY_BYTES_MAX: usize = 1024;
 /// Names a call.
 pub(crate) type CallId = Id;
 
-/// What messages call it: Call-ID, and the tag of who began it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct CallKey {
-    pub(crate) call_id: Vec<u8>,
-    pub(crate) tag: Vec<u8>,
+/// What messages call it: Call-ID, and the tag of who began it, in one row of bytes, off the heap
+/// while it is only looked for.
+#[derive(Clone, Debug)]
+struct CallKey {
+    bytes: SmallVec<[u8; 128]>,
+    /// Where the tag begins.
+    tag: usize,
 }
 
 impl CallKey {
@@ -60,17 +63,22 @@ impl CallKey {
         } else {
             message.to()
         };
-        let tag = party.ok()?.tag().filter(|t| !t.is_empty())?.to_vec();
-        Some(CallKey {
-            call_id: message.call_id().to_vec(),
-            tag,
-        })
+        let tag = party.ok()?.tag().filter(|t| !t.is_empty())?;
+        let mut bytes = SmallVec::from_slice(message.call_id());
+        // A tag has no blank in it, nor has a Call-ID.
+        bytes.push(b' ');
+        bytes.extend_from_slice(tag);
+        let tag = bytes.len() - tag.len();
+        Some(CallKey { bytes, tag })
     }
 }
 
 /// One dialog of a client, as far as media goes.
 pub(crate) struct Call {
-    key: CallKey,
+    /// Call-ID, a blank, the tag of who began it.
+    key: Box<[u8]>,
+    /// Where the tag begins.
+    tag: usize,
     pub(crate) link: LinkId,
     pub(crate) flow: FlowId,
     pub(crate) began: Now,
@@ -95,7 +103,8 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn call_id(&self) -> String {
-        text(&self.key.call_id)
+        let end = self.tag.saturating_sub(1);
+        text(self.key.get(..end).unwrap_or_default())
     }
 
     /// What it counts as: video while it is being set up (F277). Of one that ended before it was,
@@ -112,7 +121,7 @@ impl Call {
 
     /// The tag of who began it.
     pub(crate) fn tag(&self) -> String {
-        text(&self.key.tag)
+        text(self.key.get(self.tag..).unwrap_or_default())
     }
 }
 
@@ -174,7 +183,7 @@ pub(crate) struct Addresses {
 /// All calls.
 pub(crate) struct Calls {
     rows: Slab<Call>,
-    index: HashMap<CallKey, Vec<CallId>>,
+    index: HashMap<Box<[u8]>, SmallVec<[CallId; 1]>>,
     by_flow: HashMap<FlowId, Vec<CallId>>,
     by_leg: HashMap<LegId, CallId>,
     streams: HashMap<(LinkId, StreamId), LegId>,
@@ -247,6 +256,11 @@ impl Calls {
         self.ports.in_use()
     }
 
+    /// Nothing comes any more to these pairs.
+    pub(crate) fn rested(&mut self, pairs: &[PortPair]) {
+        self.ports.rested(pairs);
+    }
+
     pub(crate) fn take_commands(&mut self) -> Vec<Command> {
         std::mem::take(&mut self.commands)
     }
@@ -254,7 +268,7 @@ impl Calls {
     /// A dialog begins.
     pub(crate) fn begin(&mut self, now: Now, b: &Beginning<'_>) -> Result<CallId, Refusal> {
         let key = CallKey::of(b.invite, true).ok_or(Refusal::NotAcceptable)?;
-        if key.call_id.len() + key.tag.len() > KEY_BYTES_MAX {
+        if key.bytes.len() > KEY_BYTES_MAX + 1 {
             return Err(Refusal::NotAcceptable);
         }
         if self.of_key(&key, b.flow).is_some() {
@@ -268,7 +282,8 @@ impl Calls {
             Pii::new(a.map_or_else(|_| String::new(), |a| text(a.uri)))
         };
         let call = Call {
-            key: key.clone(),
+            key: Box::from(&*key.bytes),
+            tag: key.tag,
             link: b.link,
             flow: b.flow,
             began: now,
@@ -286,6 +301,7 @@ impl Calls {
             told: false,
         };
         let id = self.rows.insert(call).map_err(|_| Refusal::Exhausted)?;
+        let key = Box::from(&*key.bytes);
         self.index.entry(key).or_default().push(id);
         self.by_flow.entry(b.flow).or_default().push(id);
         self.doom(now.instant, id, Doom::Ring, RING_MAX);
@@ -293,7 +309,7 @@ impl Calls {
     }
 
     fn of_key(&self, key: &CallKey, flow: FlowId) -> Option<CallId> {
-        let ids = self.index.get(key)?;
+        let ids = self.index.get(&*key.bytes)?;
         ids.iter()
             .copied()
             .find(|id| self.rows.get(*id).is_some_and(|c| c.flow == flow))
@@ -313,12 +329,12 @@ impl Calls {
             && [true, false]
                 .into_iter()
                 .filter_map(|by| CallKey::of(message, by))
-                .any(|key| self.index.contains_key(&key))
+                .any(|key| self.index.contains_key(&*key.bytes))
     }
 
     /// The calls a final answer to an INVITE is for that nobody has answered, whoever's they are.
     pub(crate) fn unanswered(&self, answer: &Message) -> Vec<CallId> {
-        let ids = CallKey::of(answer, true).and_then(|key| self.index.get(&key));
+        let ids = CallKey::of(answer, true).and_then(|key| self.index.get(&*key.bytes));
         let waits = |id: &&CallId| self.get(**id).is_some_and(|c| c.answered.is_none());
         ids.into_iter().flatten().filter(waits).copied().collect()
     }
@@ -400,8 +416,18 @@ impl Calls {
         if let Some(timer) = call.timer.take() {
             self.timers.disarm(timer);
         }
-        drop_from(&mut self.index, &call.key, id);
-        drop_from(&mut self.by_flow, &call.flow, id);
+        if let Some(ids) = self.index.get_mut(&call.key) {
+            ids.retain(|i| *i != id);
+            if ids.is_empty() {
+                self.index.remove(&call.key);
+            }
+        }
+        if let Some(ids) = self.by_flow.get_mut(&call.flow) {
+            ids.retain(|i| *i != id);
+            if ids.is_empty() {
+                self.by_flow.remove(&call.flow);
+            }
+        }
         call.lines = Some(call.media.iter().flatten().count());
         for stream in std::mem::take(&mut call.media).into_iter().flatten() {
             call.closed.push(self.free(now, call.link, stream));
@@ -424,15 +450,6 @@ impl Calls {
             .filter(|(_, c)| c.link == link)
             .map(|(id, _)| id)
             .collect()
-    }
-}
-
-fn drop_from<K: std::hash::Hash + Eq>(map: &mut HashMap<K, Vec<CallId>>, key: &K, id: CallId) {
-    if let Some(ids) = map.get_mut(key) {
-        ids.retain(|i| *i != id);
-        if ids.is_empty() {
-            map.remove(key);
-        }
     }
 }
 

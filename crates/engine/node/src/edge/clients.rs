@@ -17,7 +17,7 @@ use super::business::marked;
 use super::calls::{Beginning, CallId, Refusal};
 use super::proving::ONLY_INSIDE;
 use super::{Edge, Side};
-use crate::station::{in_dialog, limited};
+use crate::station::in_dialog;
 
 /// Where a description stands in a body, and what it becomes.
 pub(super) type Description = (std::ops::Range<usize>, Vec<u8>);
@@ -257,9 +257,8 @@ impl Edge {
                 invite: message,
             },
         )?;
-        let request = match self.describe(now, flow, call, message, true) {
-            Ok(Some((range, new))) => Body::Replace(&range, &new).put(message.clone()),
-            Ok(None) => message.clone(),
+        let described = match self.describe(now, flow, call, message, true) {
+            Ok(described) => described,
             Err(refusal) => {
                 if let Some(id) = call.filter(|id| !inside || self.calls.is_unanswered(*id)) {
                     self.end_call(now, id, "its session description could not be carried");
@@ -267,7 +266,10 @@ impl Edge {
                 return Err(refusal);
             }
         };
-        let mut edit = request.edit();
+        let mut edit = message.edit();
+        if let Some((range, new)) = &described {
+            Body::Replace(range, new).write(message, &mut edit);
+        }
         if inside && self.own_route(message).is_some() {
             edit.remove_first_value(Name::Route);
         } else {
@@ -284,7 +286,7 @@ impl Edge {
             is_claim(f.name, f.value)
                 || credentials && Some(f.index) != answer && self.is_ours(f.value)
         });
-        without_links(&request, &mut edit);
+        without_links(message, &mut edit);
         if let Some(identity) = self.relay.identity(flow, message) {
             edit.push_back(
                 Name::PAssertedIdentity,
@@ -463,11 +465,8 @@ impl Edge {
             Side::Lane { peer } => self.links.get(peer),
             _ => None,
         };
-        let request = match link {
-            Some(link) => limited(&request, link.peer.hop_count),
-            None => request,
-        };
-        self.station.send_on(now, key, flow, via, request);
+        let hops_max = link.map_or(u8::MAX, |link| link.peer.hop_count);
+        self.station.send_on(now, key, flow, via, request, hops_max);
     }
 
     // ---- digest ----

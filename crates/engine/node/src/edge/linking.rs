@@ -190,6 +190,7 @@ impl Edge {
                     }
                     self.publish();
                 }
+                Happened::SignOuts(outs) => self.sign_outs(now, index, outs),
                 Happened::Down(fault) => self.fault(now, index, &fault),
             }
         }
@@ -219,6 +220,7 @@ impl Edge {
             self.station.out.push_back(Output::Media(command));
         }
         self.ledger.link_up(now, link, restarted);
+        self.pass_all_sign_outs(index);
         self.publish();
     }
 
@@ -293,6 +295,7 @@ impl Edge {
                 node: hello.node.clone(),
                 token_key: policy::token::PublicKey::from_hex(&hello.token_key)?,
                 domains: hello.domains.clone(),
+                signed_out: link.signed_out.clone(),
                 skew_ms: link.skew_ms.filter(|_| link.skewed),
             })
         });

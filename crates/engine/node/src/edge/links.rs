@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use base::{Instant, Now, Rng, Secret};
 use media::LinkId;
+use policy::signed_out::SignedOut;
 use sip::FlowId;
-use traversal::{Acceptor, Admission, DomainOffer, Event, Fault, Hello, Message};
+use traversal::{Acceptor, Admission, DomainOffer, Event, Fault, Hello, Message, SignOut};
 
 use crate::io::ConnId;
 
@@ -54,6 +55,8 @@ pub(crate) struct Link {
     pub(crate) why: Option<String>,
     /// Zones of call control that it cannot reach.
     pub(crate) dead_zones: Vec<String>,
+    /// Users whom it has signed out, by its clock.
+    pub(crate) signed_out: SignedOut,
     /// When its calls are given up, while it is down.
     pub(crate) give_up: Option<Instant>,
 }
@@ -83,6 +86,7 @@ impl Link {
             media_up: false,
             why: None,
             dead_zones: Vec::new(),
+            signed_out: SignedOut::default(),
             give_up: None,
         }
     }
@@ -180,6 +184,8 @@ pub(crate) enum Happened {
     Offers,
     /// The clocks differ, or agree, and did not before.
     Skewed,
+    /// It tells of users who were signed out.
+    SignOuts(Vec<SignOut>),
     /// It went down.
     Down(Fault),
 }
@@ -236,6 +242,7 @@ impl Link {
                     wants.happened.push(Happened::Offers);
                 }
                 Event::Zones(dead) => self.dead_zones = dead,
+                Event::SignOuts(outs) => wants.happened.push(Happened::SignOuts(outs)),
                 Event::Measured {
                     round_trip,
                     skew_ms,
@@ -256,6 +263,16 @@ impl Link {
             }
         }
         wants
+    }
+
+    /// Tells the core of users who were signed out; what to send.
+    pub(crate) fn tell_sign_outs(&mut self, outs: &[SignOut]) -> Vec<(ConnId, Message)> {
+        let Some(control) = &mut self.control else {
+            return Vec::new();
+        };
+        control.acceptor.sign_outs(outs);
+        let messages = control.acceptor.take_messages().into_iter();
+        messages.map(|m| (control.conn, m)).collect()
     }
 
     /// The control connection is gone.

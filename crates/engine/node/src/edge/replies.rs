@@ -11,7 +11,8 @@ use sip::nonce::Verdict;
 use sip::proxy::Reply;
 use sip::{FlowId, Message, Method, Name};
 
-use super::clients::begins_dialog;
+use super::calls::Refusal;
+use super::clients::{Description, begins_dialog};
 use super::lanes::is_our_own;
 use super::links::Link;
 use super::{Edge, Side};
@@ -109,8 +110,9 @@ impl Edge {
             }
             return self.with_challenge(now, &message, verdict == Verdict::Stale);
         }
-        let message = self.with_description(now, flow, message, false);
+        let described = self.described(now, flow, &message, false);
         let mut edit = message.edit();
+        write(described, &message, &mut edit);
         edit.remove_fields(|f| is_our_own(f.name));
         edit.finish()
     }
@@ -244,11 +246,12 @@ impl Edge {
         request: &Message,
         message: Message,
     ) -> Message {
-        let message = match client {
-            Some(client) => self.with_description(now, client, message, true),
-            None => message,
+        let described = match client {
+            Some(client) => self.described(now, client, &message, true),
+            None => Ok(None),
         };
         let mut edit = message.edit();
+        write(described, &message, &mut edit);
         edit.remove_fields(|f| call::registration::is_claim(f.name, f.value));
         call::registration::without_links(&message, &mut edit);
         let begins = begins_dialog(request.method()) && !in_dialog(request);
@@ -266,21 +269,16 @@ impl Edge {
         edit.finish()
     }
 
-    /// A response with its description rewritten. One that cannot be carried goes on without: the
-    /// other side then ends the call in good order.
-    fn with_description(
+    /// The description of a response as the other side gets it.
+    fn described(
         &mut self,
         now: Now,
         client: FlowId,
-        message: Message,
+        message: &Message,
         from_client: bool,
-    ) -> Message {
-        let call = self.calls.of(&message, client);
-        match self.describe(now, client, call, &message, from_client) {
-            Ok(Some((range, new))) => Body::Replace(&range, &new).put(message),
-            Ok(None) => message,
-            Err(_) => Body::Drop.put(message),
-        }
+    ) -> Result<Option<Description>, Refusal> {
+        let call = self.calls.of(message, client);
+        self.describe(now, client, call, message, from_client)
     }
 
     /// What an answer means for the call it belongs to.
@@ -321,6 +319,20 @@ impl Edge {
             }
             _ => {}
         }
+    }
+}
+
+/// Gives a response its new description. One that cannot be carried goes on without: the other side
+/// then ends the call in good order.
+fn write(
+    described: Result<Option<Description>, Refusal>,
+    message: &Message,
+    edit: &mut sip::Edit<'_>,
+) {
+    match described {
+        Ok(Some((range, new))) => Body::Replace(&range, &new).write(message, edit),
+        Ok(None) => {}
+        Err(_) => Body::Drop.write(message, edit),
     }
 }
 

@@ -76,6 +76,9 @@ pub(crate) fn core(now: Now, clients: u64) -> Core {
         token_seed: Secret::new([7; 32]),
         users: Some(Secret::new(users.collect())),
         kept: Vec::new(),
+        signed_out: Vec::new(),
+        servers: ::status::servers::ServersRecord::default(),
+        certificate_names: Vec::new(),
     };
     Core::new(now, Rng::from_number(2), &load(&text), identity)
 }

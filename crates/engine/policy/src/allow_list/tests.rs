@@ -18,6 +18,7 @@ fn rule(host: &str, path: &str) -> Rule {
         exact: false,
         methods: vec!["GET".into()],
         tls_verify: true,
+        proxy_protocol: false,
         origin: Origin::Configured,
         description: String::new(),
     }

@@ -13,14 +13,19 @@ use super::Ha1;
 const AHEAD_MAX: Duration = Duration::from_secs(300);
 
 /// The version of the bytes.
-const VERSION: u8 = 2;
+const VERSION: u8 = 4;
+
+/// That of a release which did not tell domains apart.
+const WITHOUT_DOMAIN: u8 = 2;
 
 /// What is kept of a sign-in over a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     /// The name as typed, which is the name in digests.
     pub user: Pii<String>,
-    /// The name as Unified CM keeps it.
+    /// The domain that was signed in to; empty in a record of an earlier release.
+    pub domain: String,
+    /// The name as the directory keeps it.
     pub account: Pii<String>,
     /// When the password was good.
     pub since: UnixTime,
@@ -51,6 +56,7 @@ impl Kept {
         bytes.extend_from_slice(&self.since.as_millis().to_be_bytes());
         put(&mut bytes, self.user.expose());
         put(&mut bytes, self.account.expose());
+        put(&mut bytes, &self.domain);
         for texts in [&self.lines, &self.devices] {
             bytes.extend_from_slice(&(texts.len() as u32).to_be_bytes());
             texts.iter().for_each(|text| put(&mut bytes, text));
@@ -71,18 +77,22 @@ impl Kept {
             12 + realm.len() + ha1.md5.expose().len() + ha1.sha256.expose().len()
         });
         let names = self.user.expose().len() + self.account.expose().len();
-        29 + names + lines + realms.sum::<usize>()
+        33 + self.domain.len() + names + lines + realms.sum::<usize>()
     }
 
     /// Of its bytes; `None` if they are not those of this version.
     pub fn from_bytes(bytes: &[u8]) -> Option<Kept> {
         let (version, mut rest) = bytes.split_first()?;
-        if *version != VERSION {
+        if ![VERSION, WITHOUT_DOMAIN].contains(version) {
             return None;
         }
         let rest = &mut rest;
         let since = UnixTime::from_millis(u64::from_be_bytes(take(rest)?));
         let (user, account) = (Pii::new(text(rest)?), Pii::new(text(rest)?));
+        let domain = match *version {
+            WITHOUT_DOMAIN => String::new(),
+            _ => text(rest)?,
+        };
         let (lines, devices) = (list(rest, text)?, list(rest, text)?);
         let realms = list(rest, |rest| {
             let realm = text(rest)?;
@@ -91,6 +101,7 @@ impl Kept {
         })?;
         rest.is_empty().then_some(Kept {
             user,
+            domain,
             account,
             since,
             lines,
@@ -135,6 +146,7 @@ mod tests {
         };
         Kept {
             user: Pii::new("Älice:x\n".into()),
+            domain: "example.test".into(),
             account: Pii::new("alice".into()),
             since: UnixTime::from_millis(1_790_000_000_123),
             lines: vec!["1001".into(), "1002".into()],
@@ -157,6 +169,17 @@ mod tests {
         let mut other = bytes.clone();
         other[0] = VERSION + 1;
         assert_eq!(Kept::from_bytes(&other), None);
+    }
+
+    #[test]
+    fn a_record_of_the_release_before_is_of_any_domain() {
+        let mut bytes = kept().to_bytes().expose().clone();
+        bytes[0] = WITHOUT_DOMAIN;
+        let domain = [&12u32.to_be_bytes()[..], b"example.test"].concat();
+        let at = bytes.windows(16).position(|w| w == domain).unwrap();
+        bytes.drain(at..at + 16);
+        let domain = String::new();
+        assert_eq!(Kept::from_bytes(&bytes), Some(Kept { domain, ..kept() }));
     }
 
     #[test]

@@ -23,10 +23,10 @@ pub(super) fn parts(before: &Message, lumps: &[Lump], out: &[u8]) -> Option<(Hea
     let mut kept = [false; 4];
     for span in &before.head.spans {
         walk.added(span.start)?;
-        let is_first = known.iter().position(|name| *name == span.name);
+        let is_first = known.iter().position(|name| *name == span.name());
         let is_first = is_first.filter(|i| firsts.get(*i) == Some(&Some(span.start)));
         // With another of its name before it, it is the first no longer.
-        let first = is_first.filter(|_| walk.head.first_of(span.name).is_none());
+        let first = is_first.filter(|_| walk.head.first_of(span.name()).is_none());
         let is_same = walk.field(before, span)?;
         if let Some(slot) = first.and_then(|i| kept.get_mut(i)) {
             // The top Via is a field's value, unless that has none.

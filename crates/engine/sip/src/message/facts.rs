@@ -6,6 +6,9 @@
 
 use crate::header::{CSeq, NameAddr, Via};
 
+/// A message's bytes, and where in them the value of a field begins.
+pub(super) type Place<'a> = (&'a [u8], usize);
+
 /// A part of a field's value.
 #[derive(Clone, Copy, Debug)]
 struct Part(u16, u16);
@@ -28,14 +31,17 @@ impl Part {
         part.map_or(Some(NOTHING), |part| Part::of(whole, part))
     }
 
-    fn get(self, whole: &[u8]) -> &[u8] {
-        whole
-            .get(usize::from(self.0)..usize::from(self.1))
+    /// The part of a value that begins at a place of the message.
+    #[inline(always)]
+    fn get(self, (bytes, from): Place<'_>) -> &[u8] {
+        bytes
+            .get(from + usize::from(self.0)..from + usize::from(self.1))
             .unwrap_or_default()
     }
 
-    fn found(self, whole: &[u8]) -> Option<&[u8]> {
-        (self.0 <= self.1).then(|| self.get(whole))
+    #[inline(always)]
+    fn found(self, place: Place<'_>) -> Option<&[u8]> {
+        (self.0 <= self.1).then(|| self.get(place))
     }
 }
 
@@ -57,9 +63,10 @@ impl Address {
         })
     }
 
-    fn get(self, whole: &[u8]) -> NameAddr<'_> {
-        let parts = [self.display, self.uri, self.params].map(|part| part.get(whole));
-        NameAddr::of_parts(parts, self.tag.found(whole))
+    #[inline(always)]
+    fn get(self, place: Place<'_>) -> NameAddr<'_> {
+        let parts = [self.display, self.uri, self.params].map(|part| part.get(place));
+        NameAddr::of_parts(parts, self.tag.found(place))
     }
 }
 
@@ -115,25 +122,29 @@ impl Facts {
         self
     }
 
-    pub(super) fn via<'a>(&self, whole: &'a [u8]) -> Option<Via<'a>> {
+    #[inline]
+    pub(super) fn via<'a>(&self, place: Place<'a>) -> Option<Via<'a>> {
         let via = self.via?;
-        let parts = via.parts.map(|part| part.get(whole));
-        Some(Via::of_parts(parts, via.branch.found(whole)))
+        let parts = via.parts.map(|part| part.get(place));
+        Some(Via::of_parts(parts, via.branch.found(place)))
     }
 
-    pub(super) fn from<'a>(&self, whole: &'a [u8]) -> Option<NameAddr<'a>> {
-        Some(self.from?.get(whole))
+    #[inline]
+    pub(super) fn from<'a>(&self, place: Place<'a>) -> Option<NameAddr<'a>> {
+        Some(self.from?.get(place))
     }
 
-    pub(super) fn to<'a>(&self, whole: &'a [u8]) -> Option<NameAddr<'a>> {
-        Some(self.to?.get(whole))
+    #[inline]
+    pub(super) fn to<'a>(&self, place: Place<'a>) -> Option<NameAddr<'a>> {
+        Some(self.to?.get(place))
     }
 
-    pub(super) fn cseq<'a>(&self, whole: &'a [u8]) -> Option<CSeq<'a>> {
+    #[inline]
+    pub(super) fn cseq<'a>(&self, place: Place<'a>) -> Option<CSeq<'a>> {
         let cseq = self.cseq?;
         Some(CSeq {
             number: cseq.number,
-            method: cseq.method.get(whole),
+            method: cseq.method.get(place),
         })
     }
 }

@@ -18,31 +18,60 @@ pub(crate) struct Span {
     pub(crate) start: u32,
     /// After the last CRLF of the field.
     pub(crate) end: u32,
-    pub(crate) name: u8,
-    /// How long the name is, if the colon follows it at once.
-    length: u8,
-    /// Bytes between the colon and the value without the blanks around it.
-    lead: u8,
-    /// Bytes between that value and `end`.
-    trail: u8,
+    /// Four numbers of a byte each, in one word, so that they are written at once: the name, how
+    /// long it is if the colon follows it at once, the bytes between the colon and the value without
+    /// the blanks around it, and the bytes between that value and `end`.
+    shape: u32,
 }
 
 /// A length that has to be found in the bytes again.
-const LONG: u8 = u8::MAX;
+const LONG: u32 = 255;
 
 /// A length in one byte, if it fits.
-fn short(length: usize) -> u8 {
-    u8::try_from(length).unwrap_or(LONG)
+#[inline(always)]
+fn short(length: usize) -> u32 {
+    length.min(LONG as usize) as u32
+}
+
+#[inline(always)]
+fn shape(name: u8, length: u32, lead: u32, trail: u32) -> u32 {
+    u32::from(name) | length << 8 | lead << 16 | trail << 24
 }
 
 impl Span {
+    /// The name's place in the table of those that are known.
+    #[inline(always)]
+    pub(crate) fn name(&self) -> u8 {
+        self.shape as u8
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.shape >> 8 & 255
+    }
+
+    #[inline(always)]
+    fn lead(&self) -> u32 {
+        self.shape >> 16 & 255
+    }
+
+    #[inline(always)]
+    fn trail(&self) -> u32 {
+        self.shape >> 24
+    }
+
     /// Where the name ends, and where the value begins: after the colon.
-    #[inline]
+    #[inline(always)]
     fn name_and_value(&self, bytes: &[u8]) -> (u32, u32) {
-        if self.length != LONG {
-            let end = self.start + u32::from(self.length);
-            return (end, end + 1);
+        if self.length() == LONG {
+            return self.long_name(bytes);
         }
+        let end = self.start + self.length();
+        (end, end + 1)
+    }
+
+    #[cold]
+    fn long_name(&self, bytes: &[u8]) -> (u32, u32) {
         let line = bytes.get(self.start as usize..self.end as usize);
         let line = line.unwrap_or_default();
         let colon = memchr(b':', line).unwrap_or(line.len());
@@ -54,25 +83,30 @@ impl Span {
     }
 
     /// Where the name ends.
+    #[inline]
     pub(crate) fn name_end(&self, bytes: &[u8]) -> u32 {
         self.name_and_value(bytes).0
     }
 
     /// Where the value begins, after the colon.
+    #[inline]
     pub(crate) fn value(&self, bytes: &[u8]) -> u32 {
         self.name_and_value(bytes).1
     }
 
     /// The value without the blanks around it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn trimmed(&self, bytes: &[u8]) -> (u32, u32) {
-        let value = self.value(bytes);
-        if self.lead != LONG && self.trail != LONG {
-            return (
-                value + u32::from(self.lead),
-                self.end - u32::from(self.trail),
-            );
+        let (length, lead, trail) = (self.length(), self.lead(), self.trail());
+        if length == LONG || lead == LONG || trail == LONG {
+            return self.long_value(bytes);
         }
+        (self.start + length + 1 + lead, self.end - trail)
+    }
+
+    #[cold]
+    fn long_value(&self, bytes: &[u8]) -> (u32, u32) {
+        let value = self.value(bytes);
         let whole = bytes.get(value as usize..self.end as usize);
         let whole = whole.unwrap_or_default();
         let line = whole.get(..whole.len().saturating_sub(2));
@@ -97,7 +131,8 @@ impl Span {
         let value = self.value(bytes) as usize;
         let whole = bytes.get(value..end).unwrap_or_default();
         let (from, to) = folded(whole);
-        (self.lead, self.trail) = (short(from), short(whole.len() - to));
+        let (lead, trail) = (short(from), short(whole.len() - to));
+        self.shape = shape(self.name(), self.length(), lead, trail);
     }
 }
 
@@ -205,7 +240,7 @@ impl Head {
                     return Err(ParseError::Limit("the number of header fields"));
                 }
                 let span = field(bytes, at, end)?;
-                self.remember(span.name, count);
+                self.remember(span.name(), count);
                 self.spans.push(span);
                 count += 1;
             }
@@ -238,7 +273,7 @@ impl Head {
 
     /// Adds the field that follows.
     pub(crate) fn push(&mut self, span: Span) {
-        self.remember(span.name, self.spans.len());
+        self.remember(span.name(), self.spans.len());
         self.spans.push(span);
     }
 
@@ -264,7 +299,7 @@ impl Head {
         match self.firsts.get(usize::from(name)) {
             Some(&NONE) if self.spans.len() < usize::from(NONE) => None,
             Some(&number) if number != NONE => self.spans.get(usize::from(number)),
-            _ => self.spans.iter().find(|s| s.name == name),
+            _ => self.spans.iter().find(|s| s.name() == name),
         }
     }
 
@@ -281,12 +316,12 @@ impl Head {
             1
         };
         let rest = self.spans.get(first..).unwrap_or_default().iter();
-        rest.filter(move |s| s.name == name).take(most)
+        rest.filter(move |s| s.name() == name).take(most)
     }
 
     /// Whether a field has a known name and is the only one that has.
     pub(crate) fn is_single(&self, span: &Span) -> bool {
-        usize::from(span.name) < REMEMBERED && !self.is_repeated(span.name)
+        usize::from(span.name()) < REMEMBERED && !self.is_repeated(span.name())
     }
 
     /// Whether a remembered name stands more than once.
@@ -478,22 +513,23 @@ fn field_name(bytes: &[u8], line: &[u8], at: usize) -> Result<(usize, usize, u8)
 }
 
 /// The field in the line from `at` to `end`.
+#[inline(always)]
 fn field(bytes: &[u8], at: usize, end: usize) -> Result<Span, ParseError> {
     let line = bytes.get(at..end).unwrap_or_default();
     let (length, colon, name) = field_name(bytes, line, at)?;
     let (from, to) = blanks_off(line.get(colon + 1..).unwrap_or_default());
+    let length = if length == colon { short(length) } else { LONG };
+    let trail = line.len() + 2 - (colon + 1 + to);
     Ok(Span {
         start: at as u32,
         end: (end + 2) as u32,
-        name,
-        length: if length == colon { short(length) } else { LONG },
-        lead: short(from),
-        trail: short(line.len() + 2 - (colon + 1 + to)),
+        shape: shape(name, length, short(from), short(trail)),
     })
 }
 
 /// The field that we wrote from `at` to the end of `bytes`; nothing if another reader would not
 /// see exactly one there.
+#[inline(never)]
 pub(crate) fn written(bytes: &[u8], at: usize) -> Option<Span> {
     let end = line_end_of_field(bytes, at).ok()?;
     let whole = end + 2 == bytes.len() && end > at;

@@ -23,22 +23,12 @@ pub(super) fn mark(request: &Message) -> u64 {
     };
     add(request.request_uri());
     add(request.call_id());
-    add(request
-        .from()
-        .ok()
-        .and_then(|f| f.tag().map(<[u8]>::to_vec))
-        .as_deref()
-        .unwrap_or(b""));
-    add(request
-        .to()
-        .ok()
-        .and_then(|t| t.tag().map(<[u8]>::to_vec))
-        .as_deref()
-        .unwrap_or(b""));
+    add(request.from().ok().and_then(|f| f.tag()).unwrap_or(b""));
+    add(request.to().ok().and_then(|t| t.tag()).unwrap_or(b""));
     add(request.header(Name::CSeq).unwrap_or_default());
     for name in [Name::Route, Name::ProxyRequire, Name::ProxyAuthorization] {
-        for field in request.fields().filter(|f| f.id == name) {
-            add(field.value);
+        for value in request.fields_of(name) {
+            add(value);
         }
     }
     hasher.finish()
@@ -73,10 +63,16 @@ pub(super) fn check(
             reason: "Temporarily Unavailable",
         });
     }
-    let suffix = format!(".{mark:016x}");
+    let ours = |branch: &[u8]| {
+        let digits = branch
+            .last_chunk::<17>()
+            .and_then(|last| last.strip_prefix(b"."));
+        let lower = digits.filter(|d| d.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
+        let text = lower.and_then(|digits| std::str::from_utf8(digits).ok());
+        text.is_some_and(|text| u64::from_str_radix(text, 16) == Ok(mark))
+    };
     let looped = request.vias().filter_map(Result::ok).any(|via| {
-        via.branch()
-            .is_some_and(|branch| branch.ends_with(suffix.as_bytes()))
+        via.branch().is_some_and(ours)
             && targets
                 .iter()
                 .any(|t| via.sent_by().eq_ignore_ascii_case(t.via.sent_by.as_bytes()))

@@ -112,6 +112,7 @@ fn describe(flow: FlowId, message: &Message) -> String {
 
 fn target(slot: u32, request: &Message) -> Target {
     Target {
+        hops_max: u8::MAX,
         flow: Id::new(slot, 0),
         reliable: true,
         via: ViaOptions {

@@ -1,9 +1,10 @@
 //! Messages the transaction layer writes itself: Via, ACK for a non-2xx, CANCEL.
 
-use std::fmt::Write;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use base::Rng;
+use smallvec::SmallVec;
 
 use super::ViaOptions;
 use crate::{Edit, Message, Name, RequestBuilder};
@@ -12,12 +13,21 @@ use crate::{Edit, Message, Name, RequestBuilder};
 pub(super) fn branch(rng: &mut Rng, mark: Option<u64>) -> String {
     let mut branch = String::with_capacity(7 + 32 + 17);
     branch.push_str("z9hG4bK");
-    branch.push_str(&rng.hex(16));
+    hex(&mut branch, &rng.array::<16>());
     if let Some(mark) = mark {
-        // Writing to a string does not fail.
-        let _ = write!(branch, ".{mark:016x}");
+        branch.push('.');
+        hex(&mut branch, &mark.to_be_bytes());
     }
     branch
+}
+
+/// Writes bytes in lower-case hexadecimal.
+fn hex(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(digit.into(), 16).unwrap_or('0'));
+        }
+    }
 }
 
 /// The message with a Via of our own on top.
@@ -41,9 +51,8 @@ pub(super) fn changed_with_via(
         branch,
         &via.parameters,
     ];
-    let value = value.concat();
     let mut edit = message.edit();
-    edit.push_front(Name::Via, value.as_bytes());
+    edit.push_front_of(Name::Via, &value.map(str::as_bytes));
     change(&mut edit);
     edit.finish()
 }
@@ -61,7 +70,7 @@ pub fn received(message: &Message, from: SocketAddr) -> Message {
     if !tell && said.is_none() {
         return message.clone();
     }
-    let mut value = Vec::with_capacity(via.raw().len() + 64);
+    let mut value: SmallVec<[u8; 256]> = SmallVec::new();
     for (i, part) in via.raw().split(|b| *b == b';').enumerate() {
         let name = part
             .split(|b| *b == b'=')
@@ -77,14 +86,29 @@ pub fn received(message: &Message, from: SocketAddr) -> Message {
         value.extend_from_slice(part);
     }
     if tell {
-        value.extend_from_slice(format!(";received={}", from.ip().to_canonical()).as_bytes());
+        value.extend_from_slice(b";received=");
+        text(&mut value, from.ip().to_canonical());
     }
     if asks {
-        value.extend_from_slice(format!(";rport={}", from.port()).as_bytes());
+        value.extend_from_slice(b";rport=");
+        text(&mut value, from.port());
     }
     let mut edit = message.edit();
     edit.replace_first_value(Name::Via, &value);
     edit.finish()
+}
+
+/// Writes what is shown of a value.
+fn text(out: &mut SmallVec<[u8; 256]>, value: impl fmt::Display) {
+    struct Out<'a>(&'a mut SmallVec<[u8; 256]>);
+    impl fmt::Write for Out<'_> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.extend_from_slice(text.as_bytes());
+            Ok(())
+        }
+    }
+    // Writing to memory does not fail.
+    let _ = fmt::Write::write_fmt(&mut Out(out), format_args!("{value}"));
 }
 
 /// The address in a sent-by, if it is one.

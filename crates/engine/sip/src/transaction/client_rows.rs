@@ -59,7 +59,9 @@ impl Client {
     }
 
     fn is(&self, key: &[u8]) -> bool {
-        key::client_key(&self.branch, self.request.method_bytes()).as_slice() == key
+        let rest = key.strip_prefix(&*self.branch);
+        let method = rest.and_then(|rest| rest.strip_prefix(b"\n"));
+        method == Some(self.request.method_bytes())
     }
 }
 
@@ -171,13 +173,13 @@ impl Transactions {
             return;
         };
         let acts = row.step(event);
-        self.run_client(now, id, acts, message.as_ref());
+        self.run_client(now, id, acts, message);
         if event == ClientEvent::Provisional {
             self.cancel_when_due(now, id);
         }
     }
 
-    fn run_client(&mut self, now: Now, id: Id, acts: &[Act], message: Option<&Message>) {
+    fn run_client(&mut self, now: Now, id: Id, acts: &[Act], mut message: Option<Message>) {
         let Some(row) = self.clients.get_mut(id) else {
             return;
         };
@@ -192,16 +194,14 @@ impl Transactions {
                     core.send(row.flow, row.request.bytes().clone());
                 }
                 Act::Ack => {
-                    if let Some(ack) = message.and_then(|m| build::ack(&row.request, m)) {
+                    if let Some(ack) = message.as_ref().and_then(|m| build::ack(&row.request, m)) {
                         core.send(row.flow, ack.bytes().clone());
                     }
                 }
                 Act::Deliver => {
-                    if let Some(message) = message.filter(|_| !row.hidden) {
-                        core.tell(Event::Response {
-                            key,
-                            message: message.clone(),
-                        });
+                    // Nothing but an ACK, which stands before it, needs the response as well.
+                    if let Some(message) = message.take_if(|_| !row.hidden) {
+                        core.tell(Event::Response { key, message });
                     }
                 }
                 Act::Fail => {

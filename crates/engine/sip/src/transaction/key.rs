@@ -58,7 +58,9 @@ impl Hop {
         };
         if let Some(branch) = via.branch().filter(|b| has_cookie(b)) {
             add(branch);
-            add(&via.sent_by().to_ascii_lowercase());
+            let mut sent_by: SmallVec<[u8; 64]> = SmallVec::from_slice(via.sent_by());
+            sent_by.make_ascii_lowercase();
+            add(&sent_by);
             return Some(Hop {
                 rest,
                 old_to_tag: None,

@@ -207,7 +207,7 @@ impl Transactions {
         self.run_server(now, id, acts, message);
     }
 
-    fn run_server(&mut self, now: Now, id: Id, acts: &[Act], message: Option<Message>) {
+    fn run_server(&mut self, now: Now, id: Id, acts: &[Act], mut message: Option<Message>) {
         let Some(row) = self.servers.get_mut(id) else {
             return;
         };
@@ -232,7 +232,7 @@ impl Transactions {
                     core.send(row.flow, trying.bytes().clone());
                 }
                 Act::Deliver => {
-                    let Some(message) = message.clone().filter(|_| !row.hidden) else {
+                    let Some(message) = message.take_if(|_| !row.hidden) else {
                         continue;
                     };
                     core.tell(if message.method() == Method::Ack {
@@ -312,8 +312,9 @@ impl Server {
     /// Keeps a response for retransmission, and its tag for the answer to a CANCEL.
     fn keep(&mut self, response: &Message) {
         self.last = Some(response.bytes().clone());
-        if let Some(tag) = response.to().ok().and_then(|to| to.tag().map(Box::from)) {
-            self.tag = Some(tag);
+        let tag = response.to().ok().and_then(|to| to.tag());
+        if let Some(tag) = tag.filter(|tag| self.tag.as_deref() != Some(tag)) {
+            self.tag = Some(Box::from(tag));
         }
     }
 }

@@ -1,12 +1,16 @@
-//! The core's side: sockets towards the inside, and sockets that dial each link's edge.
+//! The core's side: sockets towards the inside, and sockets that dial each link's edge. Legs
+//! between two parties inside have no link.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use base::Instant;
+use media::between;
 use media::core::{FromLink, Relay};
 use media::link::{Dialer, Hop, PAIRS_MAX, State};
-use media::{Command, Component, CoreLeg, Counters, LegId, LinkId, LinkKeys, PortPair, StreamId};
+use media::{
+    Command, Component, CoreLeg, Counters, InsideLeg, LegId, LinkId, LinkKeys, PortPair, StreamId,
+};
 
 use super::LINKS_MAX;
 use super::edge::{LINGER, REOPEN, link_state};
@@ -33,6 +37,7 @@ struct Link {
 #[derive(Default)]
 pub(super) struct Core {
     relay: Relay,
+    between: between::Relay,
     /// A link keeps its place, for its sockets' numbers follow from it.
     links: Vec<Option<Link>>,
     /// Legs' links and streams, by row.
@@ -49,6 +54,7 @@ impl Core {
         mut dial: Vec<PortPair>,
     ) {
         dial.truncate(PAIRS_MAX);
+        local.iter().for_each(|pair| desk.legs.cede(pair));
         let found = self
             .links
             .iter()
@@ -100,31 +106,67 @@ impl Core {
     }
 
     fn install(&mut self, desk: &mut Desk, leg: LegId, core: CoreLeg, new: bool) {
-        let row = match desk.legs.row(leg) {
-            Some(row) => row,
-            None if new => match desk.open_leg(leg, &core.local) {
-                Some(row) => row,
-                None => return,
-            },
-            // Removed, or never opened: signalling has been told.
-            None => return,
-        };
-        if let Some(remote) = &core.remote {
-            desk.run.flush(&desk.legs);
-            desk.legs.connect(row, remote);
+        if let Some(row) = opened(desk, leg, (&core.local, core.remote.as_ref()), new) {
+            self.leads(row, Some((core.link, core.stream)));
+            self.relay.install(desk.now, leg, core);
         }
+    }
+
+    fn install_inside(&mut self, desk: &mut Desk, leg: LegId, inside: InsideLeg, new: bool) {
+        if let Some(row) = opened(desk, leg, (&inside.local, inside.remote.as_ref()), new) {
+            self.leads(row, None);
+            self.between.install(desk.now, leg, inside);
+        }
+    }
+
+    /// Where a row's packets go: over a link, or to another leg.
+    fn leads(&mut self, row: usize, to: Option<(LinkId, StreamId)>) {
         if self.ways.len() <= row {
             self.ways.resize(row + 1, None);
         }
         if let Some(way) = self.ways.get_mut(row) {
-            *way = Some((core.link, core.stream));
+            *way = to;
         }
-        self.relay.install(desk.now, leg, core);
+    }
+
+    /// What waits on a leg's socket goes to the other party inside.
+    fn pass(&mut self, desk: &mut Desk, leg: LegId, component: Component) {
+        for packet in desk.packets.datagrams() {
+            desk.packet.clear();
+            desk.packet.extend_from_slice(packet.bytes);
+            let (source, packet) = (packet.source, &mut desk.packet);
+            let passed = self.between.pass(desk.now, leg, component, source, packet);
+            if let Some((other, to)) = passed
+                && let Some(row) = desk.legs.row(other)
+            {
+                desk.run.push(&desk.legs, row, component, to, packet);
+            }
+        }
     }
 
     fn link(&mut self, id: LinkId) -> Option<&mut Link> {
         link_of(&mut self.links, id)
     }
+}
+
+/// The row of a leg, opened if it is new, and connected to its peer.
+fn opened(
+    desk: &mut Desk,
+    leg: LegId,
+    (local, remote): (&PortPair, Option<&PortPair>),
+    new: bool,
+) -> Option<usize> {
+    let row = match desk.legs.row(leg) {
+        Some(row) => row,
+        None if new => desk.open_leg(leg, local)?,
+        // Removed, or never opened: signalling has been told.
+        None => return None,
+    };
+    if let Some(remote) = remote {
+        desk.run.flush(&desk.legs);
+        desk.legs.redirect(row, remote);
+    }
+    Some(row)
 }
 
 fn link_of(links: &mut [Option<Link>], id: LinkId) -> Option<&mut Link> {
@@ -197,6 +239,10 @@ impl Link {
                 if let Some(to) = to
                     && let Some(row) = desk.legs.row(leg)
                 {
+                    if desk.legs.wants(row, component, to) {
+                        desk.run.flush(&desk.legs);
+                        desk.legs.connect(row, component, to);
+                    }
                     desk.run.push(&desk.legs, row, component, to, &desk.packet);
                 }
                 if let Some(latch) = latch
@@ -237,6 +283,12 @@ impl Side for Core {
             }
             Command::InstallCore { leg, core } => self.install(desk, leg, core, true),
             Command::UpdateCore { leg, core } => self.install(desk, leg, core, false),
+            Command::InstallInside { leg, inside } => {
+                self.install_inside(desk, leg, inside, true);
+            }
+            Command::UpdateInside { leg, inside } => {
+                self.install_inside(desk, leg, inside, false);
+            }
             other => tracing::error!(?other, "no command for a core's media worker"),
         }
     }
@@ -246,7 +298,11 @@ impl Side for Core {
             return false;
         };
         let more = desk.packets.fill(&port.socket);
-        let (Some(leg), Some(Some((id, stream)))) = (desk.legs.id(row), self.ways.get(row)) else {
+        let Some(leg) = desk.legs.id(row) else {
+            return more;
+        };
+        let Some(Some((id, stream))) = self.ways.get(row) else {
+            self.pass(desk, leg, component);
             return more;
         };
         let Some(link) = link_of(&mut self.links, *id) else {
@@ -339,14 +395,16 @@ impl Side for Core {
     }
 
     fn remove(&mut self, leg: LegId) -> Option<Counters> {
-        self.relay.remove(leg)
+        self.relay.remove(leg).or_else(|| self.between.remove(leg))
     }
 
     fn counters(&self, leg: LegId) -> Option<Counters> {
-        self.relay.counters(leg)
+        let between = || self.between.counters(leg);
+        self.relay.counters(leg).or_else(between)
     }
 
     fn silence(&self, now: Instant, leg: LegId) -> Option<Duration> {
-        self.relay.silence(now, leg)
+        let between = || self.between.silence(now, leg);
+        self.relay.silence(now, leg).or_else(between)
     }
 }

@@ -1,43 +1,49 @@
 //! Legs' sockets: two each, by row.
+//!
+//! A row outlives its leg: the sockets stay open while their ports rest, and for a while after, so
+//! that the next leg on the same ports finds them bound and watched ([`media::rest`]). Bounds:
+//! [`Settings::legs_max`] rows with a leg, [`Settings::spares_max`] without.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 
+use base::Instant;
+use media::rest::{Due, Rests};
 use media::{Component, Counters, LegId, PortPair};
+use mio::Registry;
 use net::udp::{Options, Outbox, Udp};
 
 use super::Settings;
+use super::turn::watch_leg;
 
 /// One of a leg's sockets.
 pub(super) struct Port {
     pub(super) socket: Udp,
     /// The one peer it is connected to.
-    pub(super) peer: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
+    /// The peer that it was last to be connected to.
+    tried: Option<SocketAddr>,
 }
 
 impl Port {
-    fn bind(
-        address: SocketAddr,
-        receive_bytes: usize,
-        dscp: Option<u8>,
-    ) -> Result<Port, SocketAddr> {
+    fn bind(address: SocketAddr, receive_bytes: usize, dscp: Option<u8>) -> io::Result<Port> {
         let options = Options {
             receive_bytes: Some(receive_bytes),
             dscp,
             ..Options::default()
         };
-        match Udp::bind(address, options) {
-            Ok(socket) => Ok(Port { socket, peer: None }),
-            Err(e) => {
-                tracing::warn!(%address, error = %e, "a media port cannot be opened");
-                Err(address)
-            }
-        }
+        Ok(Port {
+            socket: Udp::bind(address, options)?,
+            peer: None,
+            tried: None,
+        })
     }
 
     /// Takes packets of one peer only, and sends to it without looking up a route each time. If
     /// there is no way to it at present, the socket stays open to all, and the relay alone decides.
-    pub(super) fn connect(&mut self, peer: SocketAddr) {
+    fn connect(&mut self, peer: SocketAddr) {
+        self.tried = Some(peer);
         if self.peer == Some(peer) {
             return;
         }
@@ -53,11 +59,31 @@ impl Port {
 }
 
 struct Row {
-    leg: LegId,
+    /// `None` while it rests or waits for its next leg.
+    leg: Option<LegId>,
+    local: PortPair,
     rtp: Port,
     rtcp: Port,
     told: Counters,
     silent: bool,
+    /// Whether anything has come to its sockets since they are this leg's.
+    heard: bool,
+}
+
+impl Row {
+    fn port(&self, component: Component) -> &Port {
+        match component {
+            Component::Rtp => &self.rtp,
+            Component::Rtcp => &self.rtcp,
+        }
+    }
+
+    fn port_mut(&mut self, component: Component) -> &mut Port {
+        match component {
+            Component::Rtp => &mut self.rtp,
+            Component::Rtcp => &mut self.rtcp,
+        }
+    }
 }
 
 /// All legs' sockets of a worker.
@@ -65,7 +91,9 @@ pub(super) struct Legs {
     rows: Vec<Option<Row>>,
     free: Vec<usize>,
     by_id: HashMap<LegId, usize, base::FixedState>,
-    legs_max: usize,
+    /// Rows without a leg, by their address for RTP.
+    spare: HashMap<SocketAddr, usize, base::FixedState>,
+    rests: Rests,
 }
 
 /// A socket's place.
@@ -84,12 +112,13 @@ pub(super) fn at(index: usize) -> (usize, Component) {
 }
 
 impl Legs {
-    pub(super) fn new(legs_max: usize) -> Legs {
+    pub(super) fn new(settings: &Settings) -> Legs {
         Legs {
             rows: Vec::new(),
             free: Vec::new(),
             by_id: HashMap::default(),
-            legs_max,
+            spare: HashMap::default(),
+            rests: Rests::new(settings.rest, settings.spares_max),
         }
     }
 
@@ -102,26 +131,32 @@ impl Legs {
         self.rows.len()
     }
 
-    /// Opens both sockets.
+    /// Finds both sockets, or opens and watches them.
     ///
     /// # Errors
-    /// The address that could not be bound; then neither is open.
+    /// The address that could not be opened; then neither is.
     pub(super) fn open(
         &mut self,
         settings: &Settings,
+        registry: &Registry,
         leg: LegId,
         local: &PortPair,
     ) -> Result<usize, SocketAddr> {
-        if self.by_id.len() >= self.legs_max {
-            tracing::warn!(legs = self.legs_max, "no more media legs are allowed");
+        if self.by_id.len() >= settings.legs_max {
+            tracing::warn!(legs = settings.legs_max, "no more media legs are allowed");
             return Err(local.rtp);
         }
+        if let Some(row) = self.reuse(leg, local) {
+            return Ok(row);
+        }
         let row = Row {
-            leg,
-            rtp: Port::bind(local.rtp, settings.leg_receive_bytes, settings.dscp)?,
-            rtcp: Port::bind(local.rtcp, settings.leg_receive_bytes / 4, settings.dscp)?,
+            leg: Some(leg),
+            local: *local,
+            rtp: self.bind(local.rtp, settings.leg_receive_bytes, settings)?,
+            rtcp: self.bind(local.rtcp, settings.leg_receive_bytes / 4, settings)?,
             told: Counters::default(),
             silent: false,
+            heard: false,
         };
         let at = match self.free.pop() {
             Some(at) => at,
@@ -130,6 +165,13 @@ impl Legs {
                 self.rows.len() - 1
             }
         };
+        for component in [Component::Rtp, Component::Rtcp] {
+            let watched = watch_leg(registry, &row.port(component).socket, index(at, component));
+            if watched.is_err() {
+                self.free.push(at);
+                return Err(local.of(component));
+            }
+        }
         if let Some(place) = self.rows.get_mut(at) {
             *place = Some(row);
         }
@@ -137,14 +179,105 @@ impl Legs {
         Ok(at)
     }
 
-    /// Closes both.
-    pub(super) fn close(&mut self, leg: LegId) {
-        if let Some(at) = self.by_id.remove(&leg)
-            && let Some(row) = self.rows.get_mut(at)
+    /// The sockets of a leg that is gone, if they are the same and nothing waits in them.
+    fn reuse(&mut self, leg: LegId, local: &PortPair) -> Option<usize> {
+        let at = self.spare.get(&local.rtp).copied()?;
+        let rested = self.rests.take(at);
+        let row = self.rows.get_mut(at)?.as_mut()?;
+        if !rested || row.local != *local {
+            self.drop_row(at);
+            return None;
+        }
+        self.spare.remove(&local.rtp);
+        row.leg = Some(leg);
+        row.told = Counters::default();
+        (row.silent, row.heard) = (false, false);
+        self.by_id.insert(leg, at);
+        Some(at)
+    }
+
+    /// Opens a socket; if no descriptor is left, those that only wait make room.
+    fn bind(
+        &mut self,
+        address: SocketAddr,
+        receive_bytes: usize,
+        settings: &Settings,
+    ) -> Result<Port, SocketAddr> {
+        let mut bound = Port::bind(address, receive_bytes, settings.dscp);
+        if let Err(e) = &bound
+            && net::descriptors::none_left(e)
+            && let Some(idle) = self.rests.give_up()
         {
-            *row = None;
+            self.drop_row(idle);
+            bound = Port::bind(address, receive_bytes, settings.dscp);
+        }
+        bound.map_err(|e| {
+            tracing::warn!(%address, error = %e, "a media port cannot be opened");
+            address
+        })
+    }
+
+    /// A leg is gone: its ports rest.
+    pub(super) fn close(&mut self, now: Instant, leg: LegId) {
+        if let Some(at) = self.by_id.remove(&leg)
+            && let Some(Some(row)) = self.rows.get_mut(at)
+        {
+            row.leg = None;
+            self.spare.insert(row.local.rtp, at);
+            if let Some(gone) = self.rests.begin(now, at, row.heard) {
+                self.drop_row(gone);
+            }
+        }
+    }
+
+    /// Closes both sockets of a row.
+    fn drop_row(&mut self, at: usize) {
+        if let Some(row) = self.rows.get_mut(at).and_then(Option::take) {
+            self.spare.remove(&row.local.rtp);
             self.free.push(at);
         }
+    }
+
+    /// These ports are another's from now on: sockets that were kept for the next leg are closed.
+    pub(super) fn cede(&mut self, local: &PortPair) {
+        if let Some(at) = self.spare.get(&local.rtp).copied() {
+            self.rests.take(at);
+            self.drop_row(at);
+        }
+    }
+
+    /// Something has come to a row's sockets; false if they are closed for it.
+    pub(super) fn stir(&mut self, at: usize) -> bool {
+        match self.rows.get_mut(at) {
+            Some(Some(row)) if row.leg.is_some() => row.heard = true,
+            _ if self.rests.stir(at) => {
+                self.drop_row(at);
+                return false;
+            }
+            _ => {}
+        }
+        true
+    }
+
+    /// Ends rests, and closes what nobody has needed for long, up to `most` of both; gives the
+    /// pairs that may be given out again.
+    pub(super) fn rest(&mut self, now: Instant, most: usize) -> Vec<PortPair> {
+        let mut rested = Vec::new();
+        for _ in 0..most {
+            match self.rests.poll(now) {
+                Some(Due::Rested(at)) => {
+                    rested.extend(self.get(at).map(|row| row.local));
+                }
+                Some(Due::Close(at)) => self.drop_row(at),
+                None => break,
+            }
+        }
+        rested
+    }
+
+    /// When a rest ends.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.rests.poll_timeout()
     }
 
     pub(super) fn row(&self, leg: LegId) -> Option<usize> {
@@ -152,22 +285,36 @@ impl Legs {
     }
 
     pub(super) fn id(&self, row: usize) -> Option<LegId> {
-        self.get(row).map(|r| r.leg)
+        self.get(row)?.leg
     }
 
     pub(super) fn port(&self, row: usize, component: Component) -> Option<&Port> {
-        let row = self.get(row)?;
-        Some(match component {
-            Component::Rtp => &row.rtp,
-            Component::Rtcp => &row.rtcp,
-        })
+        Some(self.get(row)?.port(component))
     }
 
-    /// Connects both sockets to the one peer that they serve.
-    pub(super) fn connect(&mut self, row: usize, peer: &PortPair) {
+    /// Both sockets' peer is another than before: those that are connected follow it. The others
+    /// are connected when there is something to send ([`Legs::wants`]).
+    pub(super) fn redirect(&mut self, row: usize, peer: &PortPair) {
         if let Some(Some(row)) = self.rows.get_mut(row) {
-            row.rtp.connect(peer.rtp);
-            row.rtcp.connect(peer.rtcp);
+            for component in [Component::Rtp, Component::Rtcp] {
+                let port = row.port_mut(component);
+                if port.peer.is_some() {
+                    port.connect(peer.of(component));
+                }
+            }
+        }
+    }
+
+    /// Whether a socket is to be connected to the peer that it is about to send to.
+    pub(super) fn wants(&self, row: usize, component: Component, peer: SocketAddr) -> bool {
+        self.port(row, component)
+            .is_some_and(|p| p.tried != Some(peer))
+    }
+
+    /// Connects a socket to the one peer that it serves.
+    pub(super) fn connect(&mut self, row: usize, component: Component, peer: SocketAddr) {
+        if let Some(Some(row)) = self.rows.get_mut(row) {
+            row.port_mut(component).connect(peer);
         }
     }
 

@@ -41,7 +41,8 @@ const PACKET_BYTES: usize = 2048;
 const LINK_DATAGRAMS: usize = 8;
 const DATAGRAM_BYTES: usize = 65_536;
 
-/// Legs whose figures are told in one turn, so that thousands of legs delay no packet.
+/// Legs whose figures are told in one turn, and rests that end in one, so that thousands of legs
+/// delay no packet.
 const SWEEP: usize = 64;
 
 /// What a worker has from outside.
@@ -90,19 +91,7 @@ impl Desk {
 
     /// Opens a leg's sockets; the row, unless it failed and signalling was told.
     pub(super) fn open_leg(&mut self, leg: LegId, local: &media::PortPair) -> Option<usize> {
-        let opened = self.legs.open(&self.settings, leg, local).and_then(|row| {
-            for component in [Component::Rtp, Component::Rtcp] {
-                let port = self.legs.port(row, component);
-                let watched = port
-                    .map(|p| watch(&self.registry, &p.socket, LEG + legs::index(row, component)));
-                if let Some(Err(_)) = watched {
-                    self.legs.close(leg);
-                    return Err(local.of(component));
-                }
-            }
-            Ok(row)
-        });
-        match opened {
+        match self.legs.open(&self.settings, &self.registry, leg, local) {
             Ok(row) => {
                 tracing::debug!(?leg, "leg opened");
                 self.tell(Event::Installed { leg });
@@ -116,8 +105,13 @@ impl Desk {
     }
 }
 
+/// Watches a leg's socket, by [`legs::index`].
+pub(super) fn watch_leg(registry: &Registry, socket: &Udp, index: usize) -> std::io::Result<()> {
+    watch(registry, socket, LEG + index)
+}
+
 fn watch(registry: &Registry, socket: &Udp, token: usize) -> std::io::Result<()> {
-    // Closing the socket ends the watch.
+    // Closing the socket ends the watch. Each packet that comes is told, read or not.
     registry.register(
         &mut SourceFd(&socket.as_raw_fd()),
         Token(token),
@@ -185,7 +179,7 @@ pub(super) fn run(outside: Outside, settings: Settings, side: impl Side) {
     let desk = Desk {
         now: Instant::ZERO,
         registry,
-        legs: Legs::new(settings.legs_max),
+        legs: Legs::new(&settings),
         run: Run::new(LINK_DATAGRAMS * DATAGRAM_BYTES / 4),
         packets: Inbox::new(LEG_PACKETS, PACKET_BYTES),
         datagrams: Inbox::new(LINK_DATAGRAMS, DATAGRAM_BYTES),
@@ -236,10 +230,7 @@ impl<S: Side> Worker<S> {
             self.desk.now = clock();
             // 1. What signalling wants, for it is rare and small.
             for event in &events {
-                match event.token() {
-                    WAKE => self.more_commands = true,
-                    token => self.ready.add(token.0),
-                }
+                self.woken(event.token());
             }
             if self.more_commands && self.commands() {
                 return self.close();
@@ -258,7 +249,25 @@ impl<S: Side> Worker<S> {
             // 3. Timers.
             self.side.timers(&mut self.desk);
             self.sweep();
+            let pairs = self.desk.legs.rest(self.desk.now, SWEEP);
+            if !pairs.is_empty() {
+                self.desk.tell(Event::Rested { pairs });
+            }
             self.desk.report();
+        }
+    }
+
+    /// What the poll found. Before any command of the turn, so that a leg never gets sockets to
+    /// which something has come.
+    fn woken(&mut self, token: Token) {
+        if token == WAKE {
+            self.more_commands = true;
+        } else if let Some(index) = token.0.checked_sub(LEG)
+            && !self.desk.legs.stir(legs::at(index).0)
+        {
+            tracing::debug!("spare media sockets were sent to, and are closed");
+        } else {
+            self.ready.add(token.0);
         }
     }
 
@@ -268,7 +277,9 @@ impl<S: Side> Worker<S> {
             return Some(Duration::ZERO);
         }
         let sweep = (!self.desk.legs.is_empty()).then_some(self.sweep_at);
-        let due = self.side.poll_timeout(now).into_iter().chain(sweep).min()?;
+        let rest = self.desk.legs.poll_timeout();
+        let side = self.side.poll_timeout(now);
+        let due = side.into_iter().chain(sweep).chain(rest).min()?;
         // The poll counts in milliseconds and rounds up.
         Some(due.since(now))
     }
@@ -305,7 +316,7 @@ impl<S: Side> Worker<S> {
     /// Closes a leg. Its last figures come even if it never was: signalling waits for them.
     fn remove(&mut self, leg: LegId) {
         self.desk.run.flush(&self.desk.legs);
-        self.desk.legs.close(leg);
+        self.desk.legs.close(self.desk.now, leg);
         let counters = self.side.remove(leg).unwrap_or_default();
         tracing::debug!(?leg, "leg closed");
         self.desk.tell(Event::Counters {

@@ -10,15 +10,17 @@ use node::gate::CoreGate;
 use node::io::Side;
 use policy::token::TokenKey;
 use rustls::ClientConfig;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::{Parts, Running, StartFault};
+use crate::directory::Directories;
 use crate::guard::{self, Guard};
 use crate::http_core::HttpCore;
 use crate::keeper::{self, Keeper};
+use crate::known_servers::Servers;
 use crate::listen::Caps;
-use crate::media_worker::{self, Role, Settings};
+use crate::media_worker::Role;
 use crate::outlets::NodeOutlets;
 use crate::questions::{ASKED_MAX, Questions};
 use crate::signal::Handle;
@@ -27,6 +29,9 @@ use crate::sip_listen::SipListener;
 use crate::trace::Traces;
 use crate::xmpp_core::{Times, XmppCore};
 use crate::{dial, files, link_sip, link_ssh, link_xmpp};
+
+/// Sign-outs that a chat stream may not have heard yet.
+const OUTS_WAITING_MAX: usize = 256;
 
 /// SIP connections that a core keeps with each edge.
 const SIP_LANES: usize = 2;
@@ -45,23 +50,22 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
     };
     let cleanup = role.credentials.cleanup;
     let (keeper, restored) = Keeper::open(&parts.data, &mut parts.rng, parts.clock, cleanup)?;
+    let (servers, known) = Servers::open(&parts.data, &mut parts.rng)?;
+    let names = parts.identity.certificate().map(|c| c.dns_names);
     let identity = node::CoreIdentity {
         ssh_key: key.public().to_string(),
         version: crate::VERSION.into(),
         token_seed,
         users,
         kept: restored.kept,
+        signed_out: restored.signed_out,
+        servers: known,
+        certificate_names: names.unwrap_or_default(),
     };
     let (now, rng) = (parts.clock.now(), parts.rng.fork());
     let engine = node::Core::new(now, rng, &parts.config, identity);
-    let media = media_worker::start(Settings::new(Role::Core), handle.media_events()).map_err(
-        |source| StartFault::System {
-            what: "the media threads",
-            source,
-        },
-    )?;
-
-    let (workers, desk) = parts.workers(&handle)?;
+    let (threads, media) = parts.threads(&handle, Role::Core)?;
+    let workers = threads.workers.clone();
     let web = Web::of(&parts)?;
     let gate = Live::new(Arc::new(CoreGate::closed(token_key.public())));
     let guard = Guard::new(
@@ -70,6 +74,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         guard::never(&parts.config),
         parts.clock,
     );
+    let (outs, _) = broadcast::channel(OUTS_WAITING_MAX);
     let lanes = Lanes {
         workers: workers.clone(),
         key,
@@ -82,6 +87,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
             trust: Live::new(Arc::new(parts.trust.clone())),
             unchecked: web.unchecked.clone(),
             times: Times::default(),
+            outs: outs.clone(),
             streams: Arc::default(),
             stop: parts.stop.subscribe(),
         },
@@ -107,6 +113,12 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
     parts
         .tasks
         .spawn_blocking(move || keeper.run(&reports, records));
+    let tls = web.checked.get();
+    let directories = Directories::new(&handle, &role.domains, &parts.resolver, &tls);
+    let watching = directories.clone().watch(parts.stop.subscribe());
+    parts.tasks.spawn(watching);
+    let (to_servers, records) = watch::channel(None);
+    parts.tasks.spawn(servers.run(records));
     let outlets = NodeOutlets {
         posted: 0,
         media,
@@ -116,9 +128,12 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         questions: Some(web.questions(&parts, &handle)),
         inside: Some(call_control),
         keeper: Some(to_keeper),
+        outs: Some(outs),
+        directories: Some(directories),
+        servers: Some(to_servers),
         dialled: JoinSet::new(),
     };
-    let running = parts.launch(handle, posts, (workers, desk), Box::new(engine), outlets)?;
+    let running = parts.launch(handle, posts, threads, Box::new(engine), outlets)?;
     Ok(Running {
         guard: Some(guard),
         ..running

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::{Parts, Running, StartFault};
 use crate::http_edge::HttpEdge;
 use crate::listen::{Caps, Paces};
-use crate::media_worker::{self, Role, Settings};
+use crate::media_worker::Role;
 use crate::outlets::NodeOutlets;
 use crate::questions::{ASKED_MAX, Questions};
 use crate::shares::Shares;
@@ -32,14 +32,8 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
     let pins = ssh::Pins::default();
     let gate = Live::new(Arc::new(EdgeGate::default()));
     let lanes = Lanes::of(role);
-    let media = media_worker::start(Settings::new(Role::Edge), handle.media_events()).map_err(
-        |source| StartFault::System {
-            what: "the media threads",
-            source,
-        },
-    )?;
-
-    let (workers, desk) = parts.workers(&handle)?;
+    let (threads, media) = parts.threads(&handle, Role::Edge)?;
+    let workers = threads.workers.clone();
     let ssh = ssh::Acceptor::new(&key, pins.clone());
     let ways = Ways {
         handle: handle.clone(),
@@ -67,9 +61,12 @@ pub(super) fn start(mut parts: Parts, role: &Edge) -> Result<Running, StartFault
         questions,
         inside: foreign,
         keeper: None,
+        outs: None,
+        directories: None,
+        servers: None,
         dialled: JoinSet::new(),
     };
-    parts.launch(handle, posts, (workers, desk), Box::new(engine), outlets)
+    parts.launch(handle, posts, threads, Box::new(engine), outlets)
 }
 
 /// What an edge needs that calls foreign domains: DNS, and dialling over TLS.

@@ -3,6 +3,7 @@
 //! ```text
 //!  own connections ── frames ──▶ a row, bounded ─┐                ┌──▶ own connections, a write each
 //!  tasks, workers ── posts, bounded, a bell ─────┴──▶ the node ───┼──▶ workers, in lots
+//!  media's reports, bounded ──────────────────────▶           │
 //!  timers ────────────────────────────────────────────▶           └──▶ media, questions, tasks
 //! ```
 //!
@@ -17,7 +18,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use base::{Id, Instant};
@@ -25,7 +26,7 @@ use node::Engine;
 use node::io::{Answer, AskId, ConnId, Input, Output, Side};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Clock, POSTS_A_TRIM, POSTS_MAX, Post};
+use super::{Clock, POSTS_A_TRIM, POSTS_MAX, Post, Reports};
 use crate::sip_io::{Desk, Inbox, Order, SIGNALLING, Way};
 use crate::wire;
 
@@ -63,11 +64,12 @@ pub fn run(
     mut posts: mpsc::Receiver<Post>,
     mut outlets: impl Outlets,
     desk: Desk,
+    reports: &Reports,
 ) {
-    let waker = desk.waker();
+    let waker = Waker::from(desk.bell());
     let mut context = Context::from_waker(&waker);
     let (mut ways, mut worn) = (Ways::new(desk), Worn::default());
-    let mut burst = Vec::with_capacity(BURST);
+    let (mut burst, mut reported) = (Vec::with_capacity(BURST), VecDeque::new());
     ways.drain(node.as_mut(), &mut outlets);
     ways.hand_over(&mut outlets);
     loop {
@@ -88,6 +90,15 @@ pub fn run(
                 }
             }
         }
+        if reported.is_empty() {
+            reports.take(&mut reported);
+        }
+        let few = reported.len().min(BURST);
+        for report in reported.drain(..few) {
+            node.handle(clock.now(), Input::Media(report));
+            ways.drain(node.as_mut(), &mut outlets);
+        }
+        worn.worked(few);
         worn.worked(ways.take_own(node.as_mut(), &clock, &mut outlets));
         let now = clock.now();
         if let Some(waited) = ways.waited() {
@@ -98,7 +109,7 @@ pub fn run(
             ways.drain(node.as_mut(), &mut outlets);
         }
         ways.hand_over(&mut outlets);
-        let is_idle = left > 0 && ways.own.is_empty();
+        let is_idle = left > 0 && reported.is_empty() && ways.desk.found().is_empty();
         let wait = if is_idle {
             let now = clock.now().instant;
             worn.freed(net::memory::freed_in_all());
@@ -173,8 +184,6 @@ struct Lot {
 struct Ways {
     /// The thread's own connections.
     desk: Desk,
-    /// What they said, and since when it has waited; read no more while it is full.
-    own: VecDeque<(std::time::Instant, Post)>,
     /// The longest that a frame of this turn has waited, and whether the last turn's was told.
     longest: Duration,
     told: bool,
@@ -190,7 +199,6 @@ impl Ways {
     fn new(desk: Desk) -> Ways {
         Ways {
             desk,
-            own: VecDeque::new(),
             longest: Duration::ZERO,
             told: false,
             sip: HashMap::new(),
@@ -203,13 +211,10 @@ impl Ways {
 
     /// Waits for something to do, and reads the thread's own connections.
     fn listen(&mut self, wait: Duration) {
-        if self.own.len() >= POSTS_MAX {
-            return;
+        // They are read no more while so much of theirs waits.
+        if self.desk.found().len() < POSTS_MAX {
+            self.desk.turn(Some(wait), &mut |_| {});
         }
-        let own = &mut self.own;
-        self.desk.turn(Some(wait), &mut |since, found| {
-            own.extend(found.drain(..).map(|post| (since, post)));
-        });
     }
 
     /// Hands a burst of what the thread's own connections said to the node; how much that was.
@@ -221,7 +226,7 @@ impl Ways {
     ) -> usize {
         let mut oldest = None;
         for taken in 0..BURST {
-            let Some((since, post)) = self.own.pop_front() else {
+            let Some((since, post)) = self.desk.found().pop() else {
                 self.aged(oldest);
                 return taken;
             };

@@ -10,7 +10,6 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use base::{Id, Slab};
@@ -18,7 +17,7 @@ use bytes::Bytes;
 use mio::{Events, Interest, Poll, Token};
 use node::io::{ConnId, Input, Side};
 
-use super::bell::BELL;
+use super::bell::{BELL, Bell};
 use super::line::{Buffers, Done, Line, Why};
 use super::{Adopted, Inbox, Order, SHARED_QUEUE_MAX, Way};
 use crate::signal::Post;
@@ -47,6 +46,61 @@ const TICK: Duration = Duration::from_secs(1);
 /// A poll that took less found what was there before.
 const AT_ONCE: Duration = Duration::from_micros(100);
 
+/// What connections said, in order, and since when at most each of it has waited.
+#[derive(Default)]
+pub(crate) struct Found {
+    posts: VecDeque<Post>,
+    /// Of each turn since when, and how many of its posts are left.
+    turns: VecDeque<(Instant, usize)>,
+    /// Posts of all those turns.
+    noted: usize,
+}
+
+impl Found {
+    pub(crate) fn len(&self) -> usize {
+        self.posts.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.posts.is_empty()
+    }
+
+    /// What has come since this was told last has waited since then.
+    fn note(&mut self, since: Instant) {
+        let new = self.posts.len() - self.noted;
+        if new > 0 {
+            self.turns.push_back((since, new));
+            self.noted += new;
+        }
+    }
+
+    /// The oldest.
+    pub(crate) fn pop(&mut self) -> Option<(Instant, Post)> {
+        let (since, left) = self.turns.front_mut()?;
+        let (since, last) = (*since, *left == 1);
+        *left -= 1;
+        self.noted -= 1;
+        if last {
+            self.turns.pop_front();
+        }
+        Some((since, self.posts.pop_front()?))
+    }
+
+    /// All, and since when the oldest has waited.
+    pub(super) fn take(&mut self) -> Option<(Instant, VecDeque<Post>)> {
+        let (since, _) = *self.turns.front()?;
+        self.turns.clear();
+        self.noted = 0;
+        Some((since, std::mem::take(&mut self.posts)))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn put(&mut self, since: Instant, post: Post) {
+        self.posts.push_back(post);
+        self.note(since);
+    }
+}
+
 /// A thread's connections.
 pub struct Desk {
     number: usize,
@@ -57,7 +111,7 @@ pub struct Desk {
     lines: Slab<Line>,
     buffers: Buffers,
     /// Inputs that nobody has taken yet.
-    found: Vec<Post>,
+    found: Found,
     /// When this turn began.
     now: Instant,
     /// Since when at most what this turn finds has waited.
@@ -85,7 +139,7 @@ impl Desk {
             orders: Vec::new(),
             lines: Slab::new(LINES_MAX),
             buffers: Buffers::new(READ),
-            found: Vec::new(),
+            found: Found::default(),
             now,
             since: now,
             dirty: Vec::new(),
@@ -98,8 +152,8 @@ impl Desk {
     }
 
     /// What wakes its thread.
-    pub(crate) fn waker(&self) -> Waker {
-        Waker::from(self.inbox.bell.clone())
+    pub(crate) fn bell(&self) -> Arc<Bell> {
+        self.inbox.bell.clone()
     }
 
     /// Whether it was told to end.
@@ -108,13 +162,9 @@ impl Desk {
     }
 
     /// Waits for something to come, `most` at the longest; carries out the orders of others and
-    /// reads a bounded lot of what is there. `take` is to empty the list of what was found, which
-    /// has waited since the time given or less.
-    pub(crate) fn turn(
-        &mut self,
-        most: Option<Duration>,
-        take: &mut dyn FnMut(Instant, &mut Vec<Post>),
-    ) {
+    /// reads a bounded lot of what is there. `early` is asked in between whenever [`BATCH`] inputs
+    /// and more are there, and may take them.
+    pub(crate) fn turn(&mut self, most: Option<Duration>, early: &mut dyn FnMut(&mut Found)) {
         let before = Instant::now();
         let wait = self.patience(before).into_iter().chain(most).min();
         let polled = self
@@ -141,15 +191,19 @@ impl Desk {
             };
             budget = budget.saturating_sub(self.read(id));
             if self.found.len() >= BATCH {
-                take(self.since, &mut self.found);
+                self.found.note(self.since);
+                early(&mut self.found);
             }
             if budget == 0 {
                 break;
             }
         }
-        if !self.found.is_empty() {
-            take(self.since, &mut self.found);
-        }
+        self.found.note(self.since);
+    }
+
+    /// What was found and not yet taken.
+    pub(crate) fn found(&mut self) -> &mut Found {
+        &mut self.found
     }
 
     /// Writes what waits, with one call a connection, and closes what is overdue.
@@ -167,6 +221,7 @@ impl Desk {
             self.looked_at_times = now;
             self.look_at_times(now);
         }
+        self.found.note(now);
     }
 
     /// How long the poll may take for the sake of what is here.
@@ -305,9 +360,11 @@ impl Desk {
             desk: self.number,
             line,
         };
-        self.found.push(Post::Attach { conn, facts, way });
+        self.found
+            .posts
+            .push_back(Post::Attach { conn, facts, way });
         // What came with the end of the handshake is no news to the kernel.
-        let posts = &mut self.found;
+        let posts = &mut self.found.posts;
         let left = self.lines.get_mut(line).map(|l| l.decrypt(&[], now, posts));
         if let Some(Err(why)) = left {
             return self.end(line, why);
@@ -318,7 +375,8 @@ impl Desk {
     fn never(&mut self, conn: ConnId, why: &str) {
         let why = why.to_owned();
         self.found
-            .push(Post::Input(Input::Disconnected { conn, why }));
+            .posts
+            .push_back(Post::Input(Input::Disconnected { conn, why }));
     }
 
     /// Reads a connection's share; how many bytes that were.
@@ -328,7 +386,7 @@ impl Desk {
             return 0;
         };
         line.ready = false;
-        let (buffers, found) = (&mut self.buffers, &mut self.found);
+        let (buffers, found) = (&mut self.buffers, &mut self.found.posts);
         buffers.taken = 0;
         // One connection's fault ends that connection, never the process.
         let read = catch_unwind(AssertUnwindSafe(|| line.read(buffers, now, found)));
@@ -386,7 +444,8 @@ impl Desk {
         let _ = self.poll.registry().deregister(line.socket());
         let conn = line.conn;
         self.found
-            .push(Post::Input(Input::Disconnected { conn, why }));
+            .posts
+            .push_back(Post::Input(Input::Disconnected { conn, why }));
     }
 
     fn look_at_times(&mut self, now: Instant) {

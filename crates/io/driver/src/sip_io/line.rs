@@ -134,7 +134,7 @@ impl Line {
         &mut self,
         buffers: &mut Buffers,
         now: Instant,
-        posts: &mut Vec<Post>,
+        posts: &mut VecDeque<Post>,
     ) -> Result<Done, Why> {
         if self.paused.is_some_and(|until| now < until) {
             return Ok(Done::More);
@@ -175,7 +175,7 @@ impl Line {
         &mut self,
         mut bytes: &[u8],
         now: Instant,
-        posts: &mut Vec<Post>,
+        posts: &mut VecDeque<Post>,
     ) -> Result<(), Why> {
         // It is put back below: what comes out of it goes to the rest of the connection.
         let Some(mut tls) = self.tls.take() else {
@@ -218,7 +218,7 @@ impl Line {
         &mut self,
         tls: &mut Connection,
         now: Instant,
-        posts: &mut Vec<Post>,
+        posts: &mut VecDeque<Post>,
     ) -> io::Result<()> {
         let mut reader = tls.reader();
         // After a fatal fault the rest is nobody's.
@@ -240,7 +240,7 @@ impl Line {
     }
 
     /// Takes plain text apart and posts what it holds.
-    fn frames(&mut self, bytes: &[u8], now: Instant, posts: &mut Vec<Post>) {
+    fn frames(&mut self, bytes: &[u8], now: Instant, posts: &mut VecDeque<Post>) {
         let (mut framer, mut begun) = match self.partial.take() {
             Some(partial) => *partial,
             None => (Framer::new(self.limits), now),
@@ -255,7 +255,7 @@ impl Line {
                 Frame::Ping if self.out.len() >= self.queue_max => {}
                 Frame::Ping => self.out.push_back(Bytes::from_static(b"\r\n")),
                 Frame::Pong => {}
-                frame => posts.push(Post::Input(Input::Frame {
+                frame => posts.push_back(Post::Input(Input::Frame {
                     conn: self.conn,
                     frame,
                 })),

@@ -108,6 +108,7 @@ fn rule(host: &str, port: u16) -> Rule {
         exact: false,
         methods: vec!["GET".into()],
         tls_verify: true,
+        proxy_protocol: false,
         origin: Origin::Configured,
         description: String::new(),
     }

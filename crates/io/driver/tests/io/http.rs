@@ -73,6 +73,7 @@ pub async fn world() -> World {
             exact: false,
             methods: vec!["GET".into(), "POST".into()],
             tls_verify: true,
+            proxy_protocol: false,
             origin: Origin::Configured,
             description: String::new(),
         }]
@@ -91,6 +92,7 @@ pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule
 
     let (handle, core_posts) = Handle::new();
     let gate = CoreGate {
+        signed_out: Default::default(),
         domains: offers(),
         allow_list: Arc::new(AllowList::new(rules(inside.port()))),
         token_key: key.public(),
@@ -132,6 +134,7 @@ pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule
     let (handle, edge_posts) = Handle::new();
     let edge_gate = Live::new(Arc::new(EdgeGate {
         cores: vec![EdgeGateCore {
+            signed_out: Default::default(),
             skew_ms: None,
             peer: 0,
             node: "core1.example.test".into(),
@@ -226,8 +229,8 @@ async fn answer_inside(mut stream: TcpStream, own: SocketAddr, seen: &Mutex<Vec<
         "/public/refers" => (
             "200 OK",
             format!(
-                "Content-Location: http://{own}/public/real\r\nRefresh: 5; URL=http://{own}/public\r\n\
-                 Refresh: 9; url=http://10.0.0.1/\r\n\
+                "Content-Location: http://{own}/public/real\r\n\
+                 Refresh: 5; URL=http://{own}/public\r\nRefresh: 9; url=http://10.0.0.1/\r\n\
                  Link: <http://{own}/public/2>; rel=next, </public/3>; rel=last\r\n\
                  Link: <http://10.0.0.1/>; rel=prev\r\nAlt-Svc: h3=\":443\"\r\n\
                  Strict-Transport-Security: max-age=1; includeSubDomains\r\n\

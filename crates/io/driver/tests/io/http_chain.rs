@@ -11,7 +11,8 @@ use crate::support::{SOON, next};
 
 fn request(world: &World, path: &str, fields: &str) -> String {
     format!(
-        "GET /{}{path} HTTP/1.1\r\nHost: h\r\nCookie: X-Auth={}\r\n{fields}Connection: close\r\n\r\n",
+        "GET /{}{path} HTTP/1.1\r\nHost: h\r\nCookie: X-Auth={}\r\n{fields}\
+         Connection: close\r\n\r\n",
         world.segment(),
         world.token
     )

@@ -20,6 +20,7 @@ use webrtc_srtp::protection_profile::ProtectionProfile;
 use crate::support::SOON;
 
 mod other;
+mod rests;
 
 const LINK: LinkId = LinkId(3);
 const LEG: LegId = LegId(Id::new(1, 0));
@@ -548,24 +549,31 @@ fn a_phone_that_is_signalled_elsewhere_is_heard_there_alone() {
 }
 
 #[test]
-fn ports_are_free_when_the_last_figures_have_come() {
+fn ports_are_for_another_leg_when_the_last_figures_have_come_and_free_at_the_end() {
     let mut h = House::new();
     h.speak(1);
+    let leg = LegId(Id::new(2, 0));
     for (node, local) in [(&h.edge, h.edge_leg.local), (&h.core, h.core_leg.local)] {
         assert_eq!(
             node.remove().from_client.packets,
             u64::from(local == h.core_leg.local)
         );
-        for address in [local.rtp, local.rtcp] {
+        node.tell(if local == h.core_leg.local {
+            let core = h.core_leg.clone();
+            Command::InstallCore { leg, core }
+        } else {
+            let edge = h.edge_leg.clone();
+            Command::InstallEdge { leg, edge }
+        });
+        node.wait(|e| (e == Event::Installed { leg }).then_some(()));
+        node.tell(Command::Remove { leg });
+    }
+    h.edge.workers.stop();
+    h.core.workers.stop();
+    for pair in [h.link, h.edge_leg.local, h.core_leg.local] {
+        for address in [pair.rtp, pair.rtcp] {
             UdpSocket::bind(address).unwrap();
         }
-    }
-    let link = h.link;
-    let House { edge, core, .. } = h;
-    edge.workers.stop();
-    core.workers.stop();
-    for address in [link.rtp, link.rtcp] {
-        UdpSocket::bind(address).unwrap();
     }
 }
 

@@ -5,7 +5,7 @@ mod server;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -18,10 +18,11 @@ use http::{Request, StatusCode};
 use net::lane::{self, EdgeLane, Windows};
 use net::tls::{self, Live};
 use node::gate::{CoreGate, EdgeGate, EdgeGateCore, InsideTls, XmppServer};
-use node::io::{Input, Report};
+use node::io::{Answer, Input, Question, Report};
+use policy::signed_out::SignOut;
 use policy::token::TokenKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use traversal::DomainOffer;
 
 use crate::support::{Authority, SOON, listener, next, resolver};
@@ -38,6 +39,10 @@ struct World {
     lane: EdgeLane,
     edge_posts: mpsc::Receiver<Post>,
     core_posts: mpsc::Receiver<Post>,
+    /// Wrong passwords that may still come.
+    tries: Arc<AtomicUsize>,
+    /// Users who are signed out.
+    outs: broadcast::Sender<SignOut>,
     stop: watch::Sender<bool>,
 }
 
@@ -65,10 +70,16 @@ fn server_at(address: SocketAddr, tls: InsideTls) -> XmppServer {
 async fn world(ca: Authority, servers: Vec<XmppServer>, times: Times) -> World {
     let (stop, stopping) = watch::channel(false);
     let key = TokenKey::from_seed(&[7; 32]).unwrap().public();
-    let (handle, core_posts) = Handle::new();
+    let (handle, posts) = Handle::new();
+    let (tries, outs) = (
+        Arc::new(AtomicUsize::new(usize::MAX)),
+        broadcast::channel(16).0,
+    );
+    let core_posts = answering(posts, tries.clone());
     let core = XmppCore {
         handle,
         gate: Live::new(Arc::new(CoreGate {
+            signed_out: Default::default(),
             domains: offers(),
             allow_list: Arc::default(),
             token_key: key.clone(),
@@ -79,6 +90,7 @@ async fn world(ca: Authority, servers: Vec<XmppServer>, times: Times) -> World {
         trust: Live::new(Arc::new(ca.trust())),
         unchecked: tls::inside_client(None, &[]).unwrap(),
         times,
+        outs: outs.clone(),
         streams: Arc::new(AtomicU64::new(1)),
         stop: stopping.clone(),
     };
@@ -98,6 +110,7 @@ async fn world(ca: Authority, servers: Vec<XmppServer>, times: Times) -> World {
     let (handle, edge_posts) = Handle::new();
     let edge_gate = Live::new(Arc::new(EdgeGate {
         cores: vec![EdgeGateCore {
+            signed_out: Default::default(),
             skew_ms: None,
             peer: 0,
             node: "core1.example.test".into(),
@@ -129,8 +142,30 @@ async fn world(ca: Authority, servers: Vec<XmppServer>, times: Times) -> World {
         lane,
         edge_posts,
         core_posts,
+        tries,
+        outs,
         stop,
     }
+}
+
+/// Plays the node where it is asked about guesses; all else is passed on.
+fn answering(mut posts: mpsc::Receiver<Post>, tries: Arc<AtomicUsize>) -> mpsc::Receiver<Post> {
+    let (forward, core_posts) = mpsc::channel(1024);
+    tokio::spawn(async move {
+        while let Some(post) = posts.recv().await {
+            let Post::Ask { question, reply } = post else {
+                let _ = forward.send(post).await;
+                continue;
+            };
+            if let Question::ChatRefused { user, domain, .. } = question {
+                assert_eq!(user.unwrap().expose(), "alice");
+                assert_eq!(domain, DOMAIN);
+                tries.fetch_sub(1, Ordering::SeqCst);
+            }
+            let _ = reply.send(Answer::Chat(tries.load(Ordering::SeqCst) > 0));
+        }
+    });
+    core_posts
 }
 
 /// With one plain server.
@@ -717,6 +752,69 @@ async fn a_stream_error_of_the_server_passes() {
     let said = client.rest().await;
     assert!(
         said.contains(server::ELSEWHERE) && said.ends_with("</stream:stream>"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn the_stream_of_a_user_who_is_signed_out_ends_and_no_other() {
+    let (mut world, _server) = plain_world().await;
+    let mut client = world.bound().await;
+    let out = |user: &str, domain: &str| SignOut {
+        user: base::Pii::new(user.into()),
+        domain: domain.into(),
+        at: base::UnixTime::default(),
+        id: 1,
+    };
+    for other in [out("bob", ""), out("alice", "other.test")] {
+        world.outs.send(other).unwrap();
+    }
+    client
+        .say("<message to='bob@example.test'><body>x</body></message>")
+        .await;
+    client.until("</message>").await;
+    world.outs.send(out("Alice", DOMAIN)).unwrap();
+    let said = client.rest().await;
+    assert!(
+        said.contains("<not-authorized ") && said.contains("signed out"),
+        "{said}"
+    );
+    let (_, why) = came_and_went(&mut world.core_posts).await;
+    assert_eq!(why, "the user was signed out");
+    // Also before a resource is bound.
+    let mut client = world.secured().await;
+    client.say(HEADER).await;
+    client.until("</stream:features>").await;
+    client.say(AUTH).await;
+    client.until(server::SUCCESS).await;
+    client.say(HEADER).await;
+    client.until("</stream:features>").await;
+    world.outs.send(out("alice", "")).unwrap();
+    let said = client.rest().await;
+    assert!(said.contains("<not-authorized "), "{said}");
+}
+
+#[tokio::test]
+async fn a_stream_that_guesses_ends_when_the_core_has_seen_enough_and_no_new_one_begins() {
+    let (world, _server) = plain_world().await;
+    world.tries.store(2, Ordering::SeqCst);
+    let wrong = AUTH.replace("AGFsaWNlAHNlY3JldA==", "AGFsaWNlAHdyb25n");
+    let mut client = world.secured().await;
+    client.say(HEADER).await;
+    client.until("</stream:features>").await;
+    client.say(&wrong).await;
+    client.until("</failure>").await;
+    client.say(&wrong).await;
+    let said = client.rest().await;
+    assert!(
+        said.contains("</failure>") && said.contains("<policy-violation "),
+        "{said}"
+    );
+    let mut client = world.secured().await;
+    client.say(HEADER).await;
+    let said = client.rest().await;
+    assert!(
+        said.contains("<policy-violation ") && said.contains("try again later"),
         "{said}"
     );
 }

@@ -27,6 +27,14 @@ const fn bad(cause: &'static str) -> Violation {
     Violation { status: 400, cause }
 }
 
+pub(super) const NO_HOST: Violation = bad("a Host that is no host");
+
+/// Whether it could be a host with or without a port; a user never is a part of it.
+pub(super) fn is_host(value: &[u8]) -> bool {
+    let fine = |b: &u8| b.is_ascii_alphanumeric() || b".-_:[]%".contains(b);
+    !value.is_empty() && value.iter().all(fine)
+}
+
 /// Where in a request the next byte belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -77,8 +85,11 @@ impl Framing {
         while let Some((&byte, after)) = rest.split_first() {
             match self.place {
                 Place::Head => {
-                    rest = after;
-                    if self.take_head_byte(byte)? {
+                    // Up to the end of a line: an empty one ends the head.
+                    let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+                    let (now, later) = rest.split_at(end);
+                    rest = later;
+                    if self.take_head(now)? {
                         head_done = true;
                         self.place = check_head(&self.head)?;
                         out.append(&mut self.head);
@@ -107,24 +118,38 @@ impl Framing {
         Ok(head_done)
     }
 
-    /// Adds a byte to the head; true if that was its last.
-    fn take_head_byte(&mut self, byte: u8) -> Result<bool, Violation> {
-        let last = self.head.last().copied();
-        match (last, byte) {
-            (Some(b'\r'), b'\n') => {}
-            (_, b'\n') => return Err(bad("a line ends in LF without CR")),
-            (Some(b'\r'), _) => return Err(bad("a CR without LF")),
-            (_, 0) => return Err(bad("a NUL in the head")),
-            _ => {}
+    /// Adds to the head what holds an LF at its end or none; true if that was the head's end.
+    fn take_head(&mut self, bytes: &[u8]) -> Result<bool, Violation> {
+        let room = HEAD_BYTES_MAX.saturating_sub(self.head.len());
+        // The first byte that does not fit is judged as one that does: what is told does not hang
+        // on how the bytes were cut.
+        let judged = bytes.get(..room + 1).unwrap_or(bytes);
+        let mut carriage = self.head.last() == Some(&b'\r');
+        let mut from = 0;
+        loop {
+            let left = judged.get(from..).unwrap_or_default();
+            if carriage && left.first().is_some_and(|b| *b != b'\n') {
+                return Err(bad("a CR without LF"));
+            }
+            let Some(at) = memchr::memchr3(b'\r', b'\n', 0, left) else {
+                break;
+            };
+            match left.get(at) {
+                Some(b'\r') => carriage = true,
+                Some(b'\n') if carriage && at == 0 => carriage = false,
+                Some(b'\n') => return Err(bad("a line ends in LF without CR")),
+                _ => return Err(bad("a NUL in the head")),
+            }
+            from += at + 1;
         }
-        if self.head.len() >= HEAD_BYTES_MAX {
+        if bytes.len() > room {
             let in_first_line = !self.head.contains(&b'\n');
             return Err(Violation {
                 status: if in_first_line { 414 } else { 431 },
                 cause: "the head is larger than 32 KiB",
             });
         }
-        self.head.push(byte);
+        self.head.extend_from_slice(bytes);
         Ok(self.head.ends_with(b"\r\n\r\n") || self.head == b"\r\n")
     }
 }
@@ -253,9 +278,8 @@ impl Seen {
         }
         if name.eq_ignore_ascii_case(b"host") {
             self.hosts += 1;
-            let fine = |b: &u8| b.is_ascii_alphanumeric() || b".-_:[]%".contains(b);
-            if value.is_empty() || !value.iter().all(fine) {
-                return Err(bad("a Host that is no host"));
+            if !is_host(value) {
+                return Err(NO_HOST);
             }
         } else if name.eq_ignore_ascii_case(b"content-length") {
             self.lengths += 1;

@@ -3,8 +3,8 @@
 //! The protocol is what ALPN agreed on; nothing is sniffed. A client that breaks HTTP/1 gets the
 //! status of its [`Violation`] and loses its connection. Bounds: [`Limits`]; HTTP/2: 100 streams,
 //! 32 KiB of header fields, 256 KiB unread a stream and 1 MiB a connection, PING after 20 s of
-//! silence, the first request within [`Times::head`] of the connection's start, and after GOAWAY
-//! 5 s to go.
+//! silence, the first request within [`Times::head`] of the connection's start, no response that
+//! stands untaken for [`Times::stall`], and after GOAWAY 5 s to go.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -24,8 +24,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use super::framing::{HEAD_BYTES_MAX, Violation};
-use super::guard::{Guard, Watch};
+use super::framing::{self, HEAD_BYTES_MAX, Violation};
+use super::guard::{Guard, Taking, Watch};
 use super::{Body, Pace, paced};
 use crate::Error;
 
@@ -174,7 +174,7 @@ where
             };
             // Connection-specific fields are malformed in HTTP/2 (RFC 9113 §8.2.2).
             response.headers_mut().remove(CONNECTION);
-            Ok::<_, Infallible>(response.map(|body| busy.around(body)))
+            Ok::<_, Infallible>(response.map(|body| busy.around_taken(body)))
         }
     });
     let connection = http2::Builder::new(TokioExecutor::new())
@@ -194,6 +194,8 @@ where
         ended = connection.as_mut() => return finished_h2(ended),
         () = stop => {}
         () = silent(&served, limits.times.head) => return Ok(Ended::Quietly),
+        // One stream that stands ends all: HTTP/1's connection ends likewise.
+        () = watch.untaken(limits.times.stall) => return Ok(Ended::Quietly),
         () = idle(&watch, &served, limits.times.idle) => {}
     }
     connection.as_mut().graceful_shutdown();
@@ -277,6 +279,8 @@ fn judge_h2<B>(request: &Request<B>) -> Result<(), Violation> {
             status: 400,
             cause: "no authority",
         }),
+        (Some(a), _) if !framing::is_host(a.as_bytes()) => Err(framing::NO_HOST),
+        (None, Some(h)) if !framing::is_host(h) => Err(framing::NO_HOST),
         _ if hosts > 1 => Err(Violation {
             status: 400,
             cause: "more than one Host",
@@ -313,7 +317,15 @@ impl Busy {
     }
 
     fn around(self, body: Body) -> Body {
-        BusyBody { body, _busy: self }.boxed_unsync()
+        let (busy, taking) = (self, None);
+        BusyBody { body, busy, taking }.boxed_unsync()
+    }
+
+    /// The same, for a stream of HTTP/2: it is asked for a piece when the client has room for one.
+    fn around_taken(self, body: Body) -> Body {
+        let taking = Some(self.0.take());
+        let busy = self;
+        BusyBody { body, busy, taking }.boxed_unsync()
     }
 }
 
@@ -325,7 +337,9 @@ impl Drop for Busy {
 
 struct BusyBody {
     body: Body,
-    _busy: Busy,
+    #[expect(dead_code, reason = "it counts until it is dropped")]
+    busy: Busy,
+    taking: Option<Arc<Taking>>,
 }
 
 impl http_body::Body for BusyBody {
@@ -336,7 +350,11 @@ impl http_body::Body for BusyBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let Some(taking) = &self.taking {
+            taking.set(frame.is_ready().then(tokio::time::Instant::now));
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

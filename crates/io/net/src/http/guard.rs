@@ -7,7 +7,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -46,6 +46,23 @@ pub(super) struct Watch {
     reader: Mutex<Option<Waker>>,
     /// What the client did, if it did.
     violation: Mutex<Option<(Violation, bool)>>,
+    /// Responses of HTTP/2 that the client takes, or does not.
+    taking: Mutex<Vec<Weak<Taking>>>,
+}
+
+/// Since when a piece of a response waits for room with the client, if one does.
+#[derive(Debug, Default)]
+pub(super) struct Taking(Mutex<Option<Instant>>);
+
+impl Taking {
+    /// The client has room and is given a piece, or waits itself.
+    pub(super) fn set(&self, since: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    fn waits(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Watch {
@@ -57,6 +74,32 @@ impl Watch {
     /// A request has begun.
     pub(super) fn begin(&self) {
         self.busy.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A response that is taken piece by piece.
+    pub(super) fn take(&self) -> Arc<Taking> {
+        let taking = Arc::new(Taking::default());
+        let mut all = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() == all.capacity() {
+            all.retain(|t| t.strong_count() > 0);
+        }
+        all.push(Arc::downgrade(&taking));
+        taking
+    }
+
+    /// Completes once a response has stood untaken for `limit`.
+    pub(super) async fn untaken(&self, limit: Duration) {
+        loop {
+            tokio::time::sleep(limit / 4).await;
+            let all = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+            let stands = |t: &Weak<Taking>| {
+                let since = t.upgrade().and_then(|t| t.waits());
+                since.is_some_and(|since| since.elapsed() >= limit)
+            };
+            if all.iter().any(stands) {
+                return;
+            }
+        }
     }
 
     /// Its response is over.

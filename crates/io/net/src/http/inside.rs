@@ -1,12 +1,13 @@
 //! Requests to inside servers, HTTP/1.1 over kept connections.
 //!
 //! The caller resolved the name and judged the address; exactly that address is dialled. Nothing
-//! is redirected, nothing is tried twice once the server may have seen it. Bounds: 5 s to connect,
+//! is redirected, nothing is tried twice once the server may have seen it. A server may be told the
+//! client's address by the PROXY protocol, version 2, of HAProxy. Bounds: 5 s to connect,
 //! 10 s for TLS, 30 s to a response's head, 30 s between pieces of its body, 64 KiB of header,
 //! [`IDLE_EACH_MAX`] idle connections a server and [`IDLE_MAX`] in all, kept for 15 s.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use http::{Method, Request, Response};
 use http_body::Body as _;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::{Body, Pace, paced};
 use crate::{Error, socket, tls};
@@ -45,6 +46,9 @@ pub struct Target {
     pub address: SocketAddr,
     /// How TLS is spoken, if it is.
     pub tls: Option<TargetTls>,
+    /// Whose address the server is told by PROXY v2, before all else. Such a connection is for one
+    /// request.
+    pub client: Option<SocketAddr>,
 }
 
 /// How TLS is spoken with a server.
@@ -121,7 +125,11 @@ impl Inside {
         let key = Key::of(target);
         // A kept connection may die while we write: what never left may go again, and so may a
         // GET or HEAD without body that got no answer (RFC 9110 §9.2.2).
-        while let Some(mut sender) = self.take(&key) {
+        let kept = || match target.client {
+            None => self.take(&key),
+            Some(_) => None,
+        };
+        while let Some(mut sender) = kept() {
             let spare = spare(&request);
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok(self.deliver(target, key, sender, response)),
@@ -138,7 +146,13 @@ impl Inside {
     }
 
     async fn dial(&self, target: &Target) -> Result<SendRequest<Body>, Error> {
-        let stream = socket::connect(target.address, None, CONNECT).await?;
+        let mut stream = socket::connect(target.address, None, CONNECT).await?;
+        if let Some(client) = target.client {
+            stream
+                .write_all(&proxy_v2(client, target.address))
+                .await
+                .map_err(Error::Io)?;
+        }
         match &target.tls {
             None => handshake(stream).await,
             Some(t) => {
@@ -155,6 +169,10 @@ impl Inside {
         mut sender: SendRequest<Body>,
         response: Response<hyper::body::Incoming>,
     ) -> Response<Body> {
+        if target.client.is_some() {
+            // The connection ends with the last of its sender, once the body is there.
+            return response.map(|body| paced(body, PACE));
+        }
         let (pool, config) = (self.clone(), target.tls.as_ref().map(|t| t.config.clone()));
         // Ends with the response's body, or with the connection.
         tokio::spawn(async move {
@@ -238,4 +256,52 @@ fn spare(request: &Request<Body>) -> Option<Request<Body>> {
     *again.uri_mut() = request.uri().clone();
     *again.headers_mut() = request.headers().clone();
     Some(again)
+}
+
+/// The PROXY header of a TCP connection from `client` to `server`.
+fn proxy_v2(client: SocketAddr, server: SocketAddr) -> Vec<u8> {
+    let mut out = b"\r\n\r\n\0\r\nQUIT\n\x21".to_vec();
+    match (client.ip().to_canonical(), server.ip().to_canonical()) {
+        (IpAddr::V4(client), IpAddr::V4(server)) => {
+            out.extend([0x11, 0, 12]);
+            out.extend(client.octets());
+            out.extend(server.octets());
+        }
+        (client, server) => {
+            out.extend([0x21, 0, 36]);
+            for ip in [client, server] {
+                let v6 = match ip {
+                    IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                    IpAddr::V6(v6) => v6,
+                };
+                out.extend(v6.octets());
+            }
+        }
+    }
+    out.extend(client.port().to_be_bytes());
+    out.extend(server.port().to_be_bytes());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proxy_header_is_as_haproxy_writes_it() {
+        let four = proxy_v2(
+            "192.0.2.1:258".parse().unwrap(),
+            "10.0.0.9:80".parse().unwrap(),
+        );
+        let sign = b"\r\n\r\n\0\r\nQUIT\n";
+        assert_eq!(four[..12], sign[..]);
+        let rest = [0x21, 0x11, 0, 12, 192, 0, 2, 1, 10, 0, 0, 9, 1, 2, 0, 80];
+        assert_eq!(four[12..], rest);
+        let six = proxy_v2(
+            "[2001:db8::1]:1".parse().unwrap(),
+            "10.0.0.9:80".parse().unwrap(),
+        );
+        assert_eq!((&six[12..16], six.len()), (&[0x21, 0x21, 0, 36][..], 52));
+        assert_eq!(six[32..48][10..], [255, 255, 10, 0, 0, 9]);
+    }
 }

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use zeroize::Zeroize;
 
+use super::inside::Refused;
 use super::names::{self, NameMismatch, PeerCertificate};
 use crate::{Error, Fault, clock};
 
@@ -148,9 +149,10 @@ pub fn explain(error: &io::Error) -> Error {
     if fault == Fault::Dates {
         fix = mend_dates(clock::read());
     }
-    let cause = match mismatch(inner) {
-        Some(m) => m.to_string(),
-        None => inner.to_string(),
+    let cause = match (mismatch(inner), refused(inner)) {
+        (Some(m), _) => m.to_string(),
+        (None, Some(refused)) => refused.to_string(),
+        (None, None) => inner.to_string(),
     };
     Error::Handshake {
         fault,
@@ -190,6 +192,15 @@ fn mismatch(error: &rustls::Error) -> Option<&NameMismatch> {
     }
 }
 
+fn refused(error: &rustls::Error) -> Option<&Refused> {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
+            other.0.downcast_ref::<Refused>()
+        }
+        _ => None,
+    }
+}
+
 /// A certificate's dates are wrong, or this machine's clock is.
 fn mend_dates(clock: Option<clock::Reading>) -> &'static str {
     if clock.is_some_and(|c| !c.synchronised) {
@@ -206,6 +217,12 @@ fn judge(error: &rustls::Error) -> (Fault, &'static str) {
                         a certificate with the expected name in subjectAltName";
     match error {
         e if mismatch(e).is_some() => (Fault::NameMismatch, NAME),
+        E::InvalidCertificate(CertificateError::Other(other)) if other.0.is::<Refused>() => {
+            let why = refused(error).map(|r| r.why.clone());
+            judge(&E::InvalidCertificate(
+                why.unwrap_or(CertificateError::BadEncoding),
+            ))
+        }
         E::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             (
                 Fault::Untrusted,

@@ -94,6 +94,20 @@ impl PeerCertificate {
     }
 }
 
+/// A certificate in a few words: its names, who issued it, and its fingerprint.
+pub(super) fn about(der: &CertificateDer<'_>) -> String {
+    let Ok(shown) = PeerCertificate::of(der) else {
+        return "unreadable".into();
+    };
+    let parsed = X509Certificate::from_der(der).ok();
+    let issuer = parsed.map_or_else(String::new, |(_, c)| match c.issuer() == c.subject() {
+        true => "self-signed".into(),
+        false => format!("issued by {}", c.issuer()),
+    });
+    let mark = shown.fingerprint.get(..16).unwrap_or_default();
+    format!("for {}, {issuer}, SHA-256 {mark}…", shown.shown())
+}
+
 /// The bits of a certificate's RSA key; `None` for a key of another kind.
 pub(crate) fn rsa_bits(der: &CertificateDer<'_>) -> Option<usize> {
     let (_, parsed) = X509Certificate::from_der(der).ok()?;

@@ -325,7 +325,11 @@ async fn server(tls: Option<Arc<rustls::ServerConfig>>, script: &'static [&'stat
             }
         }
     });
-    Target { address, tls: None }
+    Target {
+        address,
+        tls: None,
+        client: None,
+    }
 }
 
 async fn play<S>(mut stream: S, nth: usize, script: &'static [&'static str])
@@ -413,6 +417,7 @@ async fn an_inside_certificate_is_checked_unless_an_administrator_says_not() {
             name: name.into(),
             config: tls::inside_client(trust, &[]).unwrap(),
         }),
+        client: None,
     };
     let inside = Inside::default();
     let good = with(Some(&theirs.trust()), "cucm1.example.test");
@@ -432,5 +437,36 @@ async fn an_inside_certificate_is_checked_unless_an_administrator_says_not() {
             }
             other => panic!("{:?}", other.map(|r| r.status())),
         }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_proxy_v2_is_told_the_client_on_each_connection() {
+    let listening = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listening.local_addr().unwrap();
+    let target = Target {
+        address,
+        tls: None,
+        client: Some("192.0.2.7:4242".parse().unwrap()),
+    };
+    let inside = Inside::default();
+    for _ in 0..2 {
+        let serving = async {
+            let (mut stream, _) = listening.accept().await.unwrap();
+            let mut header = [0; 28];
+            stream.read_exact(&mut header).await.unwrap();
+            assert_eq!(header[12..20], [0x21, 0x11, 0, 12, 192, 0, 2, 7]);
+            assert_eq!(header[24..26], 4242u16.to_be_bytes());
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            stream.write_all(answer).await.unwrap();
+            stream
+        };
+        let asking = async { text(inside.send(&target, get()).await).await };
+        let (_stream, said) = tokio::join!(serving, asking);
+        assert_eq!(said, "ok");
     }
 }

@@ -16,7 +16,7 @@ use crate::ssh::{session, tunnel};
 const SOON: Duration = Duration::from_secs(20);
 
 /// A body without end, as fast as it is taken.
-fn endless() -> Body {
+pub fn endless() -> Body {
     let (mut sender, body) = Channel::<Bytes, Box<dyn std::error::Error + Send + Sync>>::new(1);
     tokio::spawn(async move {
         let block = Bytes::from(vec![b'x'; 16 * 1024]);

@@ -5,6 +5,7 @@
 mod certificates;
 mod dns;
 mod http;
+mod http2;
 mod lane;
 mod ssh;
 mod tls;

@@ -8,7 +8,7 @@ use sdp::{Direction, Session};
 
 use super::super::{Encryption, Settings};
 use super::track::Track;
-use super::{MediaError, STREAM};
+use super::{MediaError, STREAM, Way};
 
 /// What an m-line is read for.
 #[derive(Clone, Copy)]
@@ -35,6 +35,8 @@ pub(super) struct Offered {
     pub(super) answer: Option<Crypto>,
     /// Our keys that the other side is offered.
     pub(super) keys: Vec<Crypto>,
+    /// The profile that the other side is offered.
+    pub(super) written: Vec<u8>,
     /// From inside: where packets go.
     pub(super) remote: Option<PortPair>,
     /// Its track was opened for it.
@@ -58,6 +60,7 @@ impl Offered {
             theirs: None,
             answer: None,
             keys: Vec::new(),
+            written: Vec::new(),
             remote: None,
             opened: false,
         }
@@ -244,7 +247,7 @@ pub(super) fn to_inside(
     session: &mut Session,
     i: usize,
     settings: &Settings,
-    encryption: Encryption,
+    (to, encryption): (Way, Encryption),
     writing: &Writing<'_>,
 ) {
     strip(session, i, writing.ice);
@@ -262,7 +265,7 @@ pub(super) fn to_inside(
         session.set_proto(i, writing.proto.unwrap_or(proto));
     }
     let ip = held_or(session, i, settings.inside_advertise);
-    session.set_address(i, ip, track.local.rtp.port());
+    session.set_address(i, ip, track.port(to));
     for key in writing.keys {
         session.add_attribute(i, b"crypto", key.to_string().as_bytes());
     }
@@ -271,7 +274,8 @@ pub(super) fn to_inside(
 /// Writes an m-line for an edge: encrypted, as a stream of the link.
 pub(super) fn to_edge(session: &mut Session, i: usize, settings: &Settings, w: &Writing<'_>) {
     strip(session, i, w.ice);
-    let Some(track) = w.track.filter(|_| !w.keys.is_empty()) else {
+    let track = w.track.filter(|_| !w.keys.is_empty());
+    let Some((track, stream)) = track.and_then(|track| Some((track, track.stream()?))) else {
         return refuse(session, i, settings.edge_address, w);
     };
     if !track.is_datagram() {
@@ -286,7 +290,7 @@ pub(super) fn to_edge(session: &mut Session, i: usize, settings: &Settings, w: &
     for key in w.keys {
         session.add_attribute(i, b"crypto", key.to_string().as_bytes());
     }
-    session.add_attribute(i, STREAM, format!("{:08x}", track.stream.0).as_bytes());
+    session.add_attribute(i, STREAM, format!("{:08x}", stream.0).as_bytes());
 }
 
 /// A refused m-line is answered with its profile as well (RFC 3264 §6).
@@ -314,16 +318,15 @@ fn unspecified(like: IpAddr) -> IpAddr {
 }
 
 /// What belongs to no m-line.
-pub(super) fn finish(session: &mut Session, from_edge: bool, ice: bool, settings: &Settings) {
+pub(super) fn finish(session: &mut Session, to: Way, ice: bool, settings: &Settings) {
     // Each m-line has ports of its own here, so none can share another's (RFC 9143).
     let bundle = |name: &[u8], value: &[u8]| name == b"group" && value.starts_with(b"BUNDLE");
     session.remove_session_attributes(|name, value| {
         is_one_sided(name) || bundle(name, value) || (is_ice(name) && !ice)
     });
-    let ours = if from_edge {
-        settings.inside_advertise
-    } else {
-        settings.edge_address
+    let ours = match to {
+        Way::Edge => settings.edge_address,
+        Way::Inside | Way::Beyond => settings.inside_advertise,
     };
     session.set_session_address(ours);
     session.set_origin_address(ours);

@@ -389,7 +389,7 @@ fn requests_take_the_new_connection_once_the_old_is_replaced() {
 
 #[test]
 fn a_change_that_meets_no_dialog_any_more_ends_the_call_on_both_legs() {
-    for (method, status) in [(&b"INVITE"[..], 481), (b"INFO", 481), (b"UPDATE", 408)] {
+    for (method, status) in [(&b"INVITE"[..], 481), (b"INFO", 481), (b"UPDATE", 481)] {
         let mut s = call(true, EDGE);
         let request = s.change(INSIDE, method, &inside_sdp());
         let (_, got) = s.carry(INSIDE, request);

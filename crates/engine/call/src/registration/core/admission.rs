@@ -5,9 +5,9 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::time::Duration;
 
 use base::{FixedState, HashSet, Instant, Now, UnixTime};
-use policy::credentials::Credentials;
+use policy::credentials::{Credentials, Known};
 use sip::digest::Algorithm;
-use sip::{Message, Name};
+use sip::{Message, Name, Uri};
 
 /// Answers remembered at once; beyond it the oldest are forgotten.
 const SEEN_MAX: usize = 200_000;
@@ -20,6 +20,10 @@ const AHEAD_MAX: Duration = Duration::from_secs(30);
 pub struct Admitted {
     /// The user name of the digest.
     pub user: String,
+    /// The domain whose user it is; empty for one of any, as in the credentials file.
+    pub domain: String,
+    /// The name as the directory keeps it.
+    pub account: String,
     /// User parts he may register; empty if none are known.
     pub lines: Vec<String>,
     /// Names of his devices; empty if none are known.
@@ -107,27 +111,34 @@ impl Admission {
             return Err(Denied::Stale);
         }
         let user = String::from_utf8_lossy(found.username).into_owned();
-        let known = kept.known(now.instant, &user, realm);
-        let nobody = found.algorithm.nobody();
-        let ha1 = match (&known, found.algorithm) {
-            (Some(known), Algorithm::Md5) => known.ha1.md5.expose(),
-            (Some(known), Algorithm::Sha256) => known.ha1.sha256.expose(),
-            (None, _) => nobody,
+        let at = message.to().ok().and_then(|to| Uri::parse(to.uri).ok());
+        let at = at.map(|uri| uri.host.to_string().to_ascii_lowercase());
+        let known = kept.known(now.instant, &user, realm, &at.unwrap_or_default());
+        let algorithm = found.algorithm;
+        let ha1 = |known: &Known| match algorithm {
+            Algorithm::Md5 => known.ha1.md5.clone(),
+            Algorithm::Sha256 => known.ha1.sha256.clone(),
         };
-        // A digest that was made for another resource is as good as a wrong one.
-        let good = sip::digest::verify(&found, message.method_bytes(), ha1)
-            & sip::digest::covers(found.uri, message.request_uri());
-        let Some(known) = known else {
+        let verify = |ha1: &str| sip::digest::verify(&found, message.method_bytes(), ha1);
+        if known.is_empty() {
+            // It takes as long as for somebody.
+            verify(algorithm.nobody());
             return Err(Denied::Unknown);
-        };
-        if !good {
-            return Err(Denied::Wrong);
         }
+        // A digest that was made for another resource is as good as a wrong one.
+        let covers = sip::digest::covers(found.uri, message.request_uri());
+        let mut known = known.into_iter();
+        let proven = known.find(|known| verify(ha1(known).expose()) & covers);
+        let Some(known) = proven else {
+            return Err(Denied::Wrong);
+        };
         if !self.first_time(now.instant, found.nonce, found.qop) {
             return Err(Denied::Replayed);
         }
         Ok(Admitted {
             user,
+            domain: known.domain,
+            account: known.account,
             lines: known.lines,
             devices: known.devices,
             field,
@@ -240,6 +251,7 @@ mod tests {
         let hour = Duration::from_secs(3600);
         let mut kept = Credentials::new(&mut Rng::from_number(1), hour, hour);
         let signed_in = SignedIn {
+            domain: "example.test",
             user: "alice",
             account: "alice",
             password: &Secret::new("pw".into()),
@@ -351,6 +363,8 @@ mod tests {
     fn admitted(user: &str, lines: &[&str], devices: &[&str]) -> Admitted {
         let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
         Admitted {
+            domain: String::new(),
+            account: user.into(),
             user: user.into(),
             lines: owned(lines),
             devices: owned(devices),

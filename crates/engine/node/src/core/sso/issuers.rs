@@ -188,7 +188,7 @@ impl Core {
             issuer.keys = Arc::new(keys);
             let (out, kind) = (&mut self.station.out, Kind::IssuerKeys);
             self.board.event(out, kind, now, "", &proof);
-            self.gate_changed();
+            self.publish_gate();
         }
         self.issuer_spoke(now, index);
     }

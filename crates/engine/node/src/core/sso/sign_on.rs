@@ -120,7 +120,7 @@ impl Core {
         let passwords = matches!(row.way, Way::Password);
         let ours = self.tokens.public();
         let session = asked.shown.sessions().find_map(|token| {
-            let claims = ours.verify(now.unix, token).ok()?;
+            let claims = ours.admit(now.unix, &self.outs.known, token).ok()?;
             let fits = claims.domain.eq_ignore_ascii_case(&asked.domain);
             fits.then(|| (token.to_owned(), claims))
         });
@@ -466,7 +466,7 @@ impl Core {
         let expires = earlier(now.unix.plus(LIFE), until);
         let token = self
             .tokens
-            .issue_until(&mut self.rng, &user, &domain, expires);
+            .issue_until(now.unix, &mut self.rng, &user, &domain, expires);
         let Some(base) = self.edge_base(login.peer, &domain) else {
             let later = ("Retry-After", "5".to_owned());
             return self.answer_sso(id, plain(503, vec![later]));

@@ -257,6 +257,11 @@ impl Core {
     }
 
     fn token_good(&mut self, now: Now, case: Case, claims: &Claims) {
+        let (user, domain) = (claims.user.expose(), self.domain_name(case.domain));
+        let login = matches!(case.then, Then::Login(_));
+        if !login && self.outs.known.is_void(user, domain, claims.issued) {
+            return self.token_refused(now, &case, &BearerError::SignedOut);
+        }
         match case.then {
             Then::Pass => {
                 let answer = Answer::Bearer(Ok(claims.user.clone()));
@@ -285,6 +290,7 @@ impl Core {
         let kind = match error {
             BearerError::NotYet { .. } => Kind::IssuerClock,
             BearerError::Expired { .. } => Kind::TokenExpired,
+            BearerError::SignedOut => Kind::TokenExpired,
             BearerError::Inactive if seen => Kind::TokenExpired,
             BearerError::NoUser(_) => Kind::UserUnnamed,
             _ if forged => Kind::TokenForged,

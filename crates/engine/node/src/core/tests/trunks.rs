@@ -314,35 +314,170 @@ fn a_trunk_that_does_not_answer_options_is_told_of_and_tried_last() {
     assert_eq!(hops, ["pbx-2", "pbx"]);
 }
 
-#[test]
-fn a_zone_that_wants_encrypted_media_gets_no_call_without() {
+/// An INVITE with an offer of this profile.
+fn offer(uri: &str, profile: &str) -> String {
+    let key = match profile {
+        "SAVP" => {
+            "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n"
+        }
+        _ => "",
+    };
+    let sdp = format!(
+        "v=0\r\no=- 1 1 IN IP4 10.0.0.40\r\ns=-\r\nc=IN IP4 10.0.0.40\r\nt=0 0\r\n\
+         m=audio 4000 RTP/{profile} 0\r\n{key}"
+    );
+    request("INVITE", uri, "Content-Type: application/sdp\r\n").replace(
+        "Content-Length: 0\r\n\r\n",
+        &format!("Content-Length: {}\r\n\r\n{sdp}", sdp.len()),
+    )
+}
+
+/// A core whose `pbx` wants encrypted media, and a connection of the trunk, which has none.
+fn forced() -> World {
     let forced = ROUTING.replace(
         "name = \"pbx\"",
         "name = \"pbx\"\nmedia_encryption = \"force\"",
     );
     let mut world = World::new(&forced, no_inside);
     from(&mut world, "10.0.0.40:40001");
+    world
+}
+
+fn body(message: &Message) -> String {
+    String::from_utf8_lossy(message.body()).into_owned()
+}
+
+/// An answer to an INVITE that the core made of `offer`, encrypted.
+fn answered(invite: &Message) -> Message {
+    let tag = body(invite);
+    let tag = tag.split("a=crypto:").nth(1).unwrap()[..1].to_owned();
+    let sdp = format!(
+        "v=0\r\no=- 1 1 IN IP4 10.0.0.50\r\ns=-\r\nc=IN IP4 10.0.0.50\r\nt=0 0\r\n\
+         m=audio 5000 RTP/SAVP 0\r\n\
+         a=crypto:{tag} AES_CM_128_HMAC_SHA1_80 inline:PS1uQCVeeCFCanVmcjkpPywjNWhcYD0mXXtxaVBR\r\n"
+    );
+    let reply = invite
+        .reply(200, "OK", "b")
+        .header(Name::Contact, "<sip:8001@10.0.0.50:5060>");
+    reply.body(b"application/sdp", sdp).build()
+}
+
+#[test]
+fn a_plain_call_to_a_zone_that_wants_encrypted_media_is_encrypted_by_the_core() {
+    let mut world = forced();
     let pbx = world.dialled("10.0.0.50");
-    let offer = |profile: &str| {
-        let sdp = format!("v=0\r\nm=audio 4000 RTP/{profile} 0\r\n");
-        request(
-            "INVITE",
-            "sip:8001@meet.test",
-            "Content-Type: application/sdp\r\n",
-        )
-        .replace(
-            "Content-Length: 0\r\n\r\n",
-            &format!("Content-Length: {}\r\n\r\n{sdp}", sdp.len()),
+    world.ask(CALLER, &offer("sip:8001@meet.test", "AVP"));
+    let invite = world.one(pbx);
+    assert_eq!(uri(&invite), "sip:8001@conference.test");
+    assert_eq!(text(invite.header(Name::MaxForwards)), "15");
+    assert_eq!(invite.values(Name::RecordRoute).count(), 0, "no proxy");
+    assert!(
+        body(&invite).contains(" RTP/SAVP 0\r\n"),
+        "{}",
+        body(&invite)
+    );
+    world.take(pbx, answered(&invite));
+    let answer = world.out(CALLER).pop().unwrap();
+    assert!(
+        body(&answer).contains(" RTP/AVP 0\r\n"),
+        "{}",
+        body(&answer)
+    );
+    assert_eq!(world.core.betweens.len(), 1);
+    let figures = world.core.ledger.figures();
+    assert_eq!(figures.rich_media, 1, "it counts as a call");
+    let tag = text(Some(answer.to().unwrap().tag().unwrap()));
+    let contact = answer.values(Name::Contact).next();
+    let target = text(Some(sip::NameAddr::parse(contact.unwrap()).unwrap().uri));
+    let in_dialog = |method: &str, cseq: u32| {
+        format!(
+            "{method} {target} SIP/2.0\r\nFrom: <sip:9@10.0.0.40>;tag=a\r\n\
+             To: <sip:8001@meet.test>;tag={tag}\r\nCall-ID: t1\r\nCSeq: {cseq} {method}\r\n\
+             Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
         )
     };
-    for plain in [offer("AVP"), request("INVITE", "sip:8001@meet.test", "")] {
-        world.ask(CALLER, &plain);
-        assert_eq!(world.one(CALLER).status(), 488);
-        assert!(world.out(pbx).is_empty());
-    }
+    // Who is neither zone is not heard, whatever it knows of the call.
+    let other = ConnId(71);
+    world.connect(other, Side::Inside, "10.0.0.5:40001");
+    world.ask(other, &in_dialog("ACK", 1));
+    world.ask(other, &in_dialog("BYE", 9));
+    assert_eq!(world.one(other).status(), 481);
+    world.ask(CALLER, &in_dialog("ACK", 1));
+    assert_eq!(world.one(pbx).method(), Method::Ack);
+    world.ask(CALLER, &in_dialog("BYE", 2));
+    let bye = world.one(pbx);
+    world.take(pbx, bye.reply(200, "OK", "").build());
+    assert_eq!(world.one(CALLER).status(), 200);
+    world.wait(Duration::from_secs(40));
+    let census: Vec<_> = world.core.rows();
+    assert!(census.contains(&("calls between zones", 0)), "{census:?}");
+    assert!(census.contains(&("media legs", 0)), "{census:?}");
+}
+
+#[test]
+fn a_call_that_needs_no_conversion_passes_by_and_one_that_breaks_its_own_zones_rule_is_refused() {
+    let mut world = forced();
+    let pbx = world.dialled("10.0.0.50");
+    world.ask(CALLER, &offer("sip:8001@meet.test", "SAVP"));
+    let invite = world.one(pbx);
+    assert_eq!(invite.values(Name::RecordRoute).count(), 1);
+    assert!(world.core.betweens.is_empty());
+    world.take(pbx, invite.reply(486, "Busy Here", "b").build());
+    assert_eq!(world.out(CALLER).pop().unwrap().status(), 486);
+    let theirs = ConnId(73);
+    world.connect(theirs, Side::Inside, "10.0.0.50:40001");
+    let uri = "sip:0049@x.test";
+    world.ask(
+        theirs,
+        &offer(uri, "AVP").replace("Call-ID: t1", "Call-ID: t2"),
+    );
+    assert_eq!(world.one(theirs).status(), 488);
     assert!(world.kinds().contains(&Kind::NoCrypto));
-    world.ask(CALLER, &offer("SAVP"));
-    assert_eq!(world.one(pbx).method(), Method::Invite);
+    // Encrypted, it reaches the trunk as RTP.
+    world.ask(
+        theirs,
+        &offer(uri, "SAVP").replace("Call-ID: t1", "Call-ID: t3"),
+    );
+    let trunk = world.dialled("10.0.0.40");
+    let invite = world.one(trunk);
+    assert!(
+        body(&invite).contains(" RTP/AVP 0\r\n"),
+        "{}",
+        body(&invite)
+    );
+    assert!(!body(&invite).contains("a=crypto"));
+}
+
+#[test]
+fn a_converted_call_that_one_server_does_not_take_goes_to_the_next() {
+    let mut world = forced();
+    let [one, other] = [world.dialled("10.0.0.50"), world.dialled("10.0.0.51")];
+    world.ask(CALLER, &offer("sip:8001@meet.test", "AVP"));
+    let first = world.one(one);
+    world.take(one, first.reply(503, "Service Unavailable", "k").build());
+    let sent = world.out(one);
+    assert!(sent.iter().all(|m| m.method() == Method::Ack), "{sent:?}");
+    let next = world.one(other);
+    assert!(body(&next).contains(" RTP/SAVP 0\r\n"));
+    let began = |world: &World| {
+        let began = world.events.iter().filter(|e| e.kind == Kind::CallBegan);
+        began.count()
+    };
+    assert_eq!(began(&world), 1, "one call, whoever takes it");
+    world.take(other, answered(&next));
+    let answer = world.out(CALLER).pop().unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(world.core.betweens.len(), 1);
+
+    let mut world = forced();
+    world.ask(CALLER, &offer("sip:8001@meet.test", "AVP"));
+    let first = world.one(one);
+    world.take(one, first.reply(404, "Not Found", "k").build());
+    let next = world.one(other);
+    world.take(other, next.reply(486, "Busy Here", "k").build());
+    assert_eq!(world.out(CALLER).pop().unwrap().status(), 486);
+    world.wait(Duration::from_secs(40));
+    assert!(world.core.betweens.is_empty() && world.core.trials.is_empty());
 }
 
 /// The dry run's report.

@@ -74,7 +74,15 @@ async fn outlets_wake_others_once_for_the_outputs_of_a_burst() {
     let written = Arc::default();
     let outlets = Written(Arc::clone(&written));
     let (_workers, desk, _) = Workers::new(&handle).unwrap();
-    run(Box::new(Wanting(2)), Clock::start(), posts, outlets, desk);
+    let reports = Reports::new(desk.bell());
+    run(
+        Box::new(Wanting(2)),
+        Clock::start(),
+        posts,
+        outlets,
+        desk,
+        &reports,
+    );
     assert_eq!(*written.lock().unwrap(), "oo|oooooo|");
 }
 
@@ -156,6 +164,7 @@ async fn lane(listener: &TcpListener) -> (Stream, Facts, std::net::TcpStream) {
 async fn a_lanes_messages_are_answered_and_its_end_is_told_when_the_node_stops() {
     let (handle, posts) = Handle::new();
     let (workers, desk, _) = Workers::new(&handle).unwrap();
+    let reports = Reports::new(desk.bell());
     let node = std::thread::spawn(move || {
         run(
             Box::new(Echo(VecDeque::new())),
@@ -163,6 +172,7 @@ async fn a_lanes_messages_are_answered_and_its_end_is_told_when_the_node_stops()
             posts,
             Nowhere,
             desk,
+            &reports,
         );
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -206,12 +216,14 @@ async fn own_connections_are_not_read_while_too_much_of_theirs_waits() {
     workers.hand_over(handle.number(), facts, limits, near, Box::new(()));
     let began = std::time::Instant::now();
     let waits = || Post::Input(Input::Waited(Duration::ZERO));
-    ways.own.extend((0..POSTS_MAX).map(|_| (began, waits())));
+    for _ in 0..POSTS_MAX {
+        ways.desk.found().put(began, waits());
+    }
     ways.listen(Duration::ZERO);
-    assert_eq!(ways.own.len(), POSTS_MAX);
+    assert_eq!(ways.desk.found().len(), POSTS_MAX);
     // A burst makes room, and then the connection is there with its message.
     assert_eq!(ways.take_own(node, &clock, &mut Nowhere), BURST);
-    while ways.own.len() < POSTS_MAX - BURST + 2 {
+    while ways.desk.found().len() < POSTS_MAX - BURST + 2 {
         ways.listen(Duration::ZERO);
     }
     while ways.take_own(node, &clock, &mut Nowhere) > 0 {}
@@ -229,7 +241,7 @@ fn what_own_connections_said_is_as_old_as_its_reading() {
     let ago = |ms| std::time::Instant::now() - Duration::from_millis(ms);
     for since in [ago(300), ago(200), ago(200)] {
         let post = Post::Input(Input::Waited(Duration::ZERO));
-        ways.own.push_back((since, post));
+        ways.desk.found().put(since, post);
     }
     ways.take_own(node, &clock, &mut Nowhere);
     assert!(ways.waited().unwrap() >= Duration::from_millis(300));

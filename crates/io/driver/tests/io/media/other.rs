@@ -83,3 +83,55 @@ fn media_that_is_encrypted_inside_passes_under_other_keys() {
         assert_eq!(h.client.inwards.decrypt_rtp(&heard).unwrap(), rtp(n));
     }
 }
+
+#[test]
+fn two_parties_inside_hear_one_another_though_one_alone_has_srtp() {
+    let ip = own_address();
+    let core = Node::new(Settings::new(Role::Core));
+    let (plain, secure) = (socket(ip), socket(ip));
+    let legs = [LegId(Id::new(1, 0)), LegId(Id::new(2, 0))];
+    let leg = |party: &UdpSocket, other, packets| {
+        let rtp = party.local_addr().unwrap();
+        media::InsideLeg {
+            local: pair(ip),
+            remote: Some(PortPair { rtp, rtcp: rtp }),
+            other,
+            receive: true,
+            packets,
+        }
+    };
+    let keys = media::Inside::Secure {
+        unprotect: Some(srtp_key(7)),
+        protect: Some(srtp_key(8)),
+    };
+    let near = leg(&plain, legs[1], media::Inside::Plain);
+    let far = leg(&secure, legs[0], keys);
+    let (near_at, far_at) = (near.local.rtp, far.local.rtp);
+    for (leg, inside) in legs.into_iter().zip([near, far]) {
+        core.tell(Command::InstallInside { leg, inside });
+        core.wait(|e| (e == Event::Installed { leg }).then_some(()));
+    }
+    let (mut out, mut inwards) = (context(7), context(8));
+    for n in 1..20 {
+        plain.send_to(&rtp(n), near_at).unwrap();
+        let (from, sealed) = receive(&secure);
+        assert_eq!(from, far_at);
+        assert_eq!(inwards.decrypt_rtp(&sealed).unwrap(), rtp(n));
+        // Under no key it goes nowhere.
+        secure.send_to(&rtp(n), far_at).unwrap();
+        secure
+            .send_to(&out.encrypt_rtp(&rtp(n)).unwrap(), far_at)
+            .unwrap();
+        assert_eq!(receive(&plain), (near_at, rtp(n)));
+    }
+    core.tell(Command::Remove { leg: legs[1] });
+    let counters = core.wait(|e| match e {
+        Event::Counters {
+            leg,
+            counters,
+            last: true,
+        } if leg == legs[1] => Some(counters),
+        _ => None,
+    });
+    assert_eq!((counters.from_client.packets, counters.forged), (19, 19));
+}

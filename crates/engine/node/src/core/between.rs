@@ -1,0 +1,249 @@
+//! Calls between two zones whose media is not the same: the B2BUA takes them, ends SRTP on either
+//! side or both with keys of its own, and media passes the core.
+//!
+//! | zone that calls | zone called | offer | the call is |
+//! |---|---|---|---|
+//! | any | of the same policy | any | proxied, media passes by |
+//! | `force` | `force` | none | taken: the answers must be held to it |
+//! | `off` | another | encrypted throughout | proxied: there is nothing to convert |
+//! | any | of another policy | any other | taken |
+//! | none: nobody's neighbour | `force` | plain, or none | taken |
+//! | none | without encryption | encrypted | taken |
+//!
+//! In: INVITEs on their way from zone to zone ([`Core::send_trunk`]). Out: whether they are calls
+//! of the B2BUA, who may speak in such a call, and where it goes if a zone does not know it.
+//! Bounds: one row a call.
+
+use base::Now;
+use call::b2bua::{CallId, Caller, Encryption, Face, Ice, Side as Leg, Target};
+use call::limits::Place;
+use sip::transaction::{ClientKey, ServerKey};
+use sip::{FlowId, Message, Method, Name};
+
+use super::Core;
+use super::calls::Party;
+use super::outbound::{Hop, Purpose};
+use super::trunks::{End, Trial, is_elsewhere};
+use super::zones::Zone;
+
+/// What is known of a call between two zones.
+pub(super) struct Between {
+    ends: [End; 2],
+    /// Where else it may go.
+    trial: Trial,
+}
+
+/// What the media of a request's offer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offered {
+    /// It has none: the other side is to make one.
+    Nothing,
+    /// Some of it is not encrypted.
+    Plain,
+    /// All of it is encrypted.
+    Secured,
+}
+
+impl Offered {
+    pub(super) fn of(message: &Message) -> Offered {
+        let body = String::from_utf8_lossy(message.body());
+        let mut lines = body.lines().filter_map(|l| l.strip_prefix("m=")).peekable();
+        let secured = |line: &str| {
+            let mut words = line.split_ascii_whitespace();
+            let port = words.nth(1).unwrap_or_default();
+            let profile = words.next().unwrap_or_default();
+            port == "0" || profile.contains("SAVP") || !profile.contains("AVP")
+        };
+        if lines.peek().is_none() {
+            Offered::Nothing
+        } else if lines.all(secured) {
+            Offered::Secured
+        } else {
+            Offered::Plain
+        }
+    }
+}
+
+/// What media is on both sides if it is to be converted; `None` if it passes by. Without a policy
+/// is who is nobody's neighbour.
+fn converted(
+    from: Option<Encryption>,
+    to: Encryption,
+    offer: Offered,
+) -> Option<(Encryption, Encryption)> {
+    use Encryption::{BestEffort, Force, Off};
+    let Some(from) = from else {
+        let converts = match to {
+            Force => offer != Offered::Secured,
+            Off => offer == Offered::Secured,
+            BestEffort => false,
+        };
+        return converts.then_some((BestEffort, to));
+    };
+    let passes = match (from, offer) {
+        (Force, Offered::Nothing) => false,
+        (Off, Offered::Secured) => true,
+        _ => from == to,
+    };
+    (!passes).then_some((from, to))
+}
+
+impl Core {
+    /// What media is on both sides of a call to a zone, if the B2BUA has to take it.
+    pub(super) fn converts(
+        &self,
+        key: ServerKey,
+        to: &Zone,
+        message: &Message,
+    ) -> Option<(Encryption, Encryption)> {
+        if message.method() != Method::Invite {
+            return None;
+        }
+        let flow = self.station.transactions.server_flow(key)?;
+        let from = self.sender(flow).map(Zone::encryption);
+        converted(from, to.encryption(), Offered::of(message))
+    }
+
+    /// A call of one zone for another, with what media is on each side.
+    pub(super) fn call_between(
+        &mut self,
+        now: Now,
+        key: ServerKey,
+        (hop, flow): (Hop, FlowId),
+        trial: Trial,
+        (from, to): (Encryption, Encryption),
+    ) {
+        let caller = self.station.transactions.server_flow(key);
+        let (Some(zone), Some(theirs)) = (self.zone(&hop.zone), caller) else {
+            return;
+        };
+        let place = match zone.trunk {
+            Some(_) => Place::Neighbour,
+            None => Place::CallControl,
+        };
+        let ends = [End::read(&trial.from), Some(End::zone(&zone.of))];
+        let [Some(one), Some(other)] = ends else {
+            return;
+        };
+        let tls = zone.tls();
+        let searched = self.as_searched(&hop, trial.message.clone(), true);
+        let mut edit = searched.edit();
+        edit.remove(Name::Route);
+        let message = edit.finish();
+        let caller = Caller {
+            side: Leg::Inside,
+            face: self.neighbour_face(theirs, self.is_tls(theirs), from),
+        };
+        let target = Target {
+            side: Leg::Inside,
+            face: self.neighbour_face(flow, tls, to),
+            request_uri: message.request_uri().to_vec(),
+            routes: Vec::new(),
+        };
+        // Should the connection go that the caller made, the call goes on over ours.
+        let made = self.station.flows.get(theirs);
+        let made = made.is_some_and(|f| f.target().is_none());
+        if let Some(zone) = self.sender(theirs).filter(|_| made) {
+            let name = zone.name.clone();
+            self.inbound.insert(theirs, name);
+        }
+        let ends = [one, other];
+        let party = Party::neighbours(place, Between { ends, trial });
+        self.begin(now, key, message, (caller, target), party);
+    }
+
+    /// How we appear in such a call.
+    fn neighbour_face(&self, flow: FlowId, tls: bool, encryption: Encryption) -> Face {
+        Face {
+            flow,
+            reliable: true,
+            via: self.settings.inside_via(tls),
+            contact: self.settings.inside(tls).uri("trunk").into_bytes(),
+            encryption,
+            ice: Ice::Remove,
+        }
+    }
+
+    /// Whether a connection may speak in a call: in one between two zones they alone may.
+    pub(super) fn may_be_heard(&self, call: CallId, flow: FlowId) -> bool {
+        let Some(between) = self.betweens.get(&call) else {
+            return true;
+        };
+        between.ends.iter().any(|end| self.is_end(end, flow))
+    }
+
+    /// A zone does not know what a call between zones was for, or cannot be asked, and nothing of
+    /// it has been heard: the call goes to the next. Gives whether it does.
+    pub(super) fn call_elsewhere(&mut self, now: Now, client: ClientKey, status: u16) -> bool {
+        let call = self.b2bua.call_under(client);
+        let more = |b: &&Between| is_elsewhere(status) && !b.trial.rest.is_empty();
+        let Some(call) = call.filter(|call| self.betweens.get(call).as_ref().is_some_and(more))
+        else {
+            return false;
+        };
+        let (b2bua, mut cx) = self.calls(now);
+        let Some((key, invite)) = b2bua.withdraw(&mut cx, client) else {
+            return false;
+        };
+        let between = self.betweens.remove(&call);
+        self.call_over(now, call);
+        let Some(Between { trial, .. }) = between else {
+            return false;
+        };
+        let Trial {
+            rest,
+            message,
+            from,
+            answer,
+        } = trial;
+        // The first answer counts where no zone knows better.
+        let reason = if status == 408 {
+            "Request Timeout"
+        } else {
+            "Not Here"
+        };
+        let tag = self.station.rng.hex(8);
+        let answer = answer.unwrap_or_else(|| invite.reply(status, reason, &tag).build());
+        let trial = Trial {
+            rest: Vec::new(),
+            message: message.clone(),
+            from: from.clone(),
+            answer: Some(answer),
+        };
+        self.trials.insert(key, trial);
+        self.again = true;
+        self.route_by(now, key, rest, Purpose::Trunk { message, from });
+        self.again = false;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Offered::{Nothing, Plain, Secured};
+    use super::converted;
+    use call::b2bua::Encryption::{BestEffort, Force, Off};
+
+    #[test]
+    fn a_call_is_converted_where_the_zones_differ_and_what_is_offered_does_not_fit() {
+        for policy in [Force, BestEffort, Off] {
+            for offer in [Plain, Secured] {
+                assert_eq!(converted(Some(policy), policy, offer), None);
+            }
+        }
+        assert_eq!(converted(Some(Off), Off, Nothing), None);
+        assert_eq!(converted(Some(Force), Force, Nothing), Some((Force, Force)));
+        assert_eq!(converted(Some(Off), Force, Plain), Some((Off, Force)));
+        assert_eq!(converted(Some(Off), Force, Nothing), Some((Off, Force)));
+        assert_eq!(converted(Some(Off), Force, Secured), None);
+        assert_eq!(converted(Some(Force), Off, Secured), Some((Force, Off)));
+        let best = Some((BestEffort, Off));
+        assert_eq!(converted(Some(BestEffort), Off, Secured), best);
+        // Who has no policy gets what it can take.
+        assert_eq!(converted(None, Force, Plain), Some((BestEffort, Force)));
+        assert_eq!(converted(None, Off, Secured), best);
+        assert_eq!(converted(None, Force, Secured), None);
+        assert_eq!(converted(None, BestEffort, Plain), None);
+        assert_eq!(converted(None, Off, Plain), None);
+    }
+}

@@ -1,0 +1,217 @@
+//! Domains whose passwords another directory checks.
+
+use super::signing_in::{TARGET, cluster, sign_in};
+use super::*;
+
+/// Two domains: one of Unified CM, one with users and a registrar of its own.
+const BOTH: &str = r#"
+[[domains]]
+name = "own.test"
+call_control = ["kamailio"]
+[domains.sign_in]
+by = "file"
+file = "users"
+[[unified_cm]]
+publisher = "cucm1.example.test"
+user = "axl"
+password = "pw"
+[[call_control]]
+name = "kamailio"
+address = "10.0.0.5:5060"
+"#;
+
+fn directory(user: &str, password: &str) -> Result<Proven, Unproven> {
+    match (user, password) {
+        ("Alice", "other") => Ok(Proven {
+            account: "alice".into(),
+            lines: vec!["2001".into()],
+        }),
+        ("down", _) => Err(Unproven::Unreachable {
+            server: "ldap1:636".into(),
+            why: "connection refused".into(),
+        }),
+        _ => Err(Unproven::Wrong("wrong")),
+    }
+}
+
+fn world() -> World {
+    let mut world = World::new(BOTH, cluster);
+    world.directory = directory;
+    world
+}
+
+fn reply_to(world: &mut World, domain: &str, user: &str, password: &str) -> crate::io::Reply {
+    sign_in(world, domain, user, password, TARGET);
+    world.answers.pop().unwrap()
+}
+
+#[test]
+fn a_user_of_a_directory_is_answered_as_one_of_unified_cm_and_registers_with_the_domains_registrar()
+{
+    let mut world = world();
+    let reply = reply_to(&mut world, "own.test", "Alice", "other");
+    assert_eq!(reply.status, 200, "{:?}", world.events);
+    for wanted in [
+        "<sipEdgeServer><server><address>edge1.example.test</address><tlsPort>5061</tlsPort>",
+        "<sipRequest><route>&lt;sip:10.0.0.20:5060;transport=",
+        "<xmppEdgeServer><server>",
+        "<httpEdgeServer><server>",
+        "<name>_cisco-uds</name><error>NameError</error>",
+        "<name>tftpServer</name></service>",
+        "<userUdsServer/>",
+    ] {
+        assert!(reply.body.contains(wanted), "{wanted} in {}", reply.body);
+    }
+    assert!(
+        reply
+            .headers
+            .iter()
+            .any(|(n, v)| *n == "Set-Cookie" && v.starts_with("X-Auth="))
+    );
+    // The sign-in taught the digest. No password was sent to Unified CM.
+    assert!(!world.fetched.iter().any(|f| f.contains("devices")));
+    let status =
+        |world: &mut World, aor: &str, uri: &str| {
+            let authorization =
+                world.answer_for(Name::Authorization, ("Alice", "other"), "REGISTER", uri);
+            world.ask(LANE, &format!(
+            "REGISTER {uri} SIP/2.0\r\nPath: <sip:t1@edge1;lr>\r\nFrom: <sip:{aor}>;tag=a\r\n\
+             To: <sip:{aor}>\r\nCall-ID: r\r\nCSeq: 1 REGISTER\r\n{authorization}\
+             Contact: <sip:x@172.16.0.9:5555;transport=tls>\r\nExpires: 60\r\n\
+             Content-Length: 0\r\n\r\n"
+        ));
+            let out = world.out(LANE);
+            out.iter().map(Message::status).filter(|s| *s != 100).max()
+        };
+    for (aor, uri, want) in [
+        // Passed on to the registrar.
+        ("alice@own.test", "sip:own.test", None),
+        ("2001@own.test", "sip:own.test", None),
+        ("2002@own.test", "sip:own.test", Some(403)),
+        // Alice of the other domain is somebody else.
+        ("alice@example.test", "sip:example.test", Some(403)),
+        (
+            "alice@cucm1.example.test",
+            "sip:cucm1.example.test",
+            Some(403),
+        ),
+    ] {
+        assert_eq!(status(&mut world, aor, uri), want, "{aor} at {uri}");
+    }
+    let registrar = world.dialled("10.0.0.5");
+    assert_eq!(world.out(registrar).len(), 2);
+}
+
+#[test]
+fn each_domain_has_its_own_passwords_for_one_name() {
+    let mut world = world();
+    assert_eq!(
+        reply_to(&mut world, "example.test", "Alice", "secret").status,
+        200
+    );
+    assert_eq!(
+        reply_to(&mut world, "own.test", "Alice", "other").status,
+        200
+    );
+    // Each password is kept for its own domain.
+    assert_eq!(
+        reply_to(&mut world, "own.test", "Alice", "secret").status,
+        401
+    );
+    assert_eq!(
+        reply_to(&mut world, "example.test", "Alice", "other").status,
+        401
+    );
+    assert_eq!(
+        reply_to(&mut world, "example.test", "Alice", "secret").status,
+        200
+    );
+    assert_eq!(
+        reply_to(&mut world, "own.test", "Alice", "other").status,
+        200
+    );
+}
+
+#[test]
+fn a_directory_that_cannot_tell_is_never_a_wrong_password() {
+    let mut world = world();
+    assert_eq!(reply_to(&mut world, "own.test", "down", "x").status, 502);
+    let told = world
+        .events
+        .iter()
+        .find(|e| e.kind == Kind::SignInUnreachable);
+    let told = told.unwrap().to_string();
+    assert!(
+        told.contains("ldap1:636") && told.contains("connection refused"),
+        "{told}"
+    );
+    assert_eq!(reply_to(&mut world, "own.test", "bob", "x").status, 401);
+}
+
+#[test]
+fn who_is_taken_out_of_the_domains_file_is_signed_out() {
+    let mut world = world();
+    assert_eq!(
+        reply_to(&mut world, "own.test", "Alice", "other").status,
+        200
+    );
+    assert_eq!(
+        reply_to(&mut world, "example.test", "Alice", "secret").status,
+        200
+    );
+    world.give(Input::Users {
+        domain: "own.test".into(),
+        digests: Vec::new(),
+        gone: vec![Pii::new("alice".into())],
+    });
+    let sessions = world.core.snapshot(world.now).sessions;
+    let ended = |domain: &str| sessions.iter().find(|s| s.domain == domain).unwrap().ended;
+    assert!(ended("own.test").is_some() && ended("example.test").is_none());
+}
+
+#[test]
+fn passwords_that_a_chat_server_refuses_count_like_those_of_sign_ins() {
+    let mut world = world();
+    let client = "198.51.100.7".parse().unwrap();
+    let mut chats = Vec::new();
+    for id in 0..10 {
+        let question = Question::ChatRefused {
+            client,
+            user: Some(Pii::new("alice".into())),
+            domain: "example.test".into(),
+        };
+        world.give(Input::Ask {
+            id: AskId(id),
+            question,
+        });
+        chats.push(world.chats.pop().unwrap());
+    }
+    assert_eq!(
+        (chats.iter().filter(|may| **may).count(), chats[9]),
+        (9, false)
+    );
+    assert!(world.kinds().contains(&Kind::Banned));
+    for (client, may) in [(client, false), ("198.51.100.8".parse().unwrap(), true)] {
+        let question = Question::Chat { client };
+        world.give(Input::Ask {
+            id: AskId(1),
+            question,
+        });
+        assert_eq!(world.chats.pop(), Some(may));
+    }
+    // Nor does that source sign in over HTTPS.
+    let question = Question::SignIn(SignIn {
+        peer: 0,
+        client: Some(client),
+        domain: "example.test".into(),
+        user: Pii::new("Alice".into()),
+        password: Secret::new("secret".into()),
+        target: TARGET.into(),
+        user_agent: String::new(),
+    });
+    world.give(Input::Ask {
+        id: AskId(2),
+        question,
+    });
+    assert_eq!(world.answers.pop().unwrap().status, 429);
+}

@@ -1,0 +1,196 @@
+//! "Sign this user out now".
+
+use policy::token::TokenError;
+
+use super::signing_in::{TARGET, alices_answer, cluster, register, sign_in};
+use super::*;
+
+fn sign_out(world: &mut World, user: &str, domain: &str) -> SignOutReport {
+    let (user, domain) = (Pii::new(user.to_owned()), domain.to_owned());
+    let question = Question::SignOut { user, domain };
+    let id = AskId(88);
+    world.give(Input::Ask { id, question });
+    world.sign_outs.pop().expect("an answer")
+}
+
+fn token(world: &mut World) -> String {
+    sign_in(world, "example.test", "Alice", "secret", TARGET);
+    let reply = world.answers.pop().unwrap();
+    let cookie = reply
+        .headers
+        .iter()
+        .find(|(n, _)| *n == "Set-Cookie")
+        .unwrap();
+    let token = cookie.1.strip_prefix("X-Auth=").unwrap();
+    token.split(';').next().unwrap().to_owned()
+}
+
+fn admits(world: &World, token: &str) -> Result<String, TokenError> {
+    let gate = world.gate.as_ref().unwrap();
+    let claims = gate
+        .token_key
+        .admit(world.now.unix, &gate.signed_out, token);
+    claims.map(|c| c.user.into_inner())
+}
+
+/// Alice is signed in, and her phone is registered.
+fn signed_in() -> (World, String) {
+    let mut world = World::new(UNIFIED_CM, cluster);
+    let token = token(&mut world);
+    let answer = alices_answer(&world);
+    register(&mut world, &answer);
+    let node = world.dialled("cucm2.example.test");
+    let sent = world.one(node);
+    let contact = text(sent.header(Name::Contact)) + ";expires=120";
+    let reply = sent.reply(200, "OK", "u").header(Name::Contact, contact);
+    world.take(node, reply.build());
+    assert_eq!(world.one(LANE).status(), 200);
+    world.now = world.now.plus(Duration::from_secs(1));
+    (world, token)
+}
+
+#[test]
+fn a_user_who_is_signed_out_has_no_token_no_credentials_and_no_registration() {
+    for name in ["alice", "Alice", "ALICE"] {
+        let (mut world, old) = signed_in();
+        assert_eq!(admits(&world, &old).as_deref(), Ok("alice"));
+        let report = sign_out(&mut world, name, "");
+        // She typed "Alice", and Unified CM calls her "alice".
+        let ended = (report.sessions, report.credentials, report.registrations);
+        assert_eq!(ended, (1, 2, 1), "{name}");
+        assert_eq!(report.not_stored, None);
+        assert_eq!(admits(&world, &old), Err(TokenError::SignedOut));
+        assert!(world.core.registrar.is_empty() && world.core.credentials.is_empty());
+        assert!(
+            world
+                .ended
+                .iter()
+                .any(|out| out.is_of("alice", "example.test"))
+        );
+        assert!(world.kinds().contains(&Kind::SignedOut));
+        let session = &world.core.snapshot(world.now).sessions[0];
+        assert_eq!(session.ended, Some(world.now.unix));
+        // Her phone's digest proves nothing any more; her password does, and is asked about.
+        let answer = alices_answer(&world);
+        register(&mut world, &answer);
+        assert_eq!(world.one(LANE).status(), 401);
+        let asked = world.fetched.len();
+        world.now = world.now.plus(Duration::from_millis(1));
+        let new = token(&mut world);
+        assert!(world.fetched.len() > asked);
+        assert_eq!(admits(&world, &new).as_deref(), Ok("alice"));
+    }
+}
+
+#[test]
+fn a_sign_out_is_about_its_user_and_domain_alone() {
+    let (mut world, old) = signed_in();
+    for (user, domain) in [("bob", ""), ("alice", "chat.test")] {
+        let report = sign_out(&mut world, user, domain);
+        assert_eq!(
+            (report.sessions, report.credentials),
+            (0, 0),
+            "{user} {domain}"
+        );
+    }
+    assert!(admits(&world, &old).is_ok());
+}
+
+#[test]
+fn a_sign_out_outlives_the_core() {
+    let (mut world, old) = signed_in();
+    sign_out(&mut world, "alice", "");
+    assert!(!world.kept.is_empty() && !world.signed_out.is_empty());
+    world.restart(UNIFIED_CM, Duration::from_secs(2));
+    world.link("i1");
+    world.lane();
+    assert_eq!(admits(&world, &old), Err(TokenError::SignedOut));
+    let answer = alices_answer(&world);
+    register(&mut world, &answer);
+    assert_eq!(world.one(LANE).status(), 401);
+}
+
+#[test]
+fn an_edge_is_told_of_a_sign_out_with_the_connections_of_the_user() {
+    let (mut world, _) = signed_in();
+    world.acceptor.as_mut().unwrap().take_events();
+    sign_out(&mut world, "alice", "");
+    let told = |world: &mut World| {
+        let events = world.acceptor.as_mut().unwrap().take_events().into_iter();
+        let outs = events.filter_map(|event| match event {
+            traversal::Event::SignOuts(outs) => Some(outs),
+            _ => None,
+        });
+        outs.flatten().collect::<Vec<_>>()
+    };
+    let outs = told(&mut world);
+    let alice = outs
+        .iter()
+        .find(|out| out.user.expose() == "alice")
+        .unwrap();
+    assert_eq!(
+        (alice.flows.as_slice(), alice.at),
+        (&["t1".to_owned()][..], world.now.unix)
+    );
+    // An edge that comes later is told all.
+    world.link("i2");
+    assert!(
+        told(&mut world)
+            .iter()
+            .any(|out| out.user.expose() == "alice")
+    );
+}
+
+#[test]
+fn what_an_edge_tells_of_another_core_signs_out_once_and_nobody_after_it() {
+    let (mut world, old) = signed_in();
+    let out = |id: u64, at: UnixTime| traversal::SignOut {
+        user: Pii::new("alice".into()),
+        domain: String::new(),
+        at,
+        id,
+        flows: Vec::new(),
+    };
+    let tell = |world: &mut World, out: traversal::SignOut| {
+        world.acceptor.as_mut().unwrap().sign_outs(&[out]);
+        world.settle();
+    };
+    // Of before her sign-in: there is nothing of then.
+    tell(&mut world, out(1, UnixTime::from_millis(1)));
+    assert!(admits(&world, &old).is_ok() && world.core.registrar.len() == 1);
+    let at = world.now.unix;
+    tell(&mut world, out(2, at));
+    assert_eq!(admits(&world, &old), Err(TokenError::SignedOut));
+    assert!(world.core.registrar.is_empty());
+    world.now = world.now.plus(Duration::from_secs(1));
+    let new = token(&mut world);
+    let later = world.now.unix;
+    tell(&mut world, out(2, later));
+    assert!(admits(&world, &new).is_ok());
+    // An edge that makes them up is not heard for ever.
+    for id in 3..500 {
+        world.now = world.now.plus(Duration::from_millis(1));
+        let at = world.now.unix;
+        tell(&mut world, out(id, at));
+    }
+    let told = world
+        .kinds()
+        .iter()
+        .filter(|k| **k == Kind::SignedOut)
+        .count();
+    assert!(told < 60, "{told}");
+}
+
+#[test]
+fn a_sign_in_that_is_under_way_when_its_user_is_signed_out_gives_nothing() {
+    let mut world = World::new(UNIFIED_CM, cluster);
+    world.dns_is_slow = true;
+    sign_in(&mut world, "example.test", "Alice", "secret", TARGET);
+    // Its last question is under way.
+    if world.answers.is_empty() {
+        sign_out(&mut world, "alice", "");
+        let reply = world.answers.pop().unwrap();
+        assert_eq!((reply.status, reply.headers[0].0), (503, "Retry-After"));
+    }
+    assert!(world.core.desk.engine.is_empty());
+}

@@ -1,0 +1,221 @@
+//! Domains whose passwords Unified CM does not check: what the node asks ([`node::io::Output::Prove`])
+//! is put to the domain's file of users or to its LDAP directory.
+//!
+//! A file is read again whenever it has changed, and looked at every [`LOOK`]: who is no longer in
+//! it, or has another password, is told the node, which signs them out. A file that became unusable
+//! vouches for nobody, and says why. Bounds: [`CHECKS_MAX`] passwords of files are checked at once,
+//! since each takes a processor and 19 MiB; [`WAITING_MAX`] questions wait.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use base::{Pii, Secret};
+use config::{Domain, SignInBy};
+use node::io::{AskId, Input};
+use provisioning::sign_in::{Proven, Unproven};
+use rustls::ClientConfig;
+use tokio::sync::{Semaphore, watch};
+
+use crate::ldap::Ldap;
+use crate::signal::Handle;
+use crate::users::{Users, UsersFault};
+
+/// Passwords of files that are checked at once.
+const CHECKS_MAX: usize = 2;
+
+/// Questions at once; one more is told that nobody can tell.
+const WAITING_MAX: usize = 256;
+
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// All domains with a directory of their own; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Directories {
+    handle: Handle,
+    by_domain: Arc<HashMap<String, Directory>>,
+    waiting: Arc<Semaphore>,
+    checks: Arc<Semaphore>,
+}
+
+#[derive(Clone)]
+enum Directory {
+    File(Arc<UserFile>),
+    Ldap(Ldap),
+}
+
+struct UserFile {
+    path: PathBuf,
+    state: std::sync::Mutex<State>,
+}
+
+struct State {
+    stamp: Option<Stamp>,
+    users: Result<Arc<Users>, UsersFault>,
+}
+
+/// What tells one state of a file from another.
+type Stamp = (SystemTime, u64, u64);
+
+impl UserFile {
+    fn new(path: PathBuf) -> Self {
+        let users = Err(UsersFault::File("it was not read yet".into()));
+        let stamp = None;
+        let state = std::sync::Mutex::new(State { stamp, users });
+        UserFile { path, state }
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        use std::os::unix::fs::MetadataExt;
+        let meta = std::fs::metadata(&self.path).ok()?;
+        Some((meta.modified().ok()?, meta.size(), meta.ino()))
+    }
+
+    /// The users as the file has them now. Blocks.
+    fn users(&self) -> Result<Arc<Users>, UsersFault> {
+        let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        let stamp = self.stamp();
+        if stamp.is_none() || stamp != state.stamp {
+            state.users = Users::read(&self.path).map(Arc::new);
+            state.stamp = stamp;
+        }
+        state.users.clone()
+    }
+}
+
+impl Directories {
+    /// Of a core's domains.
+    pub(crate) fn new(
+        handle: &Handle,
+        domains: &[Domain],
+        resolver: &net::dns::Resolver,
+        tls: &Arc<ClientConfig>,
+    ) -> Self {
+        let own = domains.iter().filter_map(|domain| {
+            let directory = match &domain.sign_in {
+                SignInBy::File(path) => Directory::File(Arc::new(UserFile::new(path.clone()))),
+                SignInBy::Ldap(ldap) => {
+                    Directory::Ldap(Ldap::new(ldap, resolver.clone(), tls.clone()))
+                }
+                _ => return None,
+            };
+            Some((domain.name.as_str().to_ascii_lowercase(), directory))
+        });
+        Directories {
+            handle: handle.clone(),
+            by_domain: Arc::new(own.collect()),
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            checks: Arc::new(Semaphore::new(CHECKS_MAX)),
+        }
+    }
+
+    /// Asks a domain's directory; the answer comes to the node.
+    pub(crate) fn prove(
+        &self,
+        id: AskId,
+        domain: &str,
+        user: Pii<String>,
+        password: Secret<String>,
+    ) {
+        let (this, permit) = (self.clone(), self.waiting.clone().try_acquire_owned());
+        let directory = self.by_domain.get(domain).cloned();
+        tokio::spawn(async move {
+            let result = match (permit, directory) {
+                (Err(_), _) => Err(Unproven::Unreachable {
+                    server: "the directory".into(),
+                    why: "too many passwords are being checked".into(),
+                }),
+                (_, None) => Err(Unproven::Unreachable {
+                    server: "the directory".into(),
+                    why: "the domain has none".into(),
+                }),
+                (Ok(_permit), Some(Directory::Ldap(ldap))) => ldap.prove(&user, &password).await,
+                (Ok(_permit), Some(Directory::File(file))) => {
+                    this.check(file, user, password).await
+                }
+            };
+            // The node being gone means that the program stops.
+            let _ = this.handle.input(Input::Proved { id, result }).await;
+        });
+    }
+
+    async fn check(
+        &self,
+        file: Arc<UserFile>,
+        user: Pii<String>,
+        password: Secret<String>,
+    ) -> Result<Proven, Unproven> {
+        let _permit = self.checks.acquire().await;
+        let server = file.path.display().to_string();
+        let checked = tokio::task::spawn_blocking(move || {
+            let users = file.users()?;
+            Ok(users.check(user.expose(), &password).map(|user| Proven {
+                account: user.name.expose().clone(),
+                lines: user.lines.clone(),
+            }))
+        });
+        let failed = |why: String| Unproven::Unreachable { server, why };
+        match checked.await {
+            Ok(Ok(Some(proven))) => Ok(proven),
+            Ok(Ok(None)) => Err(Unproven::Wrong(
+                "the file of users has no such user and password",
+            )),
+            Ok(Err(fault @ UsersFault::File(_) | fault)) => Err(failed(fault.to_string())),
+            Err(e) => Err(failed(e.to_string())),
+        }
+    }
+
+    /// Looks at files, and tells the node of their users, until told to stop.
+    pub(crate) async fn watch(self, mut stop: watch::Receiver<bool>) {
+        let files: Vec<(String, Arc<UserFile>)> = self.files().collect();
+        if files.is_empty() {
+            return;
+        }
+        let mut seen: Vec<Option<Arc<Users>>> = vec![None; files.len()];
+        loop {
+            for ((domain, file), before) in files.iter().zip(&mut seen) {
+                let file = file.clone();
+                let Ok(now) = tokio::task::spawn_blocking(move || file.users()).await else {
+                    continue;
+                };
+                match now {
+                    Ok(now) => {
+                        if self.tell(domain, before.as_ref(), &now).await {
+                            *before = Some(now);
+                        }
+                    }
+                    // Told at each sign-in; who is signed in stays so.
+                    Err(fault) => tracing::debug!(domain, %fault, "a file of users is unusable"),
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    fn files(&self) -> impl Iterator<Item = (String, Arc<UserFile>)> {
+        self.by_domain.iter().filter_map(|(domain, directory)| {
+            let Directory::File(file) = directory else {
+                return None;
+            };
+            Some((domain.clone(), file.clone()))
+        })
+    }
+
+    /// Whether the node knows a file's users now.
+    async fn tell(&self, domain: &str, before: Option<&Arc<Users>>, now: &Arc<Users>) -> bool {
+        if before.is_some_and(|before| Arc::ptr_eq(before, now)) {
+            return true;
+        }
+        let users = Input::Users {
+            domain: domain.to_owned(),
+            digests: now.sorted().into_iter().map(|u| u.digests()).collect(),
+            gone: before.map(|before| before.gone(now)).unwrap_or_default(),
+        };
+        self.handle.input(users).await.is_ok()
+    }
+}
