@@ -79,7 +79,7 @@ class Provider:
                 "endpoints": {"single_sign_on_service": [
                     (f"https://{self.name}/saml/sso", saml2.BINDING_HTTP_REDIRECT)]},
                 "policy": {"default": {"lifetime": {"minutes": 5}, "attribute_restrictions": None,
-                                       "name_form": saml2.saml.NAME_FORMAT_BASIC}}}},
+                                       "name_form": saml2.saml.NAME_FORMAT_URI}}}},
             **({"metadata": {"local": [service_metadata]}} if service_metadata else {})})
         return config
 

@@ -7,6 +7,7 @@
 //! `sign_in` and `registrations` who is who, `routing` and `calls` what goes where.
 
 mod allowed;
+mod asked;
 mod between;
 mod business;
 mod calls;
@@ -43,7 +44,7 @@ use std::time::Duration;
 
 use ::media::ports::{Allocator, REST};
 use ::status::{Kind, Snapshot};
-use base::{HashMap, Instant, Map, Now, Rng, Secret, Timers};
+use base::{HashMap, Instant, Map, Now, Rng, Timers};
 use call::b2bua::{self, B2bua, Side as Leg};
 use call::limits::{Ledger, Limits};
 use call::registration::core::{Admission, Place, Registrar, RegistrationId};
@@ -55,7 +56,7 @@ use sip::transaction::{ClientKey, Event, ServerKey};
 use sip::{FlowId, Frame};
 
 use crate::Engine;
-use crate::io::{Answer, AskId, ConnId, Facts, Input, Output, Question, Side};
+use crate::io::{AskId, ConnId, Facts, Input, Output, Side};
 use crate::station::{Item, Station};
 pub use allowed::configured_allow_list;
 pub(crate) use business::MARK as BUSINESS;
@@ -197,7 +198,7 @@ impl Core {
                 .iter()
                 .map(|c| Service::new(now, c))
                 .collect(),
-            tokens: token_key(&identity, &mut rng),
+            tokens: asked::token_key(&identity, &mut rng),
             credentials: Credentials::new(&mut rng, settings.refresh, settings.cleanup),
             admission: Admission::new(now),
             desk: sign_in::Desk::new(&mut rng),
@@ -249,21 +250,6 @@ impl Core {
         core.services_timeout(now);
         core.sso_begins(now);
         core
-    }
-
-    /// A core that is asked what a configuration says, and never runs.
-    fn offline(now: Now, config: &Arc<config::Config>) -> Core {
-        let identity = CoreIdentity {
-            version: String::new(),
-            ssh_key: String::new(),
-            token_seed: Secret::new([0; 32]),
-            users: None,
-            kept: Vec::new(),
-            signed_out: Vec::new(),
-            servers: ::status::servers::ServersRecord::default(),
-            certificate_names: Vec::new(),
-        };
-        Core::new(now, Rng::from_number(0), config, identity)
     }
 
     fn load_users(&mut self, now: Now, identity: &CoreIdentity) {
@@ -512,40 +498,8 @@ impl Engine for Core {
                 self.lane_report(now, peer, lane, connections, why);
             }
             Input::Media(event) => self.media(now, &event),
-            Input::Ask {
-                id,
-                question: Question::SignIn(asked),
-            } => self.sign_in(now, id, asked),
-            Input::Ask {
-                id,
-                question: Question::Search(asked),
-            } => {
-                let answer = Answer::Search(Box::new(self.report_search(asked)));
-                self.station.out.push_back(Output::Answer { id, answer });
-            }
-            Input::Ask {
-                id,
-                question: Question::Chat { client },
-            } => self.chat_asked(now, id, client),
-            Input::Ask {
-                id,
-                question:
-                    Question::ChatRefused {
-                        client,
-                        user,
-                        domain,
-                    },
-            } => self.chat_refused(now, id, client, user, domain),
-            Input::Ask {
-                id,
-                question: Question::SignOut { user, domain },
-            } => self.sign_out_asked(now, id, user.expose(), &domain),
+            Input::Ask { id, question } => self.asked_by_a_task(now, id, question),
             Input::Kept { id, failure } => self.sign_out_kept(id, failure),
-            Input::Ask {
-                id,
-                question: Question::Servers(asked),
-            } => self.servers_asked(now, id, asked),
-            Input::Ask { id, question } => self.sso_asked(now, id, question),
             Input::Fetched { id, result } => match self.asked.remove(&id.0) {
                 Some(Asked::Server(index, part)) => self.server_answered(now, index, part, result),
                 Some(Asked::SignIn(number)) => self.sign_in_fetched(number, result),
@@ -629,18 +583,6 @@ impl Engine for Core {
 
     fn census(&self) -> Vec<(&'static str, usize)> {
         self.rows()
-    }
-}
-
-/// The key of session tokens. Every seed makes one; should the library refuse it, users sign in
-/// again after the next restart.
-fn token_key(identity: &CoreIdentity, rng: &mut Rng) -> TokenKey {
-    let mut seed = *identity.token_seed.expose();
-    loop {
-        match TokenKey::from_seed(&seed) {
-            Some(key) => return key,
-            None => seed = rng.array(),
-        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Who was signed out by an administrator, and since when: session tokens from before are void,
 //! and so is what an earlier process kept.
 //!
-//! A row is needed as long as anything from before it could still be good: [`LIFE`](crate::token::LIFE). Bounds:
-//! [`ROWS_MAX`]; if there are more, the oldest goes, and everything from before it is void, whoever's
-//! it is: they sign in again, and nobody who was signed out gets in.
+//! A row is needed as long as anything from before it could still be good:
+//! [`LIFE`](crate::token::LIFE). Bounds: [`ROWS_MAX`]; if there are more, the oldest goes, and
+//! everything from before it is void, whoever's it is: they sign in again, and nobody who was
+//! signed out gets in.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -80,7 +80,7 @@ impl TokenKey {
         self.write(rng, user, domain, now.plus(LIFE), None)
     }
 
-    /// A token for a user for whom another has vouched, for as long as that holds; at most [`LIFE`].
+    /// A token for a user for whom another has vouched, as long as that holds; at most [`LIFE`].
     pub fn issue_until(
         &self,
         now: UnixTime,

@@ -25,7 +25,7 @@ use status::Kind;
 
 use super::Core;
 use crate::gate::Bearer;
-use crate::io::{AskId, FetchError, Fetched, Question};
+use crate::io::{FetchError, Fetched};
 use crate::strikes::Strikes;
 use issuers::{Issuer, Paper};
 use logins::Logins;
@@ -200,19 +200,6 @@ pub(super) enum Why {
 }
 
 impl Core {
-    pub(super) fn sso_asked(&mut self, now: Now, id: AskId, question: Question) {
-        match question {
-            Question::Sso(asked) => self.sso(now, id, *asked),
-            Question::Bearer {
-                domain,
-                client,
-                token,
-            } => self.bearer(now, id, &domain, client, token),
-            // Those have been taken before.
-            _ => {}
-        }
-    }
-
     pub(super) fn sso_fetched(&mut self, now: Now, why: Why, got: Result<Fetched, FetchError>) {
         match why {
             Why::Home(number) => self.home_fetched(number, got),

@@ -16,7 +16,9 @@ use traversal::{Acceptor, Admission as Zone_, EdgeServices, ServiceAddress};
 
 use super::*;
 use crate::gate::CoreGate;
-use crate::io::{Answer, Fetch, FetchError, Fetched, Record, Resolve, SignIn, Target, Transport};
+use crate::io::{
+    Answer, Fetch, FetchError, Fetched, Question, Record, Resolve, SignIn, Target, Transport,
+};
 
 mod business;
 mod calls;

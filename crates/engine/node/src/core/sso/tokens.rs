@@ -1,7 +1,8 @@
 //! Bearer tokens that clients show (RFC 6750), judged; and those looked up that cannot be read
 //! (RFC 7662).
 //!
-//! A token whose key is not known waits while its issuer is asked. Forged ones count against their
+//! A token whose key is not known waits while its issuer is asked; if that was asked a moment ago,
+//! its client is told 503, since the key may be newer. Forged ones count against their
 //! source, ten within five minutes; those that were genuine never do. Bounds: [`CASES_MAX`] tokens
 //! wait at once, [`OF_SOURCE_MAX`] of one source; [`KNOWN_MAX`] that were looked up are remembered
 //! for [`KNOWN`].
@@ -155,6 +156,11 @@ impl Core {
             // It cannot be told: no word against the token.
             Err(BearerError::Jws(JwsError::UnknownKey)) if issuer.is_dumb() => {
                 self.unjudged(now, &case, "the issuer's keys are not known");
+            }
+            // Asked a moment ago, about another: the key may be newer than that.
+            Err(BearerError::Jws(JwsError::UnknownKey)) if may_ask => {
+                let later = ("Retry-After", "30".to_owned());
+                self.refuse(case.id, case.is_pass(), plain(503, vec![later]));
             }
             Err(e) if self.can_be_looked_up(&case, &e) => self.look_up(now, case),
             Err(e) => self.token_refused(now, &case, &e),
