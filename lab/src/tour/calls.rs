@@ -473,6 +473,51 @@ async fn bob(stage: &Stage) -> Result<((Remote, Telephone), String)> {
     ))
 }
 
+/// Whether the cores have zones for devices with secure profiles: the cluster is in mixed mode.
+pub(super) async fn is_mixed(stage: &Stage) -> bool {
+    let Some(core) = stage.house.file.cores.first() else {
+        return false;
+    };
+    let snapshot = stage.house.status(&core.config).await.unwrap_or_default();
+    let zones = snapshot["zones"].as_array().cloned().unwrap_or_default();
+    let name = |zone: &serde_json::Value| zone[0].as_str().unwrap_or_default().to_owned();
+    zones.iter().any(|zone| name(zone).starts_with("CEtls-"))
+}
+
+/// In mixed mode, bob's telephone with a secure profile: TLS on the whole of its way.
+pub(super) async fn secure_device(stage: &Stage) -> Result<((), String)> {
+    let user = stage.user("bob")?;
+    let mut remote = Remote::discover(&stage.house.file, user, &stage.recorder).await?;
+    signin::sign_in(stage, &mut remote).await?;
+    let telephone = remote.telephone(BOB_HZ).await?;
+    let made = async {
+        telephone.agent.register_over_tls().await?;
+        let mut zones = Vec::new();
+        for core in &stage.house.file.cores {
+            let snapshot = stage.house.status(&core.config).await?;
+            let rows = snapshot["registrations"].as_array().cloned();
+            let rows = rows.unwrap_or_default();
+            zones.extend(
+                rows.iter()
+                    .filter_map(|row| Some(row["zone"].as_str()?.to_owned())),
+            );
+        }
+        let zone = zones.iter().find(|zone| zone.starts_with("CEtls-"));
+        let zone = zone.with_context(|| format!("it is registered in {zones:?}"))?;
+        let mine = telephone
+            .agent
+            .call(&phone(stage)?.profile().extension)
+            .await?;
+        let theirs = phone(stage)?.next_call(PATIENCE).await?;
+        hang_up(&(mine, theirs)).await?;
+        Ok(((), format!("in {zone}, and 1100 answers it")))
+    };
+    let outcome = made.await;
+    telephone.agent.unregister().await?;
+    telephone.agent.stack().stop();
+    outcome
+}
+
 /// Calls under way on the cores.
 async fn two_calls(stage: &Stage) -> Result<((), String)> {
     let mut kinds: Vec<String> = Vec::new();

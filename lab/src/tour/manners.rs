@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::Stage;
-use super::calls::{PATIENCE, alices, hang_up, phone, registration};
+use super::calls::{PATIENCE, alices, hang_up, is_mixed, phone, registration, secure_device};
 use super::report::{Report, ensure};
 use crate::sip::agent::Agent;
 use crate::sip::phone as telephone;
@@ -40,6 +40,13 @@ pub(super) async fn walk(stage: &Stage, report: &mut Report) {
             shared(stage).await
         })
         .await;
+    if is_mixed(stage).await {
+        report
+            .step("a device with a secure profile registers over TLS", async {
+                secure_device(stage).await
+            })
+            .await;
+    }
 }
 
 /// Unsolicited NOTIFY and REFER, which come by themselves after a new registration.

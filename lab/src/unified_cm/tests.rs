@@ -218,3 +218,30 @@ fn files_of_devices_and_profiles_are_well_formed_and_others_are_missing() {
     assert_eq!(fetch("CSFNOBODY.cnf.xml").parts().0, 404);
     assert_eq!(fetch("../ca.pem").parts().0, 404);
 }
+
+#[test]
+fn axl_tells_each_change_and_takes_it_back() {
+    use crate::changes::{Change, RENAMED, SECOND};
+    let accounts = accounts();
+    let password = accounts.world.administrator_password.clone();
+    let told = |inner: &str| ask(&accounts, ("admin", &password), "9.1", inner);
+    let sql = "<ns:executeSQLQuery><sql>select name as v from processnode</sql>\
+               </ns:executeSQLQuery>";
+    let before = (told(LIST), told(sql));
+    let set = |changes: &[Change]| accounts.world.changes.set(changes).unwrap();
+    set(&[Change::NodeAdded]);
+    assert!(told(LIST).1.contains(SECOND) && told(sql).1.contains(SECOND));
+    set(&[Change::NodeAdded, Change::NodeRenamed]);
+    assert!(told(LIST).1.contains(RENAMED) && !told(LIST).1.contains(SECOND));
+    for (change, status) in [
+        (Change::AxlOff, 404),
+        (Change::AxlBusy, 503),
+        (Change::AccountLocked, 401),
+        (Change::RoleMissing, 403),
+    ] {
+        set(&[change]);
+        assert_eq!(told(LIST).0, status, "{change:?}");
+    }
+    set(&[]);
+    assert_eq!((told(LIST), told(sql)), before);
+}

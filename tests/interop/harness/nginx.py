@@ -8,7 +8,9 @@ pid {folder}/nginx.pid;
 error_log stderr info;
 events {{ worker_connections 256; }}
 http {{
-  access_log {folder}/access.log;
+  log_format told '$request $status for=$http_x_forwarded_for proxy=$proxy_protocol_addr '
+                  'trace=$http_traceparent';
+  access_log {folder}/access.log told;
   client_body_temp_path {folder}/body;
   proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/fastcgi;
@@ -20,15 +22,16 @@ http {{
 """
 SERVER = """
   server {{
-    listen {address}:{port};
+    listen {address}:{port}{options};
     root {root};
     location / {{ try_files $uri =404; }}
   }}
 """
 
 
-def start(run, host, address, sites):
-    """Serves each of `sites`, port → {file name: text}; `log()` is the access log."""
+def start(run, host, address, sites, proxied=()):
+    """Serves each of `sites`, port → {file name: text}; those in `proxied` want the PROXY protocol.
+    `access()` is the access log."""
     import os
     from . import process
     folder = os.path.dirname(run.path("nginx", "x"))
@@ -36,7 +39,9 @@ def start(run, host, address, sites):
     for port, pages in sites.items():
         for name, text in pages.items():
             run.write(f"nginx/site{port}/{name}", text)
-        servers += SERVER.format(address=address, port=port, root=f"{folder}/site{port}")
+        options = " proxy_protocol" if port in proxied else ""
+        servers += SERVER.format(address=address, port=port, root=f"{folder}/site{port}",
+                                 options=options)
     os.chmod(folder, 0o777)
     path = run.write("nginx/nginx.conf", CONFIGURATION.format(folder=folder, servers=servers))
     started = run.start("nginx", ["nginx", "-e", "stderr", "-p", folder, "-c", path], host=host)

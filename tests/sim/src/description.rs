@@ -1,5 +1,5 @@
 //! Session descriptions as the simulated phones write and read them: one audio stream, and perhaps
-//! floor control beside it, on text.
+//! a picture of slides and floor control beside it, on text.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -58,8 +58,19 @@ pub struct Audio {
     pub key: Option<Vec<u8>>,
     /// Which way.
     pub direction: Direction,
+    /// Its slides: `None` without such a line, port 0 if they are refused.
+    pub slides: Option<Slides>,
     /// Its floor control: `None` without such a line, port 0 if it is refused.
     pub floor: Option<SocketAddr>,
+}
+
+/// A second picture, of what is presented (RFC 4796).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slides {
+    /// Where it is to be sent to.
+    pub address: SocketAddr,
+    /// Master key and salt, where it is encrypted.
+    pub key: Option<Vec<u8>>,
 }
 
 impl Audio {
@@ -85,6 +96,18 @@ impl Audio {
                 "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}\r\n"
             ));
         }
+        if let Some(slides) = &self.slides {
+            out.push_str(&format!(
+                "m=video {} {profile} 97\r\na=rtpmap:97 H264/90000\r\na=content:slides\r\n",
+                slides.address.port()
+            ));
+            if let Some(key) = &slides.key {
+                let key = STANDARD.encode(key);
+                out.push_str(&format!(
+                    "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}\r\n"
+                ));
+            }
+        }
         if let Some(floor) = self.floor {
             out.push_str(&format!(
                 "m=application {} UDP/BFCP *\r\na=floorctrl:c-s\r\n",
@@ -98,7 +121,7 @@ impl Audio {
     pub fn read(text: &str) -> Option<Audio> {
         let mut ip: Option<IpAddr> = None;
         let mut audio: Option<Audio> = None;
-        let mut foreign = false;
+        let (mut foreign, mut slides) = (false, false);
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("c=") {
                 let found = rest.split(' ').nth(2)?.parse().ok()?;
@@ -111,6 +134,14 @@ impl Audio {
                 if let (Some(audio), Some(port)) = (&mut audio, floor_port(rest)) {
                     audio.floor = Some(SocketAddr::new(audio.address.ip(), port));
                 }
+                slides = rest.starts_with("video ");
+                if let (Some(audio), true) = (&mut audio, slides) {
+                    let port = rest.split(' ').nth(1)?.parse().ok()?;
+                    audio.slides = Some(Slides {
+                        address: SocketAddr::new(audio.address.ip(), port),
+                        key: None,
+                    });
+                }
                 if !foreign {
                     let port = rest.split(' ').nth(1)?.parse().ok()?;
                     let at = SocketAddr::new(ip.unwrap_or([0, 0, 0, 0].into()), port);
@@ -118,8 +149,13 @@ impl Audio {
                         address: at,
                         key: None,
                         direction: Direction::Both,
+                        slides: None,
                         floor: None,
                     });
+                }
+            } else if let (Some(audio), true) = (&mut audio, slides) {
+                if let Some(slides) = audio.slides.as_mut().filter(|s| s.key.is_none()) {
+                    slides.key = key_of(line);
                 }
             } else if let (Some(audio), false) = (&mut audio, foreign) {
                 audio.attribute(line);
@@ -139,15 +175,18 @@ impl Audio {
                 self.direction = direction;
             }
         }
-        let crypto = line
-            .strip_prefix("a=crypto:")
-            .filter(|_| self.key.is_none());
-        let usable = crypto.filter(|c| c.contains("AES_CM_128_HMAC_SHA1_80"));
-        if let Some(inline) = usable.and_then(|c| c.split("inline:").nth(1)) {
-            let key = inline.split(['|', ' ']).next().unwrap_or("");
-            self.key = STANDARD.decode(key).ok();
+        if self.key.is_none() {
+            self.key = key_of(line);
         }
     }
+}
+
+/// The key of a line, if it is one and of the suite that we know.
+fn key_of(line: &str) -> Option<Vec<u8>> {
+    let crypto = line.strip_prefix("a=crypto:")?;
+    let usable = crypto.contains("AES_CM_128_HMAC_SHA1_80");
+    let inline = crypto.split("inline:").nth(1).filter(|_| usable)?;
+    STANDARD.decode(inline.split(['|', ' ']).next()?).ok()
 }
 
 /// The port of an m-line that is floor control over UDP.
@@ -166,10 +205,15 @@ mod tests {
         for (key, direction) in [(None, Direction::Both), (Some(vec![7; 30]), Direction::Out)] {
             let address: SocketAddr = "198.51.100.7:4000".parse().unwrap();
             let floor = Some(SocketAddr::new(address.ip(), 4002));
+            let slides = Some(Slides {
+                address: SocketAddr::new(address.ip(), 4004),
+                key: key.as_ref().map(|_| vec![9; 30]),
+            });
             let audio = Audio {
                 address,
                 key,
                 direction,
+                slides,
                 floor,
             };
             assert_eq!(Audio::read(&audio.write(1)), Some(audio));

@@ -37,6 +37,9 @@ pub const CLUSTER: &str = "cucm1.example.test";
 /// Its address.
 pub const PBX: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 31), 5060));
 
+/// The number of the neighbour's telephone.
+pub const TRUNK_NUMBER: &str = "9001";
+
 /// Names of the first clients.
 const CLIENTS: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
 
@@ -139,7 +142,7 @@ fn edge_text(index: usize, plan: &Plan) -> String {
          [service.https]\nlisten = [\"{https}\"]\n\
          [service.sip]\nlisten = [\"{sip}\"]\n\
          [service.xmpp]\nlisten = [\"{xmpp}\"]\n\
-         [service.media]\nlisten = \"{outer}\"\nports = \"36002-36801\"\n\
+         [service.media]\nlisten = \"{outer}\"\nports = \"36002-39801\"\n\
          [traversal]\nlisten_sip = \"{inner}:7001\"\nlisten_ssh = \"{inner}:2222\"\n\
          listen_xmpp = \"{inner}:7400\"\nlisten_media = \"{inner}\"\n\
          [[traversal.zone]]\nname = \"cores\"\nverify_name = [{names}]\nuser = \"traversal\"\n\
@@ -162,9 +165,10 @@ fn neighbour_text(plan: &Plan) -> String {
              target = \"{to_control}\"\n"
         )
     };
+    let encryption = if plan.secure_trunk { "force" } else { "off" };
     format!(
         "[[zones]]\nname = \"trunk\"\ntype = \"neighbor\"\npeers = [\"{NEIGHBOUR}\"]\n\
-         transport = \"tcp\"\nmonitor = false\n\
+         transport = \"tcp\"\nmonitor = false\nmedia_encryption = \"{encryption}\"\n\
          [[search_rules]]\nname = \"outside line\"\npriority = 10\npattern = \"9\"\n\
          on_match = \"stop\"\ntarget = \"trunk\"\n{}{}",
         from("trunk"),
@@ -203,7 +207,7 @@ fn core_text(index: usize, plan: &Plan) -> String {
     format!(
         "role = \"core\"\nname = \"core{}\"\ndomain = \"corp.{DOMAIN}\"\n{HEAD}\
          [service.sip]\nlisten = [\"{at}:5060\"]\n\
-         [service.media]\nlisten = \"{at}\"\nports = \"36000-36799\"\n{peers}\
+         [service.media]\nlisten = \"{at}\"\nports = \"36000-39799\"\n{peers}\
          [[domains]]\nname = \"{DOMAIN}\"\n\
          [[unified_cm]]\npublisher = \"{CLUSTER}\"\nuser = \"axl\"\npassword = \"axl pw\"\n\
          {control}{neighbours}",

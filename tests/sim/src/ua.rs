@@ -134,7 +134,7 @@ pub struct Ua {
     pub texts: [u32; 3],
     /// Speaks on hold as well.
     pub rude: bool,
-    /// Shares its screen: there is floor control beside its audio.
+    /// Shares its screen: there are a second picture and floor control beside its audio.
     pub shares: bool,
     /// Whether its connection stands.
     pub linked: bool,

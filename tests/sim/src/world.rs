@@ -121,6 +121,8 @@ pub struct Plan {
     pub v6: bool,
     /// A neighbour behind the cores, on a trunk, and a host of a foreign domain.
     pub neighbours: bool,
+    /// The neighbour's media is SRTP, and its zone wants nothing else.
+    pub secure_trunk: bool,
     /// Two clients at a time share a number.
     pub twins: bool,
 }
@@ -140,6 +142,7 @@ impl Plan {
         skew_ms: 0,
         v6: false,
         neighbours: false,
+        secure_trunk: false,
         twins: false,
     };
 }
@@ -180,6 +183,8 @@ pub struct World {
     pub datagrams: [u64; 2],
     /// Clients look after themselves.
     pub caring: bool,
+    /// Keys that telephones have told: no node tells them to any other.
+    pub(crate) told_keys: std::collections::BTreeSet<String>,
     /// What is wrong.
     pub findings: Vec<String>,
     rng: Rng,
@@ -217,6 +222,7 @@ impl World {
             blocked: Vec::new(),
             datagrams: [0; 2],
             caring: false,
+            told_keys: std::collections::BTreeSet::new(),
             findings: Vec::new(),
             rng,
             queue: BTreeMap::new(),

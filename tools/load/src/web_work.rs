@@ -206,7 +206,7 @@ pub(crate) async fn hold(
     while let Some(client) = under_way.join_next().await {
         held.push(client??);
     }
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     let with = memory()?;
     let each = |(with, base): (&u64, &u64)| with.saturating_sub(*base) as f64 / count as f64;
     let each_kib = with.iter().zip(&base).map(each).collect();

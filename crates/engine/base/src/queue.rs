@@ -2,6 +2,11 @@
 
 use std::collections::VecDeque;
 
+use crate::table::smaller;
+
+/// Room that a queue keeps for its next burst, in entries.
+const BURST: usize = 256;
+
 /// The value that did not fit.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Full<T>(pub T);
@@ -39,7 +44,9 @@ impl<T> Queue<T> {
 
     /// Takes from the front.
     pub fn pop(&mut self) -> Option<T> {
-        self.entries.pop_front()
+        let value = self.entries.pop_front();
+        tighten(&mut self.entries);
+        value
     }
 
     /// Entries waiting.
@@ -58,6 +65,16 @@ impl<T> Queue<T> {
     }
 }
 
+/// Gives room back that a burst has left in a queue from which entries are being taken.
+#[inline]
+pub fn tighten<T>(entries: &mut VecDeque<T>) {
+    if entries.capacity() > BURST
+        && let Some(room) = smaller(entries.len(), entries.capacity())
+    {
+        entries.shrink_to(room);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +85,15 @@ mod tests {
         assert_eq!(q.push(1), Ok(()));
         assert_eq!(q.push(2), Err(Full(2)));
         assert_eq!((q.pop(), q.pop(), q.refused()), (Some(1), None, 1));
+    }
+
+    #[test]
+    fn a_queue_gives_back_what_a_burst_has_left() {
+        let mut q = Queue::new(100_000);
+        for n in 0..50_000 {
+            q.push(n).unwrap();
+        }
+        assert!((0..50_000).all(|n| q.pop() == Some(n)));
+        assert!(q.entries.capacity() <= 2 * BURST);
     }
 }

@@ -163,6 +163,11 @@ pub enum Event {
     },
     /// A description could not be bridged; the call or the change was refused.
     MediaRefused(MediaError),
+    /// Call control allows the client's video no more than a region does that nobody changed.
+    LittleRate {
+        /// In kbit/s.
+        kbps: u32,
+    },
     /// A media port could not be bound.
     BindFailed,
     /// No media came for a while.

@@ -1,9 +1,40 @@
 //! The file as it is written: every key, optional where there is a default.
 
 use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 
 /// A whole number as it is written; `range.rs` says which are good where.
 pub(crate) type Number = i64;
+
+/// One address as it is written, or several in a list.
+#[derive(PartialEq)]
+pub(crate) struct Several(pub(crate) Vec<String>);
+
+impl<'de> Deserialize<'de> for Several {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Several;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an address in quotes, or one of each family in a list")
+            }
+
+            fn visit_str<E>(self, one: &str) -> Result<Several, E> {
+                Ok(Several(vec![one.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Several, A::Error> {
+                let mut all = Vec::new();
+                while let Some(one) = list.next_element()? {
+                    all.push(one);
+                }
+                Ok(Several(all))
+            }
+        }
+        from.deserialize_any(Either)
+    }
+}
 
 macro_rules! section {
     ($name:ident { $($field:ident: $type:ty),* $(,)? }) => {
@@ -91,7 +122,7 @@ section!(Service {
     digest_algorithms: Option<Vec<String>>,
     accept_from: Vec<String>,
 });
-section!(Media { listen: Option<String>, advertise: Option<String>, ports: Option<String> });
+section!(Media { listen: Option<Several>, advertise: Option<Several>, ports: Option<String> });
 section!(Traversal {
     listen_sip: Option<String>,
     listen_ssh: Option<String>,

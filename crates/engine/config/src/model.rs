@@ -130,8 +130,18 @@ pub struct MediaService {
     pub listen: IpAddr,
     /// What the other side is told, where static NAT stands in front (F064). Default: `listen`.
     pub advertise: IpAddr,
-    /// The ports. Default 36002–59999 on the edge, 36000–59999 on the core (F230–F244).
+    /// The same two of the other family, on an edge that serves both.
+    pub other: Option<(IpAddr, IpAddr)>,
+    /// The ports, of each address. Default 36002–59999 on the edge, 36000–59999 on the core (F230–F244).
     pub ports: RangeInclusive<u16>,
+}
+
+impl MediaService {
+    /// What is listened on, and what the other side is told of it: of one family, or of each.
+    pub fn addresses(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+        let first = (self.listen, self.advertise);
+        std::iter::once(first).chain(self.other)
+    }
 }
 
 /// What the edge needs to know.

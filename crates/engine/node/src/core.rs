@@ -7,7 +7,6 @@
 //! `sign_in` and `registrations` who is who, `routing` and `calls` what goes where.
 
 mod allowed;
-mod asked;
 mod between;
 mod business;
 mod calls;
@@ -23,6 +22,7 @@ mod load;
 mod outbound;
 mod outward;
 mod ownership;
+mod questions;
 mod reading;
 mod refusals;
 mod registrations;
@@ -198,7 +198,7 @@ impl Core {
                 .iter()
                 .map(|c| Service::new(now, c))
                 .collect(),
-            tokens: asked::token_key(&identity, &mut rng),
+            tokens: settings::token_key(&identity, &mut rng),
             credentials: Credentials::new(&mut rng, settings.refresh, settings.cleanup),
             admission: Admission::new(now),
             desk: sign_in::Desk::new(&mut rng),
@@ -250,6 +250,11 @@ impl Core {
         core.services_timeout(now);
         core.sso_begins(now);
         core
+    }
+
+    /// A core that is asked what a configuration says, and never runs.
+    fn offline(now: Now, config: &Arc<config::Config>) -> Core {
+        Core::new(now, Rng::from_number(0), config, CoreIdentity::nobody())
     }
 
     fn load_users(&mut self, now: Now, identity: &CoreIdentity) {
@@ -498,7 +503,7 @@ impl Engine for Core {
                 self.lane_report(now, peer, lane, connections, why);
             }
             Input::Media(event) => self.media(now, &event),
-            Input::Ask { id, question } => self.asked_by_a_task(now, id, question),
+            Input::Ask { id, question } => self.answer_question(now, id, question),
             Input::Kept { id, failure } => self.sign_out_kept(id, failure),
             Input::Fetched { id, result } => match self.asked.remove(&id.0) {
                 Some(Asked::Server(index, part)) => self.server_answered(now, index, part, result),
@@ -554,7 +559,9 @@ impl Engine for Core {
     }
 
     fn poll_output(&mut self) -> Option<Output> {
-        self.station.out.pop_front()
+        let output = self.station.out.pop_front();
+        base::tighten(&mut self.station.out);
+        output
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

@@ -33,6 +33,7 @@ mod stun;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::media::ports::{Allocator, REST};
 use ::status::Kind;
 use base::{HashMap, Instant, Map, Now, Rng, Timers};
 use call::registration::edge::{Change, EdgeRelay};
@@ -45,7 +46,7 @@ use crate::Engine;
 use crate::io::{Answer, ConnId, Facts, Input, Output, Question, Report, Side};
 use crate::station::{Item, Station};
 use crate::strikes::Strikes;
-use calls::{Addresses, CallId, Calls};
+use calls::{CallId, Calls, Outside};
 use guests::Guests;
 use links::{Candidate, Link};
 use parking::Parking;
@@ -121,23 +122,19 @@ impl Edge {
         let settings = Settings::of(config, identity, &mut rng);
         let links = settings.peers.iter().cloned().enumerate();
         let media = &settings.media;
-        let ports = media::ports::Allocator::new(
-            media.listen,
-            media.ports.clone(),
-            media::ports::REST,
-            &mut rng,
-        );
-        let addresses = Addresses {
-            advertise: media.advertise,
-            link: settings.link_address(),
-        };
+        let outside = media.addresses().map(|(listen, advertise)| Outside {
+            ports: Allocator::new(listen, media.ports.clone(), REST, &mut rng),
+            advertise,
+        });
+        let outside: Vec<Outside> = outside.collect();
+        let link = settings.link_address();
         let mut edge = Edge {
             instance: rng.hex(16),
             station: Station::new(&mut rng, FLOWS_MAX),
             relay: EdgeRelay::new(settings.relay()),
             tokens: TokenKey::new(&mut rng),
             nonces: NonceKey::new(&mut rng),
-            calls: Calls::new(ports, addresses, rng.fork(), CALLS_MAX),
+            calls: Calls::new(outside, link, rng.fork(), CALLS_MAX),
             links: links.map(|(index, peer)| Link::new(index, peer)).collect(),
             candidates: Map::new(),
             routes: HashMap::default(),
@@ -564,7 +561,9 @@ impl Engine for Edge {
     }
 
     fn poll_output(&mut self) -> Option<Output> {
-        self.station.out.pop_front()
+        let output = self.station.out.pop_front();
+        base::tighten(&mut self.station.out);
+        output
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

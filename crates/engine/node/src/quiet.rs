@@ -95,6 +95,7 @@ impl Quiet {
             .filter(|(at, _)| *at <= now.instant)
         {
             self.ends.pop_front();
+            base::tighten(&mut self.ends);
             let Some(row) = self.rows.remove(&key).filter(|r| r.more > 0) else {
                 continue;
             };

@@ -179,9 +179,9 @@ impl Station {
             Ok(Some(0)) | Err(_) => return,
             Ok(Some(hops)) => hops - 1,
         };
-        let mut edit = ack.edit();
-        edit.set(Name::MaxForwards, hops.to_string());
-        self.transactions.send(flow, &edit.finish(), via);
+        self.transactions.send_changed(flow, ack, via, |edit| {
+            edit.set(Name::MaxForwards, hops.to_string());
+        });
     }
 
     /// The message with the sender's true address in its Via (RFC 3261 §18.2.1, RFC 3581).

@@ -78,6 +78,7 @@ impl Strikes {
                 return;
             }
             self.order.pop_front();
+            base::tighten(&mut self.order);
             self.rows.remove(&source);
         }
     }

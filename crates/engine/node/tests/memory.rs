@@ -12,6 +12,7 @@ mod counting;
 mod nodes;
 
 use std::collections::VecDeque;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use base::Now;
@@ -33,6 +34,9 @@ struct World {
     /// What clients were sent.
     heard: VecDeque<(ConnId, Message)>,
 }
+
+/// The heap is the process's: one counts at a time.
+static ALONE: Mutex<()> = Mutex::new(());
 
 fn parsed(bytes: &[u8]) -> Message {
     Message::parse(Bytes::copy_from_slice(bytes), &Limits::trusted()).unwrap()
@@ -173,6 +177,7 @@ fn shares(clients: u64) -> (i64, i64) {
 
 #[test]
 fn a_registered_client_costs_the_edge_little_and_the_core_not_much_more() {
+    let _alone = ALONE.lock();
     let idle = shares(0);
     let full = shares(CLIENTS);
     let each = |full: i64, idle: i64| (full - idle) / i64::try_from(CLIENTS).unwrap();
@@ -182,6 +187,50 @@ fn a_registered_client_costs_the_edge_little_and_the_core_not_much_more() {
     assert!(edge <= EDGE_BYTES_MAX, "{edge}");
     assert!(core <= CORE_BYTES_MAX, "{core}");
 }
+
+/// The heap of a world in which so many clients registered and went, a few at a time: nothing is
+/// left of them but what is told of them.
+fn after(clients: u64, at_once: u64) -> (i64, i64) {
+    let mut world = World::new();
+    for first in (0..clients).step_by(at_once as usize) {
+        let some = first..clients.min(first + at_once);
+        for n in some.clone() {
+            world.register(n);
+        }
+        for n in some {
+            let (conn, why) = (nodes::client(n), String::new());
+            world
+                .edge
+                .handle(world.now, Input::Disconnected { conn, why });
+            world.settle();
+        }
+        world.heard = VecDeque::new();
+    }
+    world.pass(Duration::from_secs(4_000));
+    let look = world.core.snapshot(world.now);
+    assert_eq!(look.registrations.len(), 0);
+    drop(look);
+    let World { edge, core, .. } = world;
+    let whole = heap();
+    drop(edge);
+    let without_edge = heap();
+    drop(core);
+    (whole - without_edge, without_edge - heap())
+}
+
+#[test]
+fn tables_give_their_memory_back_after_a_flood() {
+    let _alone = ALONE.lock();
+    let (calm, flood) = (after(CLIENTS, 20), after(CLIENTS, CLIENTS));
+    let (edge, core) = (flood.0 - calm.0, flood.1 - calm.1);
+    println!("after a flood: an edge keeps {edge} bytes more, a core {core}");
+    // While these clients are there, they take up more than one megabyte on each.
+    assert!(edge <= LEFT_BYTES_MAX, "{edge}");
+    assert!(core <= LEFT_BYTES_MAX, "{core}");
+}
+
+/// What tables may keep of a flood for the next one.
+const LEFT_BYTES_MAX: i64 = 64 * 1024;
 
 /// Half a kibibyte and a tenth, as the edge's share of 13 KiB for a TLS connection.
 const EDGE_BYTES_MAX: i64 = 614;

@@ -190,7 +190,11 @@ fn mki(field: &str) -> Option<(u64, u8)> {
 impl fmt::Display for Crypto {
     /// The value as it goes on the wire, key and all: only ever into a description.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = STANDARD.encode(self.key.expose());
+        // The longest key and salt have 46 bytes: 64 in base64.
+        let mut room = [0; 64];
+        let length = STANDARD.encode_slice(self.key.expose(), &mut room);
+        let key = length.ok().and_then(|n| room.get(..n)).unwrap_or_default();
+        let key = std::str::from_utf8(key).unwrap_or_default();
         write!(f, "{} {} inline:{key}", self.tag, self.suite.name())?;
         if let Some((value, length)) = self.mki {
             write!(f, "|{value}:{length}")?;

@@ -1,6 +1,6 @@
 //! The lines of a description.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
@@ -501,6 +501,16 @@ impl Session {
         }
     }
 
+    /// Adds an attribute whose value is what is shown of something.
+    pub fn add_shown(&mut self, i: usize, name: &[u8], value: &impl Display) {
+        if i < self.media.len() {
+            let mut text = Text::default();
+            // Writing to it does not fail.
+            let _ = write!(text, "{value}");
+            self.add_attribute(i, name, text.bytes());
+        }
+    }
+
     /// Removes all attributes of a name from an m-line.
     pub fn remove_attribute(&mut self, i: usize, name: &[u8]) {
         self.remove_attributes(i, |n, _| n == name);
@@ -544,7 +554,7 @@ impl Session {
 
 /// A short text off the heap.
 #[derive(Default)]
-struct Text(SmallVec<[u8; 64]>);
+struct Text(SmallVec<[u8; 128]>);
 
 impl Text {
     /// An address as a `c=` line has it.

@@ -47,7 +47,7 @@ struct Party {
 }
 
 impl Party {
-    fn header(&self) -> Vec<u8> {
+    fn header(&self) -> SmallVec<[u8; 256]> {
         with_tag(&self.value, self.tag.as_deref())
     }
 }
@@ -240,10 +240,13 @@ impl Dialog {
     }
 
     fn build(&self, method: &[u8], cseq: u32) -> RequestBuilder {
-        let (uri, routes) = self.way();
-        let mut builder = RequestBuilder::new(method, &uri);
+        let (uri, routes, last) = self.way();
+        let mut builder = RequestBuilder::new(method, uri);
         for route in routes {
-            builder = builder.header(Name::Route, &route);
+            builder = builder.header(Name::Route, route);
+        }
+        if let Some(last) = last {
+            builder = builder.header(Name::Route, last);
         }
         builder
             .header(Name::MaxForwards, b"70")
@@ -256,11 +259,14 @@ impl Dialog {
     /// Addresses a request that came from elsewhere to the other end of this dialog: Request-URI,
     /// Route, From, To, Call-ID and CSeq become this dialog's; all else stays.
     pub fn address(&self, edit: &mut Edit<'_>, method: &[u8], cseq: u32) {
-        let (uri, routes) = self.way();
-        edit.request_uri(&uri);
+        let (uri, routes, last) = self.way();
+        edit.request_uri(uri);
         edit.remove(Name::Route);
-        for route in &routes {
+        for route in routes {
             edit.push_front(Name::Route, route);
+        }
+        if let Some(last) = last {
+            edit.push_front(Name::Route, last);
         }
         edit.set(Name::From, self.local.header());
         edit.set(Name::To, self.remote.header());
@@ -269,20 +275,18 @@ impl Dialog {
     }
 
     /// Request-URI and Route (RFC 3261 §12.2.1.1): a first route without `lr` is a strict router,
-    /// which takes the Request-URI's place and puts the target last.
-    fn way(&self) -> (Vec<u8>, Vec<Vec<u8>>) {
-        let all = || self.routes.iter().map(|r| r.to_vec());
+    /// which takes the Request-URI's place and puts the target last: that is the third part.
+    fn way(&self) -> (&[u8], impl Iterator<Item = &[u8]>, Option<Vec<u8>>) {
         let strict = self.routes.first().and_then(|first| {
             let uri = uri_of(first)?;
             Uri::parse(uri).ok().filter(|u| u.param(b"lr").is_none())?;
-            Some(uri.to_vec())
+            Some(uri)
         });
+        let routes = self.routes.iter().map(|route| &**route);
+        let routes = routes.skip(usize::from(strict.is_some()));
         match strict {
-            None => (self.target.to_vec(), all().collect()),
-            Some(uri) => {
-                let last = [b"<", &*self.target, b">"].concat();
-                (uri, all().skip(1).chain([last]).collect())
-            }
+            None => (&self.target, routes, None),
+            Some(uri) => (uri, routes, Some([b"<", &*self.target, b">"].concat())),
         }
     }
 
@@ -294,7 +298,7 @@ impl Dialog {
 }
 
 /// A From or To value with its tag put in place of any it has.
-pub fn with_tag(value: &[u8], tag: Option<&[u8]>) -> Vec<u8> {
+pub fn with_tag(value: &[u8], tag: Option<&[u8]>) -> SmallVec<[u8; 256]> {
     let mut out = without_tag(value);
     if let Some(tag) = tag {
         out.extend_from_slice(b";tag=");
@@ -304,8 +308,8 @@ pub fn with_tag(value: &[u8], tag: Option<&[u8]>) -> Vec<u8> {
 }
 
 /// A From or To value without its tag; display name, URI and other parameters stay as they are.
-fn without_tag(value: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(value.len() + 40);
+fn without_tag(value: &[u8]) -> SmallVec<[u8; 256]> {
+    let mut out: SmallVec<[u8; 256]> = SmallVec::new();
     for (i, part) in split_parameters(value).enumerate() {
         let name = part
             .split(|b| *b == b'=')
@@ -357,7 +361,7 @@ fn party(message: &Message, name: Name) -> Result<Party, DialogError> {
     };
     let address = address.map_err(|_| DialogError::Incomplete)?;
     Ok(Party {
-        value: without_tag(value).into(),
+        value: Box::from(&*without_tag(value)),
         tag: address.tag().map(Box::from),
     })
 }

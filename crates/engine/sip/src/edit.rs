@@ -48,7 +48,6 @@ impl<'m> Edit<'m> {
         }
     }
 
-    #[inline]
     fn lump(&mut self, at: u32, delete: u32, insert: &[&[u8]]) {
         let from = self.inserted.len() as u32;
         for part in insert {

@@ -109,6 +109,7 @@ fn plain(bytes: &[u8]) -> Option<(Parameter<'_>, &[u8])> {
 
 /// One address as most are, in angle brackets and without a display name, at the front of a list:
 /// what follows its comma. Nothing if it is bad, or has to be looked at more closely.
+#[inline]
 pub(crate) fn after_address(list: &[u8]) -> Option<&[u8]> {
     let inner = list.strip_prefix(b"<")?;
     let close = memchr(b'>', inner)?;

@@ -81,7 +81,7 @@ impl Message {
             bytes: Bytes::new(),
             head: Head::empty(),
             body_end: 0,
-            facts: Facts::default(),
+            facts: Facts::NONE,
         }
     }
 
@@ -204,14 +204,6 @@ impl Message {
         self.slice(span.start, span.name_end(&self.bytes))
     }
 
-    /// The bytes, and where in them the value of the first field of a name begins.
-    #[inline(always)]
-    fn place_of(&self, name: Name) -> facts::Place<'_> {
-        let span = self.head.first_of(name.index());
-        let from = span.map_or(self.bytes.len() as u32, |span| span.trimmed(&self.bytes).0);
-        (&self.bytes, from as usize)
-    }
-
     pub(crate) fn is_named(&self, span: &Span, name: Name) -> bool {
         match name {
             Name::Other(other) => {
@@ -269,15 +261,13 @@ impl Message {
     ///
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
+    #[inline]
     pub fn top_via(&self) -> Result<Via<'_>, HeaderError> {
-        if let Some(via) = self.facts.via(self.place_of(Name::Via)) {
+        if let Some(via) = self.facts.via(&self.bytes) {
             return Ok(via);
         }
-        Via::parse(
-            self.values(Name::Via)
-                .next()
-                .ok_or(HeaderError::Missing("Via"))?,
-        )
+        let via = self.values(Name::Via).next();
+        Via::parse(via.ok_or(HeaderError::Missing("Via"))?)
     }
 
     /// All Vias, the topmost first.
@@ -285,7 +275,8 @@ impl Message {
         self.values(Name::Via).map(Via::parse)
     }
 
-    fn address(&self, name: Name, word: &'static str) -> Result<NameAddr<'_>, HeaderError> {
+    /// From or To, whether it is known already or not.
+    fn read_address(&self, name: Name, word: &'static str) -> Result<NameAddr<'_>, HeaderError> {
         let value = self.header(name).ok_or(HeaderError::Missing(word))?;
         NameAddr::tolerant(value).ok_or(HeaderError::Malformed(word))
     }
@@ -295,22 +286,24 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
     #[allow(clippy::should_implement_trait)]
+    #[inline]
     pub fn from(&self) -> Result<NameAddr<'_>, HeaderError> {
-        if let Some(from) = self.facts.from(self.place_of(Name::From)) {
+        if let Some(from) = self.facts.from(&self.bytes) {
             return Ok(from);
         }
-        self.address(Name::From, "From")
+        self.read_address(Name::From, "From")
     }
 
     /// To.
     ///
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
+    #[inline]
     pub fn to(&self) -> Result<NameAddr<'_>, HeaderError> {
-        if let Some(to) = self.facts.to(self.place_of(Name::To)) {
+        if let Some(to) = self.facts.to(&self.bytes) {
             return Ok(to);
         }
-        self.address(Name::To, "To")
+        self.read_address(Name::To, "To")
     }
 
     /// Contact values in order.
@@ -351,14 +344,17 @@ impl Message {
     ///
     /// # Errors
     /// [`HeaderError`] if there is none, or it cannot be read.
+    #[inline]
     pub fn cseq(&self) -> Result<CSeq<'_>, HeaderError> {
-        if let Some(cseq) = self.facts.cseq(self.place_of(Name::CSeq)) {
+        if let Some(cseq) = self.facts.cseq(&self.bytes) {
             return Ok(cseq);
         }
-        CSeq::parse(
-            self.header(Name::CSeq)
-                .ok_or(HeaderError::Missing("CSeq"))?,
-        )
+        self.read_cseq()
+    }
+
+    fn read_cseq(&self) -> Result<CSeq<'_>, HeaderError> {
+        let value = self.header(Name::CSeq);
+        CSeq::parse(value.ok_or(HeaderError::Missing("CSeq"))?)
     }
 
     /// Max-Forwards.

@@ -437,8 +437,19 @@ impl Transactions {
 
     /// Sends a message that has no transaction: an ACK for a 2xx. Adds a Via of our own.
     pub fn send(&mut self, flow: FlowId, message: &Message, via: &ViaOptions) {
+        self.send_changed(flow, message, via, |_| {});
+    }
+
+    /// As [`Transactions::send`], with further changes.
+    pub fn send_changed(
+        &mut self,
+        flow: FlowId,
+        message: &Message,
+        via: &ViaOptions,
+        change: impl FnOnce(&mut Edit<'_>),
+    ) {
         let branch = build::branch(&mut self.core.rng, None);
-        let message = build::with_via(message, via, &branch);
+        let message = build::changed_with_via(message, via, &branch, change);
         self.core.send(flow, message.bytes().clone());
     }
 

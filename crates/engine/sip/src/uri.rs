@@ -25,6 +25,17 @@ pub enum Host<'a> {
 }
 
 impl Host<'_> {
+    /// Adds the host in lower case to a text.
+    pub fn write_lower_case(&self, text: &mut String) {
+        use fmt::Write;
+        let from = text.len();
+        // Writing to a string does not fail.
+        let _ = write!(text, "{self}");
+        if let Some(host) = text.get_mut(from..) {
+            host.make_ascii_lowercase();
+        }
+    }
+
     /// Whether the host in lower case is this text.
     pub fn is_lower_case(&self, text: &[u8]) -> bool {
         match self {

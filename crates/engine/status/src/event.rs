@@ -273,6 +273,11 @@ kinds! {
         "switch the client to SRTP with SDES (RFC 4568); media outside is never unencrypted";
     /// Packets that were not what a call's media must be; none of them went on.
     MediaDropped = 5005, Info, "foreign media dropped", "";
+    /// A region of Unified CM allows a video call what nobody changed it from (F341).
+    LittleRate = 5006, Warning, "a video call has little bandwidth",
+        "on Unified CM raise the Maximum Session Bit Rate for Video Calls between the regions of \
+         the two devices (System, Region Information, Region), as to 6000 kbps; pictures and \
+         shared screens are poor or missing below that";
     /// The link's media.
     MediaLink = 5010, Info, "media link", "";
     /// The link's media does not flow.

@@ -77,9 +77,9 @@ pub enum Message {
         /// The names of those that cannot; at most [`ZONES_MAX`].
         down: Vec<String>,
     },
-    /// Either way: users who were signed out by an administrator, all of late when the link comes up
-    /// and each as it happens. The edge refuses their tokens, closes what is theirs, and tells its
-    /// other cores.
+    /// Either way: users who were signed out by an administrator, all of late when the link comes
+    /// up and each as it happens. The edge refuses their tokens, closes what is theirs, and tells
+    /// its other cores.
     SignOuts {
         /// At most [`SIGN_OUTS_MAX`].
         outs: Vec<SignOut>,

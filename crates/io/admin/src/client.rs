@@ -84,6 +84,21 @@ pub async fn refresh_servers(socket: &Path, name: &str) -> Result<ServersReport,
     serde_json::from_slice(&body).map_err(|e| AskFault::Answer(e.to_string()))
 }
 
+/// Signs a user out; in one domain alone if it is named.
+///
+/// # Errors
+/// [`AskFault`].
+pub async fn sign_out(
+    socket: &Path,
+    user: &str,
+    domain: &str,
+) -> Result<status::SignOutReport, AskFault> {
+    let [user, domain] = [user, domain].map(query::escaped);
+    let resource = format!("/api/v1/sign-out?user={user}&domain={domain}");
+    let body = within(WITHIN, ask(socket, Method::POST, &resource)).await?;
+    serde_json::from_slice(&body).map_err(|e| AskFault::Answer(e.to_string()))
+}
+
 fn server_of(resource: &str, name: &str) -> String {
     match name {
         "" => resource.to_owned(),

@@ -17,6 +17,7 @@ use crate::query;
 
 mod allow_list;
 mod servers;
+mod sign_out;
 
 /// The longest question that is read, in bytes.
 const QUESTION_MAX: usize = 16 * 1024;
@@ -59,6 +60,9 @@ impl Rest {
         }
         if let Some(below) = request.uri.path().strip_prefix("/api/v1/allow-list") {
             return allow_list::answer(self.guard.as_ref(), &request, below).await;
+        }
+        if request.uri.path() == "/api/v1/sign-out" {
+            return sign_out::answer(&self.handle, &request).await;
         }
         if let Some(below) = request.uri.path().strip_prefix("/api/v1/servers") {
             return servers::answer(&self.handle, &request, below).await;
@@ -114,7 +118,8 @@ impl Rest {
             _ => problem(
                 StatusCode::NOT_FOUND,
                 "there is no such resource",
-                "ask for /api/v1/status, /api/v1/health, /api/v1/search, /api/v1/servers or \
+                "ask for /api/v1/status, /api/v1/health, /api/v1/search, /api/v1/servers, \
+                 /api/v1/sign-out or \
                  /api/v1/allow-list",
             ),
         }

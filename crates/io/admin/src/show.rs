@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use base::UnixTime;
-use status::{CallRow, CapacityRow, ClockRow, EventRow, LinkRow, Role, Severity, Snapshot};
+use status::{
+    CallRow, CapacityRow, ClockRow, EventRow, LinkRow, Role, SessionRow, Severity, Snapshot,
+};
 
 /// What of a snapshot is wanted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -213,26 +215,52 @@ fn registrations(s: &Snapshot) -> String {
     table(&head, rows.collect())
 }
 
-fn sessions(s: &Snapshot) -> String {
-    let rows = s.sessions.iter().map(|r| {
-        let left = if r.expires > s.at {
-            lasted(s.at, r.expires)
-        } else {
-            "expired".into()
+/// Sign-ins, the current ones first, then those that are over.
+pub fn sessions(s: &Snapshot) -> String {
+    let over = |r: &&SessionRow| r.ended.is_some() || r.expires <= s.at;
+    let current = s.sessions.iter().filter(|r| !over(r));
+    let recent = s.sessions.iter().filter(over);
+    let rows = current.chain(recent).map(|r| {
+        let left = match r.ended {
+            Some(_) => "signed out".into(),
+            None if r.expires > s.at => lasted(s.at, r.expires),
+            None => "expired".into(),
         };
         vec![
             r.user.expose().clone(),
             r.domain.clone(),
+            device(&r.user_agent).into(),
             r.edge.clone(),
             lasted(r.since, s.at),
             left,
             r.user_agent.clone(),
         ]
     });
-    table(
-        &["user", "domain", "edge", "age", "expires in", "program"],
-        rows.collect(),
-    )
+    let head = [
+        "user",
+        "domain",
+        "device",
+        "edge",
+        "age",
+        "expires in",
+        "program",
+    ];
+    table(&head, rows.collect())
+}
+
+/// What kind of device a program runs on, as far as its name tells.
+fn device(program: &str) -> &'static str {
+    let name = program.to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
+    match () {
+        () if has(&["cisco/tc", "cisco/ce", "telepresence", "roomos"]) => "room system",
+        () if has(&["android", "cisco-bot"]) => "Android",
+        () if has(&["iphone", "ipad", "cisco-tct", "cisco-tab"]) => "iPhone or iPad",
+        () if has(&["macintosh", "mac os", "darwin", "for mac"]) => "Mac",
+        () if has(&["windows", "cisco-csf"]) => "PC",
+        () if has(&["cp-", "ip phone"]) => "telephone",
+        () => "–",
+    }
 }
 
 fn calls<'a>(rows: impl Iterator<Item = &'a CallRow>, at: UnixTime) -> String {
@@ -548,6 +576,41 @@ mod tests {
             "\nHistory\n  none of 10 holds \"nobody\"\n",
         ] {
             assert!(text.contains(section), "{section} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn current_sessions_come_first_and_recent_ones_say_how_they_ended() {
+        let at = UnixTime::from_millis(1_790_000_000_000);
+        let minutes = |n: u64| std::time::Duration::from_secs(60 * n);
+        let row = |user: &str, program: &str, left: u64, out: bool| SessionRow {
+            user: Pii::new(user.into()),
+            domain: "example.test".into(),
+            user_agent: program.into(),
+            edge: "edge1.example.test".into(),
+            since: UnixTime::from_millis(at.as_millis() - 60_000),
+            expires: UnixTime::from_millis(at.as_millis() + left * 60_000),
+            ended: out.then_some(at),
+        };
+        let s = Snapshot {
+            at: at.plus(minutes(1)),
+            sessions: vec![
+                row("late", "Cisco/TC", 0, false),
+                row("alice", "Cisco-CSF/12", 400, false),
+                row("gone", "Jabber for Android", 400, true),
+            ],
+            ..Snapshot::default()
+        };
+        let shown = sessions(&s);
+        let lines: Vec<&str> = shown.lines().skip(1).collect();
+        let wanted = [
+            ("alice", "PC", "Cisco-CSF/12"),
+            ("late", "room system", "expired"),
+            ("gone", "Android", "signed out"),
+        ];
+        for (line, (user, device, word)) in lines.iter().zip(wanted) {
+            assert!(line.trim_start().starts_with(user), "{shown}");
+            assert!(line.contains(device) && line.contains(word), "{shown}");
         }
     }
 }

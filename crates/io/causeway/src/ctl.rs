@@ -3,6 +3,8 @@
 mod allow_list;
 mod dns;
 mod servers;
+mod sign_out;
+mod user;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,6 +49,28 @@ Exit codes:
     /// trouble clients, or ask them now.
     #[command(subcommand)]
     Servers(servers::Servers),
+    /// Sign a user out now: session tokens, kept credentials, registrations and chat streams end
+    /// on this core, its edges and their other cores.
+    #[command(after_help = "\
+Exit codes:
+  0  done, also if there was nothing to end
+  1  done, but it would not outlive a restart
+  2  a wrong option
+  3  nobody can be asked: no node runs, the configuration cannot be used, or it is an edge's")]
+    SignOut(sign_out::SignOut),
+    /// Show who is signed in, and who was of late: device, edge, since when.
+    Sessions(sign_out::Sessions),
+    /// Add, show, change and remove users of a domain's own file.
+    #[command(
+        subcommand,
+        after_help = "\
+Exit codes:
+  0  done
+  1  there is no such user, or there is one already
+  2  a name, line, realm or password cannot be; a wrong option
+  3  the configuration or the file cannot be used"
+    )]
+    User(user::User),
     /// Show what this node's DNS servers say, and check what a deployment needs of DNS.
     #[command(subcommand)]
     Dns(dns::Dns),
@@ -83,6 +107,9 @@ pub(crate) fn run(command: Ctl) -> ExitCode {
         Ctl::Search(search) => self::search(search),
         Ctl::AllowList(command) => allow_list::run(command),
         Ctl::Servers(command) => servers::run(command),
+        Ctl::SignOut(asked) => sign_out::sign_out(&asked),
+        Ctl::Sessions(asked) => sign_out::sessions(&asked),
+        Ctl::User(command) => user::run(command),
         Ctl::Dns(command) => dns::run(command),
     };
     ExitCode::from(done.unwrap_or_else(|e| {

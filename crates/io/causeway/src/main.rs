@@ -89,6 +89,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 fn main() -> ExitCode {
+    net::memory::prepare();
     net::tls::install();
     let done = match Cli::parse().command {
         Command::Run(file) => run::run(&file.config),

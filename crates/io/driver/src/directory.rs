@@ -1,5 +1,5 @@
-//! Domains whose passwords Unified CM does not check: what the node asks ([`node::io::Output::Prove`])
-//! is put to the domain's file of users or to its LDAP directory.
+//! Domains whose passwords Unified CM does not check: what the node asks
+//! ([`node::io::Output::Prove`]) is put to the domain's file of users or to its LDAP directory.
 //!
 //! A file is read again whenever it has changed, and looked at every [`LOOK`]: who is no longer in
 //! it, or has another password, is told the node, which signs them out. A file that became unusable
@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::ldap::Ldap;
 use crate::signal::Handle;
-use crate::users::{Users, UsersFault};
+use crate::users::{USERS_MAX, User, Users, UsersFault};
 
 /// Passwords of files that are checked at once.
 const CHECKS_MAX: usize = 2;
@@ -54,6 +54,8 @@ struct UserFile {
 struct State {
     stamp: Option<Stamp>,
     users: Result<Arc<Users>, UsersFault>,
+    /// Who signed in, as the file had it then: it may change twice between two looks.
+    vouched: HashMap<String, User>,
 }
 
 /// What tells one state of a file from another.
@@ -63,7 +65,12 @@ impl UserFile {
     fn new(path: PathBuf) -> Self {
         let users = Err(UsersFault::File("it was not read yet".into()));
         let stamp = None;
-        let state = std::sync::Mutex::new(State { stamp, users });
+        let vouched = HashMap::new();
+        let state = std::sync::Mutex::new(State {
+            stamp,
+            users,
+            vouched,
+        });
         UserFile { path, state }
     }
 
@@ -71,6 +78,39 @@ impl UserFile {
         use std::os::unix::fs::MetadataExt;
         let meta = std::fs::metadata(&self.path).ok()?;
         Some((meta.modified().ok()?, meta.size(), meta.ino()))
+    }
+
+    /// Who has this name and password, as the file is now. Blocks.
+    fn check(&self, name: &str, password: &Secret<String>) -> Result<Option<Proven>, UsersFault> {
+        let users = self.users()?;
+        let Some(user) = users.check(name, password) else {
+            return Ok(None);
+        };
+        let account = user.name.expose().clone();
+        let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        if state.vouched.len() < USERS_MAX {
+            state.vouched.insert(account.clone(), user.clone());
+        }
+        let lines = user.lines.clone();
+        Ok(Some(Proven { account, lines }))
+    }
+
+    /// Who signed in and is no longer there, or has another password.
+    fn gone(&self, now: &Users) -> Vec<Pii<String>> {
+        let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        let stays = |user: &User| {
+            let there = now.get(user.name.expose());
+            there.is_some_and(|there| there.is_same(user))
+        };
+        let mut gone = Vec::new();
+        state.vouched.retain(|_, user| {
+            let stays = stays(user);
+            if !stays {
+                gone.push(user.name.clone());
+            }
+            stays
+        });
+        gone
     }
 
     /// The users as the file has them now. Blocks.
@@ -149,20 +189,14 @@ impl Directories {
     ) -> Result<Proven, Unproven> {
         let _permit = self.checks.acquire().await;
         let server = file.path.display().to_string();
-        let checked = tokio::task::spawn_blocking(move || {
-            let users = file.users()?;
-            Ok(users.check(user.expose(), &password).map(|user| Proven {
-                account: user.name.expose().clone(),
-                lines: user.lines.clone(),
-            }))
-        });
+        let checked = tokio::task::spawn_blocking(move || file.check(user.expose(), &password));
         let failed = |why: String| Unproven::Unreachable { server, why };
         match checked.await {
             Ok(Ok(Some(proven))) => Ok(proven),
             Ok(Ok(None)) => Err(Unproven::Wrong(
                 "the file of users has no such user and password",
             )),
-            Ok(Err(fault @ UsersFault::File(_) | fault)) => Err(failed(fault.to_string())),
+            Ok(Err(fault)) => Err(failed(fault.to_string())),
             Err(e) => Err(failed(e.to_string())),
         }
     }
@@ -176,13 +210,13 @@ impl Directories {
         let mut seen: Vec<Option<Arc<Users>>> = vec![None; files.len()];
         loop {
             for ((domain, file), before) in files.iter().zip(&mut seen) {
-                let file = file.clone();
-                let Ok(now) = tokio::task::spawn_blocking(move || file.users()).await else {
+                let read = file.clone();
+                let Ok(now) = tokio::task::spawn_blocking(move || read.users()).await else {
                     continue;
                 };
                 match now {
                     Ok(now) => {
-                        if self.tell(domain, before.as_ref(), &now).await {
+                        if self.tell(domain, file, before.as_ref(), &now).await {
                             *before = Some(now);
                         }
                     }
@@ -207,14 +241,24 @@ impl Directories {
     }
 
     /// Whether the node knows a file's users now.
-    async fn tell(&self, domain: &str, before: Option<&Arc<Users>>, now: &Arc<Users>) -> bool {
+    async fn tell(
+        &self,
+        domain: &str,
+        file: &UserFile,
+        before: Option<&Arc<Users>>,
+        now: &Arc<Users>,
+    ) -> bool {
         if before.is_some_and(|before| Arc::ptr_eq(before, now)) {
             return true;
         }
+        let mut gone = file.gone(now);
+        gone.extend(before.map(|before| before.gone(now)).unwrap_or_default());
+        gone.sort();
+        gone.dedup();
         let users = Input::Users {
             domain: domain.to_owned(),
             digests: now.sorted().into_iter().map(|u| u.digests()).collect(),
-            gone: before.map(|before| before.gone(now)).unwrap_or_default(),
+            gone,
         };
         self.handle.input(users).await.is_ok()
     }

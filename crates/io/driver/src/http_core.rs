@@ -31,6 +31,7 @@ use crate::guard::{Guard, Ruling};
 use crate::http_sso;
 use crate::metadata;
 use crate::signal::{Clock, Handle};
+use crate::tokens::Tokens;
 use crate::trace::{Trace, Traces};
 use crate::wire;
 
@@ -68,6 +69,8 @@ pub struct HttpCore {
     pub unchecked: Arc<ClientConfig>,
     /// Names requests that came without a name.
     pub traces: Arc<Traces>,
+    /// Session tokens that were good before.
+    pub tokens: Tokens,
 }
 
 impl HttpCore {
@@ -217,7 +220,10 @@ impl HttpCore {
         let now = self.clock.now().unix;
         let bearer = metadata::bearer(request.headers()).map(str::to_owned);
         let ours = |token: &str| {
-            let claims = gate.token_key.admit(now, &gate.signed_out, token).ok();
+            let claims = self
+                .tokens
+                .admit(&gate.token_key, &gate.signed_out, now, token)
+                .ok();
             claims.filter(|claims| claims.domain == domain)
         };
         let by_cookie = metadata::session_cookies(request.headers()).find_map(ours);
@@ -227,7 +233,7 @@ impl HttpCore {
             request.headers_mut().remove(AUTHORIZATION);
         }
         let user = match (by_cookie.or(by_bearer), bearer) {
-            (Some(claims), _) => claims.user.into_inner(),
+            (Some(claims), _) => claims.user.expose().clone(),
             (None, Some(token)) => match self.borne(way.client, &domain, token).await? {
                 Ok(user) => user.into_inner(),
                 Err(reply) => return Ok(http_sso::response(reply)),

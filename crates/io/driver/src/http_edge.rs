@@ -37,6 +37,7 @@ use crate::listen::{self, Caps, Sources};
 use crate::metadata;
 use crate::shares::Shares;
 use crate::signal::{Clock, Handle, Stopping};
+use crate::tokens::Tokens;
 use crate::trace::{Trace, Traces};
 use crate::wire;
 
@@ -75,6 +76,8 @@ pub struct HttpEdge {
     pub traces: Arc<Traces>,
     /// How many of one source are under way.
     pub shares: Shares,
+    /// Session tokens that were good before.
+    pub tokens: Tokens,
 }
 
 impl HttpEdge {
@@ -99,8 +102,10 @@ impl HttpEdge {
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), Stopping> {
         net::socket::tune(&stream);
-        let stream = match tls::accept(self.config.get(), stream, HANDSHAKE_MAX).await {
-            Ok(stream) => stream,
+        // Boxed, as what a handshake needs goes with it, and a future holds what it moves twice.
+        let shaking = Box::pin(tls::accept(self.config.get(), stream, HANDSHAKE_MAX));
+        let stream = match shaking.await {
+            Ok(stream) => Box::new(stream),
             Err(e) => {
                 // Scanners and clients that dislike our certificate: worth a count, not a line.
                 tracing::debug!(error = %e, "a client's TLS handshake failed");
@@ -219,8 +224,8 @@ impl HttpEdge {
         let tokens = || metadata::session_cookies(request.headers()).chain(bearer);
         let issuer = tokens().find_map(|token| {
             serving.iter().find(|core| {
-                core.token_key
-                    .admit(now, &core.signed_out, token)
+                self.tokens
+                    .admit(&core.token_key, &core.signed_out, now, token)
                     .is_ok_and(|c| c.domain == named.domain)
             })
         });

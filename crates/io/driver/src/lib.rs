@@ -10,7 +10,8 @@
 //! - [`wire`]: what crosses a node, for the log.
 //! - [`media_worker`]: the thread that moves media.
 //! - [`http_edge`], [`http_core`], [`metadata`], [`trace`]: requests of clients; [`guard`]: where
-//!   they lead; [`shares`]: how many at once; [`outside`]: what of an answer goes outside.
+//!   they lead; [`shares`]: how many at once; [`outside`]: what of an answer goes outside;
+//!   [`tokens`]: session tokens that were checked before.
 //! - [`xmpp_edge`], [`xmpp_core`]: streams of clients.
 //! - [`users`]: domains' own files of users, and directories that check passwords.
 
@@ -43,6 +44,7 @@ pub mod shares;
 pub mod signal;
 pub mod sip_io;
 pub mod sip_listen;
+pub mod tokens;
 pub mod trace;
 pub mod users;
 pub mod wire;

@@ -265,6 +265,14 @@ impl Look<'_> {
                     let at = ("domains.sign_in", index, "bind_password_file");
                     self.secret(at, "password file", path);
                 }
+                if let SignInBy::File(path) = &domain.sign_in {
+                    let at = ("domains.sign_in", index, "file");
+                    self.exposed(at, path);
+                    if let Err(fault) = crate::users::Users::read(path) {
+                        let fix = "correct the line, or write the file with causeway ctl user add";
+                        self.say(Severity::Error, at, fault.to_string(), fix);
+                    }
+                }
             }
         }
         for (section, index, password) in all {
@@ -394,11 +402,9 @@ fn listened(config: &Config) -> Vec<(&'static str, &'static str, SocketAddr)> {
             add("service.https", "listen", &edge.https.listen);
             add("service.sip", "listen", &edge.sip.listen);
             add("service.xmpp", "listen", &edge.xmpp.listen);
-            add(
-                "service.media",
-                "listen",
-                &[SocketAddr::new(edge.media.listen, 0)],
-            );
+            for (listen, _) in edge.media.addresses() {
+                add("service.media", "listen", &[SocketAddr::new(listen, 0)]);
+            }
             let at = &edge.traversal;
             add("traversal", "listen_sip", &[at.sip]);
             add("traversal", "listen_ssh", &[at.ssh]);

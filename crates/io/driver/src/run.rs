@@ -17,7 +17,7 @@ use net::dns::Resolver;
 use net::tls::{Identity, Trust};
 use node::Engine;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::files::{DataFolder, FileFault};
@@ -202,10 +202,16 @@ impl Parts {
         let watching = crate::host_clock::watch(handle.clone(), self.stop.subscribe());
         self.tasks.spawn(watching);
         let (runtime, clock) = (tokio::runtime::Handle::current(), self.clock);
+        let (ended, end) = oneshot::channel();
+        self.tasks.spawn(async move {
+            // Without its node a program is of no use; `Running::failed` tells of this task's end.
+            assert!(end.await.is_ok(), "the signalling thread has panicked");
+        });
         let signal = std::thread::Builder::new()
             .name("signalling".into())
             .spawn(move || {
                 let _within = runtime.enter();
+                net::memory::make_ready();
                 signal::run(
                     engine,
                     clock,
@@ -215,6 +221,8 @@ impl Parts {
                     &threads.reports,
                 );
                 threads.workers.stop();
+                // Nobody who listens any more is stopping as well.
+                let _ = ended.send(());
             })
             .map_err(|source| StartFault::System {
                 what: "the signalling thread",

@@ -9,8 +9,8 @@
 //! Who has guessed passwords, here or at sign-in, is told to wait; who is signed out loses the
 //! stream.
 //!
-//! 403 tells the edge that the domain is not served, 429 that the client has to wait, 502 that no server can be reached, after which
-//! errors go to the client in the stream.
+//! 403 tells the edge that the domain is not served, 429 that the client has to wait, 502 that no
+//! server can be reached, after which errors go to the client in the stream.
 //!
 //! Bounds: 3 s to connect, 5 s to open a stream, 15 s in all; [`Times`].
 

@@ -55,7 +55,19 @@ impl Agent {
     /// # Errors
     /// Refused, with status and reason.
     pub(crate) async fn register(&self) -> Result<Registered> {
-        let (response, call_id) = self.send_register(ASKED_S).await?;
+        self.register_at("").await
+    }
+
+    /// Registers as a device with a secure profile does: over TLS on the whole of the way.
+    ///
+    /// # Errors
+    /// As [`Agent::register`] has them.
+    pub(crate) async fn register_over_tls(&self) -> Result<Registered> {
+        self.register_at(";transport=tls").await
+    }
+
+    async fn register_at(&self, parameters: &str) -> Result<Registered> {
+        let (response, call_id) = self.send_register(ASKED_S, parameters).await?;
         let contact = message::text(&response.headers, &HeaderName::Contact).unwrap_or_default();
         let expires = message::text(&response.headers, &HeaderName::Expires);
         let expires_s = expires
@@ -76,7 +88,7 @@ impl Agent {
 
     /// Takes the registration back.
     pub(crate) async fn unregister(&self) -> Result<()> {
-        self.send_register(0).await?;
+        self.send_register(0, "").await?;
         Ok(())
     }
 
@@ -86,14 +98,14 @@ impl Agent {
         self.0.stack.ping(&flow, Duration::from_secs(5)).await
     }
 
-    async fn send_register(&self, expires_s: u32) -> Result<(Response, String)> {
+    async fn send_register(&self, expires_s: u32, parameters: &str) -> Result<(Response, String)> {
         let flow = self.uplink().await?;
         let mut state = self.0.registration.lock().await;
         if state.call_id.is_empty() {
             state.call_id = format!("{}@{}", uuid(), flow.local.ip());
         }
         state.number += 1;
-        let domain = format!("sip:{}", self.0.profile.domain);
+        let domain = format!("sip:{}{parameters}", self.0.profile.domain);
         let mut request = self.request(
             Method::Register,
             &domain,

@@ -44,7 +44,10 @@ impl Pbx {
             Some((_, named)) => match self.named(named.trim_end_matches('>')) {
                 Some(place) => Some(place),
                 None => {
-                    self.find(format!("Refer-To {to} names no call"));
+                    // Calls to the trunk go by the cores' own rule, and pass it by.
+                    if number != crate::house::TRUNK_NUMBER {
+                        self.find(format!("Refer-To {to} names no call"));
+                    }
                     return self.send(way, Text::response(text, 481, "No Such Call", ""));
                 }
             },

@@ -1,12 +1,13 @@
 //! What a telephone says and hears.
 //!
 //! Each packet names its speaker, so that a listener knows whether it was meant for it. One that
-//! shares its screen speaks floor control beside it, in plain datagrams (RFC 8855).
+//! shares its screen sends a second picture beside it, under a key of its own, and speaks floor
+//! control in plain datagrams (RFC 8855).
 
 use std::net::SocketAddr;
 
 use super::{Phase, SECOND, Tick, Ua};
-use crate::description::{Audio, Direction};
+use crate::description::{self, Audio, Direction};
 use crate::srtp::{KEY_BYTES, Srtp};
 
 /// Between two packets, in microseconds; a fifth of what a telephone sends.
@@ -28,6 +29,20 @@ pub struct Floor {
     pub heard: u32,
 }
 
+/// One call's second picture.
+#[derive(Clone)]
+pub struct Slides {
+    local: SocketAddr,
+    signalled: SocketAddr,
+    remote: Option<SocketAddr>,
+    key: Option<Vec<u8>>,
+    closing: Option<Srtp>,
+    opening: Vec<Srtp>,
+    ssrc: u32,
+    /// Packets seen.
+    pub seen: u32,
+}
+
 /// One call's audio.
 #[derive(Clone)]
 pub struct Media {
@@ -43,6 +58,10 @@ pub struct Media {
     pub said: u32,
     /// Heard since the last change.
     pub fresh: u32,
+    /// Its second picture, if it shares its screen.
+    pub slides: Option<Slides>,
+    /// Whether the other side's description has a line for it.
+    slides_line: Option<bool>,
     /// Its floor control, if it shares its screen.
     pub floor: Option<Floor>,
     /// Whether the other side's description has a line for it.
@@ -66,6 +85,7 @@ impl Media {
             address: self.signalled,
             key: self.key.clone(),
             direction: self.direction,
+            slides: self.slides_here(),
             floor: self.floor_here(),
         };
         audio.write(self.version)
@@ -74,7 +94,9 @@ impl Media {
     /// Where we really are, audio first.
     pub(super) fn locals(&mut self) -> Vec<&mut SocketAddr> {
         let floor = self.floor.as_mut().map(|f| &mut f.local);
-        [&mut self.local].into_iter().chain(floor).collect()
+        let slides = self.slides.as_mut().map(|s| &mut s.local);
+        let more = slides.into_iter().chain(floor);
+        [&mut self.local].into_iter().chain(more).collect()
     }
 
     /// We are at another address, and say so from now on.
@@ -82,6 +104,25 @@ impl Media {
         self.signalled.set_ip(address);
         if let Some(floor) = &mut self.floor {
             floor.signalled.set_ip(address);
+        }
+        if let Some(slides) = &mut self.slides {
+            slides.signalled.set_ip(address);
+        }
+    }
+
+    /// Our line for slides, refused if we have none.
+    fn slides_here(&self) -> Option<description::Slides> {
+        let refused = description::Slides {
+            address: SocketAddr::new(self.signalled.ip(), 0),
+            key: None,
+        };
+        match (&self.slides, self.slides_line) {
+            (_, Some(false)) | (None, None) => None,
+            (Some(slides), _) => Some(description::Slides {
+                address: slides.signalled,
+                key: slides.key.clone(),
+            }),
+            (None, Some(true)) => Some(refused),
         }
     }
 
@@ -107,6 +148,16 @@ impl Media {
         self.floor_line = Some(theirs.floor.is_some());
         if let Some(floor) = &mut self.floor {
             floor.remote = theirs.floor.filter(|a| a.port() != 0);
+        }
+        self.slides_line = Some(theirs.slides.is_some());
+        if let Some(slides) = &mut self.slides {
+            let line = theirs.slides.as_ref().filter(|s| s.address.port() != 0);
+            slides.remote = line.map(|s| s.address);
+            let key = line.and_then(|s| s.key.as_deref());
+            if let Some(srtp) = key.and_then(Srtp::new) {
+                slides.opening.insert(0, srtp);
+                slides.opening.truncate(2);
+            }
         }
         self.remote = Some(theirs.clone());
     }
@@ -162,6 +213,20 @@ impl Ua {
                 heard: 0,
             }
         });
+        let slides = self.shares.then(|| {
+            self.next_port += 2;
+            let key = self.setup.encrypted.then(|| self.new_key());
+            Slides {
+                local: SocketAddr::new(self.setup.media, port + 4),
+                signalled: SocketAddr::new(self.setup.signalled, said + 4),
+                remote: None,
+                closing: key.as_deref().and_then(Srtp::new),
+                key,
+                opening: Vec::new(),
+                ssrc: self.rng.u32(),
+                seen: 0,
+            }
+        });
         Media {
             local: SocketAddr::new(self.setup.media, port),
             signalled: SocketAddr::new(self.setup.signalled, said),
@@ -169,6 +234,8 @@ impl Ua {
             heard: 0,
             said: 0,
             fresh: 0,
+            slides,
+            slides_line: None,
             floor,
             floor_line: None,
             remote: None,
@@ -205,6 +272,12 @@ impl Ua {
             media.said += 1;
             self.datagrams.push_back((media.local, to, packet));
         }
+        if let Some(slides) = &media.slides
+            && let Some(to) = slides.remote
+        {
+            let packet = slide(now, media.sequence, slides, &number);
+            self.datagrams.push_back((slides.local, to, packet));
+        }
         if let Some(Floor {
             local,
             remote: Some(to),
@@ -229,6 +302,10 @@ impl Ua {
                 self.find("floor control that nobody said");
             }
             return;
+        }
+        let shows = |call: &super::Call| call.media.slides.as_ref().is_some_and(|s| s.local == to);
+        if let Some(i) = self.calls.iter().position(shows) {
+            return self.slide_seen(now, i, bytes);
         }
         let Some(call) = self.calls.iter_mut().find(|c| c.media.local == to) else {
             if self.setup.media != self.setup.signalled || self.left.contains(&to) {
@@ -267,8 +344,50 @@ impl Ua {
         media.fresh += 1;
     }
 
+    /// A packet came for a call's second picture.
+    fn slide_seen(&mut self, now: u64, i: usize, bytes: &[u8]) {
+        let Some(call) = self.calls.get_mut(i) else {
+            return;
+        };
+        let settled = now.saturating_sub(call.media.changed) > SETTLE;
+        let over = call.phase == Phase::Over;
+        let Some(slides) = &mut call.media.slides else {
+            return;
+        };
+        let plain = match slides.key.is_some() {
+            true => slides.opening.iter().find_map(|s| s.unprotect(bytes)),
+            false => Some(bytes.to_vec()),
+        };
+        let Some(plain) = plain else {
+            if settled && !over && !slides.opening.is_empty() {
+                self.find("a slide that its key does not open");
+            }
+            return;
+        };
+        slides.seen += 1;
+        let text = String::from_utf8_lossy(plain.get(12..).unwrap_or_default()).into_owned();
+        let shown = text.strip_prefix("a slide of ");
+        if !shown.is_some_and(|s| call.is_with(now, s.trim())) {
+            let peer = call.peer.clone();
+            self.find(format!("the call with {peer} sees {text:?}"));
+        }
+    }
+
     /// Whether datagrams to an address reach this telephone, or its NAT.
     pub fn owns(&self, address: SocketAddr) -> bool {
         address.ip() == self.setup.media || self.left.contains(&address)
+    }
+}
+
+/// A packet of a second picture.
+fn slide(now: u64, sequence: u16, slides: &Slides, number: &str) -> Vec<u8> {
+    let mut packet = vec![0x80, 97];
+    packet.extend(sequence.to_be_bytes());
+    packet.extend(((now / 125) as u32).to_be_bytes());
+    packet.extend(slides.ssrc.to_be_bytes());
+    packet.extend(format!("a slide of {number:>8}").bytes());
+    match &slides.closing {
+        Some(srtp) => srtp.protect(packet),
+        None => packet,
     }
 }

@@ -347,6 +347,17 @@ impl Ua {
         dialog.map(|d| d.target.clone()).unwrap_or_default()
     }
 
+    /// A call's dialog as a Replaces of another names it to this telephone (RFC 3891 §3).
+    pub fn named(&self, i: usize) -> String {
+        let dialog = self.calls.get(i).and_then(|c| c.dialog.as_ref());
+        let tag = |of: &str| of.split("tag=").nth(1).unwrap_or_default().to_owned();
+        let name = |d: &crate::dialog::Dialog| {
+            let (own, other) = (tag(&d.local), tag(&d.remote));
+            format!("{};to-tag={own};from-tag={other}", d.call_id)
+        };
+        dialog.map(name).unwrap_or_default()
+    }
+
     /// The other side of a call's dialog, as our To writes it.
     pub fn remote_of(&self, i: usize) -> String {
         let dialog = self.calls.get(i).and_then(|c| c.dialog.as_ref());

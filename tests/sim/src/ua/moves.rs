@@ -12,7 +12,7 @@ impl Ua {
             let port = self.next_port;
             let call = &mut self.calls[i];
             if call.phase == Phase::Up {
-                self.next_port += 4;
+                self.next_port += 6;
                 for (beside, local) in call.media.locals().into_iter().enumerate() {
                     self.left.push(*local);
                     local.set_port(port + 2 * beside as u16);

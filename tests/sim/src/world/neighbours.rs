@@ -14,15 +14,13 @@ use crate::pipe::Party;
 use crate::text::Text;
 use crate::ua::{Setup, Ua};
 
-/// The number of the neighbour's telephone.
-const TRUNK_NUMBER: &str = "9001";
-
 impl World {
     pub(super) fn settle_neighbours(&mut self) {
         if !self.plan.neighbours {
             return;
         }
         let (trunk, abroad) = (house::NEIGHBOUR.into(), house::FOREIGN.into());
+        let secure = self.plan.secure_trunk;
         let setup = |name: &str, number: &str, media: std::net::IpAddr, outside: bool| Setup {
             name: name.to_owned(),
             number: number.to_owned(),
@@ -33,13 +31,13 @@ impl World {
             },
             host: format!("{media}:{}", if outside { 5061 } else { 5060 }),
             transport: if outside { "TLS" } else { "TCP" },
-            encrypted: outside,
+            encrypted: outside || secure,
             media,
             signalled: media,
             login: None,
             keeps: false,
         };
-        self.add(setup("trunk", TRUNK_NUMBER, trunk, false), None);
+        self.add(setup("trunk", house::TRUNK_NUMBER, trunk, false), None);
         self.add(setup("foreign", "boss", abroad, true), Some(0));
         let all = self.people.len();
         self.people[all - 2].core = Some(0);

@@ -388,6 +388,9 @@ impl World {
                 .pipes
                 .get(&pipe)
                 .map(|p| [p.ends[end], p.ends[1 - end]]);
+            if ends.is_some_and(|ends| matches!(ends[0], Party::Ua(_))) {
+                self.told_keys.extend(keys_in(&text));
+            }
             if let Some(what) = ends.and_then(|ends| self.crosses_wrongly(ends, &text)) {
                 self.findings.push(format!("{line}: {what}"));
             }
@@ -413,7 +416,13 @@ impl World {
             Party::Ua(_) | Party::Stranger | Party::Pbx if body("x-causeway-") => {
                 Some("the link's own names beyond the link")
             }
-            Party::Pbx | Party::Ua(_) if !edge && body("a=crypto") => Some("a client's key inside"),
+            Party::Pbx if body("a=crypto") => Some("a client's key inside"),
+            Party::Ua(i) if !edge && body("a=crypto") && !self.people[i].ua.setup.encrypted => {
+                Some("a client's key inside")
+            }
+            Party::Ua(_) if keys_in(text).any(|key| self.told_keys.contains(&key)) => {
+                Some("a key of another leg")
+            }
             Party::Pbx | Party::Ua(_)
                 if !edge && (body("198.51.100.") || body("203.0.113.") || body("2001:db8:")) =>
             {
@@ -493,4 +502,14 @@ impl World {
             ));
         }
     }
+}
+
+/// Keys that a description tells.
+fn keys_in(text: &Text) -> impl Iterator<Item = String> + '_ {
+    let keys = text.body.split("inline:").skip(1);
+    keys.map(|rest| {
+        rest.chars()
+            .take_while(|c| !c.is_whitespace() && *c != '|')
+            .collect()
+    })
 }

@@ -25,6 +25,7 @@ fn plan(seed: u64) -> Plan {
         skew_ms: 2_000,
         v6: false,
         neighbours: false,
+        secure_trunk: false,
         twins: false,
     }
 }

@@ -26,17 +26,20 @@ fn pairs(w: &World) -> [(usize, usize); 3] {
     [(a, p), (p, a), (a, b)]
 }
 
-/// What both have heard of one another's floor control in their last calls.
+/// What both have heard of one another's floor control, and seen of their slides, in their last
+/// calls: the less of the two.
 fn heard(w: &World, from: usize, to: usize) -> Option<(u32, u32)> {
     let of = |i: usize| {
         let ua = &w.people[i].ua;
-        ua.calls[ua.last()?].media.floor.as_ref().map(|f| f.heard)
+        let media = &ua.calls[ua.last()?].media;
+        let floor = media.floor.as_ref().map(|f| f.heard)?;
+        media.slides.as_ref().map(|s| s.seen.min(floor))
     };
     Some((of(from)?, of(to)?))
 }
 
 #[test]
-fn floor_control_passes_beside_audio_whoever_calls_and_is_closed_on_the_link() {
+fn slides_and_floor_control_pass_beside_audio_whoever_calls_and_are_closed_on_the_link() {
     under_seeds(8, plan, |w: &mut World| {
         w.ready();
         w.people.iter_mut().for_each(|p| p.ua.shares = true);

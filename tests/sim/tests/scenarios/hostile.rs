@@ -249,6 +249,18 @@ fn a_registered_client_cannot_speak_for_another_or_reach_beyond_call_control() {
         assert!(!bobs.is_empty() && w.pbx.asserted[0] == ("1001".into(), "1001".into()));
         let wrong: Vec<_> = bobs.iter().filter(|(_, who)| who != "1002").collect();
         assert!(wrong.is_empty(), "bob passes for {wrong:?}");
+        // Nor does he take over her call behind the other edge, whatever he knows of it.
+        let names = w.people[alice].ua.named(0);
+        let theft = request("INVITE", ALICE, bob_uri, ALICE, 97)
+            .with("Replaces", names)
+            .with_body("application/sdp", OFFER);
+        let before = w.pbx.asserted.len();
+        w.forge(pipe, 0, &theft.to_bytes());
+        w.run(5 * SECOND);
+        assert_eq!(w.pbx.asserted.len(), before, "it reaches nobody");
+        let told = w.gateways.iter().flat_map(|g| &g.events);
+        let refused = |e: &&status::Event| e.kind == status::Kind::TakeoverRefused;
+        assert_eq!(told.filter(refused).count(), 1);
         assert!(w.in_call(alice, phone));
         assert_eq!(w.people[phone].ua.calls.len(), 1);
         assert_eq!(w.people[alice].ua.calls[0].phase, Phase::Up);

@@ -18,6 +18,7 @@ fn plan(seed: u64) -> Plan {
             _ => [Weather::FAIR; 3],
         },
         neighbours: true,
+        secure_trunk: seed / 2 % 2 == 1,
         ..Plan::SMALL
     }
 }

@@ -31,6 +31,7 @@ fn plan(seed: u64) -> Plan {
         skew_ms: 2_000,
         v6: false,
         neighbours: false,
+        secure_trunk: false,
         twins: false,
     }
 }
@@ -307,6 +308,7 @@ fn a_town_speaks_while_everything_breaks() {
 fn connected(seed: u64) -> Plan {
     Plan {
         neighbours: true,
+        secure_trunk: seed / 4 % 2 == 1,
         twins: seed % 2 == 1,
         ..plan(seed)
     }

@@ -25,6 +25,7 @@
 //! effect. A refused offer is rolled back (RFC 3264 §8).
 
 mod line;
+mod rate;
 mod track;
 
 use media::{Counters, LegId, LinkId};
@@ -120,6 +121,8 @@ pub(super) struct Bridge {
     described: [Option<Box<[u8]>>; 2],
     /// Of what the caller, and the callee, were last shown of it: what is ours.
     shown: [Box<[Shown]>; 2],
+    /// That call control allows little was told.
+    told_rate: bool,
 }
 
 /// An m-line as an end was shown it, as far as it does not follow from the other's description.
@@ -151,6 +154,7 @@ impl Bridge {
             retired: Vec::new(),
             described: [None, None],
             shown: [Box::default(), Box::default()],
+            told_rate: false,
         }
     }
 
@@ -194,6 +198,17 @@ impl Bridge {
         self.shown[end as usize] = Box::default();
     }
 
+    /// What the inside allows a client's video in kbit/s, if that is little; told once a call.
+    pub(super) fn little_rate(&mut self) -> Option<u32> {
+        if self.told_rate || !matches!(self.first, First::Edge(_)) {
+            return None;
+        }
+        let of = |end: End| self.described[end as usize].as_deref();
+        let little = rate::little(of(self.end)?, of(self.end.other())?);
+        self.told_rate = little.is_some();
+        little
+    }
+
     /// How many m-lines are carried.
     pub(super) fn lines(&self) -> usize {
         self.tracks.iter().flatten().count()
@@ -204,9 +219,9 @@ impl Bridge {
         self.offer.as_ref().is_some_and(|offer| !offer.pending)
     }
 
-    /// An offer of `from`, as the other end gets it. One that is what `from` last described, `again`,
-    /// is what that end was last shown, byte for byte: its `o=` says that nothing has changed
-    /// (RFC 3264 §8), so no suite may be missing that was not chosen.
+    /// An offer of `from`, as the other end gets it. One that is what `from` last described,
+    /// `again`, is what that end was last shown, byte for byte: its `o=` says that nothing has
+    /// changed (RFC 3264 §8), so no suite may be missing that was not chosen.
     ///
     /// # Errors
     /// [`MediaError`]; nothing has changed then.

@@ -24,7 +24,7 @@ impl Studio {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.legs.len() + self.streams.values().map(HashSet::len).sum::<usize>()
+        self.legs.len() + self.streams.values().map(|ids| ids.len()).sum::<usize>()
     }
 
     pub(super) fn call_of(&self, leg: LegId) -> Option<Id> {

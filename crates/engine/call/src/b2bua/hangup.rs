@@ -191,6 +191,7 @@ impl B2bua {
                 break;
             }
             self.over_since.pop_front();
+            base::tighten(&mut self.over_since);
             if stays {
                 self.lingered(id);
                 self.forget(id);

@@ -58,7 +58,11 @@ impl B2bua {
     ) -> Result<Vec<u8>, MediaError> {
         let (mut desk, calls) = self.desk(cx, id);
         let call = calls.get_mut(id).ok_or(MediaError::Mismatch)?;
-        call.bridge.answer(&mut desk, from, text, early)
+        let answer = call.bridge.answer(&mut desk, from, text, early)?;
+        if let Some(kbps) = call.bridge.little_rate() {
+            self.tell(Some(id), Event::LittleRate { kbps });
+        }
+        Ok(answer)
     }
 
     pub(super) fn is_pending(&self, id: Id) -> bool {

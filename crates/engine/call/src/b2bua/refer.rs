@@ -1,8 +1,9 @@
 //! REFER, and every other way in which a message names a dialog: Replaces (RFC 3891), Join
 //! (RFC 3911), Target-Dialog (RFC 4538), Replaces within Refer-To, and the dialog ids of
 //! `x-cisco-remotecc` bodies. Tags differ between the legs, so such names are translated; what
-//! names no call of ours passes as it is. Where a Refer-To that names a call leads to our own
-//! Contact, it leads to the other leg's far end instead (RFC 5589 §7.3).
+//! names no call of ours passes as it is. A client may be behind another edge than the one whose
+//! call it names: the transfer target, or another device of its user. Where a Refer-To that names a
+//! call leads to our own Contact, it leads to the other leg's far end instead (RFC 5589 §7.3).
 //!
 //! Not here: `dialog-info` of a NOTIFY. It speaks of calls of other clients too, by call control's
 //! names, and a client that asks for one of them names it back by the same.
@@ -103,7 +104,7 @@ impl B2bua {
         [End::Caller, End::Callee].into_iter().find_map(|end| {
             let fork = call.forks.iter().find(|fork| {
                 let dialog = fork.dialog(end);
-                call.leg(end).side == from
+                call.leg(end).side.is_edge() == from.is_edge()
                     && dialog.local_tag() == ours
                     && dialog.remote_tag() == senders
             })?;

@@ -60,26 +60,22 @@ const PASSES: [&[u8]; 9] = [
 ///
 /// `_` counts as `-`: some servers read `P_Asserted_Identity` as the field it resembles.
 pub fn is_privileged(name: &[u8]) -> bool {
-    // Most names begin as none of these does.
-    if !may_be_privileged(name) {
+    let name = name.trim_ascii();
+    let Some(first) = name.first().map(u8::to_ascii_lowercase) else {
         return false;
-    }
-    if HARMLESS.iter().any(|harmless| reads_as(name, harmless)) {
-        return false;
-    }
-    matches!(name.trim_ascii(), [b'y' | b'Y' | b'n' | b'N'])
-        || PRIVILEGED
-            .iter()
-            .any(|privileged| reads_as(name, privileged))
-}
-
-/// Whether one of the names in question begins as this one.
-fn may_be_privileged(name: &[u8]) -> bool {
-    name.trim_ascii_start().first().is_some_and(|first| {
-        let first = first.to_ascii_lowercase();
-        let all = PRIVILEGED.iter().chain(&HARMLESS);
-        matches!(first, b'y' | b'n') || all.into_iter().any(|p| p.first() == Some(&first))
-    })
+    };
+    // Most names differ from all of these in where they begin or in their length.
+    let among = |list: &[&[u8]]| {
+        let near = |wanted: &&&[u8]| {
+            let begins = wanted.first() == Some(&first);
+            begins && (wanted.len() == name.len() || wanted.ends_with(b"*"))
+        };
+        list.iter()
+            .filter(near)
+            .any(|wanted| reads_as(name, wanted))
+    };
+    let compact = name.len() == 1 && matches!(first, b'y' | b'n');
+    (compact || among(&PRIVILEGED)) && !among(&HARMLESS)
 }
 
 /// Whether a field of a client goes out: it [is privileged](is_privileged), or says that the

@@ -424,6 +424,7 @@ impl EdgeRelay {
 
     fn forget_oldest(&mut self) {
         if let Some((_, flow)) = self.departures.pop_front() {
+            base::tighten(&mut self.departures);
             let Some(key) = self.departed.remove(&flow) else {
                 return;
             };

@@ -20,6 +20,11 @@ pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
     foreign(r, file);
     let (sip, sip_tls) = sip(r, file);
     let media = media(r, file, "36000-59999");
+    if media.as_ref().is_some_and(|m| m.other.is_some()) {
+        let cause = "a core has media on one address";
+        let fix = "keep the one of the family that the inside speaks";
+        r.error("service.media", 0, "listen", cause, fix);
+    }
     let peers = peers(r, file);
     let domains = domains(r, file);
     let unified_cm = publishers(r, "unified_cm", &file.unified_cm, 8443);

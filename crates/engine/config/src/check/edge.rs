@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Reader, limits, routing};
-use crate::file::{File, Service as Written};
+use crate::file::{File, Service as Written, Several};
 use crate::model::{
     Business, ClientCertificates, DigestAlgorithm, Edge, MediaService, Service, Traversal, Zone,
 };
@@ -182,39 +182,57 @@ pub(super) fn media(r: &mut Reader<'_>, file: &File, ports: &str) -> Option<Medi
         r.error(SECTION, 0, "listen", "media has no address", fix);
         return None;
     };
-    let Some(listen) = &written.listen else {
-        r.error(
-            SECTION,
-            0,
-            "listen",
-            "it is missing",
-            "set the address of the media ports",
-        );
+    let none = Several(Vec::new());
+    let listen = &written.listen.as_ref().unwrap_or(&none).0;
+    if listen.is_empty() {
+        let fix = "set the address of the media ports";
+        r.error(SECTION, 0, "listen", "it is missing", fix);
         return None;
+    }
+    let told = written.advertise.as_ref().map(|told| &told.0);
+    let key = if told.is_some() {
+        "advertise"
+    } else {
+        "listen"
     };
-    let listen_ip = r.ip(SECTION, "listen", listen)?;
-    let (key, told) = match &written.advertise {
-        Some(advertise) => ("advertise", advertise),
-        None => ("listen", listen),
-    };
-    let advertise = r.advertised(SECTION, key, told)?;
-    if listen_ip.is_ipv4() != advertise.is_ipv4() {
+    let ours = families(r, "listen", listen, Reader::ip)?;
+    let theirs = families(r, key, told.unwrap_or(listen), Reader::advertised)?;
+    if theirs.keys().any(|v6| !ours.contains_key(v6)) {
         let fix = "give two IPv4 or two IPv6 addresses";
-        r.error(
-            SECTION,
-            0,
-            "advertise",
-            "it is of another family than listen",
-            fix,
-        );
+        let cause = "it is of another family than listen";
+        r.error(SECTION, 0, "advertise", cause, fix);
         return None;
     }
     let ports = r.ports(SECTION, "ports", written.ports.as_deref().unwrap_or(ports))?;
+    let mut all = ours
+        .into_iter()
+        .map(|(v6, ip)| (ip, theirs.get(&v6).copied().unwrap_or(ip)));
+    let (listen, advertise) = all.next()?;
     Some(MediaService {
-        listen: listen_ip,
+        listen,
         advertise,
+        other: all.next(),
         ports,
     })
+}
+
+/// Addresses by their family (true: IPv6), of which each may have one.
+fn families<'a>(
+    r: &mut Reader<'a>,
+    key: &str,
+    written: &[String],
+    read: impl Fn(&mut Reader<'a>, &str, &str, &str) -> Option<IpAddr>,
+) -> Option<BTreeMap<bool, IpAddr>> {
+    let mut known = BTreeMap::new();
+    for value in written {
+        let ip = read(r, "service.media", key, value)?;
+        if known.insert(ip.is_ipv6(), ip).is_some() {
+            let fix = "give one IPv4 and one IPv6 address, or one of them";
+            r.error("service.media", 0, key, "two are of one family", fix);
+            return None;
+        }
+    }
+    Some(known)
 }
 
 fn traversal(r: &mut Reader<'_>, file: &File) -> Option<Traversal> {
@@ -303,7 +321,10 @@ fn zones(r: &mut Reader<'_>, file: &File) -> Option<Vec<Zone>> {
 /// Media ports over a service of the link.
 fn media_overlaps(r: &mut Reader<'_>, edge: &Edge) {
     let (rtp, rtcp) = edge.traversal.media_ports;
-    if edge.media.listen == edge.traversal.media
+    if edge
+        .media
+        .addresses()
+        .any(|(ip, _)| ip == edge.traversal.media)
         && (edge.media.ports.contains(&rtp) || edge.media.ports.contains(&rtcp))
     {
         r.error(

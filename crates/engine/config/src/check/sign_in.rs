@@ -119,8 +119,13 @@ fn server(r: &mut Reader<'_>, i: usize, written: &str) -> Option<LdapServer> {
 
 fn user(r: &mut Reader<'_>, i: usize, w: &SignIn) -> Option<LdapUser> {
     let template = |r: &mut Reader<'_>, key: &str, text: &str| {
-        if text.matches(USER).count() != 1 {
-            let fix = "write {user} once, where the user's name stands";
+        // A filter may look for the name in several attributes.
+        let good = match text.matches(USER).count() {
+            1 => true,
+            many => many > 1 && key == "search_filter",
+        };
+        if !good {
+            let fix = "write {user} where the user's name stands, in a name of an entry once";
             r.error(SECTION, i, key, "it has no place for the user's name", fix);
         }
     };

@@ -515,6 +515,57 @@ fn addresses_that_do_not_meet_are_accepted() {
 }
 
 #[test]
+fn media_of_an_edge_may_be_in_both_families_and_of_a_core_in_one() {
+    let with = |good: &str, from: &str, to: &str| {
+        assert!(good.contains(from));
+        check(&good.replacen(from, to, 1))
+    };
+    let one = "listen = \"192.0.2.10\"\nadvertise = \"203.0.113.10\"";
+    for (both, told) in [
+        (
+            "listen = [\"2001:db8::10\", \"192.0.2.10\"]\nadvertise = [\"203.0.113.10\"]",
+            "203.0.113.10 2001:db8::10",
+        ),
+        (
+            "listen = [\"192.0.2.10\", \"2001:db8::10\"]",
+            "192.0.2.10 2001:db8::10",
+        ),
+        ("listen = [\"2001:db8::10\"]", "2001:db8::10"),
+    ] {
+        let config = with(EDGE, one, both).unwrap().config;
+        let Role::Edge(edge) = config.role else {
+            panic!("an edge's");
+        };
+        let all: Vec<String> = edge.media.addresses().map(|(_, a)| a.to_string()).collect();
+        assert_eq!(all.join(" "), told, "{both}");
+        assert!(
+            edge.media
+                .addresses()
+                .all(|(a, b)| a.is_ipv4() == b.is_ipv4())
+        );
+    }
+    let same = "listen = [\"192.0.2.10\", \"192.0.2.12\"]";
+    let inside = "listen = [\"10.0.0.20\", \"2001:db8::20\"]";
+    for (findings, cause) in [
+        (with(EDGE, one, same), "one family"),
+        (with(EDGE, one, "listen = []"), "missing"),
+        (
+            with(EDGE, one, "listen = 5"),
+            "not an address in quotes, or one of each",
+        ),
+        (
+            with(CORE, "listen = \"10.0.0.20\"", inside),
+            "media on one address",
+        ),
+    ] {
+        let findings = findings.unwrap_err();
+        assert_eq!(findings.len(), 1, "{findings:#?}");
+        assert_eq!(findings[0].key, "service.media.listen");
+        assert!(findings[0].cause.contains(cause), "{findings:#?}");
+    }
+}
+
+#[test]
 fn one_bad_address_is_one_finding() {
     for (good, from) in [(EDGE, "192.0.2.10:8443"), (CORE, "10.0.0.20:5060")] {
         for to in ["nowhere", "192.0.2.10:0"] {
@@ -592,7 +643,8 @@ fn a_domain_says_who_checks_its_passwords() {
     assert!(matches!(of(&inline), SignInBy::File(_)));
     let servers = "by = \"ldap\"\nservers = [\"ldaps://a\", \"ldap://b:1389\"]\n";
     let SignInBy::Ldap(ldap) = of(&signs_in(&format!(
-        "{servers}search_base = \"dc=x\"\nbind_dn = \"cn=y\"\nbind_password_file = \"p\""
+        "{servers}search_base = \"dc=x\"\nsearch_filter = \"(|(uid={{user}})(mail={{user}}))\"\n\
+         bind_dn = \"cn=y\"\nbind_password_file = \"p\""
     ))) else {
         panic!()
     };
@@ -602,7 +654,7 @@ fn a_domain_says_who_checks_its_passwords() {
     let LdapUser::Search { filter, bind, .. } = &ldap.user else {
         panic!()
     };
-    assert_eq!(filter, "(uid={user})");
+    assert_eq!(filter, "(|(uid={user})(mail={user}))");
     assert!(bind.is_some());
 }
 

@@ -1,5 +1,6 @@
 //! Calls: INVITEs given to the B2BUA, and what it tells.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use base::{Now, Pii};
@@ -478,26 +479,27 @@ impl Core {
     }
 
     fn call_event(&mut self, now: Now, call: Option<CallId>, event: Event) {
+        if matches!(event, Event::Ringing) {
+            return;
+        }
         let row = call.and_then(|id| self.board.call(id));
-        let mut proof = Vec::new();
+        let told = !matches!(event, Event::Answered | Event::MediaChanged);
+        let starting = self.starting.as_ref();
         let named = row
             .as_ref()
-            .map(|r| (r.from.clone(), r.to.clone(), r.id.clone()));
-        let named = named.or_else(|| {
-            let s = self.starting.as_ref()?;
-            Some((
-                Pii::new(s.from.clone()),
-                Pii::new(s.to.clone()),
-                s.id.clone(),
-            ))
-        });
-        if let Some((from, to, id)) = named {
-            proof = vec![
-                ("from", from.to_string()),
-                ("to", to.to_string()),
-                ("call", Pii::new(id).to_string()),
-            ];
-        }
+            .map(|r| (&*r.from.expose(), &*r.to.expose(), &r.id));
+        let named = named.or_else(|| starting.map(|s| (&s.from, &s.to, &s.id)));
+        let mark = |person: &String| {
+            let mut text = String::with_capacity(16);
+            // Writing to a string does not fail.
+            let _ = write!(text, "{}", Pii::new(person));
+            text
+        };
+        let mut proof = named
+            .filter(|_| told)
+            .map_or_else(Vec::new, |(from, to, id)| {
+                vec![("from", mark(from)), ("to", mark(to)), ("call", mark(id))]
+            });
         let (kind, cause) = match event {
             Event::Started => {
                 let Some((call, s)) = call.zip(self.starting.take()) else {
@@ -542,6 +544,11 @@ impl Core {
                 (Kind::CallFailed, format!("answered {status}: {why}"))
             }
             Event::MediaRefused(error) => (media_kind(error), error.to_string()),
+            Event::LittleRate { kbps } => {
+                proof.push(("kbps", kbps.to_string()));
+                let cause = "call control allows the call's video less than the client asked for";
+                (Kind::LittleRate, cause.into())
+            }
             Event::BindFailed => (Kind::PortTaken, "a media port could not be opened".into()),
             Event::NoMedia => {
                 let Some(call) = call else { return };

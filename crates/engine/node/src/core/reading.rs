@@ -97,23 +97,18 @@ impl Core {
             return;
         }
         publisher.due = None;
-        let first: &[Part] = match (whole, publisher.duty) {
-            (_, Duty::Voicemail) => &[Part::VoicemailVersion],
-            (true, Duty::VoiceVideo) => &[Part::Axl(Operation::Fingerprint)],
-            (false, Duty::VoiceVideo) => &[
-                Part::Axl(Operation::Fingerprint),
-                Part::Axl(Operation::LinePorts),
-            ],
-            (_, Duty::ImPresence) => &[Part::Axl(Operation::NodesFingerprint)],
+        // One alone: a password that is refused is to count once.
+        let first = match publisher.duty {
+            Duty::Voicemail => Part::VoicemailVersion,
+            Duty::VoiceVideo => Part::Axl(Operation::Fingerprint),
+            Duty::ImPresence => Part::Axl(Operation::NodesFingerprint),
         };
         publisher.reading = Some(Reading {
             whole: whole || publisher.duty == Duty::Voicemail,
-            left: first.to_vec(),
+            left: vec![first],
             ..Reading::default()
         });
-        for part in first {
-            self.ask_server(index, *part);
-        }
+        self.ask_server(index, first);
     }
 
     /// A server has answered, or has not.
@@ -138,9 +133,15 @@ impl Core {
             return;
         };
         reading.left.retain(|p| *p != part);
-        if reading.whole && is_fingerprint(part) {
-            reading.left.push(Part::Axl(Operation::Nodes));
-            return self.ask_server(index, Part::Axl(Operation::Nodes));
+        let then = match (reading.whole, publisher.duty) {
+            _ if !is_fingerprint(part) => None,
+            (true, _) => Some(Operation::Nodes),
+            (false, Duty::VoiceVideo) => Some(Operation::LinePorts),
+            (false, _) => None,
+        };
+        if let Some(next) = then.map(Part::Axl) {
+            reading.left.push(next);
+            return self.ask_server(index, next);
         }
         if matches!(part, Part::Axl(Operation::Nodes) | Part::VoicemailVersion) {
             let more = rest(publisher.duty);

@@ -550,7 +550,9 @@ fn text(bytes: &[u8]) -> String {
 
 /// The host of a URI in lower case.
 pub(super) fn host_of(uri: &[u8]) -> Option<String> {
-    Some(Uri::parse(uri).ok()?.host.to_string().to_ascii_lowercase())
+    let mut host = String::with_capacity(40);
+    Uri::parse(uri).ok()?.host.write_lower_case(&mut host);
+    Some(host)
 }
 
 fn to_host(message: &Message) -> String {

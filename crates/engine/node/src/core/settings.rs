@@ -4,12 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::Secret;
+use base::{Rng, Secret};
 use call::registration::core::Address;
 use config::routing::{Ice, Routing};
 use config::{CallControl, Config, ContactMode, Password, Publisher, Role, SignInBy};
 use policy::credentials::Kept;
 use policy::signed_out::SignOut;
+use policy::token::TokenKey;
 use sip::transaction::ViaOptions;
 use traversal::DomainOffer;
 
@@ -36,6 +37,22 @@ pub struct CoreIdentity {
     pub servers: status::servers::ServersRecord,
     /// The names in this node's certificate; none if they are not known.
     pub certificate_names: Vec<String>,
+}
+
+impl CoreIdentity {
+    /// Of a core that never runs.
+    pub(super) fn nobody() -> Self {
+        CoreIdentity {
+            version: String::new(),
+            ssh_key: String::new(),
+            token_seed: Secret::new([0; 32]),
+            users: None,
+            kept: Vec::new(),
+            signed_out: Vec::new(),
+            servers: status::servers::ServersRecord::default(),
+            certificate_names: Vec::new(),
+        }
+    }
 }
 
 /// An edge to link with.
@@ -116,6 +133,7 @@ impl Settings {
         let no_media = config::MediaService {
             listen: nowhere,
             advertise: nowhere,
+            other: None,
             ports: 36_000..=59_999,
         };
         let no_calls = config::Calls {
@@ -321,5 +339,17 @@ fn given(password: &Password) -> Secret<String> {
     match password {
         Password::Given(secret) => secret.clone(),
         Password::File(_) => Secret::new(String::new()),
+    }
+}
+
+/// The key of session tokens. Every seed makes one; should the library refuse it, users sign in
+/// again after the next restart.
+pub(super) fn token_key(identity: &CoreIdentity, rng: &mut Rng) -> TokenKey {
+    let mut seed = *identity.token_seed.expose();
+    loop {
+        match TokenKey::from_seed(&seed) {
+            Some(key) => return key,
+            None => seed = rng.array(),
+        }
     }
 }

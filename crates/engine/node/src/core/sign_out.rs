@@ -2,9 +2,9 @@
 //! user end on this core, on its edges, and by way of them on their other cores.
 //!
 //! An administrator asks here, is told once the sign-out is on the disk, and a core that is killed
-//! then still knows it when it comes back. What another core has done comes by an edge. An edge that
-//! was taken over could make that up, so it is bounded in time ([`HEARD_BURST`]) and told; it gains
-//! nothing but that users must sign in again, and a password is asked about inside as ever.
+//! then still knows it when it comes back. What another core has done comes by an edge. An edge
+//! that was taken over could make that up, so it is bounded in time ([`HEARD_BURST`]) and told; it
+//! gains nothing but that users must sign in again, and a password is asked about as ever.
 
 use base::{HashMap, Now, Pii, TokenBucket};
 use call::registration::core::RegistrationId;

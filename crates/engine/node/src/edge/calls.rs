@@ -19,7 +19,8 @@ use media::{Command, Counters, LegId, LinkId, PortPair, StreamId};
 use sip::{FlowId, Message};
 use smallvec::SmallVec;
 
-use streams::Stream;
+pub(crate) use streams::Exchange;
+use streams::{Family, Stream};
 
 /// How long a call may go without an answer: longer than any ringing a proxy allows.
 const RING_MAX: Duration = Duration::from_secs(15 * 60);
@@ -87,6 +88,9 @@ pub(crate) struct Call {
     pub(crate) from: Pii<String>,
     pub(crate) to: Pii<String>,
     media: Vec<Option<Stream>>,
+    /// The family of the client's signalling when it last described its media, and that of its
+    /// media then.
+    described: Option<(Family, Family)>,
     /// Where its RTP has been verified to come from.
     verified: Option<IpAddr>,
     /// The figures of m-lines that are closed already.
@@ -171,13 +175,12 @@ impl Refusal {
     }
 }
 
-/// What calls need of the edge's settings.
-#[derive(Clone, Debug)]
-pub(crate) struct Addresses {
+/// Where clients of one address family send media.
+#[derive(Debug)]
+pub(crate) struct Outside {
+    pub(crate) ports: Allocator,
     /// What clients are told.
     pub(crate) advertise: IpAddr,
-    /// What the core is told; it follows stream ids, not addresses.
-    pub(crate) link: SocketAddr,
 }
 
 /// All calls.
@@ -188,8 +191,10 @@ pub(crate) struct Calls {
     by_leg: HashMap<LegId, CallId>,
     streams: HashMap<(LinkId, StreamId), LegId>,
     timers: Timers<(CallId, Doom)>,
-    ports: Allocator,
-    addresses: Addresses,
+    /// One of each family that is served, or of one.
+    outside: Vec<Outside>,
+    /// What the core is told; it follows stream ids, not addresses.
+    link: SocketAddr,
     rng: Rng,
     next_leg: u64,
     commands: Vec<Command>,
@@ -213,12 +218,12 @@ impl Calls {
             ("legs", self.by_leg.len()),
             ("streams", self.streams.len()),
             ("call timers", self.timers.len()),
-            ("ports", self.ports.in_use()),
+            ("ports", self.ports_in_use()),
             ("media commands", self.commands.len()),
         ]
     }
 
-    pub(crate) fn new(ports: Allocator, addresses: Addresses, rng: Rng, limit: usize) -> Self {
+    pub(crate) fn new(outside: Vec<Outside>, link: SocketAddr, rng: Rng, limit: usize) -> Self {
         Calls {
             rows: Slab::new(limit),
             index: HashMap::default(),
@@ -226,8 +231,8 @@ impl Calls {
             by_leg: HashMap::default(),
             streams: HashMap::default(),
             timers: Timers::default(),
-            ports,
-            addresses,
+            outside,
+            link,
             rng,
             next_leg: 0,
             commands: Vec::new(),
@@ -253,12 +258,12 @@ impl Calls {
     }
 
     pub(crate) fn ports_in_use(&self) -> usize {
-        self.ports.in_use()
+        self.outside.iter().map(|o| o.ports.in_use()).sum()
     }
 
     /// Nothing comes any more to these pairs.
     pub(crate) fn rested(&mut self, pairs: &[PortPair]) {
-        self.ports.rested(pairs);
+        self.outside.iter_mut().for_each(|o| o.ports.rested(pairs));
     }
 
     pub(crate) fn take_commands(&mut self) -> Vec<Command> {
@@ -292,6 +297,7 @@ impl Calls {
             from: uri(b.invite.from()),
             to: uri(b.invite.to()),
             media: Vec::new(),
+            described: None,
             verified: None,
             closed: Vec::new(),
             lines: None,

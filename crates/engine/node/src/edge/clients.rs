@@ -14,7 +14,7 @@ use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Name};
 
 use super::business::marked;
-use super::calls::{Beginning, CallId, Refusal};
+use super::calls::{Beginning, CallId, Exchange, Refusal};
 use super::proving::ONLY_INSIDE;
 use super::{Edge, Side};
 use crate::station::in_dialog;
@@ -378,13 +378,17 @@ impl Edge {
         let id = call.ok_or(Refusal::Unknown)?;
         // What one early dialog refuses, another may accept.
         let early = !message.is_request() && message.status() < 200;
+        let exchange = Exchange {
+            now: now.instant,
+            client: self.station.remote(flow).map(|a| a.ip().to_canonical()),
+            early,
+            offers: matches!(message.method(), Method::Invite | Method::Update)
+                && message.is_request(),
+        };
         let new = if from_client {
-            let source = self.station.remote(flow).ok_or(Refusal::Unknown)?.ip();
-            self.calls
-                .describe_to_core(now.instant, id, source, text, early)?
+            self.calls.describe_to_core(&exchange, id, text)?
         } else {
-            self.calls
-                .describe_to_client(now.instant, id, text, early)?
+            self.calls.describe_to_client(&exchange, id, text)?
         };
         Ok(Some((range, new)))
     }

@@ -132,6 +132,7 @@ impl Guests {
                 break;
             }
             self.registering.pop_front();
+            base::tighten(&mut self.registering);
             self.unanswered.remove(&oldest);
         }
     }

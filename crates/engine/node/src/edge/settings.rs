@@ -155,13 +155,10 @@ fn own_addresses(edge: &config::Edge) -> Vec<IpAddr> {
     let services = [&edge.https, &edge.sip, &edge.xmpp];
     let listen = services.into_iter().flat_map(|s| &s.listen);
     let traversal = [&edge.traversal.sip, &edge.traversal.ssh];
-    let media = [
-        edge.media.listen,
-        edge.media.advertise,
-        edge.traversal.media,
-    ];
+    let media = edge.media.addresses().flat_map(|(ours, told)| [ours, told]);
     let sockets = listen.chain(traversal).map(|a| a.ip());
-    sockets.chain(media).collect()
+    let all = sockets.chain(media);
+    all.chain([edge.traversal.media]).collect()
 }
 
 fn algorithm(named: DigestAlgorithm) -> sip::digest::Algorithm {

@@ -58,6 +58,7 @@ impl Ledger {
     /// The next event to hand out.
     pub(super) fn pop(&mut self) -> Option<Event> {
         let event = self.events.pop_front()?;
+        base::tighten(&mut self.events);
         self.recent.note(&event);
         Some(event)
     }

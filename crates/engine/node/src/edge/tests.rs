@@ -5,6 +5,7 @@ mod calls;
 mod claims;
 mod clients;
 mod failover;
+mod families;
 mod hostile;
 mod links;
 mod load;
@@ -69,6 +70,7 @@ fn config_with(business: Option<config::Business>) -> Arc<Config> {
         media: MediaService {
             listen: "192.0.2.10".parse().unwrap(),
             advertise: "203.0.113.10".parse().unwrap(),
+            other: None,
             ports: 36002..=36017,
         },
         traversal: config::Traversal {

@@ -1,4 +1,4 @@
-//! What tasks ask the node, and what it answers.
+//! Questions that tasks and administrators put to a node, and its answers.
 
 use std::net::IpAddr;
 

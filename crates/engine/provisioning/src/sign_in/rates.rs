@@ -74,6 +74,7 @@ impl Rates {
             }
             self.rows.remove(key);
             self.order.pop_front();
+            base::tighten(&mut self.order);
         }
     }
 

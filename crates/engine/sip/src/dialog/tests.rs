@@ -190,7 +190,7 @@ fn tags_are_replaced_without_touching_names_that_look_like_them() {
         (b"<sip:a@x>", b"<sip:a@x>;tag=n"),
     ];
     for (value, expected) in table {
-        assert_eq!(with_tag(value, Some(b"n")), expected);
+        assert_eq!(&*with_tag(value, Some(b"n")), expected);
     }
 }
 

@@ -20,17 +20,18 @@ pub(super) fn parts(before: &Message, lumps: &[Lump], out: &[u8]) -> Option<(Hea
     walk.start_line(before)?;
     let known = [Name::Via, Name::From, Name::To, Name::CSeq].map(Name::index);
     let firsts = known.map(|name| before.head.first_of(name).map(|span| span.start));
-    let mut kept = [false; 4];
+    let mut kept = [None; 4];
     for span in &before.head.spans {
         walk.added(span.start)?;
         let is_first = known.iter().position(|name| *name == span.name());
         let is_first = is_first.filter(|i| firsts.get(*i) == Some(&Some(span.start)));
         // With another of its name before it, it is the first no longer.
         let first = is_first.filter(|_| walk.head.first_of(span.name()).is_none());
+        let shift = walk.shift;
         let is_same = walk.field(before, span)?;
         if let Some(slot) = first.and_then(|i| kept.get_mut(i)) {
             // The top Via is a field's value, unless that has none.
-            *slot = is_same && !before.value_of(span).is_empty();
+            *slot = (is_same && !before.value_of(span).is_empty()).then_some(shift);
         }
     }
     walk.added(before.head.end.saturating_sub(2))?;
@@ -38,7 +39,7 @@ pub(super) fn parts(before: &Message, lumps: &[Lump], out: &[u8]) -> Option<(Hea
         return None;
     }
     walk.head.end = walk.moved(before.head.end);
-    Some((walk.head, before.facts().only(kept)))
+    Some((walk.head, before.facts().moved(kept)))
 }
 
 struct Walk<'a> {

@@ -35,7 +35,7 @@ pub(super) fn check(message: &Message, limits: &Limits) -> Result<Facts, ParseEr
         }
     }
     let via = vias(message, limits)?;
-    let cseq = message.cseq()?;
+    let cseq = message.read_cseq()?;
     if message.is_request() && cseq.method != message.method_bytes() {
         return Err(ParseError::Header("CSeq"));
     }
@@ -45,7 +45,8 @@ pub(super) fn check(message: &Message, limits: &Limits) -> Result<Facts, ParseEr
     if call_id.is_empty() || call_id.iter().any(u8::is_ascii_whitespace) {
         return Err(ParseError::Header("Call-ID"));
     }
-    let (from, to) = (message.from()?, message.to()?);
+    let from = message.read_address(Name::From, "From")?;
+    let to = message.read_address(Name::To, "To")?;
     let tag = |party: &NameAddr<'_>| party.tag().map_or(0, <[u8]>::len);
     for (bytes, word) in [
         (call_id.len(), "the Call-ID"),
@@ -104,13 +105,7 @@ pub(super) fn check(message: &Message, limits: &Limits) -> Result<Facts, ParseEr
     if outside {
         stranger(message)?;
     }
-    let value = |name| message.header(name).unwrap_or_default();
-    Ok(Facts::of(
-        (value(Name::Via), &via),
-        (value(Name::From), &from),
-        (value(Name::To), &to),
-        (value(Name::CSeq), &cseq),
-    ))
+    Ok(Facts::of(message.bytes(), &via, &from, &to, &cseq))
 }
 
 fn vias<'m>(message: &'m Message, limits: &Limits) -> Result<Via<'m>, ParseError> {

@@ -1,47 +1,36 @@
 //! Where the parts of the headers lie that every message needs and everybody asks for: they are
-//! read once, when the message is judged, and given out as often as wanted.
-//!
-//! In two bytes each, counted from where the field's value begins: so they are as good for a copy
-//! of the message in which the field stands elsewhere. What does not fit is read again.
+//! read once, when the message is judged, and given out as often as wanted. An edited message takes
+//! over what is true of it still.
 
 use crate::header::{CSeq, NameAddr, Via};
 
-/// A message's bytes, and where in them the value of a field begins.
-pub(super) type Place<'a> = (&'a [u8], usize);
-
-/// A part of a field's value.
+/// A part of the message.
 #[derive(Clone, Copy, Debug)]
-struct Part(u16, u16);
-
-/// No part at all.
-const NOTHING: Part = Part(u16::MAX, 0);
+struct Part(u32, u32);
 
 impl Part {
-    /// Where `part`, which lies in `whole` or behind it, is; nothing if that is too far.
-    fn of(whole: &[u8], part: &[u8]) -> Option<Part> {
-        if part.is_empty() {
-            return Some(Part(0, 0));
-        }
+    /// Where `part`, which lies in `whole`, is.
+    fn of(whole: &[u8], part: &[u8]) -> Part {
         let from = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
-        let to = from.checked_add(part.len())?;
-        Some(Part(from.try_into().ok()?, to.try_into().ok()?))
+        if part.is_empty() || from > whole.len() {
+            return Part(0, 0);
+        }
+        Part(from as u32, (from + part.len()) as u32)
     }
 
-    fn maybe(whole: &[u8], part: Option<&[u8]>) -> Option<Part> {
-        part.map_or(Some(NOTHING), |part| Part::of(whole, part))
-    }
-
-    /// The part of a value that begins at a place of the message.
-    #[inline(always)]
-    fn get(self, (bytes, from): Place<'_>) -> &[u8] {
-        bytes
-            .get(from + usize::from(self.0)..from + usize::from(self.1))
+    fn get(self, whole: &[u8]) -> &[u8] {
+        whole
+            .get(self.0 as usize..self.1 as usize)
             .unwrap_or_default()
     }
 
-    #[inline(always)]
-    fn found(self, place: Place<'_>) -> Option<&[u8]> {
-        (self.0 <= self.1).then(|| self.get(place))
+    /// The same part so much further back; nothing is nowhere.
+    fn moved(self, by: i64) -> Part {
+        if self.1 == 0 {
+            return self;
+        }
+        let moved = |at: u32| (i64::from(at) + by) as u32;
+        Part(moved(self.0), moved(self.1))
     }
 }
 
@@ -50,113 +39,120 @@ struct Address {
     display: Part,
     uri: Part,
     params: Part,
-    tag: Part,
+    tag: Option<Part>,
 }
 
 impl Address {
-    fn of(whole: &[u8], address: &NameAddr<'_>) -> Option<Address> {
-        Some(Address {
-            display: Part::of(whole, address.display)?,
-            uri: Part::of(whole, address.uri)?,
-            params: Part::of(whole, address.params.raw())?,
-            tag: Part::maybe(whole, address.tag())?,
-        })
+    fn of(whole: &[u8], address: &NameAddr<'_>) -> Address {
+        Address {
+            display: Part::of(whole, address.display),
+            uri: Part::of(whole, address.uri),
+            params: Part::of(whole, address.params.raw()),
+            tag: address.tag().map(|tag| Part::of(whole, tag)),
+        }
     }
 
-    #[inline(always)]
-    fn get(self, place: Place<'_>) -> NameAddr<'_> {
-        let parts = [self.display, self.uri, self.params].map(|part| part.get(place));
-        NameAddr::of_parts(parts, self.tag.found(place))
+    fn get(self, whole: &[u8]) -> NameAddr<'_> {
+        let parts = [self.display, self.uri, self.params].map(|part| part.get(whole));
+        NameAddr::of_parts(parts, self.tag.map(|tag| tag.get(whole)))
+    }
+
+    fn moved(self, by: i64) -> Address {
+        Address {
+            display: self.display.moved(by),
+            uri: self.uri.moved(by),
+            params: self.params.moved(by),
+            tag: self.tag.map(|tag| tag.moved(by)),
+        }
     }
 }
 
-/// Top Via and its branch.
+/// The parts of top Via, From, To and CSeq, of those that were read.
 #[derive(Clone, Copy, Debug)]
-struct TopVia {
-    parts: [Part; 4],
-    branch: Part,
-}
-
-/// Number and method.
-#[derive(Clone, Copy, Debug)]
-struct Sequence {
+pub(crate) struct Facts {
+    /// Which of the four are known.
+    known: [bool; 4],
+    via: [Part; 4],
+    branch: Option<Part>,
+    from: Address,
+    to: Address,
     number: u32,
     method: Part,
 }
 
-/// The parts of top Via, From, To and CSeq, of those that were read.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Facts {
-    via: Option<TopVia>,
-    from: Option<Address>,
-    to: Option<Address>,
-    cseq: Option<Sequence>,
-}
+const NOBODY: Address = Address {
+    display: Part(0, 0),
+    uri: Part(0, 0),
+    params: Part(0, 0),
+    tag: None,
+};
 
 impl Facts {
-    /// Remembers what was read, each with the value of its field, in which it lies.
+    /// Nothing is known.
+    pub(super) const NONE: Facts = Facts {
+        known: [false; 4],
+        via: [Part(0, 0); 4],
+        branch: None,
+        from: NOBODY,
+        to: NOBODY,
+        number: 0,
+        method: Part(0, 0),
+    };
+
+    /// Remembers what was read; each must lie in `whole`.
     pub(super) fn of(
-        via: (&[u8], &Via<'_>),
-        from: (&[u8], &NameAddr<'_>),
-        to: (&[u8], &NameAddr<'_>),
-        cseq: (&[u8], &CSeq<'_>),
+        whole: &[u8],
+        via: &Via<'_>,
+        from: &NameAddr<'_>,
+        to: &NameAddr<'_>,
+        cseq: &CSeq<'_>,
     ) -> Facts {
         Facts {
-            via: top_via(via.0, via.1),
-            from: Address::of(from.0, from.1),
-            to: Address::of(to.0, to.1),
-            cseq: Part::of(cseq.0, cseq.1.method).map(|method| Sequence {
-                number: cseq.1.number,
-                method,
-            }),
+            known: [true; 4],
+            via: via.parts().map(|part| Part::of(whole, part)),
+            branch: via.branch().map(|branch| Part::of(whole, branch)),
+            from: Address::of(whole, from),
+            to: Address::of(whole, to),
+            number: cseq.number,
+            method: Part::of(whole, cseq.method),
         }
     }
 
-    /// What is known of a copy in which these fields stand as they stood: the first Via, From, To,
-    /// CSeq.
-    pub(crate) fn only(mut self, [via, from, to, cseq]: [bool; 4]) -> Facts {
-        self.via = self.via.filter(|_| via);
-        self.from = self.from.filter(|_| from);
-        self.to = self.to.filter(|_| to);
-        self.cseq = self.cseq.filter(|_| cseq);
+    /// What is known of a copy in which these fields stand as they stood, each so much further back:
+    /// the first Via, From, To, CSeq. Nothing of one that does not.
+    pub(crate) fn moved(mut self, by: [Option<i64>; 4]) -> Facts {
+        for (known, by) in self.known.iter_mut().zip(by) {
+            *known &= by.is_some();
+        }
+        let [via, from, to, cseq] = by.map(Option::unwrap_or_default);
+        self.via = self.via.map(|part| part.moved(via));
+        self.branch = self.branch.map(|part| part.moved(via));
+        self.from = self.from.moved(from);
+        self.to = self.to.moved(to);
+        self.method = self.method.moved(cseq);
         self
     }
 
-    #[inline]
-    pub(super) fn via<'a>(&self, place: Place<'a>) -> Option<Via<'a>> {
-        let via = self.via?;
-        let parts = via.parts.map(|part| part.get(place));
-        Some(Via::of_parts(parts, via.branch.found(place)))
+    pub(super) fn via<'a>(&self, whole: &'a [u8]) -> Option<Via<'a>> {
+        if !self.known[0] {
+            return None;
+        }
+        let branch = self.branch.map(|part| part.get(whole));
+        Some(Via::of_parts(self.via.map(|part| part.get(whole)), branch))
     }
 
-    #[inline]
-    pub(super) fn from<'a>(&self, place: Place<'a>) -> Option<NameAddr<'a>> {
-        Some(self.from?.get(place))
+    pub(super) fn from<'a>(&self, whole: &'a [u8]) -> Option<NameAddr<'a>> {
+        self.known[1].then(|| self.from.get(whole))
     }
 
-    #[inline]
-    pub(super) fn to<'a>(&self, place: Place<'a>) -> Option<NameAddr<'a>> {
-        Some(self.to?.get(place))
+    pub(super) fn to<'a>(&self, whole: &'a [u8]) -> Option<NameAddr<'a>> {
+        self.known[2].then(|| self.to.get(whole))
     }
 
-    #[inline]
-    pub(super) fn cseq<'a>(&self, place: Place<'a>) -> Option<CSeq<'a>> {
-        let cseq = self.cseq?;
-        Some(CSeq {
-            number: cseq.number,
-            method: cseq.method.get(place),
+    pub(super) fn cseq<'a>(&self, whole: &'a [u8]) -> Option<CSeq<'a>> {
+        self.known[3].then(|| CSeq {
+            number: self.number,
+            method: self.method.get(whole),
         })
     }
-}
-
-fn top_via(whole: &[u8], via: &Via<'_>) -> Option<TopVia> {
-    let [raw, transport, sent_by, params] = via.parts();
-    let parts = [
-        Part::of(whole, raw)?,
-        Part::of(whole, transport)?,
-        Part::of(whole, sent_by)?,
-        Part::of(whole, params)?,
-    ];
-    let branch = Part::maybe(whole, via.branch())?;
-    Some(TopVia { parts, branch })
 }

@@ -30,12 +30,7 @@ fn hex(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// The message with a Via of our own on top.
-pub(super) fn with_via(message: &Message, via: &ViaOptions, branch: &str) -> Message {
-    changed_with_via(message, via, branch, |_| {})
-}
-
-/// The same with further changes, all in one pass.
+/// The message with a Via of our own on top and further changes, all in one pass.
 pub(super) fn changed_with_via(
     message: &Message,
     via: &ViaOptions,

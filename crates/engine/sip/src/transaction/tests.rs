@@ -586,3 +586,43 @@ fn received_and_rport_are_written_into_the_top_via() {
         format!("{same};received=2001:db8::8")
     );
 }
+
+#[test]
+fn tables_give_their_room_back_when_a_flood_is_over() {
+    let mut bench = Bench::new();
+    let room = |layer: &Transactions| {
+        [
+            layer.clients.capacity(),
+            layer.servers.capacity(),
+            layer.client_index.capacity(),
+            layer.server_index.capacity(),
+        ]
+    };
+    for n in 0..4_000 {
+        let invite = request("INVITE", &format!("z9hG4bK{n}"));
+        bench.layer.receive(bench.now, HERE, true, invite.clone());
+        let sent = bench.layer.request(bench.now, THERE, true, &invite, &via());
+        assert!(sent.is_ok());
+    }
+    let keys: Vec<ServerKey> = bench
+        .layer
+        .servers
+        .iter()
+        .map(|(id, _)| ServerKey(id))
+        .collect();
+    for key in keys {
+        let request = bench.layer.server_request(key).unwrap().clone();
+        let answer = request.reply(200, "OK", "b1").build();
+        bench.layer.respond(bench.now, key, answer);
+    }
+    assert!(room(&bench.layer).iter().all(|room| *room >= 4_000));
+    bench.outputs();
+    bench.wait(3_600_000);
+    let counts = bench.layer.counts();
+    assert_eq!((counts.clients, counts.servers, counts.timers), (0, 0, 0));
+    assert!(
+        room(&bench.layer).iter().all(|room| *room <= 512),
+        "{:?}",
+        room(&bench.layer)
+    );
+}

@@ -26,6 +26,7 @@ use crate::questions::{ASKED_MAX, Questions};
 use crate::signal::Handle;
 use crate::sip_io::Workers;
 use crate::sip_listen::SipListener;
+use crate::tokens::Tokens;
 use crate::trace::Traces;
 use crate::xmpp_core::{Times, XmppCore};
 use crate::{dial, files, link_sip, link_ssh, link_xmpp};
@@ -146,6 +147,7 @@ struct Web {
     checked: Live<ClientConfig>,
     unchecked: Arc<ClientConfig>,
     traces: Arc<Traces>,
+    tokens: Tokens,
 }
 
 impl Web {
@@ -155,6 +157,7 @@ impl Web {
             checked: Live::new(tls::inside_client(Some(&parts.trust), &[])?),
             unchecked: tls::inside_client(None, &[])?,
             traces: Arc::new(Traces::start()?),
+            tokens: Tokens::default(),
         })
     }
 
@@ -174,6 +177,7 @@ impl Web {
             checked: self.checked.clone(),
             unchecked: self.unchecked.clone(),
             traces: self.traces.clone(),
+            tokens: self.tokens.clone(),
         }
     }
 

@@ -22,6 +22,7 @@ use crate::shares::Shares;
 use crate::signal::Handle;
 use crate::sip_io::Workers;
 use crate::sip_listen::SipListener;
+use crate::tokens::Tokens;
 use crate::trace::Traces;
 use crate::xmpp_edge::{Times, XmppEdge};
 use crate::{dial, link_sip, link_ssh, link_xmpp};
@@ -215,6 +216,7 @@ fn serve_clients(
         // Traces of one run are told from those of the next.
         traces: Arc::new(Traces::start()?),
         shares: Shares::default(),
+        tokens: Tokens::default(),
     };
     let sip = SipListener {
         handle: handle.clone(),

@@ -40,10 +40,15 @@ pub(crate) const LOT: usize = 32;
 /// hundreds of milliseconds, and many that fall due one by one would each wake the thread.
 const TIMERS_EVERY: Duration = Duration::from_millis(5);
 
-/// How often at most, and how often more when the flood is over: what it left runs out for half a
-/// minute (RFC 6026 §8.4, timers of 64*T1).
+/// How often at most while there is much to do: others wait for memory meanwhile.
 const TRIM_EVERY: Duration = Duration::from_secs(30);
-const TRIMS: u8 = 3;
+
+/// How often it is looked whether the flood is over, fewer than [`CALM`] posts since the last time,
+/// and how often memory is given back then: what a flood left runs out for half a minute (RFC 6026
+/// §8.4, timers of 64*T1), so it is done once after that, whenever the flood was over.
+const LOOK_EVERY: Duration = Duration::from_secs(8);
+const CALM: usize = 1_000;
+const TRIMS: u8 = 6;
 
 /// Waits below this are as good as none.
 const WORTH_TELLING: Duration = Duration::from_millis(20);
@@ -131,14 +136,18 @@ pub fn run(
 #[derive(Default)]
 struct Worn {
     posts: usize,
+    /// Posts since it was looked last.
+    recent: usize,
     freed: usize,
     owed: u8,
     next: Instant,
+    done: Option<Instant>,
 }
 
 impl Worn {
     fn worked(&mut self, posts: usize) {
         self.posts += posts;
+        self.recent += posts;
         if self.posts >= POSTS_A_TRIM {
             (self.posts, self.owed) = (0, TRIMS);
         }
@@ -152,12 +161,19 @@ impl Worn {
 
     /// Whether it is to be done now.
     fn is_due(&mut self, now: Instant) -> bool {
-        let due = self.owed > 0 && now >= self.next;
-        if due {
-            self.owed -= 1;
-            self.next = now + TRIM_EVERY;
+        if self.owed == 0 || now < self.next {
+            return false;
         }
-        due
+        self.next = now + LOOK_EVERY;
+        let calm = std::mem::take(&mut self.recent) < CALM;
+        let long = self.done.is_none_or(|at| now.since(at) >= TRIM_EVERY);
+        if calm {
+            self.owed -= 1;
+        }
+        if calm || long {
+            self.done = Some(now);
+        }
+        calm || long
     }
 
     /// How long until then.

@@ -37,6 +37,9 @@ const TURN: usize = 256 * 1024;
 /// Inputs that are let go before the turn is over, so that a worker's signalling starts early.
 pub(super) const BATCH: usize = 64;
 
+/// Inputs for which room is kept while none waits.
+const ROOM: usize = 512;
+
 /// How often it is looked whether a pause is over.
 const PAUSED: Duration = Duration::from_millis(20);
 
@@ -83,7 +86,12 @@ impl Found {
         if last {
             self.turns.pop_front();
         }
-        Some((since, self.posts.pop_front()?))
+        let post = self.posts.pop_front()?;
+        if self.posts.is_empty() && self.posts.capacity() > ROOM {
+            // What a flood needed is given back.
+            self.posts = VecDeque::new();
+        }
+        Some((since, post))
     }
 
     /// All, and since when the oldest has waited.

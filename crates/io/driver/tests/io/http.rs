@@ -10,6 +10,7 @@ use driver::http_edge::HttpEdge;
 use driver::listen::Caps;
 use driver::shares::Shares;
 use driver::signal::{Clock, Handle, Post};
+use driver::tokens::Tokens;
 use driver::trace::Traces;
 use net::http::front::{self, Limits};
 use net::http::inside::Inside;
@@ -38,6 +39,8 @@ pub struct World {
     pub seen: Arc<Mutex<Vec<String>>>,
     pub token: String,
     pub guard: Guard,
+    /// The edge's way to the core.
+    pub lane: EdgeLane,
     edge_gate: Live<EdgeGate>,
     pub edge_posts: mpsc::Receiver<Post>,
     pub core_posts: Option<mpsc::Receiver<Post>>,
@@ -113,6 +116,7 @@ pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule
         checked: Live::new(tls::inside_client(Some(&ca.trust()), &[]).unwrap()),
         unchecked,
         traces: Arc::new(Traces::start().unwrap()),
+        tokens: Tokens::default(),
     };
     let lane = EdgeLane::new(Windows::HTTP);
     for _ in 0..2 {
@@ -150,7 +154,7 @@ pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule
             tls::client_facing(&ca.identity("edge1.example.test"), &front::ALPN).unwrap(),
         ),
         gate: edge_gate.clone(),
-        lanes: Arc::new([lane]),
+        lanes: Arc::new([lane.clone()]),
         name: "edge1.example.test".into(),
         caps: Caps {
             total: 100,
@@ -159,6 +163,7 @@ pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule
         },
         limits: Limits::default(),
         traces: Arc::new(Traces::start().unwrap()),
+        tokens: Tokens::default(),
         shares: Shares::default(),
     };
     tokio::spawn(service.run(listening, stopping));
@@ -169,6 +174,7 @@ pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule
         seen,
         token,
         guard,
+        lane,
         edge_gate,
         edge_posts,
         core_posts: Some(core_posts),
@@ -408,7 +414,7 @@ async fn what_is_not_allowed_is_refused_and_never_dialled() {
     );
 }
 
-fn encode(text: &str) -> String {
+pub fn encode(text: &str) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text)
 }

@@ -9,7 +9,6 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -33,6 +32,9 @@ pub use super::guard::Times;
 
 /// ALPN of HTTP/2 and HTTP/1.1, in order of preference.
 pub const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// After this without a request an HTTP/1 connection gives back what it needs for one.
+const REST_AFTER: Duration = Duration::from_millis(250);
 
 /// How long an HTTP/2 client that owes nothing and is owed nothing may stay after GOAWAY.
 const PARTING: Duration = Duration::from_secs(5);
@@ -73,10 +75,11 @@ where
     F: Fn(Request<Body>) -> R,
     R: Future<Output = Response<Body>> + Send + 'static,
 {
+    // Boxed, so that a connection takes the room of its own protocol and not of either.
     if h2 {
-        serve_h2(stream, limits, stop, service).await
+        Box::pin(serve_h2(stream, limits, stop, service)).await
     } else {
-        serve_h1(stream, limits, stop, service).await
+        Box::pin(serve_h1(stream, limits, stop, service)).await
     }
 }
 
@@ -92,32 +95,79 @@ where
     R: Future<Output = Response<Body>> + Send + 'static,
 {
     let watch = Arc::new(Watch::default());
-    let counted = watch.clone();
-    let service = service_fn(|request: Request<Incoming>| {
-        let busy = Busy::new(&counted);
-        let answer = service(request.map(|b| paced(b, limits.pace)));
-        Box::pin(async move { Ok::<_, Infallible>(answer.await.map(|body| busy.around(body))) })
-    });
-    let guard = Guard::new(stream, limits.times, watch.clone());
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // The guard keeps the time; this is the net below it.
-        .header_read_timeout(limits.times.idle + limits.times.head)
-        .max_headers(128)
-        .max_buf_size(2 * HEAD_BYTES_MAX)
-        .half_close(false)
-        .serve_connection(TokioIo::new(guard), service);
+    let mut guard = Guard::new(stream, limits.times, watch.clone());
     let mut stop = std::pin::pin!(stop);
     let mut stopping = false;
-    let ended = std::future::poll_fn(|cx| {
-        if !stopping && stop.as_mut().poll(cx).is_ready() {
-            stopping = true;
-            Pin::new(&mut connection).graceful_shutdown();
+    let ended = loop {
+        // Between requests a connection is a TLS session and little more.
+        let more = std::future::poll_fn(|cx| {
+            if stop.as_mut().poll(cx).is_ready() {
+                stopping = true;
+                return Poll::Ready(Ok(false));
+            }
+            guard.poll_fill(cx)
+        });
+        match more.await {
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
+            // A violation is answered as one below; else there is nobody to answer.
+            Err(e) if watch.violation().is_none() => return Err(Error::Io(e)),
+            Err(_) => break Ok(()),
         }
-        connection.poll_without_shutdown(cx)
-    })
-    .await;
-    let mut stream = connection.into_parts().io.into_inner().into_inner();
+        let requests = service_fn(|request: Request<Incoming>| {
+            let busy = Busy::new(&watch);
+            let answer = service(request.map(|b| paced(b, limits.pace)));
+            Box::pin(async move { Ok::<_, Infallible>(answer.await.map(|b| busy.around(b))) })
+        });
+        let mut connection = http1::Builder::new();
+        connection
+            .timer(TokioTimer::new())
+            // The guard keeps the time; this is the net below it.
+            .header_read_timeout(limits.times.idle + limits.times.head)
+            .max_headers(128)
+            .max_buf_size(2 * HEAD_BYTES_MAX)
+            .half_close(false);
+        let mut connection = Box::new(connection.serve_connection(TokioIo::new(guard), requests));
+        let mut rest = Box::pin(tokio::time::sleep(REST_AFTER));
+        let mut before = watch.served();
+        let ended = std::future::poll_fn(|cx| {
+            if !stopping && stop.as_mut().poll(cx).is_ready() {
+                stopping = true;
+                Pin::new(&mut *connection).graceful_shutdown();
+            }
+            if let Poll::Ready(ended) = connection.poll_without_shutdown(cx) {
+                return Poll::Ready(Some(ended));
+            }
+            while rest.as_mut().poll(cx).is_ready() {
+                let served = std::mem::replace(&mut before, watch.served());
+                if !stopping && served == before && watch.is_at_rest() {
+                    return Poll::Ready(None);
+                }
+                let again = tokio::time::Instant::now() + REST_AFTER;
+                rest.as_mut().reset(again);
+            }
+            Poll::Pending
+        })
+        .await;
+        let parts = connection.into_parts();
+        guard = parts.io.into_inner();
+        match ended {
+            Some(ended) => break ended,
+            None => guard.give_back(&parts.read_buf),
+        }
+    };
+    finished_h1(guard.into_inner(), &watch, ended).await
+}
+
+/// Ends a connection, with an answer if a violation is to have one.
+async fn finished_h1<S>(
+    mut stream: S,
+    watch: &Watch,
+    ended: Result<(), hyper::Error>,
+) -> Result<Ended, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let violation = watch.violation();
     if let Some((violation, true)) = violation {
         let answer = refusal(violation);
@@ -159,9 +209,7 @@ where
     R: Future<Output = Response<Body>> + Send + 'static,
 {
     let watch = Arc::new(Watch::default());
-    let served = AtomicUsize::new(0);
     let service = service_fn(|request: Request<Incoming>| {
-        served.fetch_add(1, Ordering::Relaxed);
         let busy = Busy::new(&watch);
         let answer = judge_h2(&request)
             .err()
@@ -193,10 +241,10 @@ where
     tokio::select! {
         ended = connection.as_mut() => return finished_h2(ended),
         () = stop => {}
-        () = silent(&served, limits.times.head) => return Ok(Ended::Quietly),
+        () = silent(&watch, limits.times.head) => return Ok(Ended::Quietly),
         // One stream that stands ends all: HTTP/1's connection ends likewise.
         () = watch.untaken(limits.times.stall) => return Ok(Ended::Quietly),
-        () = idle(&watch, &served, limits.times.idle) => {}
+        () = idle(&watch, limits.times.idle) => {}
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
@@ -207,9 +255,9 @@ where
 }
 
 /// Completes after `limit` if no request has come by then.
-async fn silent(served: &AtomicUsize, limit: Duration) {
+async fn silent(watch: &Watch, limit: Duration) {
     tokio::time::sleep(limit).await;
-    if served.load(Ordering::Relaxed) > 0 {
+    if watch.served() > 0 {
         std::future::pending::<()>().await;
     }
 }
@@ -245,11 +293,11 @@ fn finished_h2(ended: Result<(), hyper::Error>) -> Result<Ended, Error> {
 }
 
 /// Completes once no request has been under way for `limit`.
-async fn idle(watch: &Watch, served: &AtomicUsize, limit: Duration) {
-    let mut before = served.load(Ordering::Relaxed);
+async fn idle(watch: &Watch, limit: Duration) {
+    let mut before = watch.served();
     loop {
         tokio::time::sleep(limit).await;
-        let now = served.load(Ordering::Relaxed);
+        let now = watch.served();
         if now == before && !watch.is_busy() {
             return;
         }

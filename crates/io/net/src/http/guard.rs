@@ -2,11 +2,12 @@
 //!
 //! Time: a request's head within [`Times::head`] of its first byte, the next request within
 //! [`Times::idle`], a response taken without a pause of [`Times::stall`]. How fast a body comes is
-//! the body's own affair ([`super::paced`]).
+//! the body's own affair ([`super::paced`]). Between requests it holds no buffer.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -46,6 +47,10 @@ pub(super) struct Watch {
     reader: Mutex<Option<Waker>>,
     /// What the client did, if it did.
     violation: Mutex<Option<(Violation, bool)>>,
+    /// Requests so far.
+    served: AtomicUsize,
+    /// Whether something was read or written in part.
+    amid: AtomicBool,
     /// Responses of HTTP/2 that the client takes, or does not.
     taking: Mutex<Vec<Weak<Taking>>>,
 }
@@ -71,8 +76,19 @@ impl Watch {
         self.busy.load(Ordering::Acquire) > 0
     }
 
+    /// Requests so far.
+    pub(super) fn served(&self) -> usize {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing is under way at all.
+    pub(super) fn is_at_rest(&self) -> bool {
+        !self.is_busy() && !self.amid.load(Ordering::Acquire)
+    }
+
     /// A request has begun.
     pub(super) fn begin(&self) {
+        self.served.fetch_add(1, Ordering::Relaxed);
         self.busy.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -146,12 +162,16 @@ pub(super) struct Guard<S> {
     framing: Framing,
     checked: Vec<u8>,
     given: usize,
-    read: Box<[u8]>,
     watch: Arc<Watch>,
     times: Times,
     reading: Timer,
     writing: Timer,
     written_since_head: bool,
+}
+
+thread_local! {
+    /// Where bytes are read to before they are judged; each turn leaves nothing in it.
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; 16 * 1024].into());
 }
 
 #[derive(Default)]
@@ -182,7 +202,6 @@ impl<S> Guard<S> {
             framing: Framing::default(),
             checked: Vec::new(),
             given: 0,
-            read: vec![0; 16 * 1024].into(),
             watch,
             times,
             reading: Timer::default(),
@@ -193,6 +212,22 @@ impl<S> Guard<S> {
 
     pub(super) fn into_inner(self) -> S {
         self.stream
+    }
+
+    /// Takes back what was handed out and not used.
+    pub(super) fn give_back(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            let left = self.checked.get(self.given..).unwrap_or_default();
+            self.checked = [bytes, left].concat();
+            self.given = 0;
+        }
+    }
+
+    fn note(&self) {
+        let amid = !self.framing.between_requests()
+            || self.given < self.checked.len()
+            || self.writing.0.is_some();
+        self.watch.amid.store(amid, Ordering::Release);
     }
 
     fn refuse(&mut self, violation: Violation) -> io::Error {
@@ -234,6 +269,59 @@ impl<S> Guard<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Guard<S> {
+    /// Reads and judges until there is something to hand out; `false` is the end.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let filled = self.fill(cx);
+        self.note();
+        filled
+    }
+
+    fn fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        loop {
+            if self.given < self.checked.len() {
+                return Poll::Ready(Ok(true));
+            }
+            self.checked = Vec::new();
+            self.given = 0;
+            if let Some((violation, _)) = self.watch.violation() {
+                // The response to the request before it goes out first.
+                if self.framing.in_head() && self.watch.is_busy() {
+                    self.watch.wake_at_end(cx);
+                    return Poll::Pending;
+                }
+                return Poll::Ready(Err(self.refuse(violation)));
+            }
+            let began = self.framing.between_requests();
+            let (stream, framing, checked) =
+                (&mut self.stream, &mut self.framing, &mut self.checked);
+            let fed = READ.with_borrow_mut(|read| {
+                let mut fresh = ReadBuf::new(read);
+                ready!(Pin::new(stream).poll_read(cx, &mut fresh))?;
+                let fresh = fresh.filled();
+                let fed = framing.feed(fresh, checked);
+                Poll::Ready(Ok::<_, io::Error>((!fresh.is_empty()).then_some(fed)))
+            });
+            match fed {
+                Poll::Pending => return self.waiting(cx).map_ok(|()| false),
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(false)),
+                Poll::Ready(Ok(Some(Ok(head_done)))) => {
+                    if head_done {
+                        self.written_since_head = false;
+                    }
+                    // The clock of a head runs from its first byte, not from its last.
+                    if began || head_done {
+                        self.reading.stop();
+                    }
+                }
+                // What was whole before the fault is served first.
+                Poll::Ready(Ok(Some(Err(violation)))) => drop(self.refuse(violation)),
+            }
+        }
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -241,50 +329,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        loop {
-            let ready_bytes = this.checked.get(this.given..).unwrap_or_default();
-            if !ready_bytes.is_empty() {
-                let n = ready_bytes.len().min(buf.remaining());
-                buf.put_slice(ready_bytes.get(..n).unwrap_or_default());
-                this.given += n;
-                return Poll::Ready(Ok(()));
-            }
-            this.checked.clear();
-            this.given = 0;
-            if let Some((violation, _)) = this.watch.violation() {
-                // The response to the request before it goes out first.
-                if this.framing.in_head() && this.watch.is_busy() {
-                    this.watch.wake_at_end(cx);
-                    return Poll::Pending;
-                }
-                return Poll::Ready(Err(this.refuse(violation)));
-            }
-            let mut fresh = ReadBuf::new(&mut this.read);
-            match Pin::new(&mut this.stream).poll_read(cx, &mut fresh) {
-                Poll::Pending => return this.waiting(cx),
-                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
-                Poll::Ready(Ok(())) => {}
-            }
-            let n = fresh.filled().len();
-            if n == 0 {
-                return Poll::Ready(Ok(()));
-            }
-            let began = this.framing.between_requests();
-            let fed = this.read.get(..n).unwrap_or_default();
-            match this.framing.feed(fed, &mut this.checked) {
-                Ok(head_done) => {
-                    if head_done {
-                        this.written_since_head = false;
-                    }
-                    // The clock of a head runs from its first byte, not from its last.
-                    if began || head_done {
-                        this.reading.stop();
-                    }
-                }
-                // What was whole before the fault is served first.
-                Err(violation) => drop(this.refuse(violation)),
-            }
+        if ready!(this.poll_fill(cx))? {
+            let bytes = this.checked.get(this.given..).unwrap_or_default();
+            let n = bytes.len().min(buf.remaining());
+            buf.put_slice(bytes.get(..n).unwrap_or_default());
+            this.given += n;
+            this.note();
         }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -296,9 +348,11 @@ impl<S: AsyncWrite + Unpin> Guard<S> {
     ) -> Poll<io::Result<T>> {
         if done.is_ready() {
             self.writing.stop();
+            self.note();
             return done;
         }
         self.writing.start(self.times.stall);
+        self.note();
         if self.writing.is_over(cx) {
             let why = "the client does not take its response";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)));

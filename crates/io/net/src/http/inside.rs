@@ -8,11 +8,15 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{Method, Request, Response};
-use http_body::Body as _;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -21,7 +25,7 @@ use super::{Body, Pace, paced};
 use crate::{Error, socket, tls};
 
 /// Idle connections kept for one server.
-pub const IDLE_EACH_MAX: usize = 8;
+pub const IDLE_EACH_MAX: usize = 64;
 
 /// Idle connections kept in all.
 pub const IDLE_MAX: usize = 512;
@@ -30,6 +34,12 @@ const CONNECT: Duration = Duration::from_secs(5);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(15);
+
+/// How long a kept connection may take to be ready.
+const READY: Duration = Duration::from_millis(50);
+
+/// How often it is looked for connections that have idled too long.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How an inside server's body must come: pauses of 30 s, any size.
 const PACE: Pace = Pace {
@@ -90,6 +100,22 @@ pub struct Inside {
 struct Idle {
     by_server: HashMap<Key, Vec<Kept>>,
     count: usize,
+    looked: Option<Instant>,
+}
+
+impl Idle {
+    /// Lets go of those that have idled too long, or that the server closed.
+    fn look(&mut self) {
+        if self.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        self.by_server.retain(|_, kept| {
+            kept.retain(|k| k.since.elapsed() < IDLE && !k.sender.is_closed());
+            !kept.is_empty()
+        });
+        self.count = self.by_server.values().map(Vec::len).sum();
+    }
 }
 
 struct Kept {
@@ -130,6 +156,11 @@ impl Inside {
             Some(_) => None,
         };
         while let Some(mut sender) = kept() {
+            // It has just been given back, or its server answered before it had heard all.
+            let ready = tokio::time::timeout(READY, sender.ready()).await;
+            if !matches!(ready, Ok(Ok(()))) {
+                continue;
+            }
             let spare = spare(&request);
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok(self.deliver(target, key, sender, response)),
@@ -166,28 +197,26 @@ impl Inside {
         &self,
         target: &Target,
         key: Key,
-        mut sender: SendRequest<Body>,
-        response: Response<hyper::body::Incoming>,
+        sender: SendRequest<Body>,
+        response: Response<Incoming>,
     ) -> Response<Body> {
         if target.client.is_some() {
             // The connection ends with the last of its sender, once the body is there.
             return response.map(|body| paced(body, PACE));
         }
-        let (pool, config) = (self.clone(), target.tls.as_ref().map(|t| t.config.clone()));
-        // Ends with the response's body, or with the connection.
-        tokio::spawn(async move {
-            if sender.ready().await.is_ok() {
-                pool.keep(
-                    key,
-                    Kept {
-                        sender,
-                        since: Instant::now(),
-                        _config: config,
-                    },
-                );
-            }
-        });
-        response.map(|body| paced(body, PACE))
+        let kept = Kept {
+            sender,
+            since: Instant::now(),
+            _config: target.tls.as_ref().map(|t| t.config.clone()),
+        };
+        response.map(|body| {
+            let mut body = Returning {
+                body,
+                kept: Some((self.clone(), key, kept)),
+            };
+            body.at_its_end();
+            paced(body, PACE)
+        })
     }
 
     fn take(&self, key: &Key) -> Option<SendRequest<Body>> {
@@ -197,7 +226,7 @@ impl Inside {
         let mut found = None;
         while let Some(one) = kept.pop() {
             idle.count -= 1;
-            if one.sender.is_ready() && one.since.elapsed() < IDLE {
+            if !one.sender.is_closed() && one.since.elapsed() < IDLE {
                 found = Some(one.sender);
                 break;
             }
@@ -208,26 +237,65 @@ impl Inside {
         found
     }
 
-    fn keep(&self, key: Key, one: Kept) {
+    fn keep(&self, key: Key, mut one: Kept) {
+        one.since = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.count >= IDLE_MAX {
-            idle.by_server.retain(|_, kept| {
-                kept.retain(|k| k.since.elapsed() < IDLE && k.sender.is_ready());
-                !kept.is_empty()
-            });
-            idle.count = idle.by_server.values().map(Vec::len).sum();
-        }
-        if idle.count >= IDLE_MAX {
+        idle.look();
+        if idle.count >= IDLE_MAX || one.sender.is_closed() {
             return;
         }
         let kept = idle.by_server.entry(key).or_default();
-        let before = kept.len();
-        kept.retain(|k| k.since.elapsed() < IDLE && k.sender.is_ready());
         if kept.len() < IDLE_EACH_MAX {
             kept.push(one);
+            idle.count += 1;
         }
-        let after = kept.len();
-        idle.count = idle.count + after - before;
+    }
+}
+
+/// A response's body, whose connection is kept once it is there in full.
+struct Returning {
+    body: Incoming,
+    kept: Option<(Inside, Key, Kept)>,
+}
+
+impl Returning {
+    fn at_its_end(&mut self) {
+        if self.body.is_end_stream()
+            && let Some((pool, key, kept)) = self.kept.take()
+        {
+            pool.keep(key, kept);
+        }
+    }
+}
+
+impl http_body::Body for Returning {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            // A body without a length ends so; one that broke off leaves nothing to keep.
+            None => {
+                if let Some((pool, key, kept)) = self.kept.take() {
+                    pool.keep(key, kept);
+                }
+            }
+            Some(Ok(_)) => self.at_its_end(),
+            Some(Err(_)) => self.kept = None,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

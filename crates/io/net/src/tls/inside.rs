@@ -27,6 +27,9 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match &self.why {
             CertificateError::UnknownIssuer => "its authority is not trusted".to_owned(),
+            CertificateError::BadSignature => {
+                "its authority is not the trusted one of that name".into()
+            }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 format!("{} is no name of it", self.expected)
             }

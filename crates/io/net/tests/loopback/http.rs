@@ -429,11 +429,19 @@ async fn an_inside_certificate_is_checked_unless_an_administrator_says_not() {
         (theirs.trust(), "cucm2.test"),
     ] {
         match inside.send(&with(Some(&trust), name), get()).await {
-            Err(Error::Handshake { fault, .. }) => {
+            Err(Error::Handshake { fault, cause, .. }) => {
                 assert!(
                     matches!(fault, Fault::Untrusted | Fault::NameMismatch),
                     "{fault:?}"
                 );
+                let why = match fault {
+                    Fault::Untrusted => "its authority is not trusted",
+                    _ => "cucm2.test is no name of it",
+                };
+                // Whose it is, and who must be trusted for it.
+                for part in [why, "for cucm1.example.test, issued by ", "SHA-256 "] {
+                    assert!(cause.contains(part), "{part}: {cause}");
+                }
             }
             other => panic!("{:?}", other.map(|r| r.status())),
         }

@@ -208,3 +208,51 @@ async fn stalled_readers_leave_the_others_alone_over_ssh() {
         .await
         .unwrap();
 }
+
+/// Joins a session's tunnel to a lane; whoever drops the result loses the session.
+async fn joined(lane: &EdgeLane) -> (crate::ssh::Ends, tokio::task::JoinHandle<()>) {
+    let (edge, mut core, pins) = session().await;
+    let (at_edge, at_core) = tunnel(&edge, &mut core).await;
+    let (served, before) = (lane.clone(), lane.count());
+    tokio::spawn(async move { served.attach(at_edge).await });
+    let serving = tokio::spawn(async move {
+        let _ = lane::serve(at_core, Windows::HTTP, std::future::pending(), answer).await;
+    });
+    let up = lane.changes().wait_for(|n| *n > before).await.is_ok();
+    assert!(up);
+    ((edge, core, pins), serving)
+}
+
+#[tokio::test]
+async fn a_session_lost_in_a_download_costs_what_it_carried_and_the_others_go_on() {
+    let lane = EdgeLane::new(Windows::HTTP);
+    let first = joined(&lane).await;
+    let second = joined(&lane).await;
+    // One download on each: the pool takes the connection with the least under way.
+    let mut bodies = Vec::new();
+    for _ in 0..2 {
+        let answer = lane.send_request(request("/endless", lane::empty())).await;
+        bodies.push(answer.unwrap().into_body());
+    }
+    drop(first);
+    let gone = async { lane.changes().wait_for(|n| *n == 1).await.is_ok() };
+    assert!(tokio::time::timeout(SOON, gone).await.unwrap());
+    let mut broken = 0;
+    for body in &mut bodies {
+        // More than any window holds: what goes on is not what was under way.
+        for _ in 0..4096 {
+            let piece = tokio::time::timeout(SOON, body.frame()).await.unwrap();
+            if piece.is_none_or(|piece| piece.is_err()) {
+                broken += 1;
+                break;
+            }
+        }
+    }
+    assert_eq!(broken, 1);
+    for _ in 0..8 {
+        let body = lane::full("hello");
+        let answer = lane.send_request(request("/", body)).await.unwrap();
+        assert_eq!(text(answer).await, "hello");
+    }
+    drop(second);
+}

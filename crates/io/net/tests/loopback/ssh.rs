@@ -17,6 +17,9 @@ pub async fn pair() -> (TcpStream, TcpStream) {
     (accepted.unwrap().0, dialled.unwrap())
 }
 
+/// Both ends of a session, and who may make it.
+pub type Ends = (Accepted, Dialled, Pins);
+
 /// An edge that has pinned the core as peer 3, and the core's session with it.
 pub async fn session() -> (Accepted, Dialled, Pins) {
     let (host, core, pins) = (

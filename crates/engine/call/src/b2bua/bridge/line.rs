@@ -267,7 +267,7 @@ pub(super) fn to_inside(
     let ip = held_or(session, i, settings.inside_advertise);
     session.set_address(i, ip, track.port(to));
     for key in writing.keys {
-        session.add_attribute(i, b"crypto", key.to_string().as_bytes());
+        session.add_shown(i, b"crypto", key);
     }
 }
 
@@ -288,9 +288,9 @@ pub(super) fn to_edge(session: &mut Session, i: usize, settings: &Settings, w: &
     let ip = held_or(session, i, settings.edge_address);
     session.set_address(i, ip, settings.edge_port);
     for key in w.keys {
-        session.add_attribute(i, b"crypto", key.to_string().as_bytes());
+        session.add_shown(i, b"crypto", key);
     }
-    session.add_attribute(i, STREAM, format!("{:08x}", stream.0).as_bytes());
+    session.add_shown(i, STREAM, &format_args!("{:08x}", stream.0));
 }
 
 /// A refused m-line is answered with its profile as well (RFC 3264 §6).

@@ -223,3 +223,27 @@ fn hold_of_the_whole_session_leaves_floor_control_open() {
     let open: Vec<bool> = world.legs.values().map(|l| l.send && l.receive).collect();
     assert_eq!(open, [false, true]);
 }
+
+#[test]
+fn video_that_a_region_allows_little_is_told_once_a_call() {
+    let mut w = World::new();
+    let video = |proto: &str, more: &str| format!("m=video 5004 RTP/{proto} 97\r\n{more}");
+    let offer = edge_sdp(KEY_1)
+        + &video(
+            "SAVP",
+            &format!(
+                "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY_2}\r\n\
+                 a=x-causeway-stream:0000002b\r\n"
+            ),
+        );
+    w.ask(EDGE, &invite("alice", Some(&offer)));
+    let got = w.one(INSIDE);
+    let region = "t=0 0\r\nb=TIAS:384000\r\nb=AS:384\r\n";
+    let answer = inside_sdp().replace("t=0 0\r\n", region) + &video("AVP", "");
+    for status in [183, 200] {
+        w.take(INSIDE, reply(&got, status, "b1", Some(&answer)));
+    }
+    let little = |e: &&Event| matches!(e, Event::LittleRate { kbps: 384 });
+    assert_eq!(w.events.iter().filter(little).count(), 1, "{:?}", w.events);
+    assert!(text(&w.out(EDGE)[1]).contains("b=AS:384\r\n"), "it passes");
+}

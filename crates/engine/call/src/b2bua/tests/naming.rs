@@ -95,6 +95,21 @@ fn every_header_that_names_a_call_is_translated_from_both_sides() {
 }
 
 #[test]
+fn client_of_another_edge_names_a_call_by_the_same_names_and_is_judged_as_any() {
+    let s = call(true, EDGE);
+    let [near, far, bob, ours] = tags(&s);
+    let elsewhere = Side::Edge { link: LinkId(9) };
+    for name in [Name::Replaces, Name::Other("Join")] {
+        let named = format!("the-call@phone;to-tag={far};from-tag={near}");
+        let message = invite("x", None).edit().set(name, named).finish();
+        let mapped = s.world.b2bua.map_references(elsewhere, &message);
+        let want = format!("the-call@phone;to-tag={bob};from-tag={ours}");
+        assert_eq!(value(&mapped, name), want, "{name:?}");
+        assert_eq!(s.world.b2bua.named_calls(elsewhere, &message).len(), 1);
+    }
+}
+
+#[test]
 fn refer_to_our_own_contact_leads_to_the_other_legs_far_end() {
     let mut s = call(true, EDGE);
     let [near, far, bob, ours] = tags(&s);

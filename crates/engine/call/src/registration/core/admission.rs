@@ -159,6 +159,7 @@ impl Admission {
             || self.order.len() >= SEEN_MAX
         {
             if let Some((_, old)) = self.order.pop_front() {
+                base::tighten(&mut self.order);
                 self.seen.remove(&old);
             }
         }

@@ -36,15 +36,32 @@ impl Address {
 pub fn aor_of(uri: &[u8]) -> Option<(&[u8], String)> {
     let parsed = Uri::parse(uri).ok()?;
     let user = parsed.user?;
-    let plain = sip::unescape(user);
-    let plain = String::from_utf8_lossy(&plain).into_owned();
-    let host = parsed.host.to_string().to_ascii_lowercase();
-    Some((user, format!("{plain}@{host}")))
+    let mut aor = String::with_capacity(user.len() + 32);
+    match std::str::from_utf8(user) {
+        Ok(plain) if !user.contains(&b'%') => aor.push_str(plain),
+        _ => aor.push_str(&String::from_utf8_lossy(&sip::unescape(user))),
+    }
+    aor.push('@');
+    parsed.host.write_lower_case(&mut aor);
+    Some((user, aor))
 }
 
 /// Whether a URI is of an address of record as [`aor_of`] writes it.
 pub fn same_aor(uri: &[u8], aor: &str) -> bool {
-    aor_of(uri).is_some_and(|(_, found)| found == aor)
+    let Ok(parsed) = Uri::parse(uri) else {
+        return false;
+    };
+    match parsed.user {
+        None => false,
+        Some(user) if user.contains(&b'%') || std::str::from_utf8(user).is_err() => {
+            aor_of(uri).is_some_and(|(_, found)| found == aor)
+        }
+        Some(user) => {
+            let rest = aor.as_bytes().strip_prefix(user);
+            let host = rest.and_then(|rest| rest.strip_prefix(b"@"));
+            host.is_some_and(|host| parsed.host.is_lower_case(host))
+        }
+    }
 }
 
 /// How a contact appears inside where no token comes back: `user@host:port`.
@@ -70,14 +87,19 @@ fn host_port(uri: &Uri<'_>) -> String {
 /// A client's contact URI with the core as its host.
 fn rewritten(contact: &[u8], at: &Address, token: &str) -> Option<Vec<u8>> {
     let uri = Uri::parse(contact).ok()?;
-    let mut out = b"sip:".to_vec();
+    let mut out = Vec::with_capacity(contact.len() + at.host_port.len() + token.len() + 80);
+    out.extend_from_slice(b"sip:");
     if let Some(user) = uri.user {
         out.extend_from_slice(user);
         out.push(b'@');
     }
     let mut add = |text: &[u8]| out.extend_from_slice(text);
-    add(format!("{};transport={}", at.host_port, at.transport).as_bytes());
-    add(format!(";orig-hostport={};causeway={token}", host_port(&uri)).as_bytes());
+    for part in [&at.host_port, ";transport=", at.transport] {
+        add(part.as_bytes());
+    }
+    for part in [";orig-hostport=", &host_port(&uri), ";causeway=", token] {
+        add(part.as_bytes());
+    }
     for (name, value) in uri.params.iter() {
         let ours = [&b"transport"[..], b"maddr", b"lr", TOKEN, ORIGINAL];
         if ours.iter().any(|n| name.eq_ignore_ascii_case(n)) {

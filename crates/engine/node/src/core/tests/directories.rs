@@ -215,3 +215,31 @@ fn passwords_that_a_chat_server_refuses_count_like_those_of_sign_ins() {
     });
     assert_eq!(world.answers.pop().unwrap().status, 429);
 }
+
+#[test]
+fn a_service_of_a_domain_that_is_off_is_left_out_of_the_answer() {
+    // Hybrid: chat is served from the cloud, and no chat server is known inside.
+    let hybrid = "[[domains]]\nname = \"hybrid.test\"\nim_presence = false\n";
+    let mut world = World::new(&format!("{hybrid}{UNIFIED_CM}"), cluster);
+    let offers = [
+        ("example.test", true, true),
+        ("chat.test", false, true),
+        ("hybrid.test", true, false),
+    ];
+    for (domain, sip, chat) in offers {
+        let reply = reply_to(&mut world, domain, "Alice", "secret");
+        assert_eq!(reply.status, 200, "{domain}");
+        let has = |text: &str| reply.body.contains(text);
+        assert_eq!(has("<sipEdgeServer><server>"), sip, "{domain}");
+        assert_eq!(has("<sipRequest>"), sip, "{domain}");
+        assert_eq!(has("<xmppEdgeServer><server>"), chat, "{domain}");
+        assert!(
+            has("<httpEdgeServer><server>") && has("<userUdsServer><server>"),
+            "{domain}"
+        );
+    }
+    let gate = world.gate.as_ref().unwrap();
+    let served = gate.domains.iter();
+    let served = served.map(|d| (d.name.as_str(), d.sip, d.im_presence));
+    assert_eq!(served.collect::<Vec<_>>(), offers);
+}

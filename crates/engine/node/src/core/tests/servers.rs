@@ -22,18 +22,7 @@ struct Cluster {
 }
 
 thread_local! {
-    static CLUSTER: std::cell::RefCell<Cluster> = const {
-        std::cell::RefCell::new(Cluster {
-            nodes: Vec::new(),
-            mixed: false,
-            profiles: Vec::new(),
-            slow_region: false,
-            throttle: None,
-            status: None,
-            down: false,
-            asked: Vec::new(),
-        })
-    };
+    static CLUSTER: std::cell::RefCell<Cluster> = std::cell::RefCell::default();
 }
 
 fn set(change: impl FnOnce(&mut Cluster)) {
@@ -139,6 +128,10 @@ fn answer(c: &Cluster, operation: &str) -> String {
             };
             rows("executeSQLQuery", c.throttle.map_or_else(String::new, row))
         }
+        other if other.contains("listPhoneNtp") => rows(
+            "listPhoneNtp",
+            "<phoneNtp><ipAddress>10.0.0.9</ipAddress></phoneNtp>".into(),
+        ),
         _ => "<e><faultstring>unknown</faultstring></e>".into(),
     }
 }
@@ -254,7 +247,6 @@ fn a_password_that_is_refused_is_not_tried_often_enough_to_lock_the_account() {
     world.wait(Duration::from_secs(1_799));
     let asked = CLUSTER.with_borrow(|c| c.asked.len());
     assert_eq!(asked, 2, "in half an hour");
-    // On demand it is asked at once.
     set(|c| c.status = None);
     let refreshed = report(
         &mut world,
@@ -264,6 +256,13 @@ fn a_password_that_is_refused_is_not_tried_often_enough_to_lock_the_account() {
     );
     assert_eq!(refreshed.servers[0].state, ServerState::Active);
     assert_eq!(causes(&world, Kind::Discovered).len(), 1);
+    // One that is changed under us is no different.
+    set(|c| {
+        c.status = Some((401, ""));
+        c.asked.clear();
+    });
+    world.wait(Duration::from_secs(1_799));
+    assert_eq!(CLUSTER.with_borrow(|c| c.asked.len()), 2);
 }
 
 #[test]
@@ -413,6 +412,7 @@ fn settings_that_trouble_clients_are_told_once_with_what_to_set() {
             ("secure profile", Some(true)),
             ("secure profile", Some(false)),
             ("video rate of regions", Some(false)),
+            ("phone NTP reference", Some(false)),
             ("SIP Station TCP Port Throttle Threshold", Some(false)),
         ]
     );
@@ -426,7 +426,7 @@ fn settings_that_trouble_clients_are_told_once_with_what_to_set() {
     assert!(named[0].contains("lacking.example.test is not in the core's certificate"));
     report(&mut world, refresh);
     assert_eq!(causes(&world, Kind::ProfileNotNamed).len(), 1, "told once");
-    assert_eq!(causes(&world, Kind::SettingAmiss).len(), 2);
+    assert_eq!(causes(&world, Kind::SettingAmiss).len(), 3);
 }
 
 #[test]
@@ -563,7 +563,6 @@ fn a_node_that_is_removed_keeps_its_connection_for_the_clients_it_has() {
         Vec::<String>::new(),
         "nobody registers there any more"
     );
-    // Once the registration is over, it goes.
     world.wait(Duration::from_secs(800));
     assert!(world.closed.contains(&conn));
     assert_eq!(self::zones(&world), ["CEtcp-cucm1.example.test:5060"]);

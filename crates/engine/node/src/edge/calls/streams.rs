@@ -4,7 +4,13 @@
 //! each m-line that is carried and rewrites addresses in passing. Keys of media pass through
 //! unread. A stream that is no RTP ([`media::Datagram`]) has none: for its way over the link edge
 //! and core give one another keys in `a=crypto`, which the client never sees, and it is heard from
-//! the address alone that the call's RTP was verified to come from. Bounds: 16 m-lines
+//! the address alone that the call's RTP was verified to come from.
+//!
+//! Where both address families are served, a call's media is on the one that the client describes,
+//! and as long as it has described none, on that of its signalling. A client that comes back on the
+//! other family is given ports there with the next offer of either end: a new leg under the
+//! stream's old name, so that the core notices nothing. Should that offer be refused, the old ports
+//! are gone all the same; the client has left their family. Bounds: 16 m-lines
 //! ([`sdp::MEDIA_MAX`]), and the ports of the configured range.
 
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +22,7 @@ use media::{
 use sdp::Session;
 use sdp::sdes::{Crypto, Suite};
 
-use super::{Call, CallId, Calls, Refusal, text};
+use super::{Call, CallId, Calls, Outside, Refusal, text};
 
 /// One m-line that is relayed.
 pub(super) struct Stream {
@@ -38,8 +44,37 @@ struct Wrapped {
     from: Option<IpAddr>,
 }
 
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    fn of(ip: IpAddr) -> Family {
+        match ip {
+            IpAddr::V4(_) => Family::V4,
+            IpAddr::V6(_) => Family::V6,
+        }
+    }
+}
+
+/// What is to be known of a message beside the description in it.
+pub(crate) struct Exchange {
+    pub(crate) now: Instant,
+    /// Where the client's signalling comes from: behind NAT it is a better guess than the address
+    /// in the text. `None` if it has no connection.
+    pub(crate) client: Option<IpAddr>,
+    /// In an early description a line that is refused keeps its stream, if it has one.
+    pub(crate) early: bool,
+    /// Whether the description is an offer, and not perhaps an answer.
+    pub(crate) offers: bool,
+}
+
 /// An m-line that is to have a stream.
 struct Opening {
+    family: Family,
     /// The core's name for it.
     named: Option<StreamId>,
     kind: String,
@@ -74,33 +109,37 @@ impl Call {
 }
 
 impl Calls {
-    /// A description from the client, as the core gets it. `source` is where the client's
-    /// signalling came from: behind NAT it is a better guess than the address in the text. In an
-    /// `early` one a line that is refused keeps its stream, if it has one.
+    /// A description from the client, as the core gets it.
     pub(crate) fn describe_to_core(
         &mut self,
-        now: Instant,
+        exchange: &Exchange,
         id: CallId,
-        source: IpAddr,
         description: &[u8],
-        early: bool,
     ) -> Result<Vec<u8>, Refusal> {
+        let (now, source) = (exchange.now, exchange.client.ok_or(Refusal::Unknown)?);
         let mut session = Session::parse(description).map_err(|_| Refusal::NotAcceptable)?;
         let signalled: Vec<Option<SocketAddr>> = (0..session.media_count())
             .map(|i| session.rtp_address(i))
             .collect();
-        let link = self.addresses.link;
+        if let Some(media) = signalled.iter().flatten().find(|a| usable(a))
+            && let Some(call) = self.rows.get_mut(id)
+        {
+            call.described = Some((Family::of(source), Family::of(media.ip())));
+        }
+        let family = self.settle(exchange, id);
+        let link = self.link;
         for (i, address) in signalled.into_iter().enumerate() {
             session.remove_attribute(i, STREAM_ATTRIBUTE);
             let datagram = Datagram::of(session.proto(i));
             if !session.is_active(i) || (!session.is_rtp(i) && datagram.is_none()) {
-                if !early {
+                if !exchange.early {
                     self.release(now, id, i);
                 }
                 session.reject(i);
                 continue;
             }
             let opening = Opening {
+                family,
                 named: None,
                 kind: text(session.kind(i)),
                 datagram,
@@ -124,16 +163,17 @@ impl Calls {
     /// A description from the core, as the client gets it.
     pub(crate) fn describe_to_client(
         &mut self,
-        now: Instant,
+        exchange: &Exchange,
         id: CallId,
         description: &[u8],
-        early: bool,
     ) -> Result<Vec<u8>, Refusal> {
+        let now = exchange.now;
         let mut session = Session::parse(description).map_err(|_| Refusal::NotAcceptable)?;
-        let advertise = self.addresses.advertise;
+        let family = self.settle(exchange, id);
+        let advertise = self.outside(family).ok_or(Refusal::Exhausted)?.advertise;
         for i in 0..session.media_count() {
             if !session.is_active(i) {
-                if !early {
+                if !exchange.early {
                     self.release(now, id, i);
                 }
                 session.remove_attribute(i, STREAM_ATTRIBUTE);
@@ -155,18 +195,99 @@ impl Calls {
                 session.remove_attribute(i, CRYPTO);
             }
             let opening = Opening {
+                family,
                 named: Some(named),
                 kind: text(session.kind(i)),
                 datagram,
                 theirs,
             };
             self.stream(now, id, i, opening)?;
-            let port = self.local(id, i).ok_or(Refusal::Exhausted)?;
-            session.set_address(i, advertise, port.rtp.port());
+            let local = self.local(id, i).ok_or(Refusal::Exhausted)?.rtp;
+            let outside = self.outside(Family::of(local.ip()));
+            let told = outside.map_or(advertise, |o| o.advertise);
+            session.set_address(i, told, local.port());
             session.remove_attribute(i, STREAM_ATTRIBUTE);
         }
         session.set_origin_address(advertise);
         Ok(session.to_bytes())
+    }
+
+    /// Where media of a family is; of the other if that family is not served.
+    fn outside(&self, family: Family) -> Option<&Outside> {
+        let of = |o: &&Outside| Family::of(o.advertise) == family;
+        self.outside.iter().find(of).or(self.outside.first())
+    }
+
+    fn allocate(&mut self, now: Instant, family: Family) -> Option<PortPair> {
+        let of = |o: &Outside| Family::of(o.advertise) == family;
+        let at = self.outside.iter().position(of).unwrap_or(0);
+        self.outside.get_mut(at)?.ports.allocate(now)
+    }
+
+    /// The family that a call's media is to be on; what is on the other moves if this is an offer.
+    fn settle(&mut self, exchange: &Exchange, id: CallId) -> Family {
+        let client = exchange.client.map(Family::of);
+        let described = self.rows.get(id).and_then(|c| c.described);
+        let family = match (described, client) {
+            // Described on the connection that the client has, or on one of that family.
+            (Some((then, media)), now) if now.is_none_or(|now| now == then) => media,
+            (_, Some(now)) => now,
+            (_, None) => Family::V4,
+        };
+        let served = |o: &Outside| Family::of(o.advertise) == family;
+        if exchange.offers && self.outside.iter().any(served) {
+            self.move_to(exchange.now, id, family);
+        }
+        family
+    }
+
+    /// Gives a call's streams ports of this family, if they have others.
+    fn move_to(&mut self, now: Instant, id: CallId, family: Family) {
+        let lines = self.rows.get(id).map_or(0, |c| c.media.len());
+        for i in 0..lines {
+            let local = self.local(id, i).map(|local| local.rtp.ip());
+            if local.is_none_or(|ip| Family::of(ip) == family) {
+                continue;
+            }
+            let Some(local) = self.allocate(now, family) else {
+                return;
+            };
+            let leg = self.name_leg(id);
+            let Some(call) = self.rows.get_mut(id) else {
+                return;
+            };
+            let link = call.link;
+            let Some(Some(stream)) = call.media.get_mut(i) else {
+                return;
+            };
+            let old = Stream {
+                leg: std::mem::replace(&mut stream.leg, leg),
+                id: stream.id,
+                kind: stream.kind.clone(),
+                local: std::mem::replace(&mut stream.local, local),
+                expected: std::mem::take(&mut stream.expected),
+                wrapped: None,
+                counters: std::mem::take(&mut stream.counters),
+            };
+            if let Some(wrapped) = &mut stream.wrapped {
+                // The new leg counts from the beginning: no key is used twice.
+                wrapped.ours = Crypto::fresh(1, wrapped.ours.suite, &mut self.rng);
+            }
+            let (name, edge) = (stream.id, stream.edge(link));
+            let closed = self.free(now, link, old);
+            self.retire(id, closed);
+            self.streams.insert((link, name), leg);
+            self.commands.push(Command::InstallEdge { leg, edge });
+        }
+    }
+
+    /// A name for one more leg of a call.
+    fn name_leg(&mut self, id: CallId) -> LegId {
+        // 2^64 legs are never used up, so no two bear one name.
+        let leg = LegId(Id::new(self.next_leg as u32, (self.next_leg >> 32) as u32));
+        self.next_leg += 1;
+        self.by_leg.insert(leg, id);
+        leg
     }
 
     fn local(&self, id: CallId, i: usize) -> Option<PortPair> {
@@ -211,16 +332,16 @@ impl Calls {
             }
             return Ok(stream.id);
         }
-        let local = self.ports.allocate(now).ok_or(Refusal::Exhausted)?;
+        let local = self
+            .allocate(now, opening.family)
+            .ok_or(Refusal::Exhausted)?;
+        let leg = self.name_leg(id);
         let name = named.unwrap_or_else(|| {
             // The top bit says who named it: 0 is the edge.
             std::iter::repeat_with(|| StreamId(self.rng.u32() >> 1))
                 .find(|n| !self.streams.contains_key(&(link, *n)))
                 .unwrap_or(StreamId(0))
         });
-        // 2^64 legs are never used up, so no two bear one name.
-        let leg = LegId(Id::new(self.next_leg as u32, (self.next_leg >> 32) as u32));
-        self.next_leg += 1;
         let wrapped = opening.datagram.map(|kind| {
             let theirs = opening.theirs;
             let suite = theirs.as_ref().map_or(SUITE, |t| t.suite);
@@ -244,9 +365,12 @@ impl Calls {
             leg,
             edge: stream.edge(link),
         });
-        *slot = Some(stream);
+        if let Some(call) = self.rows.get_mut(id)
+            && let Some(slot) = call.media.get_mut(i)
+        {
+            *slot = Some(stream);
+        }
         self.streams.insert((link, name), leg);
-        self.by_leg.insert(leg, id);
         Ok(name)
     }
 
@@ -308,6 +432,10 @@ impl Calls {
         let Some(Some(stream)) = call.media.get_mut(i) else {
             return;
         };
+        // Nothing is sent from one family to the other.
+        let v4 = stream.local.rtp.is_ipv4();
+        let expected: Vec<SocketAddr> =
+            expected.into_iter().filter(|a| a.is_ipv4() == v4).collect();
         if stream.expected == expected {
             return;
         }
@@ -332,8 +460,12 @@ impl Calls {
             return;
         };
         let closed = self.free(now, link, stream);
+        self.retire(id, closed);
+    }
+
+    /// A leg is closed; its last figures are still to come.
+    fn retire(&mut self, id: CallId, closed: (LegId, String, Counters)) {
         match self.rows.get_mut(id) {
-            // Its last figures are still to come.
             Some(call) if call.closed.len() < sdp::MEDIA_MAX => call.closed.push(closed),
             _ => drop(self.by_leg.remove(&closed.0)),
         }
@@ -346,7 +478,10 @@ impl Calls {
         stream: Stream,
     ) -> (LegId, String, Counters) {
         self.streams.remove(&(link, stream.id));
-        self.ports.release(now, stream.local);
+        let ours = |o: &&mut Outside| o.ports.address() == stream.local.rtp.ip();
+        if let Some(outside) = self.outside.iter_mut().find(ours) {
+            outside.ports.release(now, stream.local);
+        }
         self.commands.push(Command::Remove { leg: stream.leg });
         (stream.leg, stream.kind, stream.counters)
     }
@@ -425,12 +560,15 @@ fn expected(signalled: Option<SocketAddr>, source: IpAddr) -> Vec<SocketAddr> {
     // An address that differs from the signalling's is either private behind NAT, which cannot
     // be reached, or a third party, which must not be: only the source counts. A hold of old
     // (0.0.0.0, RFC 3264 §8.4) and multicast get nothing.
-    let usable = |a: &SocketAddr| !a.ip().is_unspecified() && !a.ip().is_multicast();
     signalled
         .filter(usable)
         .map(|a| SocketAddr::new(source, a.port()))
         .into_iter()
         .collect()
+}
+
+fn usable(signalled: &SocketAddr) -> bool {
+    !signalled.ip().is_unspecified() && !signalled.ip().is_multicast()
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ impl Bench {
     }
 
     /// A call that the core began: the INVITE as the client got it, and the core's own.
-    fn invite_from_core(&mut self, path: &str, stream: &str) -> (Message, Message) {
+    pub(super) fn invite_from_core(&mut self, path: &str, stream: &str) -> (Message, Message) {
         let fields = format!("Route: {path}\r\n");
         let invite = self.request("INVITE", "sip:a@10.0.0.1:4000", "1002", "1001", &fields);
         let invite = invite

@@ -258,3 +258,72 @@ fn a_link_that_is_down_shows_the_refusal() {
     bench.link(CONTROL, 0, "i1");
     assert_eq!(bench.edge.snapshot(bench.now).links[0].why, None);
 }
+
+#[test]
+fn a_sign_out_closes_the_users_connections_voids_the_tokens_and_is_told_other_cores() {
+    let mut bench = Bench::linked();
+    bench.link(ConnId(2001), 1, "j1");
+    bench.lane(ConnId(1001), 1);
+    for (conn, line, phone) in [(1, "1001", PHONE), (2, "1002", "")] {
+        bench.connect(ConnId(conn));
+        let request = bench.register_request(ConnId(conn), line, phone);
+        bench.frame(ConnId(conn), request);
+        let (lane, inside) = bench.sent.pop_back().unwrap();
+        bench.reply(lane, &inside, 200, "core", &[(Name::Expires, "120")]);
+    }
+    let route = |bench: &Bench, conn: u64| {
+        let flow = bench.edge.station.flows.by_conn(ConnId(conn)).unwrap();
+        (bench.edge.tokens.seal(flow), bench.edge.routes[&flow])
+    };
+    let ((mine, peer), (others, other)) = (route(&bench, 1), route(&bench, 2));
+    assert_eq!(peer, other);
+    bench.control.clear();
+    bench.closed.clear();
+    bench.dialer = None;
+    let at = bench.now.unix;
+    let out = traversal::SignOut {
+        user: base::Pii::new("alice".into()),
+        domain: String::new(),
+        at,
+        id: 7,
+        flows: vec![mine, "forged".into()],
+    };
+    let tell = |bench: &mut Bench, conn: ConnId, out: traversal::SignOut| {
+        let message = traversal::Message::SignOuts { outs: vec![out] };
+        bench.input(Input::Control { conn, message });
+    };
+    let from = [CONTROL, ConnId(2001)];
+    tell(&mut bench, from[peer], out.clone());
+    assert_eq!(bench.closed, [ConnId(1)]);
+    let core = bench.gate.cores.iter().find(|c| c.peer == peer).unwrap();
+    assert!(core.signed_out.is_void("Alice", "d", at) && !core.signed_out.is_void("bob", "d", at));
+    // The other core is told, without connections, and once.
+    let told = |bench: &mut Bench| -> Vec<(ConnId, traversal::SignOut)> {
+        let all = std::mem::take(&mut bench.control).into_iter();
+        let outs = all.filter_map(|(conn, message)| match message {
+            traversal::Message::SignOuts { outs } => Some((conn, outs[0].clone())),
+            _ => None,
+        });
+        outs.collect()
+    };
+    let passed = told(&mut bench);
+    assert_eq!((passed.len(), passed[0].0), (1, from[1 - peer]));
+    assert!(passed[0].1.flows.is_empty() && passed[0].1.id == 7);
+    tell(&mut bench, from[1 - peer], passed[0].1.clone());
+    tell(&mut bench, from[peer], out.clone());
+    assert_eq!(
+        told(&mut bench)
+            .iter()
+            .filter(|(conn, _)| *conn == from[1 - peer])
+            .count(),
+        0
+    );
+    // A core names no connection that is another's.
+    let foreign = traversal::SignOut {
+        id: 8,
+        flows: vec![others],
+        ..out
+    };
+    tell(&mut bench, from[1 - peer], foreign);
+    assert_eq!(bench.closed, [ConnId(1)]);
+}
