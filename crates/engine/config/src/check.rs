@@ -9,6 +9,7 @@ mod listeners;
 mod reader;
 mod routing;
 mod sign_in;
+mod single_sign_on;
 mod wording;
 
 use std::fmt;

@@ -203,6 +203,7 @@ section!(Domain {
     federation: Option<bool>,
     call_control: Vec<String>,
     sign_in: SignIn,
+    tokens: Option<Tokens>,
 });
 section!(SignIn {
     by: Option<String>,
@@ -218,6 +219,27 @@ section!(SignIn {
     lines_attribute: Option<String>,
     timeout_s: Option<Number>,
     connections_max: Option<Number>,
+    issuer: Option<String>,
+    client_id: Option<String>,
+    client_secret: Option<String>,
+    client_secret_file: Option<String>,
+    scope: Option<String>,
+    user_claim: Option<String>,
+    user_part: Option<String>,
+    metadata_file: Option<String>,
+    entity_id: Option<String>,
+    user_attribute: Option<String>,
+});
+section!(Tokens {
+    issuer: String,
+    audience: String,
+    keys: Option<String>,
+    user_claim: Option<String>,
+    user_part: Option<String>,
+    introspection: Option<String>,
+    client_id: Option<String>,
+    client_secret: Option<String>,
+    client_secret_file: Option<String>,
 });
 section!(Publisher {
     publisher: Option<String>,

@@ -17,6 +17,7 @@ mod place;
 mod range;
 pub mod routing;
 mod sign_in;
+pub mod single_sign_on;
 
 pub use network::{Network, NetworkError};
 pub use place::line_of;

@@ -10,6 +10,7 @@ use base::{DomainName, HostName, Secret};
 use crate::network::Network;
 use crate::routing::{Ice, Routing};
 use crate::sign_in::SignInBy;
+use crate::single_sign_on::{SingleSignOn, Tokens};
 
 /// A node's configuration.
 #[derive(Clone, Debug)]
@@ -392,6 +393,10 @@ pub struct Domain {
     pub call_control: Vec<String>,
     /// Who checks the passwords of its users. Default: Unified CM.
     pub sign_in: SignInBy,
+    /// An identity provider by which its users sign in. Default: they sign in by password.
+    pub single_sign_on: Option<SingleSignOn>,
+    /// Bearer tokens that its users may show. Default: none.
+    pub tokens: Option<Tokens>,
 }
 
 /// A server that is asked for the nodes of its cluster.

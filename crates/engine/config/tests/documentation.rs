@@ -19,6 +19,7 @@ fn keys(section: &str, repeated: bool) -> Option<Vec<String>> {
         ("", _) => String::new(),
         // Below an entry of an array.
         ("domains.sign_in", false) => "[[domains]]\n[domains.sign_in]\n".to_owned(),
+        ("domains.tokens", false) => "[[domains]]\n[domains.tokens]\n".to_owned(),
         (section, false) => format!("[{section}]\n"),
         (section, true) => format!("[[{section}]]\n"),
     };

@@ -33,6 +33,7 @@ mod servers;
 mod settings;
 mod sign_in;
 mod sign_out;
+mod sso;
 mod status;
 mod taking;
 mod trunks;
@@ -84,6 +85,8 @@ enum Asked {
     Sender(String),
     /// A question of a sign-in.
     SignIn(u64),
+    /// A question of single sign-on.
+    Sso(sso::Why),
 }
 
 /// The core node.
@@ -106,6 +109,7 @@ pub struct Core {
     admission: Admission,
     desk: sign_in::Desk,
     outs: sign_out::Outs,
+    sso: sso::Sso,
     registrar: Registrar,
     under_way: registrations::UnderWay,
     /// Contacts that are in them, with how often.
@@ -194,11 +198,12 @@ impl Core {
                 .iter()
                 .map(|c| Service::new(now, c))
                 .collect(),
-            tokens: token_key(&identity, &mut rng),
+            tokens: settings::token_key(&identity, &mut rng),
             credentials: Credentials::new(&mut rng, settings.refresh, settings.cleanup),
             admission: Admission::new(now),
             desk: sign_in::Desk::new(&mut rng),
             outs: sign_out::Outs::new(&identity.signed_out),
+            sso: sso::Sso::new(now, config),
             registrar: Registrar::new(&identity.token_seed, &mut rng),
             under_way: HashMap::default(),
             busy: HashMap::default(),
@@ -243,6 +248,7 @@ impl Core {
         core.arrange(now);
         core.discovery_timeout(now);
         core.services_timeout(now);
+        core.sso_begins(now);
         core
     }
 
@@ -502,13 +508,15 @@ impl Engine for Core {
             Input::Fetched { id, result } => match self.asked.remove(&id.0) {
                 Some(Asked::Server(index, part)) => self.server_answered(now, index, part, result),
                 Some(Asked::SignIn(number)) => self.sign_in_fetched(number, result),
+                Some(Asked::Sso(why)) => self.sso_fetched(now, why, result),
                 Some(Asked::Service(_) | Asked::Sender(_)) | None => {}
             },
             Input::Resolved { id, result } => match self.asked.remove(&id.0) {
                 Some(Asked::SignIn(number)) => self.sign_in_resolved(number, result),
+                Some(Asked::Sso(sso::Why::Home(number))) => self.home_resolved(number, result),
                 Some(Asked::Service(index)) => self.service_answered(now, index, result),
                 Some(Asked::Sender(host)) => self.sender_resolved(now, &host, result),
-                Some(Asked::Server(..)) | None => {}
+                _ => {}
             },
             Input::Proved { id, result } => {
                 if let Some(Asked::SignIn(number)) = self.asked.remove(&id.0) {
@@ -539,6 +547,7 @@ impl Engine for Core {
         self.services_timeout(now);
         self.senders_timeout(now);
         self.overload_timeout(now);
+        self.issuers_timeout(now);
         self.board.handle_timeout(&mut self.station.out, now);
         if self.clean_up <= now.instant {
             self.clean_up = now.instant + CLEAN_UP;
@@ -567,6 +576,7 @@ impl Engine for Core {
             self.senders.poll_timeout(),
             self.board.poll_timeout(),
             self.overload.poll_timeout(),
+            self.issuers_poll_timeout(),
             Some(self.clean_up),
         ]
         .into_iter()
@@ -580,18 +590,6 @@ impl Engine for Core {
 
     fn census(&self) -> Vec<(&'static str, usize)> {
         self.rows()
-    }
-}
-
-/// The key of session tokens. Every seed makes one; should the library refuse it, users sign in
-/// again after the next restart.
-fn token_key(identity: &CoreIdentity, rng: &mut Rng) -> TokenKey {
-    let mut seed = *identity.token_seed.expose();
-    loop {
-        match TokenKey::from_seed(&seed) {
-            Some(key) => return key,
-            None => seed = rng.array(),
-        }
     }
 }
 

@@ -30,6 +30,20 @@ pub struct EdgeGateCore {
     pub skew_ms: Option<i64>,
 }
 
+impl EdgeGateCore {
+    /// Whether it judges bearer tokens of a domain's issuer.
+    pub fn takes_tokens(&self, domain: &str) -> bool {
+        let mut domains = self.domains.iter();
+        domains.any(|d| d.tokens && d.name.as_str().eq_ignore_ascii_case(domain))
+    }
+
+    /// Whether users of a domain sign in by an identity provider.
+    pub fn signs_on(&self, domain: &str) -> bool {
+        let mut domains = self.domains.iter();
+        domains.any(|d| d.sso && d.name.as_str().eq_ignore_ascii_case(domain))
+    }
+}
+
 impl EdgeGate {
     /// Cores that serve a domain (compared without regard to case).
     pub fn serving<'a>(&'a self, domain: &'a str) -> impl Iterator<Item = &'a EdgeGateCore> {
@@ -54,6 +68,19 @@ pub struct CoreGate {
     pub signed_out: SignedOut,
     /// XMPP servers by domain.
     pub xmpp: Vec<XmppServer>,
+    /// Whose bearer tokens count, by domain.
+    pub bearers: Vec<Bearer>,
+}
+
+/// Whose bearer tokens count for a domain.
+#[derive(Clone, Debug)]
+pub struct Bearer {
+    /// The domain.
+    pub domain: String,
+    /// What they must say.
+    pub rules: sso::bearer::Rules,
+    /// The issuer's keys, as they were known when this snapshot was made.
+    pub keys: Arc<sso::jws::Keys>,
 }
 
 impl CoreGate {
@@ -65,6 +92,7 @@ impl CoreGate {
             token_key,
             signed_out: SignedOut::default(),
             xmpp: Vec::new(),
+            bearers: Vec::new(),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! The driver feeds [`Input`]s to the one thread that owns the node and carries out its
 //! [`Output`]s. A question to the outside carries an id, and its answer comes back with that id.
 
+mod question;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +18,7 @@ use sip::locate::{self, Naptr};
 use status::servers::ServersRecord;
 
 use crate::gate::{CoreGate, EdgeGate};
-
-mod question;
-
-pub use question::{Answer, Question, Reply, SignIn};
+pub use question::{Answer, Question, Reply, Shown, SignIn, SsoRequest};
 
 /// Names a connection. The driver numbers those it accepts from 0 up, the node those it asks for
 /// from [`ConnId::DIALLED`] up; a number is never used twice.

@@ -1,16 +1,17 @@
 //! Who was signed out by an administrator, and since when: session tokens from before are void,
 //! and so is what an earlier process kept.
 //!
-//! A row is needed as long as anything from before it could still be good: [`LIFE`]. Bounds:
-//! [`ROWS_MAX`]; if there are more, the oldest goes, and everything from before it is void,
-//! whoever's it is: they sign in again, and nobody who was signed out gets in.
+//! A row is needed as long as anything from before it could still be good:
+//! [`LIFE`](crate::token::LIFE). Bounds: [`ROWS_MAX`]; if there are more, the oldest goes, and
+//! everything from before it is void, whoever's it is: they sign in again, and nobody who was
+//! signed out gets in.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use base::{HashMap, Pii, UnixTime};
 
-use crate::token::{Claims, LIFE};
+use crate::token::Claims;
 
 /// Users signed out at a time.
 pub const ROWS_MAX: usize = 2_000;
@@ -113,12 +114,7 @@ impl SignedOut {
 
     /// Whether a token was issued before its user was signed out.
     pub fn voids(&self, claims: &Claims) -> bool {
-        let issued = claims
-            .expires
-            .as_millis()
-            .saturating_sub(LIFE.as_millis() as u64);
-        let issued = UnixTime::from_millis(issued);
-        self.is_void(claims.user.expose(), &claims.domain, issued)
+        self.is_void(claims.user.expose(), &claims.domain, claims.issued)
     }
 
     /// Forgets what nothing can be older than any more.

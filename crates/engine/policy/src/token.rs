@@ -2,7 +2,8 @@
 //!
 //! Signed by the core with Ed25519 (RFC 8032), so that the edge, which stands on the internet,
 //! can check a token but never make one. Text: base64url of `version 1 | expiry 8 | id 8 |
-//! user length 2 | user | domain | signature 64`.
+//! user length 2 | user | domain | signature 64`; with version 2 the time of issue, 8, stands after
+//! the id, since a session that rests on another's word may be shorter than [`LIFE`].
 
 use std::time::Duration;
 
@@ -19,7 +20,12 @@ pub const LIFE: Duration = Duration::from_secs(480 * 60);
 /// The longest token read, in characters.
 pub const CHARACTERS_MAX: usize = 1024;
 
+const LIFE_MS: u64 = LIFE.as_secs() * 1000;
+
 const VERSION: u8 = 1;
+
+/// With the time of issue.
+const DATED: u8 = 2;
 const SIGNATURE_BYTES: usize = 64;
 
 /// What a token says.
@@ -31,6 +37,8 @@ pub struct Claims {
     pub domain: String,
     /// Until when it is good.
     pub expires: UnixTime,
+    /// Since when there is it.
+    pub issued: UnixTime,
     /// Tells tokens of one user apart.
     pub id: u64,
 }
@@ -69,10 +77,36 @@ impl TokenKey {
 
     /// A token for a user who has just proved the password.
     pub fn issue(&self, now: UnixTime, rng: &mut Rng, user: &str, domain: &str) -> String {
-        let expires = now.plus(LIFE);
-        let mut bytes = vec![VERSION];
+        self.write(rng, user, domain, now.plus(LIFE), None)
+    }
+
+    /// A token for a user for whom another has vouched, as long as that holds; at most [`LIFE`].
+    pub fn issue_until(
+        &self,
+        now: UnixTime,
+        rng: &mut Rng,
+        user: &str,
+        domain: &str,
+        expires: UnixTime,
+    ) -> String {
+        let expires = expires.min(now.plus(LIFE));
+        self.write(rng, user, domain, expires, Some(now))
+    }
+
+    fn write(
+        &self,
+        rng: &mut Rng,
+        user: &str,
+        domain: &str,
+        expires: UnixTime,
+        issued: Option<UnixTime>,
+    ) -> String {
+        let mut bytes = vec![if issued.is_some() { DATED } else { VERSION }];
         bytes.extend(expires.as_millis().to_be_bytes());
         bytes.extend(rng.u64().to_be_bytes());
+        if let Some(issued) = issued {
+            bytes.extend(issued.as_millis().to_be_bytes());
+        }
         let user = user
             .as_bytes()
             .get(..user.len().min(255))
@@ -150,17 +184,24 @@ impl PublicKey {
             .verify(body, signature)
             .ok()?;
         let (version, body) = body.split_first()?;
-        if *version != VERSION {
-            return None;
-        }
         let (expires, body) = body.split_first_chunk::<8>()?;
+        let expires = UnixTime::from_millis(u64::from_be_bytes(*expires));
         let (id, body) = body.split_first_chunk::<8>()?;
+        let (issued, body) = match *version {
+            VERSION => (expires.as_millis().saturating_sub(LIFE_MS), body),
+            DATED => {
+                let (issued, body) = body.split_first_chunk::<8>()?;
+                (u64::from_be_bytes(*issued), body)
+            }
+            _ => return None,
+        };
         let (length, body) = body.split_first_chunk::<2>()?;
         let (user, domain) = body.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
         Some(Claims {
             user: Pii::new(String::from_utf8(user.to_vec()).ok()?),
             domain: String::from_utf8(domain.to_vec()).ok()?,
-            expires: UnixTime::from_millis(u64::from_be_bytes(*expires)),
+            expires,
+            issued: UnixTime::from_millis(issued),
             id: u64::from_be_bytes(*id),
         })
     }
@@ -169,6 +210,22 @@ impl PublicKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_on_anothers_word_knows_when_it_was_issued_and_lasts_no_longer_than_any() {
+        let (key, mut rng) = (TokenKey::from_seed(&[1; 32]).unwrap(), Rng::from_number(1));
+        let now = UnixTime::from_millis(1_790_000_000_000);
+        for (life_s, want_s) in [(600, 600), (1_000_000, LIFE.as_secs())] {
+            let until = now.plus(Duration::from_secs(life_s));
+            let token = key.issue_until(now, &mut rng, "alice", "example.test", until);
+            let claims = key.public().verify(now, &token).unwrap();
+            assert_eq!(claims.issued, now);
+            assert_eq!(claims.expires.as_secs(), now.as_secs() + want_s);
+            assert_eq!(claims.user.expose(), "alice");
+        }
+        let plain = key.issue(now, &mut rng, "alice", "example.test");
+        assert_eq!(key.public().verify(now, &plain).unwrap().issued, now);
+    }
 
     #[test]
     fn a_token_is_good_until_it_expires_and_for_its_core_only() {

@@ -6,6 +6,7 @@
 //! - [`axl`]: which nodes a cluster has, and what of its settings matters.
 //! - [`voicemail`]: what a Unity Connection is.
 //! - [`sign_in`]: a sign-in from credentials to document, as a pure state machine.
+//! - [`whereabouts`]: where a user is at home for whom another has vouched.
 
 #![forbid(unsafe_code)]
 
@@ -15,3 +16,4 @@ pub mod path;
 pub mod sign_in;
 pub mod uds;
 pub mod voicemail;
+pub mod whereabouts;

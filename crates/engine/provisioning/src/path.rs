@@ -44,6 +44,18 @@ impl Scheme {
     }
 }
 
+/// The method of a request of the edge's own lane, by the path after the domain; `None` if there is
+/// no such request (`protocol.md` 2.1, 2.6).
+pub fn own_method(path: &str) -> Option<&'static str> {
+    match path.trim_matches('/') {
+        "get_edge_config" | "get_edge_sso" | "authorize" | "oidc" | "metadata" | "signed_in" => {
+            Some("GET")
+        }
+        "fedlet" => Some("POST"),
+        _ => None,
+    }
+}
+
 /// An inside server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Server {

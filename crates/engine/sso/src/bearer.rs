@@ -37,6 +37,8 @@ pub struct Claims {
     pub user: Pii<String>,
     /// Until when it is good.
     pub expires: UnixTime,
+    /// Since when there is it; the beginning of time where it does not say.
+    pub issued: UnixTime,
     /// The nonce of an ID token.
     pub nonce: Option<String>,
     /// The party that an ID token was made for, where there are several.
@@ -75,6 +77,9 @@ pub enum BearerError {
     /// Genuine, with claims that are not for us.
     #[error("the token's claims are encrypted or no JSON object")]
     Closed,
+    /// Genuine, from before its user was signed out here.
+    #[error("the token is from before its user was signed out")]
+    SignedOut,
     /// The issuer says that it is not good, or not any more.
     #[error("the issuer says that the token is not active")]
     Inactive,
@@ -164,6 +169,7 @@ impl Rules {
         Ok(Claims {
             user: Pii::new(user.to_owned()),
             expires: UnixTime::from_millis(expires.saturating_mul(1000)),
+            issued: UnixTime::from_millis(claims.seconds("iat").unwrap_or(0).saturating_mul(1000)),
             nonce: claims.text("nonce").map(str::to_owned),
             party: claims.text("azp").map(str::to_owned),
             audiences: audiences.len(),

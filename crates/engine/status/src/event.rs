@@ -211,6 +211,45 @@ kinds! {
     /// A setting of Unified CM would trouble remote clients.
     SettingAmiss = 3026, Warning, "a setting of Unified CM will trouble clients",
         "see causeway ctl servers check for what was seen and what to set";
+    /// An identity provider vouched for a user.
+    SignedOn = 3030, Info, "signed on by an identity provider", "";
+    /// It did not, or what came back is not its word for us.
+    SsoRefused = 3031, Warning, "single sign-on refused",
+        "compare what is named with the identity provider's settings for this service: entity \
+         id or client id, address to come back to, signing key, status; its metadata here must be \
+         its current ones";
+    /// A genuine token or answer that does not name a user as configured.
+    UserUnnamed = 3032, Error, "the identity provider does not name the user",
+        "have it send the attribute (uid, unless user_attribute says otherwise) or the claim of \
+         user_claim, or write the name under which it does";
+    /// A token or answer out of its time: a clock is wrong.
+    IssuerClock = 3033, Error, "out of time: a clock is wrong",
+        "synchronise the identity provider, the core and the edge by NTP";
+    /// A token that is not its issuer's.
+    TokenForged = 3034, Warning, "forged or unreadable token refused",
+        "nothing, unless users are refused: then compare domains.tokens with the issuer that \
+         their tokens name";
+    /// A genuine token that is for somebody else.
+    TokenUnfit = 3035, Warning, "token of another issuer or audience refused",
+        "write the issuer and audience that the cause names into domains.tokens, if tokens of \
+         that kind are to count; or have the client ask for a token for this service";
+    /// A token that was good once.
+    TokenExpired = 3036, Info, "expired token shown", "";
+    /// An issuer's keys are known, or have changed.
+    IssuerKeys = 3037, Info, "keys of an identity provider taken over", "";
+    /// An issuer cannot be asked.
+    IssuerUnreachable = 3038, Error, "identity provider unreachable",
+        "check that it runs, that the core resolves its name and reaches it over HTTPS, that \
+         certificate.trusted holds the authority of its certificate, and that issuer is written \
+         as its discovery document writes it; keys that are known stay good meanwhile";
+    /// Its certificate is out of date.
+    IdpCertificate = 3039, Warning, "the certificate of a SAML identity provider has expired",
+        "fetch its current metadata into sign_in.metadata_file; answers signed with the old key \
+         still count";
+    /// Its metadata cannot be used.
+    IdpMetadata = 3040, Error, "the metadata of a SAML identity provider cannot be used",
+        "fetch its metadata again into sign_in.metadata_file: one IDPSSODescriptor with a \
+         signing certificate and a SingleSignOnService by HTTP-Redirect at an https address";
     /// A chat session signed in.
     XmppUp = 4001, Info, "chat session up", "";
     /// It ended.

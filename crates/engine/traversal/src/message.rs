@@ -150,6 +150,13 @@ pub struct DomainOffer {
     pub im_presence: bool,
     /// XMPP federation.
     pub federation: bool,
+    /// Whether the core judges bearer tokens of an issuer of the domain. An edge or core of before
+    /// knows none.
+    #[serde(default)]
+    pub tokens: bool,
+    /// Whether its users sign in by an identity provider.
+    #[serde(default)]
+    pub sso: bool,
 }
 
 /// The edge's introduction.

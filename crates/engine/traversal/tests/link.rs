@@ -156,6 +156,8 @@ fn a_changed_offer_reaches_the_edge() {
         sip: true,
         im_presence: false,
         federation: false,
+        tokens: false,
+        sso: false,
     }];
     pair.core.offer(domains.clone());
     pair.settle();

@@ -202,8 +202,31 @@ pub fn with_passwords(mut config: Config) -> Result<Config, FileFault> {
             *password = Password::Given(first_line("password file", path)?);
         }
     }
+    if let Role::Core(core) = &mut config.role {
+        for domain in &mut core.domains {
+            with_provider(domain)?;
+        }
+    }
     Ok(config)
 }
+
+/// What stands of a domain's identity providers in files of its own.
+fn with_provider(domain: &mut config::Domain) -> Result<(), FileFault> {
+    for (_, _, secret) in domain.provider_secrets() {
+        if let Password::File(path) = secret {
+            *secret = Password::Given(first_line("client secret file", path)?);
+        }
+    }
+    if let Some(metadata) = domain.provider_metadata()
+        && let Password::File(path) = metadata
+    {
+        *metadata = Password::Given(text(METADATA, path)?);
+    }
+    Ok(())
+}
+
+/// What the file of an identity provider is called.
+pub(crate) const METADATA: &str = "metadata of the identity provider";
 
 /// Whether others than the owner may read a file; worth a warning for secrets.
 pub fn is_exposed(path: &Path) -> bool {

@@ -20,14 +20,15 @@ use http::header::{
 use http::{Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use net::http::inside::{Inside, Target, TargetTls};
-use net::http::{Body, Pace, empty, full, paced, strip_hop_by_hop};
+use net::http::{Body, Pace, empty, paced, strip_hop_by_hop};
 use net::tls;
 use node::gate::CoreGate;
-use node::io::{Answer, Input, Question, Report, SignIn};
+use node::io::{Answer, Input, Question, Reply, Report, SignIn};
 use provisioning::path::{Scheme, Server};
 use rustls::ClientConfig;
 
 use crate::guard::{Guard, Ruling};
+use crate::http_sso;
 use crate::metadata;
 use crate::signal::{Clock, Handle};
 use crate::tokens::Tokens;
@@ -80,7 +81,7 @@ impl HttpCore {
         let id = trace.to_string();
         wire::line("http", "in", "lane", request.method().as_str(), &id);
         let done = match self.named(&request) {
-            Ok((domain, None)) => self.sign_in(peer, client, domain, request).await,
+            Ok((domain, None)) => self.own(peer, client, domain, request).await,
             Ok((domain, Some(server))) => {
                 let way = Way {
                     client,
@@ -143,6 +144,40 @@ impl HttpCore {
         }
     }
 
+    /// A request of the edge's own lane: a sign-in by password, or single sign-on.
+    async fn own(
+        &self,
+        peer: usize,
+        client: Option<SocketAddr>,
+        domain: String,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Refusal> {
+        let authorization = metadata::text(request.headers(), &AUTHORIZATION);
+        let config = request.uri().path().trim_matches('/') == "get_edge_config";
+        let gate = self.gate.get();
+        let mut offers = gate.domains.iter();
+        let by_password =
+            !offers.any(|d| (d.sso || d.tokens) && d.name.as_str().eq_ignore_ascii_case(&domain));
+        if config && (by_password || authorization.and_then(basic_credentials).is_some()) {
+            return self.sign_in(peer, client, domain, request).await;
+        }
+        let asked = http_sso::asked(peer, client, domain, request)
+            .await
+            .map_err(|(status, cause)| Refusal::new(status, cause))?;
+        self.replied(Question::Sso(Box::new(asked))).await
+    }
+
+    /// What the node answers.
+    async fn replied(&self, question: Question) -> Result<Response<Body>, Refusal> {
+        match self.handle.ask(question).await {
+            Ok(Answer::SignIn(reply)) => Ok(http_sso::response(reply)),
+            _ => Err(Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the node is stopping",
+            )),
+        }
+    }
+
     async fn sign_in(
         &self,
         peer: usize,
@@ -171,21 +206,7 @@ impl HttpCore {
                 .unwrap_or_default()
                 .to_owned(),
         });
-        let Ok(Answer::SignIn(reply)) = self.handle.ask(question).await else {
-            return Err(Refusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the node is stopping",
-            ));
-        };
-        let mut response = Response::new(full(reply.body));
-        *response.status_mut() =
-            StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_GATEWAY);
-        for (name, value) in reply.headers {
-            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse()) {
-                response.headers_mut().append(name, value);
-            }
-        }
-        Ok(response)
+        self.replied(question).await
     }
 
     async fn proxy(
@@ -193,24 +214,38 @@ impl HttpCore {
         domain: String,
         server: Server,
         way: Way<'_>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Refusal> {
         let gate = self.gate.get();
         let now = self.clock.now().unix;
-        let claims = metadata::session_cookies(request.headers())
-            .filter_map(|token| {
-                self.tokens
-                    .admit(&gate.token_key, &gate.signed_out, now, token)
-                    .ok()
-            })
-            .find(|claims| claims.domain == domain);
-        let Some(claims) = claims else {
-            return Err(Refusal::new(
-                StatusCode::UNAUTHORIZED,
-                "no valid session token",
-            ));
+        let bearer = metadata::bearer(request.headers()).map(str::to_owned);
+        let ours = |token: &str| {
+            let claims = self
+                .tokens
+                .admit(&gate.token_key, &gate.signed_out, now, token)
+                .ok();
+            claims.filter(|claims| claims.domain == domain)
         };
-        let user = claims.user.expose();
+        let by_cookie = metadata::session_cookies(request.headers()).find_map(ours);
+        let by_bearer = bearer.as_deref().and_then(ours);
+        if by_bearer.is_some() {
+            // It is nobody's inside.
+            request.headers_mut().remove(AUTHORIZATION);
+        }
+        let user = match (by_cookie.or(by_bearer), bearer) {
+            (Some(claims), _) => claims.user.expose().clone(),
+            (None, Some(token)) => match self.borne(way.client, &domain, token).await? {
+                Ok(user) => user.into_inner(),
+                Err(reply) => return Ok(http_sso::response(reply)),
+            },
+            (None, None) => {
+                return Err(Refusal::new(
+                    StatusCode::UNAUTHORIZED,
+                    "no valid session token",
+                ));
+            }
+        };
+        let user = user.as_str();
         let target = self.target(&server, &request, user, way.client).await?;
         let request = inside_request(&server, &way, request)?;
         wire::line("http", "out", "inside", request.method().as_str(), way.id);
@@ -235,6 +270,41 @@ impl HttpCore {
             }
         };
         self.outside(&domain, &server, user, response).await
+    }
+
+    /// The user of a bearer token of another's making. The snapshot's keys decide if they can,
+    /// else the node does.
+    async fn borne(
+        &self,
+        client: Option<SocketAddr>,
+        domain: &str,
+        token: String,
+    ) -> Result<Result<Pii<String>, Reply>, Refusal> {
+        let gate = self.gate.get();
+        let now = self.clock.now().unix;
+        let mut known = gate.bearers.iter();
+        let known = known.find(|b| b.domain.eq_ignore_ascii_case(domain));
+        let judged = known.map(|b| b.rules.check(&b.keys, now, http_sso::CLOCKS_DIFFER, &token));
+        // Of one from before its user was signed out the node tells, as of all that is refused.
+        if let Some(Ok(claims)) = judged
+            && !gate
+                .signed_out
+                .is_void(claims.user.expose(), domain, claims.issued)
+        {
+            return Ok(Ok(claims.user));
+        }
+        let question = Question::Bearer {
+            domain: domain.to_owned(),
+            client: client.map(|c| c.ip()),
+            token: Secret::new(token),
+        };
+        match self.handle.ask(question).await {
+            Ok(Answer::Bearer(found)) => Ok(found),
+            _ => Err(Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the node is stopping",
+            )),
+        }
     }
 
     /// Where the request may go: what was judged is what is dialled.

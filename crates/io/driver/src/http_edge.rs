@@ -19,7 +19,7 @@ use http::header::{
     CACHE_CONTROL, CONNECTION, HeaderName, HeaderValue, RETRY_AFTER, SERVER,
     STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use net::http::front::{self, Ended, Limits};
 use net::http::{Body, BodyFault, empty, strip_hop_by_hop};
@@ -28,7 +28,7 @@ use net::tls;
 use node::gate::{EdgeGate, EdgeGateCore};
 use node::io::{Input, Report};
 use policy::token::TokenError;
-use provisioning::path::EdgePath;
+use provisioning::path::{EdgePath, own_method};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -198,14 +198,18 @@ impl HttpEdge {
             ));
         }
         let Some(server) = &named.server else {
-            if rest.trim_matches('/') != "get_edge_config" {
+            let everybodys = ["get_edge_config", "get_edge_sso"];
+            let needs_sso = !everybodys.contains(&rest.trim_matches('/'));
+            let sso = serving.iter().any(|core| core.signs_on(&named.domain));
+            let Some(method) = own_method(rest).filter(|_| sso || !needs_sso) else {
                 return Err(Refusal::new(
                     StatusCode::NOT_FOUND,
                     "an unknown request of the edge",
                 ));
-            }
-            if request.method() != Method::GET {
-                return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not a GET"));
+            };
+            if request.method().as_str() != method {
+                let cause = format!("not a {method}");
+                return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, cause));
             }
             let peers = serving.iter().map(|core| core.peer).collect();
             return Ok(Admitted {
@@ -216,21 +220,31 @@ impl HttpEdge {
             });
         };
         let now = self.clock.now().unix;
-        let issuer = metadata::session_cookies(request.headers()).find_map(|token| {
+        let bearer = metadata::bearer(request.headers());
+        let tokens = || metadata::session_cookies(request.headers()).chain(bearer);
+        let issuer = tokens().find_map(|token| {
             serving.iter().find(|core| {
                 self.tokens
                     .admit(&core.token_key, &core.signed_out, now, token)
                     .is_ok_and(|c| c.domain == named.domain)
             })
         });
-        let Some(issuer) = issuer else {
-            let tokens = metadata::session_cookies(request.headers());
-            let cause = untrusted(&serving, now, tokens);
-            return Err(Refusal::new(StatusCode::UNAUTHORIZED, cause));
+        // A bearer token of another's making is the core's to judge: here nobody could.
+        let takers = serving
+            .iter()
+            .filter(|core| core.takes_tokens(&named.domain));
+        let peers: Vec<usize> = match (issuer, bearer) {
+            (Some(issuer), _) => vec![issuer.peer],
+            (None, Some(_)) => takers.map(|core| core.peer).collect(),
+            (None, None) => Vec::new(),
         };
+        if peers.is_empty() {
+            let cause = untrusted(&serving, now, tokens());
+            return Err(Refusal::new(StatusCode::UNAUTHORIZED, cause));
+        }
         let server = Some(server.to_string());
         Ok(Admitted {
-            peers: vec![issuer.peer],
+            peers,
             domain: named.domain,
             server,
             target,

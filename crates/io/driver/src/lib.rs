@@ -25,6 +25,7 @@ pub mod guard;
 mod host_clock;
 pub mod http_core;
 pub mod http_edge;
+mod http_sso;
 mod keeper;
 mod known_servers;
 mod ldap;

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 
 use http::HeaderMap;
-use http::header::{COOKIE, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, COOKIE, HeaderName, HeaderValue};
 
 /// The client's address and port.
 pub const CLIENT: HeaderName = HeaderName::from_static("causeway-client");
@@ -83,6 +83,26 @@ pub fn session_cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .filter(|(name, _)| *name == COOKIE_NAME)
         .map(|(_, value)| value.trim_matches('"'))
         .take(4)
+}
+
+/// The bearer token a client shows (RFC 6750 §2.1).
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = text(headers, &AUTHORIZATION)?.split_once(' ')?;
+    let token = token.trim();
+    let fine = scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && !token.contains(' ');
+    fine.then_some(token)
+}
+
+/// The value of the first cookie of a name.
+pub fn cookie<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
+    let fields = headers.get_all(COOKIE).iter();
+    let pairs = fields
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(';'));
+    let mut pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
+    pairs
+        .find(|(name, _)| *name == wanted)
+        .map(|(_, value)| value)
 }
 
 /// Takes the session cookie out of what goes inside.

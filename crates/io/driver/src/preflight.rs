@@ -8,6 +8,7 @@ use std::time::Duration;
 use base::UnixTime;
 use config::{ClientCertificates, Config, Finding, LdapUser, Password, Role, Severity, SignInBy};
 use net::tls::{Identity, PeerCertificate, Trust};
+use status::Kind;
 
 use crate::files;
 
@@ -22,6 +23,11 @@ pub fn check(config: &Config, text: &str, now: UnixTime) -> Vec<Finding> {
     };
     look.certificate(config, now);
     look.passwords(config);
+    if let Role::Core(core) = &config.role {
+        for (index, domain) in core.domains.iter().enumerate() {
+            look.identity_provider(index, domain.clone(), now);
+        }
+    }
     look.addresses(config);
     look.ports(config);
     look.findings.sort_by_key(|f| f.line);
@@ -290,6 +296,38 @@ impl Look<'_> {
                     e.fix,
                 );
             }
+        }
+    }
+
+    /// The secrets of a domain's identity providers, and the metadata of one.
+    fn identity_provider(&mut self, index: usize, mut domain: config::Domain, now: UnixTime) {
+        for (section, key, secret) in domain.provider_secrets() {
+            if let Password::File(path) = secret {
+                self.secret((section, index, key), "client secret file", path);
+            }
+        }
+        let Some(Password::File(path)) = domain.provider_metadata() else {
+            return;
+        };
+        let at = ("domains.sign_in", index, "metadata_file");
+        let text = match files::text(files::METADATA, path) {
+            Ok(text) => text,
+            Err(e) => {
+                let cause = format!("{}: {}", e.path.display(), e.cause);
+                return self.say(Severity::Error, at, cause, e.fix);
+            }
+        };
+        match sso::saml::Provider::read(text.expose()) {
+            Err(cause) => {
+                let cause = format!("{}: {cause}", path.display());
+                self.say(Severity::Error, at, cause, Kind::IdpMetadata.fix());
+            }
+            Ok(provider) if provider.until < now => {
+                let path = path.display();
+                let cause = format!("{path}: its certificate ended on {}", provider.until);
+                self.say(Severity::Warning, at, cause, Kind::IdpCertificate.fix());
+            }
+            Ok(_) => {}
         }
     }
 

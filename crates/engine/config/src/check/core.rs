@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::edge::media;
-use super::{Reader, routing};
+use super::{Reader, routing, single_sign_on};
 use crate::file::{File, Number, Publisher as Written};
 use crate::model::{
     CallControl, Calls, ContactMode, Core, Credentials, Domain, InsideTls, Peer, Publisher,
@@ -282,7 +282,11 @@ fn domains(r: &mut Reader<'_>, file: &File) -> Vec<Domain> {
         if !seen.insert(name.clone()) {
             r.error("domains", i, "name", "the domain stands twice", "keep one");
         }
+        let single_sign_on = single_sign_on::sign_in(r, i, name.as_str(), &d.sign_in);
+        let tokens = single_sign_on::tokens(r, i, d.tokens.as_ref());
         out.push(Domain {
+            single_sign_on,
+            tokens,
             name,
             sip: d.sip.unwrap_or(true),
             im_presence: d.im_presence.unwrap_or(true),

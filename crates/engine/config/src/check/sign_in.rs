@@ -32,8 +32,10 @@ pub(super) fn sign_in(r: &mut Reader<'_>, i: usize, written: &SignIn, file: &Fil
             path.map(|path| SignInBy::File(r.path(&path)))
         }
         "ldap" => ldap(r, i, written).map(|ldap| SignInBy::Ldap(Box::new(ldap))),
+        // `single_sign_on` reads those: no password is checked.
+        "oidc" | "saml" => Some(SignInBy::Uds),
         _ => {
-            let fix = "write \"uds\", \"file\" or \"ldap\"";
+            let fix = "write \"uds\", \"file\", \"ldap\", \"oidc\" or \"saml\"";
             r.error(SECTION, i, "by", "it is not known", fix);
             None
         }

@@ -31,6 +31,7 @@ impl Core {
         ];
         rows.extend(self.station.proxy.census());
         rows.extend(self.registrar.census());
+        rows.extend(self.sso.census());
         rows
     }
 }

@@ -308,6 +308,7 @@ impl Core {
             token_key: self.tokens.public(),
             signed_out: self.outs.known.clone(),
             xmpp: self.xmpp_servers(),
+            bearers: self.sso.bearers(),
         };
         self.station.out.push_back(Output::CoreGate(Arc::new(gate)));
     }

@@ -9,6 +9,12 @@ impl Core {
     pub(super) fn answer_question(&mut self, now: Now, id: AskId, question: Question) {
         match question {
             Question::SignIn(asked) => self.sign_in(now, id, asked),
+            Question::Sso(asked) => self.sso(now, id, *asked),
+            Question::Bearer {
+                domain,
+                client,
+                token,
+            } => self.bearer(now, id, &domain, client, token),
             Question::Search(asked) => {
                 let answer = Answer::Search(Box::new(self.report_search(asked)));
                 self.station.out.push_back(Output::Answer { id, answer });

@@ -4,12 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::Secret;
+use base::{Rng, Secret};
 use call::registration::core::Address;
 use config::routing::{Ice, Routing};
 use config::{CallControl, Config, ContactMode, Password, Publisher, Role, SignInBy};
 use policy::credentials::Kept;
 use policy::signed_out::SignOut;
+use policy::token::TokenKey;
 use sip::transaction::ViaOptions;
 use traversal::DomainOffer;
 
@@ -328,6 +329,8 @@ fn offer(d: &config::Domain) -> DomainOffer {
         sip: d.sip,
         im_presence: d.im_presence,
         federation: d.federation,
+        tokens: d.tokens.is_some(),
+        sso: d.single_sign_on.is_some(),
     }
 }
 
@@ -336,5 +339,17 @@ fn given(password: &Password) -> Secret<String> {
     match password {
         Password::Given(secret) => secret.clone(),
         Password::File(_) => Secret::new(String::new()),
+    }
+}
+
+/// The key of session tokens. Every seed makes one; should the library refuse it, users sign in
+/// again after the next restart.
+pub(super) fn token_key(identity: &CoreIdentity, rng: &mut Rng) -> TokenKey {
+    let mut seed = *identity.token_seed.expose();
+    loop {
+        match TokenKey::from_seed(&seed) {
+            Some(key) => return key,
+            None => seed = rng.array(),
+        }
     }
 }

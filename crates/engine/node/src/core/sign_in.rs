@@ -7,10 +7,13 @@
 //! whose password need not be asked about. [`GUESSES_MAX`] sign-ins of a source are under way at
 //! once, so that it cannot guess much faster than it is answered.
 
+mod known;
+
+pub(super) use known::Known;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use base::{HashMap, Instant, Now, Pii, Rng};
+use base::{HashMap, Instant, Now, Pii, Rng, UnixTime};
 use policy::credentials::SignedIn;
 use policy::signed_out::SignOut;
 use policy::token::LIFE;
@@ -18,6 +21,7 @@ use provisioning::edge_config::{EdgeConfig, services_asked};
 use provisioning::sign_in::{
     Answer as Got, Ask, By, Granted, Node, Outcome, Proven, SignIns, UNKNOWN, USER_MAX, Unproven,
 };
+use provisioning::whereabouts::Lookups;
 use status::{Kind, SessionRow};
 use traversal::EdgeServices;
 
@@ -43,6 +47,8 @@ pub(super) struct Pending {
     domain: String,
     user: String,
     user_agent: String,
+    /// Of who signed in otherwise: the session's token, if there is one, and its end.
+    session: Option<(Option<String>, UnixTime)>,
 }
 
 /// What a sign-in learnt, kept as long as its password need not be asked about.
@@ -60,6 +66,8 @@ pub(super) struct Desk {
     pending: HashMap<u64, Pending>,
     profiles: HashMap<(String, String), Profile>,
     strikes: Strikes,
+    /// Lookups of those who need no password.
+    lookups: Lookups,
     next: u64,
 }
 
@@ -70,6 +78,7 @@ impl Desk {
             pending: HashMap::default(),
             profiles: HashMap::default(),
             strikes: Strikes::default(),
+            lookups: Lookups::default(),
             next: 0,
         }
     }
@@ -111,6 +120,14 @@ impl Core {
                 .stranger(out, Kind::HttpRefused, now, cause, &proof);
             return answer(self, plain(403));
         }
+        if self.sso.takes_no_password(&domain) {
+            let challenge = ("WWW-Authenticate", format!("Bearer realm=\"{domain}\""));
+            let reply = Reply {
+                headers: vec![challenge],
+                ..plain(401)
+            };
+            return answer(self, reply);
+        }
         let (user, services) = (asked.user.into_inner(), services_asked(query));
         let pending = Pending {
             id,
@@ -119,6 +136,7 @@ impl Core {
             domain: domain.clone(),
             user: user.clone(),
             user_agent: asked.user_agent,
+            session: None,
         };
         let refused = pending
             .client
@@ -163,8 +181,9 @@ impl Core {
     /// Puts the questions of sign-ins, and ends those that are done.
     pub(super) fn sign_ins_work(&mut self, now: Now) {
         loop {
+            let looked_up = self.lookups_work(now);
             let (asks, done) = self.desk.engine.take();
-            if asks.is_empty() && done.is_empty() {
+            if asks.is_empty() && done.is_empty() && !looked_up {
                 return;
             }
             for ask in asks {
@@ -306,6 +325,7 @@ impl Core {
             domain,
             user: user.map(Pii::into_inner).unwrap_or_default(),
             user_agent: String::new(),
+            session: None,
         };
         let cause = "the chat server refused the password";
         self.tell(now, Kind::SignInRefused, &pending, cause, None);
@@ -421,16 +441,15 @@ impl Core {
             self.tell(now, Kind::SignInUnreachable, pending, cause, edge);
             return self.answer(pending.id, later(503, 5));
         };
-        let token = self
-            .tokens
-            .issue(now.unix, &mut self.rng, user, &pending.domain);
+        let (token, expires) = match &pending.session {
+            None => (None, now.unix.plus(LIFE)),
+            Some((token, until)) => (token.clone(), *until),
+        };
+        let (keys, rng) = (&self.tokens, &mut self.rng);
+        let domain = &pending.domain;
+        let token = token.unwrap_or_else(|| keys.issue_until(now.unix, rng, user, domain, expires));
         let body = self.edge_config(pending, &here, nodes, services).to_xml();
-        let expires = now.unix.plus(LIFE);
-        let domain = cookie_domain(&here.https.host);
-        let cookie = format!(
-            "X-Auth={token}; Expires={}; {domain}Path=/; Secure; HttpOnly",
-            expires.http_date()
-        );
+        let cookie = session_cookie(&here, &token, expires);
         self.board.counters.sign_ins += 1;
         let edge = self
             .links
@@ -462,7 +481,7 @@ impl Core {
     }
 
     /// Where clients reach an edge, as it said last.
-    fn edge_services(&self, peer: usize) -> Option<&EdgeServices> {
+    pub(super) fn edge_services(&self, peer: usize) -> Option<&EdgeServices> {
         self.links.get(peer)?.last.as_ref().map(|w| &w.services)
     }
 
@@ -512,6 +531,14 @@ impl Core {
         let profiles = &mut self.desk.profiles;
         profiles
             .retain(|(typed, domain), p| !out.is_of(typed, domain) && !out.is_of(&p.user, domain));
+        let known = self.desk.pending.iter();
+        let known = known.filter(|(_, p)| p.session.is_some() && out.is_of(&p.user, &p.domain));
+        let known: Vec<u64> = known.map(|(number, _)| *number).collect();
+        for number in known {
+            if let Some(pending) = self.desk.pending.remove(&number) {
+                self.answer(pending.id, later(503, 1));
+            }
+        }
         let is_user = |typed: &str| out.is_of(typed, "");
         for number in self.desk.engine.abandon(is_user) {
             if let Some(pending) = self.desk.pending.remove(&number) {
@@ -534,6 +561,13 @@ impl Core {
 fn subset(known: &Services, asked: &[String]) -> Option<Services> {
     let find = |name: &String| known.iter().find(|(n, _)| n == name).cloned();
     asked.iter().map(find).collect()
+}
+
+/// The cookie of a session.
+pub(super) fn session_cookie(here: &EdgeServices, token: &str, expires: UnixTime) -> String {
+    let domain = cookie_domain(&here.https.host);
+    let expires = expires.http_date();
+    format!("X-Auth={token}; Expires={expires}; {domain}Path=/; Secure; HttpOnly")
 }
 
 /// Cookies are for all edges of a domain (`protocol.md` 2.2); an address has no domain.

@@ -35,6 +35,7 @@ mod senders;
 mod servers;
 mod signed_out;
 mod signing_in;
+mod single_sign_on;
 mod taking;
 mod telephones;
 mod trunks;
@@ -112,6 +113,8 @@ struct World {
     media: Vec<::media::Command>,
     events: Vec<::status::Event>,
     answers: Vec<crate::io::Reply>,
+    /// Users of bearer tokens, or the refusals.
+    borne: Vec<Result<String, crate::io::Reply>>,
     reports: Vec<::status::SearchReport>,
     pins: Vec<Option<String>>,
     gate: Option<Arc<CoreGate>>,
@@ -175,13 +178,16 @@ impl World {
 
     /// The same with another head.
     fn of(text: &str, inside: Inside) -> Self {
-        let config = load(text);
+        World::configured(&load(text), inside)
+    }
+
+    fn configured(config: &Arc<config::Config>, inside: Inside) -> Self {
         let now = Now {
             unix: UnixTime::from_millis(1_790_000_000_000),
             ..Now::default()
         };
         let mut rng = Rng::from_number(1);
-        let core = Core::new(now, rng.fork(), &config, identity());
+        let core = Core::new(now, rng.fork(), config, identity());
         let nonces = NonceKey::new(&mut rng);
         let mut world = World {
             core,
@@ -200,6 +206,7 @@ impl World {
             media: Vec::new(),
             events: Vec::new(),
             answers: Vec::new(),
+            borne: Vec::new(),
             reports: Vec::new(),
             pins: Vec::new(),
             gate: None,
@@ -370,6 +377,10 @@ impl World {
                 answer: Answer::SignIn(reply),
                 ..
             } => self.answers.push(reply),
+            Output::Answer {
+                answer: Answer::Bearer(found),
+                ..
+            } => self.borne.push(found.map(Pii::into_inner)),
             Output::Answer {
                 answer: Answer::Search(report),
                 ..

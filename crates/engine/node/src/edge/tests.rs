@@ -508,6 +508,8 @@ fn hello(peer: usize, instance: &str) -> Hello {
             sip: true,
             im_presence: true,
             federation: false,
+            tokens: false,
+            sso: false,
         }],
     }
 }

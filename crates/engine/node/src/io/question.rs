@@ -10,6 +10,17 @@ use status::servers::{ServersQuestion, ServersReport};
 pub enum Question {
     /// On the core: a client asks for `get_edge_config` with these credentials.
     SignIn(SignIn),
+    /// On the core: any other request of the edge's own lane.
+    Sso(Box<SsoRequest>),
+    /// On the core: is this bearer token good? Asked where the snapshot cannot tell.
+    Bearer {
+        /// The service domain of the path.
+        domain: String,
+        /// The client as the edge saw it.
+        client: Option<IpAddr>,
+        /// The token.
+        token: Secret<String>,
+    },
     /// Where would this request go? Nothing is sent.
     Search(status::SearchQuestion),
     /// On the core: may a client begin a chat stream, after all the wrong passwords from there?
@@ -56,11 +67,57 @@ pub struct SignIn {
     pub user_agent: String,
 }
 
+/// A request of single sign-on as it reached the core.
+#[derive(Debug)]
+pub struct SsoRequest {
+    /// Index of the peer whose lane it came by.
+    pub peer: usize,
+    /// The client as the edge saw it.
+    pub client: Option<IpAddr>,
+    /// The service domain of the path.
+    pub domain: String,
+    /// The path and query after the domain's segment.
+    pub target: String,
+    /// What was posted, if the request is a POST.
+    pub form: Option<Secret<String>>,
+    /// The cookie that binds a log-in to its browser.
+    pub cookie: Option<String>,
+    /// What the client shows in place of a password.
+    pub shown: Shown,
+    /// The client's program, for the list of provisioning sessions.
+    pub user_agent: String,
+}
+
+/// What a client shows in place of a password.
+#[derive(Debug)]
+pub enum Shown {
+    /// Nothing.
+    Nothing,
+    /// A bearer token; our own session tokens may come so, too.
+    Bearer(Secret<String>),
+    /// Session tokens, as cookies.
+    Sessions(Vec<String>),
+}
+
+impl Shown {
+    /// What may be session tokens of ours.
+    pub fn sessions(&self) -> impl Iterator<Item = &str> {
+        let (one, more) = match self {
+            Shown::Nothing => (None, &[][..]),
+            Shown::Bearer(token) => (Some(token.expose().as_str()), &[][..]),
+            Shown::Sessions(tokens) => (None, tokens.as_slice()),
+        };
+        one.into_iter().chain(more.iter().map(String::as_str))
+    }
+}
+
 /// The node's answer to a [`Question`].
 #[derive(Debug)]
 pub enum Answer {
-    /// To [`Question::SignIn`]: the response as it goes back to the client.
+    /// To [`Question::SignIn`] and [`Question::Sso`]: the response as it goes back to the client.
     SignIn(Reply),
+    /// To [`Question::Bearer`]: the user, or the response as it goes back to the client.
+    Bearer(Result<Pii<String>, Reply>),
     /// To [`Question::Search`].
     Search(Box<status::SearchReport>),
     /// To [`Question::Chat`] and [`Question::ChatRefused`].

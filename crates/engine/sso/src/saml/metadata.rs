@@ -89,16 +89,25 @@ impl Provider {
 }
 
 impl Service {
-    /// Our metadata, for the provider.
-    pub fn metadata(&self) -> String {
-        let (entity, consumer) = (escape(&self.entity), escape(&self.consumer));
+    /// Our metadata, for the provider, with the consumer services of our other edges.
+    pub fn metadata(&self, others: &[String]) -> String {
+        let entity = escape(&self.entity);
+        let consumers = std::iter::once(&self.consumer).chain(others).enumerate();
+        let consumers: String = consumers
+            .map(|(index, consumer)| {
+                let (consumer, default) = (escape(consumer), index == 0);
+                format!(
+                    "  <md:AssertionConsumerService Binding=\"{POST}\" Location=\"{consumer}\" \
+                     index=\"{index}\" isDefault=\"{default}\"/>\n"
+                )
+            })
+            .collect();
         format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
              <md:EntityDescriptor xmlns:md=\"{METADATA}\" entityID=\"{entity}\">\n \
              <md:SPSSODescriptor AuthnRequestsSigned=\"false\" WantAssertionsSigned=\"true\" \
-             protocolSupportEnumeration=\"{PROTOCOL}\">\n  \
-             <md:AssertionConsumerService Binding=\"{POST}\" Location=\"{consumer}\" index=\"0\" \
-             isDefault=\"true\"/>\n </md:SPSSODescriptor>\n</md:EntityDescriptor>\n"
+             protocolSupportEnumeration=\"{PROTOCOL}\">\n{consumers} \
+             </md:SPSSODescriptor>\n</md:EntityDescriptor>\n"
         )
     }
 }

@@ -307,7 +307,7 @@ fn a_request_is_what_the_provider_inflates() {
 
 #[test]
 fn metadata_without_what_is_needed_is_refused() {
-    let ours = service().metadata();
+    let ours = service().metadata(&["https://edge2.example.test:8443/x/fedlet".into()]);
     assert!(parse(&ours).is_ok());
     // Ours is a service's, not a provider's.
     assert!(Provider::read(&ours).is_err());
@@ -319,7 +319,10 @@ fn metadata_without_what_is_needed_is_refused() {
 
 proptest! {
     #[test]
-    fn any_text_is_read_without_a_panic(text in ".{0,200}", xml in "(<[ab]( ID=\"x\")?>|</[ab]>|x){0,40}") {
+    fn any_text_is_read_without_a_panic(
+        text in ".{0,200}",
+        xml in "(<[ab]( ID=\"x\")?>|</[ab]>|x){0,40}",
+    ) {
         let idp = IDP.with(Clone::clone);
         let expected = Expected {
             service: &service(),

@@ -43,18 +43,23 @@ pub struct World {
     pub lane: EdgeLane,
     edge_gate: Live<EdgeGate>,
     pub edge_posts: mpsc::Receiver<Post>,
-    core_posts: Option<mpsc::Receiver<Post>>,
+    pub core_posts: Option<mpsc::Receiver<Post>>,
     _stop: watch::Sender<bool>,
 }
 
+/// A domain with passwords, and one with an identity provider and bearer tokens.
+pub const SSO_DOMAIN: &str = "sso.test";
+
 fn offers() -> Vec<DomainOffer> {
-    let name = DOMAIN.parse().unwrap();
-    vec![DomainOffer {
-        name,
+    let offer = |name: &str, sso| DomainOffer {
+        name: name.parse().unwrap(),
         sip: true,
         im_presence: true,
         federation: false,
-    }]
+        tokens: sso,
+        sso,
+    };
+    vec![offer(DOMAIN, false), offer(SSO_DOMAIN, true)]
 }
 
 fn real_clock() -> Clock {
@@ -95,6 +100,7 @@ pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule
         allow_list: Arc::new(AllowList::new(rules(inside.port()))),
         token_key: key.public(),
         xmpp: Vec::new(),
+        bearers: Vec::new(),
     };
     let unchecked = tls::inside_client(None, &[]).unwrap();
     let gate = Live::new(Arc::new(gate));
@@ -497,8 +503,10 @@ async fn a_sign_in_reaches_the_node_and_its_answer_the_client() {
 
     let answer = world.say(&ask("/get_edge_config/", "")).await;
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
-    let answer = world.say(&ask("/get_edge_sso", "")).await;
-    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    for path in ["/authorize", "/oidc", "/metadata", "/signed_in"] {
+        let answer = world.say(&ask(path, "")).await;
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    }
     let other = format!(
         "GET /{}/get_edge_config HTTP/1.1\r\nHost: h\r\n{basic}\r\n",
         EdgePath::encode("other.test", None)

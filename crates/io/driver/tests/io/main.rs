@@ -7,6 +7,7 @@ mod allow_list;
 mod http;
 mod http_attack;
 mod http_chain;
+mod http_sso;
 mod links;
 mod media;
 mod support;

@@ -52,6 +52,8 @@ fn offers() -> Vec<DomainOffer> {
         sip: true,
         im_presence,
         federation: false,
+        tokens: false,
+        sso: false,
     };
     vec![offer(DOMAIN, true), offer("phones.test", false)]
 }
@@ -82,6 +84,7 @@ async fn world(ca: Authority, servers: Vec<XmppServer>, times: Times) -> World {
             allow_list: Arc::default(),
             token_key: key.clone(),
             xmpp: servers,
+            bearers: Vec::new(),
         })),
         resolver: resolver(),
         trust: Live::new(Arc::new(ca.trust())),
