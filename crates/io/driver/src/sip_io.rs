@@ -72,8 +72,8 @@ const ORDERS_MAX: usize = 65_536;
 const WORKERS_MAX: usize = 8;
 
 /// Up to so many processors signalling serves clients too. A worker beside it would run where
-/// media, handshakes and HTTP are to: what it took off signalling, the two hand-overs of every message
-/// (some 10 µs of waking and switching where a message costs 30) would cost again.
+/// media, handshakes and HTTP are to: what it took off signalling, the two hand-overs of every
+/// message (some 10 µs of waking and switching where a message costs 30) would cost again.
 const FEW: usize = 2;
 
 /// The number of the signalling thread's desk; workers' follow.
