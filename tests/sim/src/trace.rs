@@ -1,14 +1,14 @@
 //! What happened, in order: a hash of all of it, and the last lines for people.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, Hasher};
+use std::hash::{DefaultHasher, Hasher};
 
 /// Lines kept for a failing run, unless one seed is replayed.
 const LINES_MAX: usize = 400;
 
 /// A run's trace.
 pub struct Trace {
-    hasher: std::hash::DefaultHasher,
+    hasher: DefaultHasher,
     lines: VecDeque<String>,
     whole: bool,
     count: u64,

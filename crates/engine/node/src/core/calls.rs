@@ -487,7 +487,7 @@ impl Core {
         let starting = self.starting.as_ref();
         let named = row
             .as_ref()
-            .map(|r| (&*r.from.expose(), &*r.to.expose(), &r.id));
+            .map(|r| (r.from.expose(), r.to.expose(), &r.id));
         let named = named.or_else(|| starting.map(|s| (&s.from, &s.to, &s.id)));
         let mark = |person: &String| {
             let mut text = String::with_capacity(16);
