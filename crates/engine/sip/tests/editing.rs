@@ -7,11 +7,15 @@ use bytes::Bytes;
 use sip::{Limits, Message, Name};
 
 const MESSAGES: [&str; 3] = [
-    "INVITE sip:bob@example.test SIP/2.0\r\nVia: SIP/2.0/TLS a.example.test;branch=z9hG4bK1, \
-     SIP/2.0/UDP b.example.test;branch=z9hG4bK2\r\nv: SIP/2.0/TCP c.example.test;branch=z9hG4bK3\r\n\
+    "INVITE sip:bob@example.test SIP/2.0\r\n\
+     Via: SIP/2.0/TLS a.example.test;branch=z9hG4bK1, \
+     SIP/2.0/UDP b.example.test;branch=z9hG4bK2\r\n\
+     v: SIP/2.0/TCP c.example.test;branch=z9hG4bK3\r\n\
      f : \"A\" <sip:alice@example.test>;tag=1\r\nTo:<sip:bob@example.test>\r\n\
-     i: 42@example.test\r\nCSeq: 7 INVITE\r\nMax-Forwards:  70 \t\r\nX-Odd:\r\nSubject: one\r\n two\r\n\
-     Contact: <sip:alice@192.0.2.1>\r\nRoute: <sip:p1;lr>,<sip:p2;lr>\r\nContent-Length: 4\r\n\r\nbody",
+     i: 42@example.test\r\nCSeq: 7 INVITE\r\n\
+     Max-Forwards:  70 \t\r\nX-Odd:\r\nSubject: one\r\n two\r\n\
+     Contact: <sip:alice@192.0.2.1>\r\n\
+     Route: <sip:p1;lr>,<sip:p2;lr>\r\nContent-Length: 4\r\n\r\nbody",
     "SIP/2.0 180 Ringing\r\nVia:\r\nVia: SIP/2.0/TLS a.example.test;branch=z9hG4bK1\r\n\
      From: <sip:a@example.test>;tag=1\r\nTo: <sip:b@example.test>;tag=2\r\nCall-ID: 1\r\n\
      CSeq: 1 INVITE\r\nContact: <sip:b@192.0.2.2>\r\n\r\n",

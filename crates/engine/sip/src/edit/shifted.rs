@@ -1,7 +1,8 @@
 //! Where the parts of a message lie after a change, without reading all of it again.
 //!
 //! In: the message before, its changes in the order of their places, the bytes that they made. Out:
-//! the parts that reading those bytes would find; nothing if that is not plain, as when a value that
+//! the parts that reading those bytes would find; nothing if that is not plain, as when a value
+//! that
 //! was put in holds a line end. Only fields that were put in or have a new value are read.
 
 use super::Lump;

@@ -118,7 +118,8 @@ impl Facts {
         }
     }
 
-    /// What is known of a copy in which these fields stand as they stood, each so much further back:
+    /// What is known of a copy in which these fields stand as they stood, each so much further
+    /// back:
     /// the first Via, From, To, CSeq. Nothing of one that does not.
     pub(crate) fn moved(mut self, by: [Option<i64>; 4]) -> Facts {
         for (known, by) in self.known.iter_mut().zip(by) {
