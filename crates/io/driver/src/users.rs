@@ -8,7 +8,7 @@
 //!
 //! A change takes the place of the file at once or not at all, and two changes at the same time
 //! wait for one another. Bounds: [`USERS_MAX`] users, [`BYTES_MAX`]; verifiers that cost more than
-//! [`MEMORY_KIB_MAX`] are refused.
+//! `MEMORY_KIB_MAX` are refused.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
