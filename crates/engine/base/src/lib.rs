@@ -11,6 +11,7 @@
 //! - [`Queue`]: a bounded first-in-first-out queue whose overflow is a typed outcome.
 //! - [`TokenBucket`]: rate limits.
 //! - [`DomainName`], [`HostName`]: names checked once.
+//! - [`XmlBounds`]: what a document may cost its reader.
 //! - [`Secret`], [`Pii`]: values that do not reach a log.
 
 #![forbid(unsafe_code)]
@@ -25,6 +26,7 @@ mod slab;
 mod table;
 mod time;
 mod timers;
+mod xml_bounds;
 
 pub use bucket::TokenBucket;
 pub use endpoint::Endpoint;
@@ -36,6 +38,7 @@ pub use slab::{Id, Slab};
 pub use table::{HashMap, HashSet};
 pub use time::{Instant, Now, UnixTime};
 pub use timers::{TimerId, Timers};
+pub use xml_bounds::XmlBounds;
 
 /// An ordered map: the default for engine tables that are walked.
 pub use std::collections::BTreeMap as Map;
