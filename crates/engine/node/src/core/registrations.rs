@@ -198,7 +198,8 @@ impl Core {
             Asked::Contacts(list) => list.iter().map(|c| c.device).collect(),
             Asked::Query | Asked::RemoveAll => vec![b""],
         };
-        if !self.settings.is_user_of(&admitted.domain, to.uri, zone) {
+        let mut tried = zones.iter().filter_map(|name| self.zone(name));
+        if !tried.all(|zone| self.is_user_of(&admitted.domain, to.uri, zone)) {
             return Err((403, "Domain Is Not Yours"));
         }
         for device in devices {
@@ -214,7 +215,7 @@ impl Core {
         let from = message.from().map_err(|_| BAD)?;
         let (from_part, from_aor) = aor_of(from.uri).ok_or(not_yours)?;
         if from_aor != aor {
-            if !self.settings.is_user_of(&admitted.domain, from.uri, zone) {
+            if !self.is_user_of(&admitted.domain, from.uri, zone) {
                 return Err(not_yours);
             }
             may_register(admitted, from_part, b"", zone.unified_cm).map_err(|_| not_yours)?;

@@ -328,7 +328,7 @@ impl Core {
         let zone = self.zones_for(&host_of(from)?).into_iter().next()?;
         let found = self.zone(&zone)?;
         let decides = found.unified_cm;
-        if !self.settings.is_user_of(&admitted.domain, from, found) {
+        if !self.is_user_of(&admitted.domain, from, found) {
             return None;
         }
         if may_register(admitted, user_part, b"", decides).is_err() {

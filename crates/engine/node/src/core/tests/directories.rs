@@ -20,6 +20,19 @@ name = "kamailio"
 address = "10.0.0.5:5060"
 "#;
 
+/// One more with users and a registrar of its own.
+const OTHER: &str = r#"
+[[call_control]]
+name = "spare"
+address = "10.0.0.6:5060"
+[[domains]]
+name = "other.test"
+call_control = ["spare"]
+[domains.sign_in]
+by = "file"
+file = "others"
+"#;
+
 fn directory(user: &str, password: &str) -> Result<Proven, Unproven> {
     match (user, password) {
         ("Alice", "other") => Ok(Proven {
@@ -70,19 +83,6 @@ fn a_user_of_a_directory_is_answered_as_one_of_unified_cm_and_registers_with_the
     );
     // The sign-in taught the digest. No password was sent to Unified CM.
     assert!(!world.fetched.iter().any(|f| f.contains("devices")));
-    let status =
-        |world: &mut World, aor: &str, uri: &str| {
-            let authorization =
-                world.answer_for(Name::Authorization, ("Alice", "other"), "REGISTER", uri);
-            world.ask(LANE, &format!(
-            "REGISTER {uri} SIP/2.0\r\nPath: <sip:t1@edge1;lr>\r\nFrom: <sip:{aor}>;tag=a\r\n\
-             To: <sip:{aor}>\r\nCall-ID: r\r\nCSeq: 1 REGISTER\r\n{authorization}\
-             Contact: <sip:x@172.16.0.9:5555;transport=tls>\r\nExpires: 60\r\n\
-             Content-Length: 0\r\n\r\n"
-        ));
-            let out = world.out(LANE);
-            out.iter().map(Message::status).filter(|s| *s != 100).max()
-        };
     for (aor, uri, want) in [
         // Passed on to the registrar.
         ("alice@own.test", "sip:own.test", None),
@@ -96,10 +96,53 @@ fn a_user_of_a_directory_is_answered_as_one_of_unified_cm_and_registers_with_the
             Some(403),
         ),
     ] {
-        assert_eq!(status(&mut world, aor, uri), want, "{aor} at {uri}");
+        assert_eq!(registers(&mut world, aor, uri), want, "{aor} at {uri}");
     }
     let registrar = world.dialled("10.0.0.5");
     assert_eq!(world.out(registrar).len(), 2);
+}
+
+/// Alice of a directory registers; gives the refusal, if it is one.
+fn registers(world: &mut World, aor: &str, uri: &str) -> Option<u16> {
+    let authorization = world.answer_for(Name::Authorization, ("Alice", "other"), "REGISTER", uri);
+    world.ask(
+        LANE,
+        &format!(
+            "REGISTER {uri} SIP/2.0\r\nPath: <sip:t1@edge1;lr>\r\nFrom: <sip:{aor}>;tag=a\r\n\
+             To: <sip:{aor}>\r\nCall-ID: r\r\nCSeq: 1 REGISTER\r\n{authorization}\
+             Contact: <sip:x@172.16.0.9:5555;transport=tls>\r\nExpires: 60\r\n\
+             Content-Length: 0\r\n\r\n"
+        ),
+    );
+    let out = world.out(LANE);
+    out.iter().map(Message::status).filter(|s| *s != 100).max()
+}
+
+#[test]
+fn a_user_of_one_domain_does_not_register_with_the_registrar_of_another() {
+    let mut world = World::new(&format!("{BOTH}{OTHER}"), cluster);
+    world.directory = directory;
+    let reply = reply_to(&mut world, "other.test", "Alice", "other");
+    assert_eq!(reply.status, 200);
+    for (aor, uri, want) in [
+        // The Request-URI chooses the registrar, To the address of record.
+        ("alice@other.test", "sip:own.test", Some(403)),
+        ("alice@other.test", "sip:10.0.0.5", Some(403)),
+        ("alice@other.test", "sip:cucm1.example.test", Some(403)),
+        ("alice@other.test", "sip:example.test", Some(403)),
+        ("alice@own.test", "sip:other.test", Some(403)),
+        ("alice@10.0.0.5", "sip:other.test", Some(403)),
+        ("alice@other.test", "sip:other.test", None),
+        ("alice@10.0.0.6", "sip:10.0.0.6", None),
+    ] {
+        assert_eq!(registers(&mut world, aor, uri), want, "{aor} at {uri}");
+    }
+    let [own, other] = ["10.0.0.5", "10.0.0.6"].map(|host| world.dialled(host));
+    assert_eq!((world.out(own).len(), world.out(other).len()), (0, 2));
+    // Nor has a domain of Unified CM's users a directory's registrar.
+    let homes = world.core.zones_for("example.test");
+    assert!(!homes.is_empty());
+    assert!(homes.iter().all(|z| z.starts_with("CE")), "{homes:?}");
 }
 
 #[test]
