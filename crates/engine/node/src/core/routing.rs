@@ -342,6 +342,7 @@ impl Core {
         let contact = contact.map(|c| c.uri.to_vec()).unwrap_or_default();
         Some(Draft {
             user: admitted.account.clone(),
+            directory: self.settings.directory_of(&admitted.domain),
             aor,
             place: Place {
                 peer,

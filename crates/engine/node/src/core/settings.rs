@@ -245,6 +245,15 @@ impl Settings {
         }
     }
 
+    /// The directory that knows a domain's users: its own, by its name, or empty for that of all
+    /// others, which Unified CM or the credentials file is.
+    pub(super) fn directory_of(&self, domain: &str) -> Box<str> {
+        match self.signs_in_by(domain) {
+            Judge::Directory => domain.to_ascii_lowercase().into(),
+            Judge::UnifiedCm => "".into(),
+        }
+    }
+
     /// The registrars of a domain's own, if it has any.
     pub(super) fn registrars_of(&self, domain: &str) -> Option<&[String]> {
         let mut own = self.registrars.iter();
