@@ -7,7 +7,7 @@
 //! gains nothing but that users must sign in again, and a password is asked about as ever.
 
 use base::{HashMap, Now, Pii, TokenBucket};
-use call::registration::core::RegistrationId;
+use call::registration::core::{Draft, RegistrationId};
 use policy::signed_out::{SignOut, SignedOut};
 use policy::token::LIFE;
 use status::{Kind, SignOutReport};
@@ -174,19 +174,24 @@ impl Core {
     }
 
     /// The registrations of a user from before a sign-out. An address at a node of Unified CM is of
-    /// any domain whose users Unified CM knows.
+    /// any domain whose users Unified CM knows; one of a domain's own directory is that domain's.
     fn registrations_of(&self, out: &SignOut) -> Vec<RegistrationId> {
-        let here = |aor: &str| {
-            let host = aor.rsplit('@').next().unwrap_or_default();
-            out.domain.is_empty()
-                || host.eq_ignore_ascii_case(&out.domain)
-                || self.settings.domain(host).is_none()
-                    && self.settings.signs_in_by(&out.domain) == Judge::UnifiedCm
+        let own = self.settings.directory_of(&out.domain);
+        let at_home = |draft: &Draft| {
+            let host = draft.aor.rsplit('@').next().unwrap_or_default();
+            let by_unified_cm = || self.settings.signs_in_by(&out.domain) == Judge::UnifiedCm;
+            host.eq_ignore_ascii_case(&out.domain)
+                || self.settings.domain(host).is_none() && by_unified_cm()
+        };
+        let here = |draft: &Draft| match &*draft.directory {
+            _ if out.domain.is_empty() => true,
+            "" => at_home(draft),
+            directory => *directory == *own,
         };
         let his = self.registrar.iter().filter(|(_, b)| {
             let draft = &b.draft;
             draft.user.eq_ignore_ascii_case(out.user.expose())
-                && here(&draft.aor)
+                && here(draft)
                 && b.since.unix <= out.at
         });
         his.map(|(id, _)| id).collect()
