@@ -6,7 +6,7 @@ use node::io::{Input, Report};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::http::{World, world};
+use crate::http::{CROOKED, World, world};
 use crate::support::{SOON, next};
 
 fn request(world: &World, path: &str, fields: &str) -> String {
@@ -117,6 +117,20 @@ async fn references_come_in_the_edges_form_and_the_origin_stays_the_edges() {
         "cache-control: no-store\r\n",
     ] {
         assert!(ours.contains(field), "{field} in {ours}");
+    }
+}
+
+#[tokio::test]
+async fn a_reference_that_only_browsers_read_as_a_server_goes_nowhere() {
+    let world = world().await;
+    let segment = world.segment();
+    for (nth, crooked) in CROOKED.iter().enumerate() {
+        let answer = world.get(&segment, &format!("/public/to/{nth}")).await;
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{crooked}: {answer}");
+        assert!(!answer.contains("web2"), "{crooked}: {answer}");
+        let answer = world.get(&segment, &format!("/public/by/{nth}")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{crooked}: {answer}");
+        assert!(!answer.contains("web2"), "{crooked}: {answer}");
     }
 }
 
