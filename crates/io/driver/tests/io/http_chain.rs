@@ -61,6 +61,7 @@ async fn a_trace_goes_from_client_to_inside_and_back_and_into_events() {
 async fn an_inside_server_learns_the_clients_address_and_nothing_forged() {
     let world = world().await;
     let forged = "X-Forwarded-For: 10.1.1.1\r\nForwarded: for=10.1.1.1\r\nX-Real-IP: 10.1.1.1\r\n\
+                  X_Forwarded_For: 10.1.1.1\r\nX-Remote-User: 10.1.1.1\r\n\
                   X-Forwarded-Proto: http\r\nX-Forwarded-Host: 10.1.1.1\r\nVia: 1.1 10.1.1.1\r\n\
                   X-Original-URL: /private\r\nX-HTTP-Method-Override: DELETE\r\n\
                   Proxy-Authorization: Basic eDp5\r\nTE: trailers\r\nKeep-Alive: 5\r\n";
