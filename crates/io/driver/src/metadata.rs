@@ -24,6 +24,9 @@ pub const TLS: HeaderName = HeaderName::from_static("causeway-tls");
 /// The stream header of a client's XMPP stream, in base64.
 pub const STREAM: HeaderName = HeaderName::from_static("causeway-stream");
 
+/// Marks an answer that is the core's own and no inside server's; it goes no further than the edge.
+pub const OWN: HeaderName = HeaderName::from_static("causeway-own");
+
 /// The name of the session cookie.
 pub const COOKIE_NAME: &str = "X-Auth";
 

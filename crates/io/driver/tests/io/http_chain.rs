@@ -112,13 +112,25 @@ async fn references_come_in_the_edges_form_and_the_origin_stays_the_edges() {
     ] {
         assert!(!answer.contains(leak), "{leak} in {answer}");
     }
-    let ours = world.get("nonsense!", "/").await;
-    for field in [
-        "x-content-type-options: nosniff\r\n",
-        "cache-control: no-store\r\n",
+    // Of the edge, and of the core on the proxy lane.
+    for (segment, path, status) in [
+        ("nonsense!", "/", "404"),
+        (&segment, "/private", "403"),
+        (&segment, "/public/away", "502"),
     ] {
-        assert!(ours.contains(field), "{field} in {ours}");
+        let ours = world.get(segment, path).await;
+        for told in [
+            status,
+            "x-content-type-options: nosniff\r\n",
+            "cache-control: no-store\r\n",
+        ] {
+            assert!(ours.contains(told), "{told} in {ours}");
+        }
+        assert!(!ours.contains("causeway-"), "{ours}");
     }
+    // An inside server's stay its own, whatever it says.
+    let theirs = world.get(&segment, "/public/cookie").await;
+    assert!(!theirs.contains("nosniff") && !theirs.contains("causeway-"));
 }
 
 #[tokio::test]
