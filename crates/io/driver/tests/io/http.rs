@@ -249,7 +249,8 @@ async fn answer_inside(mut stream: TcpStream, own: SocketAddr, seen: &Mutex<Vec<
         "/public/cookie" => (
             "200 OK",
             "Set-Cookie: JSESSIONID=1; Domain=corp.example.test; Path=/cucm-uds; HttpOnly\r\n\
-             Causeway-Own: 1\r\nSet-Cookie: X-Auth=stolen\r\nServer: Apache-Coyote/1.1\r\nX-Powered-By: Tomcat\r\n\
+             Causeway-Own: 1\r\nSet-Cookie: X-Auth=stolen\r\n\
+             Server: Apache-Coyote/1.1\r\nX-Powered-By: Tomcat\r\n\
              Via: 1.1 cucm1.corp.example.test\r\n"
                 .into(),
         ),
