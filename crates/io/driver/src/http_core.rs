@@ -432,6 +432,7 @@ impl Refusal {
         let mut response = Response::new(empty());
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
+        headers.insert(metadata::OWN, HeaderValue::from_static("1"));
         match self.status {
             StatusCode::UNAUTHORIZED => {
                 let basic = HeaderValue::from_static("Basic realm=\"Cisco-Edge\"");
