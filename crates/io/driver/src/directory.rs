@@ -3,17 +3,17 @@
 //!
 //! A file is read again whenever it has changed, and looked at every [`LOOK`]: who is no longer in
 //! it, or has another password, is told the node, which signs them out. A file that became unusable
-//! vouches for nobody, and says why. Bounds: [`CHECKS_MAX`] passwords of files are checked at once,
+//! vouches for nobody, and says why at once ([`Report::UsersFile`]). Bounds: [`CHECKS_MAX`] passwords of files are checked at once,
 //! since each takes a processor and 19 MiB; [`WAITING_MAX`] questions wait.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base::{Pii, Secret};
 use config::{Domain, SignInBy};
-use node::io::{AskId, Input};
+use node::io::{AskId, Input, Report};
 use provisioning::sign_in::{Proven, Unproven};
 use rustls::ClientConfig;
 use tokio::sync::{Semaphore, watch};
@@ -58,8 +58,9 @@ struct State {
     vouched: HashMap<String, User>,
 }
 
-/// What tells one state of a file from another.
-type Stamp = (SystemTime, u64, u64);
+/// What tells one state of a file from another, and of who may read it: when it was changed last
+/// (status, contents or name), its size and its inode.
+type Stamp = (i64, i64, u64, u64);
 
 impl UserFile {
     fn new(path: PathBuf) -> Self {
@@ -77,7 +78,7 @@ impl UserFile {
     fn stamp(&self) -> Option<Stamp> {
         use std::os::unix::fs::MetadataExt;
         let meta = std::fs::metadata(&self.path).ok()?;
-        Some((meta.modified().ok()?, meta.size(), meta.ino()))
+        Some((meta.ctime(), meta.ctime_nsec(), meta.size(), meta.ino()))
     }
 
     /// Who has this name and password, as the file is now. Blocks.
@@ -117,7 +118,9 @@ impl UserFile {
     fn users(&self) -> Result<Arc<Users>, UsersFault> {
         let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
         let stamp = self.stamp();
-        if stamp.is_none() || stamp != state.stamp {
+        // A folder on the way may have been opened meanwhile: no stamp tells.
+        let unread = matches!(state.users, Err(UsersFault::File(_)));
+        if stamp.is_none() || unread || stamp != state.stamp {
             state.users = Users::read(&self.path).map(Arc::new);
             state.stamp = stamp;
         }
@@ -207,21 +210,28 @@ impl Directories {
         if files.is_empty() {
             return;
         }
-        let mut seen: Vec<Option<Arc<Users>>> = vec![None; files.len()];
+        let mut seen: Vec<(Option<Arc<Users>>, Option<UsersFault>)> = Vec::new();
+        seen.resize_with(files.len(), Default::default);
         loop {
-            for ((domain, file), before) in files.iter().zip(&mut seen) {
+            for ((domain, file), (before, told)) in files.iter().zip(&mut seen) {
                 let read = file.clone();
                 let Ok(now) = tokio::task::spawn_blocking(move || read.users()).await else {
                     continue;
                 };
                 match now {
                     Ok(now) => {
+                        *told = None;
                         if self.tell(domain, file, before.as_ref(), &now).await {
                             *before = Some(now);
                         }
                     }
-                    // Told at each sign-in; who is signed in stays so.
-                    Err(fault) => tracing::debug!(domain, %fault, "a file of users is unusable"),
+                    // Told once, and at each sign-in; who is signed in stays so.
+                    Err(fault) if told.as_ref() == Some(&fault) => {}
+                    Err(fault) => {
+                        if self.complain(domain, file, &fault).await {
+                            *told = Some(fault);
+                        }
+                    }
                 }
             }
             tokio::select! {
@@ -238,6 +248,19 @@ impl Directories {
             };
             Some((domain.clone(), file.clone()))
         })
+    }
+
+    /// Whether the node knows that a file is unusable.
+    async fn complain(&self, domain: &str, file: &UserFile, fault: &UsersFault) -> bool {
+        let path = file.path.display();
+        let report = Report::UsersFile {
+            domain: domain.to_owned(),
+            cause: match fault {
+                UsersFault::File(why) => why.clone(),
+                fault => format!("{path}: {fault}"),
+            },
+        };
+        self.handle.input(Input::Report(report)).await.is_ok()
     }
 
     /// Whether the node knows a file's users now.
@@ -263,3 +286,6 @@ impl Directories {
         self.handle.input(users).await.is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests;
