@@ -4,7 +4,8 @@
 //! A file is read again whenever it has changed, and looked at every [`LOOK`]: who is no longer in
 //! it, or has another password, is told the node, which signs them out. A file that became unusable
 //! vouches for nobody, and says why at once ([`Report::UsersFile`]). Bounds: [`CHECKS_MAX`] passwords of files are checked at once,
-//! since each takes a processor and 19 MiB; [`WAITING_MAX`] questions wait.
+//! since each takes a processor and 19 MiB; [`WAITING_MAX`] questions of each domain wait, so that a
+//! directory that is dead holds up no other.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ use crate::users::{USERS_MAX, User, Users, UsersFault};
 /// Passwords of files that are checked at once.
 const CHECKS_MAX: usize = 2;
 
-/// Questions at once; one more is told that nobody can tell.
+/// Questions of a domain at once; one more is told that nobody can tell.
 const WAITING_MAX: usize = 256;
 
 /// How often files are looked at.
@@ -35,9 +36,22 @@ const LOOK: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(crate) struct Directories {
     handle: Handle,
-    by_domain: Arc<HashMap<String, Directory>>,
-    waiting: Arc<Semaphore>,
+    by_domain: Arc<HashMap<String, Own>>,
     checks: Arc<Semaphore>,
+}
+
+/// A domain's directory, and the places of those who ask it.
+#[derive(Clone)]
+struct Own {
+    directory: Directory,
+    waiting: Arc<Semaphore>,
+}
+
+impl Own {
+    fn new(directory: Directory) -> Self {
+        let waiting = Arc::new(Semaphore::new(WAITING_MAX));
+        Own { directory, waiting }
+    }
 }
 
 #[derive(Clone)]
@@ -144,12 +158,12 @@ impl Directories {
                 }
                 _ => return None,
             };
-            Some((domain.name.as_str().to_ascii_lowercase(), directory))
+            let name = domain.name.as_str().to_ascii_lowercase();
+            Some((name, Own::new(directory)))
         });
         Directories {
             handle: handle.clone(),
             by_domain: Arc::new(own.collect()),
-            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             checks: Arc::new(Semaphore::new(CHECKS_MAX)),
         }
     }
@@ -162,20 +176,18 @@ impl Directories {
         user: Pii<String>,
         password: Secret<String>,
     ) {
-        let (this, permit) = (self.clone(), self.waiting.clone().try_acquire_owned());
-        let directory = self.by_domain.get(domain).cloned();
+        let (this, own) = (self.clone(), self.by_domain.get(domain).cloned());
+        let permit = own.map(|own| (own.waiting.try_acquire_owned(), own.directory));
         tokio::spawn(async move {
-            let result = match (permit, directory) {
-                (Err(_), _) => Err(Unproven::Unreachable {
-                    server: "the directory".into(),
-                    why: "too many passwords are being checked".into(),
-                }),
-                (_, None) => Err(Unproven::Unreachable {
-                    server: "the directory".into(),
-                    why: "the domain has none".into(),
-                }),
-                (Ok(_permit), Some(Directory::Ldap(ldap))) => ldap.prove(&user, &password).await,
-                (Ok(_permit), Some(Directory::File(file))) => {
+            let failed = |why: &str| {
+                let (server, why) = ("the directory".into(), why.into());
+                Err(Unproven::Unreachable { server, why })
+            };
+            let result = match permit {
+                None => failed("the domain has none"),
+                Some((Err(_), _)) => failed("too many passwords are being checked"),
+                Some((Ok(_permit), Directory::Ldap(ldap))) => ldap.prove(&user, &password).await,
+                Some((Ok(_permit), Directory::File(file))) => {
                     this.check(file, user, password).await
                 }
             };
@@ -242,8 +254,8 @@ impl Directories {
     }
 
     fn files(&self) -> impl Iterator<Item = (String, Arc<UserFile>)> {
-        self.by_domain.iter().filter_map(|(domain, directory)| {
-            let Directory::File(file) = directory else {
+        self.by_domain.iter().filter_map(|(domain, own)| {
+            let Directory::File(file) = &own.directory else {
                 return None;
             };
             Some((domain.clone(), file.clone()))

@@ -8,7 +8,7 @@
 //!
 //! Connections are kept for the next user; each begins with a bind, which ends what was there
 //! before. Bounds: the configured number of connections at once, [`IDLE_MAX`] for one that waits,
-//! [`LINES_MAX`] lines of a user, the configured time a server.
+//! [`LINES_MAX`] lines of a user, the configured time a server, and as long for a connection.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -92,7 +92,17 @@ impl Ldap {
         if user.expose().is_empty() || password.expose().is_empty() {
             return Err(Unproven::Wrong("no user name or no password"));
         }
-        let _permit = this.permits.acquire().await;
+        let free = tokio::time::timeout(this.settings.timeout, this.permits.acquire()).await;
+        let Ok(_permit) = free else {
+            return Err(Unproven::Unreachable {
+                server: "the directory".to_owned(),
+                why: format!(
+                    "all {} connections to it were busy for {} s",
+                    this.settings.connections_max,
+                    this.settings.timeout.as_secs()
+                ),
+            });
+        };
         let mut last = (
             "the directory".to_owned(),
             "no server is configured".to_owned(),
