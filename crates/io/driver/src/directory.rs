@@ -3,9 +3,10 @@
 //!
 //! A file is read again whenever it has changed, and looked at every [`LOOK`]: who is no longer in
 //! it, or has another password, is told the node, which signs them out. A file that became unusable
-//! vouches for nobody, and says why at once ([`Report::UsersFile`]). Bounds: [`CHECKS_MAX`] passwords of files are checked at once,
-//! since each takes a processor and 19 MiB; [`WAITING_MAX`] questions of each domain wait, so that a
-//! directory that is dead holds up no other.
+//! vouches for nobody, and says why at once ([`Report::UsersFile`]). Bounds: [`CHECKS_MAX`]
+//! passwords of files are checked at once, since each takes a processor and 19 MiB;
+//! [`WAITING_MAX`] questions of each domain wait, so that a directory that is dead holds up no
+//! other.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
