@@ -178,6 +178,10 @@ kinds! {
         "the users concerned sign in again; check the data folder's disk and its free space";
     /// An administrator signed a user out.
     SignedOut = 3007, Info, "signed out", "";
+    /// A domain's file of users cannot be read.
+    UsersFile = 3008, Error, "a file of users cannot be used",
+        "see that the user that runs the core may read the file (chown, chmod) and correct the \
+         line that the cause names; nobody of the domain can sign in until then";
     /// A request was refused at the proxy.
     HttpRefused = 3010, Info, "HTTP request refused",
         "if the server should be reachable, add it to allow_list: causeway ctl allow-list denied \

@@ -321,6 +321,10 @@ impl Core {
                 self.board
                     .event(out, Kind::CredentialsLost, now, &cause, &[]);
             }
+            Report::UsersFile { domain, cause } => {
+                let proof = [("domain", domain)];
+                board.event(out, Kind::UsersFile, now, &cause, &proof);
+            }
             Report::XmppUp { jid, client, .. } => {
                 board.counters.xmpp_sessions += 1;
                 let proof = [
