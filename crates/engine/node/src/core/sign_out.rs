@@ -51,7 +51,7 @@ impl Core {
             user: Pii::new(user.to_owned()),
             ..SignOutReport::default()
         };
-        let mut last = 0;
+        let mut last = None;
         for user in self.names_of(user, domain) {
             let out = SignOut {
                 user: Pii::new(user),
@@ -59,10 +59,20 @@ impl Core {
                 at: now.unix,
                 id: self.rng.u64(),
             };
-            last = out.id;
-            self.sign_out(now, &out, "an administrator", &mut report);
+            if self.sign_out(now, &out, "an administrator", &mut report) {
+                last = Some(out.id);
+            }
         }
-        self.outs.waiting.insert(last, (id, report));
+        match last {
+            Some(last) => {
+                self.outs.waiting.insert(last, (id, report));
+            }
+            // All of it is known, and on its way to the disk or there.
+            None => {
+                let answer = Answer::SignOut(Some(Box::new(report)));
+                self.station.out.push_back(Output::Answer { id, answer });
+            }
+        }
     }
 
     /// A sign-out is on the disk, or could not be put there.
@@ -125,6 +135,9 @@ impl Core {
 
     /// A user's names: as given, and as directories keep it of those who typed that.
     fn names_of(&self, user: &str, domain: &str) -> Vec<String> {
+        if user.is_empty() {
+            return Vec::new();
+        }
         let mut names = vec![user.to_owned()];
         for account in self.credentials.accounts(user, domain) {
             if !names.iter().any(|n| n.eq_ignore_ascii_case(&account)) {
@@ -135,9 +148,10 @@ impl Core {
         names
     }
 
-    fn sign_out(&mut self, now: Now, out: &SignOut, by: &str, report: &mut SignOutReport) {
+    /// Signs a user out, unless that is known already; whether it is new.
+    fn sign_out(&mut self, now: Now, out: &SignOut, by: &str, report: &mut SignOutReport) -> bool {
         if !self.outs.known.note(out.clone()) {
-            return;
+            return false;
         }
         let user = out.user.expose();
         let domain = (!out.domain.is_empty()).then_some(out.domain.as_str());
@@ -171,6 +185,7 @@ impl Core {
         ];
         let (board, queue) = (&mut self.board, &mut self.station.out);
         board.event(queue, Kind::SignedOut, now, "", &proof);
+        true
     }
 
     /// The registrations of a user from before a sign-out. An address at a node of Unified CM is of

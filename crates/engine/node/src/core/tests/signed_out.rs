@@ -150,6 +150,7 @@ fn what_an_edge_tells_of_another_core_signs_out_once_and_nobody_after_it() {
         at,
         id,
         flows: Vec::new(),
+        more: false,
     };
     let tell = |world: &mut World, out: traversal::SignOut| {
         world.acceptor.as_mut().unwrap().sign_outs(&[out]);
@@ -187,10 +188,22 @@ fn a_sign_in_that_is_under_way_when_its_user_is_signed_out_gives_nothing() {
     world.dns_is_slow = true;
     sign_in(&mut world, "example.test", "Alice", "secret", TARGET);
     // Its last question is under way.
-    if world.answers.is_empty() {
-        sign_out(&mut world, "alice", "");
-        let reply = world.answers.pop().unwrap();
-        assert_eq!((reply.status, reply.headers[0].0), (503, "Retry-After"));
-    }
+    assert!(world.answers.is_empty());
+    sign_out(&mut world, "alice", "");
+    let reply = world.answers.pop().unwrap();
+    assert_eq!((reply.status, reply.headers[0].0), (503, "Retry-After"));
     assert!(world.core.desk.engine.is_empty());
+}
+
+#[test]
+fn a_sign_out_that_is_known_already_is_answered_at_once() {
+    let (mut world, _) = signed_in();
+    sign_out(&mut world, "alice", "");
+    // The disk has nothing to say of the second one.
+    let report = sign_out(&mut world, "alice", "");
+    assert_eq!((report.sessions, report.not_stored), (0, None));
+    // Nor is anybody signed out who has no name.
+    let before = world.signed_out.len();
+    sign_out(&mut world, "", "example.test");
+    assert_eq!(world.signed_out.len(), before);
 }
