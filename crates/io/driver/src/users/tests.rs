@@ -126,3 +126,13 @@ fn changes_at_the_same_time_are_all_kept() {
     });
     assert_eq!(Users::read(&path).unwrap().sorted().len(), 6);
 }
+
+#[test]
+fn a_user_whose_lines_are_taken_away_is_another_one() {
+    let verifier = made("alice", &[7; 16], &secret("pw"), &[], &[]).unwrap();
+    let verifier = verifier.verifier.expose();
+    let users = |lines: &str| Users::parse(&format!("alice:{verifier}:{lines}\n")).unwrap();
+    let before = users("1001,1002");
+    assert!(before.gone(&users("1001,1002")).is_empty());
+    assert_eq!(before.gone(&users("1001")), [Pii::new("alice".to_owned())]);
+}
