@@ -182,6 +182,10 @@ kinds! {
     UsersFile = 3008, Error, "a file of users cannot be used",
         "see that the user that runs the core may read the file (chown, chmod) and correct the \
          line that the cause names; nobody of the domain can sign in until then";
+    /// An edge tells of more sign-outs than there can be.
+    SignOutsDropped = 3009, Warning, "sign-outs that an edge tells of are not taken",
+        "an edge tells of thousands at once: check that nobody has taken it over, then sign out on \
+         this core whom it concerns";
     /// A request was refused at the proxy.
     HttpRefused = 3010, Info, "HTTP request refused",
         "if the server should be reachable, add it to allow_list: causeway ctl allow-list denied \

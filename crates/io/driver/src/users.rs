@@ -90,9 +90,10 @@ impl User {
         verify(self.verifier.expose(), password)
     }
 
-    /// Whether both have the same password and digests.
+    /// Whether both have the same password, digests and lines.
     pub fn is_same(&self, other: &User) -> bool {
-        self.verifier == other.verifier && self.realms == other.realms
+        let lines = self.lines == other.lines;
+        lines && self.verifier == other.verifier && self.realms == other.realms
     }
 
     fn to_line(&self) -> Secret<String> {

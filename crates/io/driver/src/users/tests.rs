@@ -149,3 +149,13 @@ fn a_file_stays_its_owners_with_its_mode_whoever_changes_it() {
     assert_eq!(of(&folder.join("kept.lock")), (before.0, before.1, 0o600));
     assert_eq!(of(&folder.join("new.lock")), (uid, gid, 0o600));
 }
+
+#[test]
+fn a_user_whose_lines_are_taken_away_is_another_one() {
+    let verifier = made("alice", &[7; 16], &secret("pw"), &[], &[]).unwrap();
+    let verifier = verifier.verifier.expose();
+    let users = |lines: &str| Users::parse(&format!("alice:{verifier}:{lines}\n")).unwrap();
+    let before = users("1001,1002");
+    assert!(before.gone(&users("1001,1002")).is_empty());
+    assert_eq!(before.gone(&users("1001")), [Pii::new("alice".to_owned())]);
+}
