@@ -7,7 +7,7 @@
 
 use ::status::Kind;
 use ::status::servers::{NodeFacts, ServerFacts, ServerKind};
-use base::Now;
+use base::{Now, line};
 use provisioning::axl::settings::{self, Region};
 use provisioning::axl::{self, AxlError, Duty, LinePorts, Operation, Schema};
 use provisioning::voicemail;
@@ -16,6 +16,9 @@ use super::Core;
 use super::clusters::same_node;
 use super::discovery::{NODES_MAX, Part, Publisher, REFRESH, REFUSED, RETRY, RETRY_MAX};
 use crate::io::{FetchError, FetchFault, Fetched};
+
+/// The most kept of why something is not told, in bytes; a server has a say in it.
+const WHY_MAX: usize = 500;
 
 /// A reading under way.
 #[derive(Default)]
@@ -244,7 +247,8 @@ impl Core {
         };
         publisher.due = Some(now.instant + wait);
         publisher.wait = (publisher.wait * 2).min(RETRY_MAX);
-        let fault = (failure.cause, failure.fix);
+        let cause = line(&failure.cause, WHY_MAX).into_owned();
+        let fault = (cause, failure.fix);
         let news = publisher.fault.as_ref() != Some(&fault);
         if news {
             let server = format!("{}:{}", publisher.server.address, publisher.server.port);
@@ -275,7 +279,7 @@ impl Publisher {
             Ok(fetched) => fetched,
             Err(error) if leads => return Next::Failed(self.unreached(&error)),
             Err(error) => {
-                reading.untold.push((part, error.why));
+                reading.miss(part, &error.why);
                 return Next::On;
             }
         };
@@ -293,12 +297,12 @@ impl Publisher {
             }
             // A cluster that does not know, or may not be asked, this question is asked the others.
             Err(error) if is_fingerprint(part) && error != AxlError::Credentials => {
-                reading.untold.push((part, error.to_string()));
+                reading.miss(part, &error.to_string());
                 Next::On
             }
             Err(error) if leads => Next::Failed(self.refused(&error)),
             Err(error) => {
-                reading.untold.push((part, error.to_string()));
+                reading.miss(part, &error.to_string());
                 Next::On
             }
         }
@@ -329,7 +333,7 @@ impl Publisher {
                 ..Failure::new(format!("{address}: {error}"), error.fix())
             }),
             Err(error) => {
-                reading.untold.push((part, error.to_string()));
+                reading.miss(part, &error.to_string());
                 Next::On
             }
         }
@@ -420,6 +424,11 @@ impl Publisher {
 }
 
 impl Reading {
+    /// A part is not told.
+    fn miss(&mut self, part: Part, why: &str) {
+        self.untold.push((part, line(why, WHY_MAX).into_owned()));
+    }
+
     fn take_axl(
         &mut self,
         duty: Duty,
