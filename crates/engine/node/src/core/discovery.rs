@@ -6,6 +6,7 @@
 //! Each is asked every 50 to 58 s for a fingerprint of what matters, one or two small questions,
 //! and for all of it when that has changed, every ten minutes, and when an administrator says so.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +89,10 @@ pub(super) struct Publisher {
     pub(super) untold: Vec<(Part, String)>,
     /// Settings that were looked at.
     pub(super) findings: Vec<Finding>,
+    /// Those of them that are amiss and were told.
+    pub(super) told: Vec<Finding>,
+    /// What was told of last, and when.
+    pub(super) told_at: BTreeMap<&'static str, Instant>,
     pub(super) fingerprint: Option<u64>,
     /// Why it tells nothing, and what to do.
     pub(super) fault: Option<(String, String)>,
@@ -111,6 +116,8 @@ impl Publisher {
             heard_at: None,
             untold: Vec::new(),
             findings: Vec::new(),
+            told: Vec::new(),
+            told_at: BTreeMap::new(),
             fingerprint: None,
             fault: None,
             reading: None,
