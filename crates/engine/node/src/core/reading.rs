@@ -295,8 +295,9 @@ impl Publisher {
                 self.schema = Schema::V9_1;
                 Next::Again
             }
-            // A cluster that does not know, or may not be asked, this question is asked the others.
-            Err(error) if is_fingerprint(part) && error != AxlError::Credentials => {
+            // A cluster that does not know this question is asked the others. One that throttles,
+            // or is none, is not to be asked eight more.
+            Err(error @ AxlError::Fault(_)) if is_fingerprint(part) => {
                 reading.miss(part, &error.to_string());
                 Next::On
             }
@@ -394,7 +395,9 @@ impl Publisher {
             let told = probe.ports_of(&node.name);
             told.is_some_and(|(tcp, tls)| (tcp, tls) != (node.tcp, node.tls))
         };
-        probe.fingerprint != self.fingerprint || self.facts.nodes.iter().any(moved)
+        // None told for once is no difference: all is read every ten minutes anyway.
+        let other = probe.fingerprint.is_some() && probe.fingerprint != self.fingerprint;
+        other || self.facts.nodes.iter().any(moved)
     }
 
     /// What a whole reading says; where it does not tell, what was known.

@@ -69,3 +69,30 @@ fn a_setting_that_is_not_told_for_one_reading_is_not_told_anew_after_it() {
     world.wait(Duration::from_secs(1_300));
     assert_eq!(causes(&world, Kind::SettingAmiss), amiss);
 }
+
+#[test]
+fn a_publisher_that_throttles_or_knows_no_fingerprint_for_once_is_not_asked_for_everything() {
+    let fault = "<e><faultstring>busy</faultstring></e>";
+    for (status, state) in [
+        ((503, ""), ServerState::Failed),
+        ((403, ""), ServerState::Failed),
+        ((200, "<!DOCTYPE html><html></html>"), ServerState::Failed),
+        ((500, fault), ServerState::Active),
+    ] {
+        two_nodes();
+        let mut world = World::new(UNIFIED_CM, inside);
+        set(|c| {
+            c.status = Some(status);
+            c.only = Some("' union");
+            c.asked.clear();
+        });
+        minute(&mut world);
+        let asked = CLUSTER.with_borrow(|c| c.asked.clone());
+        assert!(
+            !asked.is_empty() && asked.len() <= 3,
+            "{status:?}: {asked:?}"
+        );
+        assert!(!asked.contains(&"listProcessNode"), "{status:?}: {asked:?}");
+        assert_eq!(show(&mut world).servers[0].state, state, "{status:?}");
+    }
+}
