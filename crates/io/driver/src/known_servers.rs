@@ -1,8 +1,8 @@
 //! What the core must still know of the inside's servers when they are down at its start:
 //! `servers.log` in the data folder, sealed with the key in `servers_key`.
 //!
-//! The node hands out the whole record whenever it has changed
-//! ([`node::io::Output::KeepServers`]), a few times a day; it replaces the file. One that is
+//! The node hands out the whole record whenever it has changed, and once an hour where a server
+//! has told the same again ([`node::io::Output::KeepServers`]); it replaces the file. One that is
 //! damaged costs the history, and nodes that are not known until their publisher answers.
 //! Bounds: what the node keeps of each; a payload holds one server, or [`LOT`] changes.
 

@@ -42,6 +42,9 @@ pub(super) const RETRY_MAX: Duration = Duration::from_secs(60);
 /// half an hour.
 pub(super) const REFUSED: Duration = Duration::from_secs(900);
 
+/// What a server tells is kept for a restart when it changes, and this often where it does not.
+pub(super) const KEPT: Duration = Duration::from_secs(3_600);
+
 /// Nodes taken from one publisher.
 pub(super) const NODES_MAX: usize = 100;
 
@@ -83,6 +86,8 @@ pub(super) struct Publisher {
     pub(super) read_at: Option<UnixTime>,
     /// Nobody has confirmed it since this process began.
     pub(super) remembered: bool,
+    /// When that was kept for a restart.
+    pub(super) kept_at: Option<Instant>,
     /// When it last said that nothing has changed, or what.
     pub(super) heard_at: Option<UnixTime>,
     /// What it did not tell, and why.
@@ -113,6 +118,7 @@ impl Publisher {
             facts: ServerFacts::default(),
             read_at: None,
             remembered: false,
+            kept_at: None,
             heard_at: None,
             untold: Vec::new(),
             findings: Vec::new(),

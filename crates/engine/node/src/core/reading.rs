@@ -14,7 +14,7 @@ use provisioning::voicemail;
 
 use super::Core;
 use super::clusters::same_node;
-use super::discovery::{NODES_MAX, Part, Publisher, REFRESH, REFUSED, RETRY, RETRY_MAX};
+use super::discovery::{KEPT, NODES_MAX, Part, Publisher, REFRESH, REFUSED, RETRY, RETRY_MAX};
 use crate::io::{FetchError, FetchFault, Fetched};
 
 /// The most kept of why something is not told, in bytes; a server has a say in it.
@@ -203,6 +203,11 @@ impl Core {
         publisher.fingerprint = reading.fingerprint;
         publisher.read_at = Some(now.unix);
         publisher.remembered = false;
+        // What outlives a restart says when it was last confirmed, give or take this.
+        let stale = publisher.kept_at.is_none_or(|at| now.instant >= at + KEPT);
+        if changed || first || stale {
+            publisher.kept_at = Some(now.instant);
+        }
         publisher.untold = reading.untold;
         let (kind, address) = (publisher.kind(), publisher.server.address.clone());
         let server = format!("{address}:{}", publisher.server.port);
@@ -222,7 +227,7 @@ impl Core {
         if !first {
             self.changed(now, &address, &server, difference);
         }
-        if changed || first {
+        if changed || first || stale {
             self.keep_servers();
         }
         if changed || first || recovered {

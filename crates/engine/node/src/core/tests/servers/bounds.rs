@@ -96,3 +96,24 @@ fn a_publisher_that_throttles_or_knows_no_fingerprint_for_once_is_not_asked_for_
         assert_eq!(show(&mut world).servers[0].state, state, "{status:?}");
     }
 }
+
+#[test]
+fn what_outlives_a_restart_says_when_it_was_confirmed_within_the_last_hours() {
+    two_nodes();
+    let mut world = World::new(UNIFIED_CM, inside);
+    let first = world.record.servers[0].read_at;
+    for _ in 0..4 {
+        world.wait(Duration::from_secs(1_800));
+    }
+    let hour = 3_600_000;
+    let kept = world.record.servers[0].read_at.as_millis();
+    assert!(
+        kept >= first.as_millis() + hour,
+        "not that of the first reading"
+    );
+    set(|c| c.down = true);
+    world.restart(UNIFIED_CM, Duration::from_secs(60));
+    let report = show(&mut world);
+    let read = report.servers[0].read_at.unwrap().as_millis();
+    assert!(report.at.as_millis() - read <= hour + 900_000);
+}
