@@ -10,6 +10,7 @@
 //! - [`Timers`]: what is due, in order, with cancellation.
 //! - [`Queue`]: a bounded first-in-first-out queue whose overflow is a typed outcome.
 //! - [`TokenBucket`]: rate limits.
+//! - [`line`]: another machine's words in one line of a log.
 //! - [`DomainName`], [`HostName`]: names checked once.
 //! - [`XmlBounds`]: what a document may cost its reader.
 //! - [`Secret`], [`Pii`]: values that do not reach a log.
@@ -18,6 +19,7 @@
 
 mod bucket;
 mod endpoint;
+mod line;
 mod name;
 pub mod privacy;
 mod queue;
@@ -32,6 +34,7 @@ use std::hash::{BuildHasher, Hasher};
 
 pub use bucket::TokenBucket;
 pub use endpoint::Endpoint;
+pub use line::line;
 pub use name::{DomainName, HostName, NameError};
 pub use privacy::{Pii, Secret};
 pub use queue::{Full, Queue, tighten};
