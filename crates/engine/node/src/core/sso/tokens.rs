@@ -53,32 +53,32 @@ pub(super) enum Then {
     Login(Box<Login>),
 }
 
-/// What issuers said of tokens lately, by hash.
+/// What issuers said of tokens lately, by issuer and hash: a word of one is none of another's.
 #[derive(Default)]
-pub(super) struct Introspections(HashMap<String, (Instant, Claims)>);
+pub(super) struct Introspections(HashMap<(usize, String), (Instant, Claims)>);
 
 impl Introspections {
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    fn get(&self, now: Instant, token: &str) -> Option<&Claims> {
-        let (until, claims) = self.0.get(&sha256_base64url(token))?;
-        (*until > now).then_some(claims)
+    fn get(&self, now: Now, issuer: usize, token: &str) -> Option<&Claims> {
+        let (until, claims) = self.0.get(&(issuer, sha256_base64url(token)))?;
+        (*until > now.instant && claims.expires > now.unix).then_some(claims)
     }
 
     /// Whether it was good once, as far as we know.
-    fn saw(&self, token: &str) -> bool {
-        self.0.contains_key(&sha256_base64url(token))
+    fn saw(&self, issuer: usize, token: &str) -> bool {
+        self.0.contains_key(&(issuer, sha256_base64url(token)))
     }
 
-    fn note(&mut self, now: Instant, token: &str, claims: Claims) {
+    fn note(&mut self, now: Instant, issuer: usize, token: &str, claims: Claims) {
         if self.0.len() >= KNOWN_MAX {
             self.0.retain(|_, (until, _)| *until > now);
         }
         if self.0.len() < KNOWN_MAX {
             let row = (now + KNOWN, claims);
-            self.0.insert(sha256_base64url(token), row);
+            self.0.insert((issuer, sha256_base64url(token)), row);
         }
     }
 }
@@ -140,7 +140,7 @@ impl Core {
                 let nonce = login.nonce().unwrap_or_default();
                 ::sso::oidc::check(rules, &issuer.keys, now.unix, leeway, nonce, token)
             }
-            _ => match self.sso.introspections.get(now.instant, token) {
+            _ => match self.sso.introspections.get(now, case.issuer, token) {
                 Some(claims) => Ok(claims.clone()),
                 None => rules.check(&issuer.keys, now.unix, leeway, token),
             },
@@ -255,7 +255,7 @@ impl Core {
             Ok(claims) => {
                 let token = case.token.expose();
                 let noted = &mut self.sso.introspections;
-                noted.note(now.instant, token, claims.clone());
+                noted.note(now.instant, case.issuer, token, claims.clone());
                 self.token_good(now, case, &claims);
             }
             Err(e) => self.token_refused(now, &case, &e),
@@ -291,7 +291,10 @@ impl Core {
 
     /// Tells the client, counts, and tells of it.
     fn token_refused(&mut self, now: Now, case: &Case, error: &BearerError) {
-        let seen = self.sso.introspections.saw(case.token.expose());
+        let seen = self
+            .sso
+            .introspections
+            .saw(case.issuer, case.token.expose());
         let forged = error.is_forged() || (*error == BearerError::Inactive && !seen);
         let kind = match error {
             BearerError::NotYet { .. } => Kind::IssuerClock,
