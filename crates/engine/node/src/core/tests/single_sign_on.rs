@@ -38,6 +38,8 @@ client_secret = "x"
 /// The identity provider.
 struct Idp {
     down: bool,
+    /// Whether it takes no code.
+    no_code: bool,
     /// Seeds of its keys.
     seeds: Vec<u8>,
     nonce: String,
@@ -51,6 +53,7 @@ thread_local! {
     static IDP: RefCell<Idp> = const {
         RefCell::new(Idp {
             down: false,
+            no_code: false,
             seeds: Vec::new(),
             nonce: String::new(),
             forms: Vec::new(),
@@ -118,6 +121,9 @@ fn answer(idp: &mut Idp, fetch: &Fetch) -> Option<Result<(u16, String), String>>
         "/token" => {
             idp.forms.push(fetch.body.clone());
             idp.basic = basic;
+            if idp.no_code {
+                return Some(Ok((400, r#"{"error":"invalid_grant"}"#.to_owned())));
+            }
             let exp = 1_790_000_300;
             let claims = format!(
                 r#"{{"iss":"https://idp.test/realm","aud":"us","sub":"7","nonce":"{}",
