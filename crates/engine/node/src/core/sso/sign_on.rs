@@ -489,6 +489,8 @@ impl Core {
         };
         let here = self.edge_services(login.peer);
         let cookie = here.map(|here| session_cookie(here, &token, expires));
+        // It is a browser's, and no other site is to make it ask with that.
+        let cookie = cookie.map(|cookie| cookie + "; SameSite=Lax");
         let mut to = format!("{base}/signed_in");
         if let Some(state) = &login.token_wanted {
             let left_s = expires

@@ -69,7 +69,10 @@ fn a_user_signs_in_at_the_provider_and_gets_a_session() {
     );
     assert_eq!(field(fragment, "state").unwrap(), "x y");
     let ours = field(fragment, "access_token").unwrap();
-    assert!(header(&reply, "Set-Cookie").starts_with(&format!("X-Auth={ours};")));
+    let session = header(&reply, "Set-Cookie");
+    assert!(session.starts_with(&format!("X-Auth={ours};")));
+    // A browser shows it to no page of another site.
+    assert!(session.ends_with("; Secure; HttpOnly; SameSite=Lax"));
     let config = SsoRequest {
         shown: Shown::Sessions(vec!["x".into(), ours]),
         ..request("oidc.test", "get_edge_config")
