@@ -19,6 +19,9 @@ use crate::bearer::{is_user, shortened};
 /// The name of `uid` where providers name attributes by number (RFC 4519 §2.39).
 const UID: &str = "urn:oid:0.9.2342.19200300.100.1.1";
 
+/// What differs in an answer to another request.
+const REQUEST: &str = "the request";
+
 /// What a response must be.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
@@ -92,7 +95,10 @@ impl From<SignatureError> for ResponseError {
 impl ResponseError {
     /// Whether whoever brings it may be forging one.
     pub fn is_forged(&self) -> bool {
-        matches!(self, Malformed(_) | ResponseError::Signature(_))
+        matches!(
+            self,
+            Malformed(_) | ResponseError::Signature(_) | ResponseError::Other { what: REQUEST, .. }
+        )
     }
 }
 
@@ -126,7 +132,7 @@ pub fn check(
     };
     // What answers another request is not worth the work that a signature makes.
     let request = response.attribute("InResponseTo");
-    check.same("the request", request, expected.request, true)?;
+    check.same(REQUEST, request, expected.request, true)?;
     let assertion = check.signed(response)?;
     check.envelope(response)?;
     let assertion = assertion.ok_or(Malformed("it holds no assertion"))?;
@@ -316,7 +322,7 @@ impl Check<'_> {
             false,
         )?;
         let request = data.attribute("InResponseTo");
-        self.same("the request", request, self.expected.request, false)?;
+        self.same(REQUEST, request, self.expected.request, false)?;
         self.not_before(data.attribute("NotBefore"))?;
         self.not_after(data.attribute("NotOnOrAfter")).map(|_| ())
     }
