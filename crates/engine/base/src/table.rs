@@ -1,11 +1,11 @@
 //! Hash tables that give their memory back.
 //!
 //! In: what a table of the standard library takes; all of its methods are there. Out: the same, in
-//! an order that is the same in every run of the same program. A table that has become sparse by
-//! [`HashMap::remove`] or [`HashMap::retain`] shrinks: with fewer entries than an eighth of its
-//! room it moves to twice what it needs, so that each entry that was added pays for less than one
-//! move. What an entry of [`std::collections::hash_map::OccupiedEntry`] removes, is noticed with
-//! the next removal.
+//! an order that is the same in every run of the same program, unless the process has a key
+//! ([`crate::hash`]). A table that has become sparse by [`HashMap::remove`] or [`HashMap::retain`]
+//! shrinks: with fewer entries than an eighth of its room it moves to twice what it needs, so that
+//! each entry that was added pays for less than one move. What an entry of
+//! [`std::collections::hash_map::OccupiedEntry`] removes, is noticed with the next removal.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -26,10 +26,10 @@ pub(crate) fn smaller(entries: usize, room: usize) -> Option<usize> {
     (room > SMALL && entries < room / 8).then_some(SMALL.max(2 * entries))
 }
 
-/// A hash map whose order is the same in every run of the same program.
+/// A hash map whose order is the same in every run of a program without a key ([`crate::hash`]).
 ///
-/// Keys that a stranger chooses are hashed under [`FixedState`]'s constant, so a table keyed by
-/// such bytes must be bounded; every engine table is.
+/// Keys that a stranger chooses are spread by the process's own ([`crate::hash::set_key`]), which
+/// he does not know; a table keyed by them must be bounded all the same, and every engine table is.
 #[derive(Clone, Debug)]
 pub struct HashMap<K, V> {
     table: StdMap<K, V>,
@@ -125,7 +125,7 @@ impl<'a, K, V> IntoIterator for &'a mut HashMap<K, V> {
     }
 }
 
-/// A hash set whose order is the same in every run of the same program. See [`HashMap`].
+/// A hash set, as [`HashMap`] is a map.
 #[derive(Clone, Debug)]
 pub struct HashSet<K> {
     table: StdSet<K>,
