@@ -123,6 +123,7 @@ pub async fn start(config: Config) -> Result<Running, StartFault> {
     let seed = net::random_seed()?;
     let mut rng = Rng::from_seed(seed);
     base::privacy::set_key(rng.array());
+    base::hash::set_key(rng.u64());
     let parts = Parts {
         identity: Identity::load(&config.certificate.chain, &config.certificate.key)?,
         trust: Trust::load(&config.certificate.trusted)?,

@@ -22,7 +22,7 @@ pub struct Turn {
 impl Turn {
     /// That of a REGISTER; `None` if it has no CSeq that can be read.
     pub fn of(register: &Message) -> Option<Turn> {
-        let hash = FixedState.hash_one(register.call_id());
+        let hash = FixedState::default().hash_one(register.call_id());
         Some(Turn {
             call_id: [(hash >> 32) as u32, hash as u32],
             cseq: register.cseq().ok()?.number,

@@ -111,7 +111,7 @@ impl Link {
         if !self.is_up() {
             return None;
         }
-        let turn = FixedState.hash_one(whom) as usize;
+        let turn = FixedState::default().hash_one(whom) as usize;
         let ready: Vec<FlowId> = self
             .lanes
             .iter()

@@ -147,7 +147,7 @@ impl Admission {
 
     /// Takes each pair of nonce and count once.
     fn first_time(&mut self, now: Instant, nonce: &[u8], qop: Option<(&[u8], &[u8])>) -> bool {
-        let mut hasher = FixedState.build_hasher();
+        let mut hasher = FixedState::default().build_hasher();
         nonce.hash(&mut hasher);
         qop.map(|(_, count)| count).hash(&mut hasher);
         let key = hasher.finish();

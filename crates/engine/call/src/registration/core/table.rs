@@ -465,7 +465,7 @@ impl Registrar {
 }
 
 fn hash_of(value: &(impl Hash + ?Sized)) -> u64 {
-    FixedState.hash_one(value)
+    FixedState::default().hash_one(value)
 }
 
 fn flow_hash(place: &Place) -> u64 {
