@@ -154,8 +154,15 @@ impl Handle {
         self.backlog.fetch_add(posts.len(), Ordering::AcqRel);
         let backlog = self.backlog.clone();
         let batch = Post::Batch(Batch { at, posts, backlog });
-        let posted = self.posts.blocking_send(batch);
-        posted.map_err(|_| Stopping)
+        self.post_blocking(batch)
+    }
+
+    /// Posts anything, waiting for room. To be called on a thread of its own.
+    ///
+    /// # Errors
+    /// [`Stopping`] if the node is gone.
+    pub fn post_blocking(&self, post: Post) -> Result<(), Stopping> {
+        self.posts.blocking_send(post).map_err(|_| Stopping)
     }
 
     /// Posts from a thread outside the runtime, dropping the input if the node is swamped.
