@@ -21,7 +21,7 @@ use store::journal::{Found, Journal};
 use tokio::sync::mpsc;
 
 use crate::files::{DataFolder, FileFault};
-use crate::signal::{Clock, Handle};
+use crate::signal::{Clock, Handle, Post};
 
 /// Records that may wait for the disk.
 pub(crate) const WAITING_MAX: usize = 4096;
@@ -120,9 +120,8 @@ impl Keeper {
             let failure = stored.as_ref().err().map(ToString::to_string);
             for id in outs {
                 let failure = failure.clone();
-                if !handle.try_input(Input::Kept { id, failure }) {
-                    tracing::warn!("a sign-out is stored, and the node is swamped");
-                }
+                // Somebody waits for it. A node that is gone needs no word.
+                let _ = handle.post_blocking(Post::Input(Input::Kept { id, failure }));
             }
             match stored {
                 Ok(()) => self.failing = false,
@@ -417,7 +416,7 @@ mod tests {
         }
         drop(sender);
         open(&path).0.run(&handle, queue);
-        let crate::signal::Post::Input(Input::Kept {
+        let Post::Input(Input::Kept {
             id: 7,
             failure: None,
         }) = posts.try_recv().unwrap()
@@ -433,6 +432,43 @@ mod tests {
             assert_eq!(restored.signed_out.len(), 1);
             assert_eq!(restored.lost, None);
         }
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn a_sign_out_that_is_stored_is_told_to_a_swamped_node_once_there_is_room() {
+        let path = folder("swamped");
+        let (handle, mut posts) = Handle::new();
+        while handle.try_input(Input::Waited(Duration::ZERO)) {}
+        let (sender, queue) = mpsc::channel(WAITING_MAX);
+        let out = Record::SignedOut(SignOut {
+            user: base::Pii::new("alice".into()),
+            domain: String::new(),
+            at: Clock::start().now().unix,
+            id: 7,
+        });
+        sender.try_send(out).unwrap();
+        drop(sender);
+        let keeper = open(&path).0;
+        let (done, ended) = std::sync::mpsc::channel::<()>();
+        let keeper = std::thread::spawn(move || {
+            keeper.run(&handle, queue);
+            drop(done);
+        });
+        // Room comes late: who does not wait for it has ended by then.
+        let _ = ended.recv_timeout(Duration::from_millis(300));
+        let mut told = false;
+        while let Some(post) = posts.blocking_recv() {
+            told |= matches!(
+                post,
+                Post::Input(Input::Kept {
+                    id: 7,
+                    failure: None,
+                })
+            );
+        }
+        keeper.join().unwrap();
+        assert!(told);
         std::fs::remove_dir_all(&path).unwrap();
     }
 }

@@ -12,7 +12,7 @@ use crate::dial::Inside;
 use crate::directory::Directories;
 use crate::media_worker::Workers;
 use crate::questions::Questions;
-use crate::signal::{LOT, Outlets};
+use crate::signal::{Handle, LOT, Outlets};
 
 /// SIP connections being dialled or served at a time, towards call control.
 const DIALLED_MAX: usize = 4096;
@@ -115,9 +115,7 @@ impl NodeOutlets {
         if let (Some(id), Some(questions)) = (out, &self.questions) {
             let failure = Some("the disk is too slow".to_owned());
             let lost = node::io::Input::Kept { id, failure };
-            if !questions.handle.try_input(lost) {
-                tracing::warn!("the node is swamped");
-            }
+            tell(&questions.handle, lost);
         }
     }
 
@@ -150,13 +148,20 @@ impl NodeOutlets {
         if self.dialled.len() >= DIALLED_MAX {
             let why = "too many connections to call control".to_owned();
             let lost = node::io::Input::Disconnected { conn, why };
-            if !inside.handle.try_input(lost) {
-                tracing::warn!("the node is swamped");
-            }
+            tell(&inside.handle, lost);
             return;
         }
         self.dialled.spawn(inside.run(conn, target));
     }
+}
+
+/// Tells the node what it waits for: at once, or when there is room.
+fn tell(handle: &Handle, input: node::io::Input) {
+    let handle = handle.clone();
+    tokio::spawn(async move {
+        // A node that is gone needs no word.
+        let _ = handle.input(input).await;
+    });
 }
 
 /// One line an event; the level follows from its severity.
@@ -166,5 +171,29 @@ fn log(event: &status::Event) {
         status::Severity::Info => tracing::info!(target: "event", code, "{event}"),
         status::Severity::Warning => tracing::warn!(target: "event", code, "{event}"),
         status::Severity::Error => tracing::error!(target: "event", code, "{event}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use node::io::Input;
+
+    use super::*;
+    use crate::signal::Post;
+
+    #[tokio::test]
+    async fn a_swamped_node_hears_of_a_sign_out_that_was_not_stored_once_there_is_room() {
+        let (handle, mut posts) = Handle::new();
+        while handle.try_input(Input::Waited(Duration::ZERO)) {}
+        let failure = Some("the disk is too slow".to_owned());
+        tell(&handle, Input::Kept { id: 7, failure });
+        drop(handle);
+        let mut told = false;
+        while let Some(post) = posts.recv().await {
+            told |= matches!(post, Post::Input(Input::Kept { id: 7, .. }));
+        }
+        assert!(told);
     }
 }

@@ -27,9 +27,6 @@ pub use turn::{Outlets, run};
 /// How many posts may wait for the node, and how many inputs in batches.
 pub const POSTS_MAX: usize = 8192;
 
-/// How many messages may wait for one control connection.
-pub const CONNECTION_QUEUE_MAX: usize = 512;
-
 /// After so many posts freed memory is given back, when there is a moment.
 pub(crate) const POSTS_A_TRIM: usize = 20_000;
 
@@ -157,8 +154,15 @@ impl Handle {
         self.backlog.fetch_add(posts.len(), Ordering::AcqRel);
         let backlog = self.backlog.clone();
         let batch = Post::Batch(Batch { at, posts, backlog });
-        let posted = self.posts.blocking_send(batch);
-        posted.map_err(|_| Stopping)
+        self.post_blocking(batch)
+    }
+
+    /// Posts anything, waiting for room. To be called on a thread of its own.
+    ///
+    /// # Errors
+    /// [`Stopping`] if the node is gone.
+    pub fn post_blocking(&self, post: Post) -> Result<(), Stopping> {
+        self.posts.blocking_send(post).map_err(|_| Stopping)
     }
 
     /// Posts from a thread outside the runtime, dropping the input if the node is swamped.

@@ -158,7 +158,13 @@ fn opened(
 ) -> Option<usize> {
     let row = match desk.legs.row(leg) {
         Some(row) => row,
-        None if new => desk.open_leg(leg, local)?,
+        None if new => {
+            let row = desk.open_leg(leg, local)?;
+            if remote.is_none() {
+                desk.legs.release(row);
+            }
+            row
+        }
         // Removed, or never opened: signalling has been told.
         None => return None,
     };

@@ -56,6 +56,14 @@ impl Port {
             }
         };
     }
+
+    /// Takes packets of anyone again.
+    fn disconnect(&mut self) {
+        self.tried = None;
+        if self.peer.take().is_some() {
+            let _ = self.socket.disconnect();
+        }
+    }
 }
 
 struct Row {
@@ -302,6 +310,15 @@ impl Legs {
                     port.connect(peer.of(component));
                 }
             }
+        }
+    }
+
+    /// A leg that has no peer yet: what the one before on its sockets was connected to is past, and
+    /// the kernel would refuse early packets of any other.
+    pub(super) fn release(&mut self, row: usize) {
+        if let Some(Some(row)) = self.rows.get_mut(row) {
+            row.rtp.disconnect();
+            row.rtcp.disconnect();
         }
     }
 

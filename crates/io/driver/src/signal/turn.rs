@@ -96,7 +96,8 @@ pub fn run(
                 return ways.desk.stop();
             }
         }
-        if reported.is_empty() {
+        let looked = reported.is_empty();
+        if looked {
             reports.take(&mut reported);
         }
         let few = reported.len().min(BURST);
@@ -115,7 +116,9 @@ pub fn run(
             ways.drain(node.as_mut(), &mut outlets);
         }
         ways.hand_over(&mut outlets);
-        let is_idle = left > 0 && reported.is_empty() && ways.desk.found().is_empty();
+        // Reports that came since it was looked ring; those from before may have rung long ago.
+        let heard = looked && reported.is_empty();
+        let is_idle = left > 0 && heard && ways.desk.found().is_empty();
         let wait = if is_idle {
             let now = clock.now().instant;
             worn.freed(net::memory::freed_in_all());

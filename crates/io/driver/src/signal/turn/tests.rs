@@ -291,3 +291,72 @@ fn what_own_connections_said_is_as_old_as_its_reading() {
     ways.take_own(node, &clock, &mut Nowhere);
     assert!(ways.waited().unwrap() >= Duration::from_millis(300));
 }
+
+/// Is told of something while it is busy with the reports before it, and says when it hears that.
+struct Reported {
+    reports: Arc<Reports>,
+    heard: usize,
+    last: std::sync::mpsc::Sender<()>,
+}
+
+impl Reported {
+    /// More than a turn takes.
+    const FIRST: usize = BURST + 1;
+
+    fn silent() -> media::Event {
+        media::Event::NoMedia {
+            leg: media::LegId(base::Id::new(1, 0)),
+            since: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Engine for Reported {
+    fn handle(&mut self, _: Now, input: Input) {
+        if let Input::Media(_) = input {
+            self.heard += 1;
+            match self.heard {
+                1 => self.reports.tell(Reported::silent()),
+                heard if heard > Reported::FIRST => self.last.send(()).unwrap(),
+                _ => {}
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, _: Now) {}
+
+    fn poll_output(&mut self) -> Option<Output> {
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn snapshot(&self, _: Now) -> status::Snapshot {
+        unreachable!("nobody asks")
+    }
+}
+
+#[test]
+fn a_report_that_comes_while_others_are_heard_is_not_slept_over() {
+    let (handle, posts) = Handle::new();
+    let (_workers, desk, _) = Workers::new(&handle).unwrap();
+    let reports = Arc::new(Reports::new(desk.bell()));
+    for _ in 0..Reported::FIRST {
+        reports.tell(Reported::silent());
+    }
+    let (last, came) = std::sync::mpsc::channel();
+    let node = Box::new(Reported {
+        reports: reports.clone(),
+        heard: 0,
+        last,
+    });
+    let node =
+        std::thread::spawn(move || run(node, Clock::start(), posts, Nowhere, desk, &reports));
+    // Asleep, it would be woken in half a minute.
+    let came = came.recv_timeout(TRIM_EVERY / 3);
+    assert!(handle.post_blocking(Post::Stop).is_ok());
+    node.join().unwrap();
+    came.unwrap();
+}

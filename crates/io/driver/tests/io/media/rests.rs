@@ -199,3 +199,30 @@ fn a_leg_on_kept_sockets_hears_its_own_phone_alone() {
         h.speak(i);
     }
 }
+
+#[test]
+fn a_leg_on_kept_sockets_refuses_no_early_packet_of_a_phone_it_does_not_know_yet() {
+    let mut h = House::on(
+        own_address(),
+        Settings {
+            role: Role::Core,
+            ..terms(1, FOR_LONG)
+        },
+    );
+    // Connected to its phone since it was sent to.
+    h.speak(1);
+    h.core.remove();
+    h.core.rested(h.core_leg.local);
+    h.phone = socket(h.ip);
+    h.core_leg.remote = None;
+    let core = h.core_leg.clone();
+    h.core.tell(Command::InstallCore { leg: LEG, core });
+    h.core
+        .wait(|e| (e == Event::Installed { leg: LEG }).then_some(()));
+    // A phone whose packet is refused (ICMP) hears so when it sends the next.
+    h.phone.connect(h.core_leg.local.rtp).unwrap();
+    for i in 2..10 {
+        h.phone.send(&rtp(i)).unwrap();
+    }
+    assert!(h.phone.take_error().unwrap().is_none());
+}
