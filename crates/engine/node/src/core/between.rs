@@ -175,8 +175,8 @@ impl Core {
     }
 
     /// A zone does not know what a call between zones was for, or cannot be asked, and nothing of
-    /// it has been heard: the call goes to the next, or gets the first answer where no zone is left.
-    /// Gives whether it does.
+    /// it has been heard: the call goes to the next, or gets the first answer where none is left.
+    /// Gives whether it does either.
     pub(super) fn call_elsewhere(&mut self, now: Now, client: ClientKey, status: u16) -> bool {
         let call = self.b2bua.call_under(client);
         let more = |b: &&Between| {

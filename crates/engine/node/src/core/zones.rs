@@ -351,8 +351,8 @@ impl Core {
         found.into_iter().map(|z| z.name.clone()).collect()
     }
 
-    /// Whether a user of a domain, empty for one of any, may be somebody at a URI's host, in a zone.
-    /// The zone may have been chosen by another URI, so each must fit.
+    /// Whether a user of a domain, empty for one of any, may be somebody at a URI's host, in a
+    /// zone. The zone may have been chosen by another URI, so each must fit.
     pub(super) fn is_user_of(&self, domain: &str, uri: &[u8], zone: &Zone) -> bool {
         let (settings, host) = (&self.settings, host_of(uri).unwrap_or_default());
         let of_host = || {
