@@ -361,3 +361,18 @@ fn a_service_of_a_domain_that_is_off_is_left_out_of_the_answer() {
     let served = served.map(|d| (d.name.as_str(), d.sip, d.im_presence));
     assert_eq!(served.collect::<Vec<_>>(), offers);
 }
+
+#[test]
+fn a_file_of_users_that_cannot_be_used_is_an_event_with_domain_and_cause() {
+    let mut world = world();
+    world.give(Input::Report(crate::io::Report::UsersFile {
+        domain: "own.test".into(),
+        cause: "/data/users: Permission denied".into(),
+    }));
+    let told = world.events.iter().find(|e| e.kind == Kind::UsersFile);
+    let told = told.unwrap();
+    assert!(told.cause.contains("/data/users"), "{}", told.cause);
+    let domain = ("domain", "own.test".to_owned());
+    assert!(told.proof.contains(&domain), "{:?}", told.proof);
+    assert!(told.kind.fix().contains("may read the file"));
+}
