@@ -15,7 +15,9 @@
 //! Bounds: one row a call.
 
 use base::Now;
-use call::b2bua::{CallId, Caller, Encryption, Face, Ice, Side as Leg, Target};
+use call::b2bua::{
+    CallId, Caller, Cause, Encryption, EndedBy, Event, Face, Ice, Side as Leg, Target,
+};
 use call::limits::Place;
 use sip::transaction::{ClientKey, ServerKey};
 use sip::{FlowId, Message, Method, Name};
@@ -173,10 +175,13 @@ impl Core {
     }
 
     /// A zone does not know what a call between zones was for, or cannot be asked, and nothing of
-    /// it has been heard: the call goes to the next. Gives whether it does.
+    /// it has been heard: the call goes to the next, or gets the first answer where none is left.
+    /// Gives whether it does either.
     pub(super) fn call_elsewhere(&mut self, now: Now, client: ClientKey, status: u16) -> bool {
         let call = self.b2bua.call_under(client);
-        let more = |b: &&Between| is_elsewhere(status) && !b.trial.rest.is_empty();
+        let more = |b: &&Between| {
+            is_elsewhere(status) && (!b.trial.rest.is_empty() || b.trial.answer.is_some())
+        };
         let Some(call) = call.filter(|call| self.betweens.get(call).as_ref().is_some_and(more))
         else {
             return false;
@@ -185,9 +190,7 @@ impl Core {
         let Some((key, invite)) = b2bua.withdraw(&mut cx, client) else {
             return false;
         };
-        let between = self.betweens.remove(&call);
-        self.call_over(now, call);
-        let Some(Between { trial, .. }) = between else {
+        let Some(Between { trial, .. }) = self.betweens.remove(&call) else {
             return false;
         };
         let Trial {
@@ -197,6 +200,13 @@ impl Core {
             answer,
         } = trial;
         // The first answer counts where no zone knows better.
+        if let (true, Some(first)) = (rest.is_empty(), &answer) {
+            let (by, cause) = (EndedBy::Callee, Cause::Status(first.status()));
+            self.station.respond(now, key, first.clone());
+            self.call_event(now, Some(call), Event::Ended { by, cause });
+            return true;
+        }
+        self.call_over(now, call);
         let reason = if status == 408 {
             "Request Timeout"
         } else {

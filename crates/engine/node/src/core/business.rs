@@ -122,18 +122,20 @@ impl Core {
         if let Err((status, reason)) = self.may_go_to(now, &message) {
             return self.station.answer(now, key, &message, status, reason);
         }
-        // A stranger takes over and joins no call of ours, whatever he knows of it (RFC 3891 §7).
+        let Some(link) = self.links.get(peer).map(|l| l.id) else {
+            return;
+        };
+        // A stranger takes over, joins and names no call of ours, whatever he knows of it (RFC 3891
+        // §7), in whatever header field or body.
         let takes = |name: &[u8]| {
             [&b"replaces"[..], b"join", b"target-dialog"]
                 .iter()
                 .any(|n| name.eq_ignore_ascii_case(n))
         };
-        if message.fields().any(|f| takes(f.name)) {
+        let named = self.b2bua.named_calls(Leg::Edge { link }, &message);
+        if !named.is_empty() || message.fields().any(|f| takes(f.name)) {
             return self.station.answer(now, key, &message, 403, "Forbidden");
         }
-        let Some(link) = self.links.get(peer).map(|l| l.id) else {
-            return;
-        };
         let from = message.from().ok().and_then(|from| host_of(from.uri));
         // A dot at the end of a name, or an address, is the same host.
         let foreign = |host: &str| {

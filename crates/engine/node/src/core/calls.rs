@@ -482,7 +482,7 @@ impl Core {
         self.called.remove(&call)
     }
 
-    fn call_event(&mut self, now: Now, call: Option<CallId>, event: Event) {
+    pub(super) fn call_event(&mut self, now: Now, call: Option<CallId>, event: Event) {
         if matches!(event, Event::Ringing) {
             return;
         }

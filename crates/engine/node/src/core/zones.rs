@@ -67,7 +67,7 @@ pub(super) struct Zone {
     /// What becomes of ICE candidates between it and clients.
     pub(super) ice: Ice,
     /// The connection, standing or being dialled.
-    flow: Option<FlowId>,
+    pub(super) flow: Option<FlowId>,
     up: bool,
     /// Since when it stands.
     since: Instant,
@@ -351,8 +351,8 @@ impl Core {
         found.into_iter().map(|z| z.name.clone()).collect()
     }
 
-    /// Whether a user of a domain, empty for one of any, may be somebody at a URI's host in a zone.
-    /// The zone may have been chosen by another URI, so each must fit.
+    /// Whether a user of a domain, empty for one of any, may be somebody at a URI's host, in a
+    /// zone. The zone may have been chosen by another URI, so each must fit.
     pub(super) fn is_user_of(&self, domain: &str, uri: &[u8], zone: &Zone) -> bool {
         let (settings, host) = (&self.settings, host_of(uri).unwrap_or_default());
         let of_host = || {
@@ -430,17 +430,28 @@ impl Core {
             }
             self.zones.push(zone);
         }
-        for mut gone in old {
-            // Behind those of the same name that take its place.
-            if self.zones.len() < ZONES_MAX && self.is_needed(&gone) {
-                gone.leaving = true;
-                self.zones.push(gone);
-                continue;
-            }
-            self.zone_gone(&gone);
-        }
+        self.keep_needed(old);
         self.zones_changed = true;
         self.dial_zones(now);
+    }
+
+    /// Of zones that are to go, those stay that are needed; the others' connections are closed,
+    /// but for what one that stays shares.
+    fn keep_needed(&mut self, zones: Vec<Zone>) {
+        let (needed, mut gone): (Vec<Zone>, Vec<Zone>) =
+            zones.into_iter().partition(|z| self.is_needed(z));
+        // Behind those of the same name that take their place.
+        for mut zone in needed {
+            if self.zones.len() < ZONES_MAX {
+                zone.leaving = true;
+                self.zones.push(zone);
+            } else {
+                gone.push(zone);
+            }
+        }
+        for zone in gone {
+            self.zone_gone(&zone);
+        }
     }
 
     /// Whether calls go by a zone's connection, or clients are registered in it and in no other of
@@ -472,13 +483,7 @@ impl Core {
             .into_iter()
             .partition(|z| !z.leaving);
         self.zones = stay;
-        for zone in leaving {
-            if self.is_needed(&zone) {
-                self.zones.push(zone);
-            } else {
-                self.zone_gone(&zone);
-            }
-        }
+        self.keep_needed(leaving);
         self.zones_changed = true;
     }
 

@@ -1,6 +1,6 @@
 //! Calls of foreign domains, as an edge brings them.
 
-use super::calls::{SDP_INSIDE, answer, follow, sdp_edge, with_body};
+use super::calls::{SDP_INSIDE, answer, follow, invite_from_client, sdp_edge, with_body};
 use super::*;
 
 const RULE: &str = r#"
@@ -124,6 +124,25 @@ fn a_foreign_host_is_nobody_of_the_house_and_dials_no_address() {
     );
     world.ask(LANE, &takes);
     assert_eq!(world.one(LANE).status(), 403);
+    // Nor by what he refers to, of a call that is standing.
+    world.registered("1001", "t1");
+    let inside = world.dialled("10.0.0.5");
+    world.ask(LANE, &invite_from_client("t1"));
+    let sent = world.one(inside);
+    world.take(
+        inside,
+        answer(&sent, "p", "<sip:1100@10.0.0.31>", SDP_INSIDE),
+    );
+    let ours = text(world.one(LANE).to().unwrap().tag());
+    let named = format!("<sip:1@x?Replaces=call1%3Bto-tag%3D{ours}%3Bfrom-tag%3Dc>");
+    let takes = invite(BOB, TO, ";business").replacen(
+        "Max-Forwards",
+        &format!("Refer-To: {named}\r\nMax-Forwards"),
+        1,
+    );
+    world.ask(LANE, &takes);
+    assert_eq!(world.one(LANE).status(), 403);
+    assert!(world.out(inside).is_empty());
     // And no other request than a call.
     let message = invite(BOB, TO, ";business").replace("INVITE", "MESSAGE");
     world.ask(LANE, &message);

@@ -1,7 +1,9 @@
 //! What a cluster tells of itself, and the zones and rules that follow.
 
+use super::naming::standing;
 use super::signing_in::cluster;
 use super::*;
+use crate::core::zones::Zone;
 
 /// The cluster of two nodes, in mixed mode, one with a port of its own.
 fn mixed(fetch: &Fetch) -> Result<(u16, String), String> {
@@ -249,5 +251,45 @@ fn a_client_registers_over_tls_if_it_asks_for_that_and_the_cluster_is_mixed() {
             .core
             .registrars(&message(&text), b"sip:1001@cucm1.example.test");
         assert_eq!(zones, [want], "{line}");
+    }
+}
+
+#[test]
+fn a_connection_that_two_leaving_zones_share_stays_as_long_as_one_is_needed() {
+    for in_call in [true, false] {
+        let at = standing();
+        let (mut world, conn) = (at.world, at.inside);
+        let hang_up = |world: &mut World| {
+            let bye = format!(
+                "BYE sip:x@x SIP/2.0\r\nFrom: <sip:1001@example.test>;tag=c\r\n\
+                 To: <sip:1100@example.test>;tag={}\r\nCall-ID: call1\r\nCSeq: 9 BYE\r\n\
+                 Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
+                at.outer
+            );
+            world.ask(LANE, &bye);
+            let bye = world.one(conn);
+            world.take(conn, bye.reply(200, "OK", "").build());
+            world.wait(Duration::from_secs(40));
+        };
+        if !in_call {
+            hang_up(&mut world);
+        }
+        let place = world.core.zones.iter().position(|z| z.name == "kamailio");
+        let needed = world.core.zones.remove(place.unwrap());
+        let (name, host) = ("idle".into(), "idle.example.test".into());
+        let mut idle = Zone::new(name, host, needed.target.clone(), false, false);
+        idle.flow = needed.flow;
+        // Of two zones on one connection one has a client; a call is on both.
+        world.core.set_zones(world.now, vec![idle, needed]);
+        world.core.set_zones(world.now, Vec::new());
+        world.settle();
+        if in_call {
+            assert_eq!(zones(&world), ["idle", "kamailio"]);
+            hang_up(&mut world);
+            world.core.leave_zones();
+            world.settle();
+        }
+        assert!(!world.closed.contains(&conn), "in a call: {in_call}");
+        assert_eq!(zones(&world), ["kamailio"]);
     }
 }

@@ -480,6 +480,24 @@ fn a_converted_call_that_one_server_does_not_take_goes_to_the_next() {
     assert!(world.core.betweens.is_empty() && world.core.trials.is_empty());
 }
 
+#[test]
+fn a_converted_call_that_no_server_takes_gets_the_first_answer() {
+    let mut world = forced();
+    let [one, other] = [world.dialled("10.0.0.50"), world.dialled("10.0.0.51")];
+    world.ask(CALLER, &offer("sip:8001@meet.test", "AVP"));
+    let first = world.one(one);
+    world.take(one, first.reply(404, "Not Found", "k").build());
+    let last = world.one(other);
+    world.take(other, last.reply(503, "Service Unavailable", "k").build());
+    assert_eq!(world.out(CALLER).pop().unwrap().status(), 404);
+    let told = world.events.iter().find(|e| e.kind == Kind::CallFailed);
+    assert!(told.is_some_and(|e| e.to_string().contains("404")));
+    world.wait(Duration::from_secs(40));
+    assert!(world.core.betweens.is_empty() && world.core.trials.is_empty());
+    let look = world.core.snapshot(world.now);
+    assert_eq!((look.calls.len(), look.counters.media_ports_in_use), (0, 0));
+}
+
 /// The dry run's report.
 fn dry(world: &mut World, from: &str, to: &str, zone: &str) -> ::status::SearchReport {
     let asked = SearchQuestion {
