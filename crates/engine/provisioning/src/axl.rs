@@ -2,6 +2,7 @@
 //! mixed mode (`executeSQLQuery`), and where its phones register (`listCallManager`). What else is
 //! read of it stands in [`settings`].
 
+use base::XmlBounds;
 use roxmltree::Document;
 
 use crate::edge_config::escape;
@@ -10,6 +11,13 @@ pub mod settings;
 
 /// The largest answer read, in bytes.
 pub const BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What an answer of an inside server may cost its reader.
+pub(crate) const BOUNDS: XmlBounds = XmlBounds {
+    levels: 64,
+    elements: 500_000,
+    attributes: 500_000,
+};
 
 /// What a node does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,6 +255,9 @@ fn read<T>(
     if is_page(body) {
         return Err(AxlError::Page(status));
     }
+    BOUNDS
+        .check(body)
+        .map_err(|cause| AxlError::Malformed(cause.to_owned()))?;
     let document = Document::parse(body).map_err(|e| AxlError::Malformed(e.to_string()))?;
     // Prefixes differ from release to release; local names do not.
     let fault = document
@@ -354,6 +365,24 @@ fn process_nodes_in(status: u16, document: &Document<'_>) -> Result<Vec<Node>, A
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_that_is_dear_to_read_is_refused_whoever_asked() {
+        let nested: String = (0..60).map(|i| format!("<a xmlns:p{i}='u'>")).collect();
+        let attributes: String = (0..65).map(|i| format!(" a{i}=''")).collect();
+        for (bad, cause) in [
+            (nested, "too many namespaces"),
+            (format!("<a{attributes}/>"), "too many attributes"),
+            ("<a>".repeat(100_000), "nested too deeply"),
+        ] {
+            let found = process_nodes(200, &bad).unwrap_err().to_string();
+            assert!(found.contains(cause), "{found}");
+            let found = crate::voicemail::version(200, &bad).unwrap_err();
+            assert!(found.to_string().contains(cause), "{found}");
+            let found = crate::uds::cluster_user(&bad).unwrap_err();
+            assert!(found.found.contains(cause), "{found}");
+        }
+    }
 
     #[test]
     fn nodes_are_read_whatever_the_prefix_and_the_pseudo_node_dropped() {

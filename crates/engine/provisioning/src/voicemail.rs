@@ -3,7 +3,7 @@
 
 use roxmltree::Document;
 
-use crate::axl::BYTES_MAX;
+use crate::axl::{BOUNDS, BYTES_MAX};
 
 /// Where the version is read.
 pub const VERSION_PATH: &str = "/vmrest/version";
@@ -57,6 +57,9 @@ fn document(status: u16, body: &str) -> Result<Document<'_>, VoicemailError> {
     if body.len() > BYTES_MAX {
         return Err(VoicemailError::Foreign(format!("{} bytes", body.len())));
     }
+    BOUNDS
+        .check(body)
+        .map_err(|cause| VoicemailError::Foreign(cause.to_owned()))?;
     Document::parse(body).map_err(|e| VoicemailError::Foreign(e.to_string()))
 }
 

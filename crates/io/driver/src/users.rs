@@ -9,7 +9,7 @@
 //! A change takes the place of the file at once or not at all, and two changes at the same time
 //! wait for one another. Whoever makes it, root too, the file stays its owner's with the mode it
 //! had, less what it let others do; a new one is the folder's owner's. Bounds: [`USERS_MAX`]
-//! users, [`BYTES_MAX`]; verifiers that cost more than [`MEMORY_KIB_MAX`] are refused.
+//! users, [`BYTES_MAX`]; verifiers that cost more than `MEMORY_KIB_MAX` are refused.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata, OpenOptions};

@@ -124,6 +124,9 @@ pub fn check(
         now,
         skew,
     };
+    // What answers another request is not worth the work that a signature makes.
+    let request = response.attribute("InResponseTo");
+    check.same("the request", request, expected.request, true)?;
     let assertion = check.signed(response)?;
     check.envelope(response)?;
     let assertion = assertion.ok_or(Malformed("it holds no assertion"))?;
@@ -177,19 +180,11 @@ impl Check<'_> {
     }
 
     fn envelope(&self, response: Node<'_, '_>) -> Result<(), ResponseError> {
-        let Expected {
-            service, request, ..
-        } = self.expected;
+        let service = self.expected.service;
         self.same(
             "the address",
             response.attribute("Destination"),
             &service.consumer,
-            true,
-        )?;
-        self.same(
-            "the request",
-            response.attribute("InResponseTo"),
-            request,
             true,
         )?;
         if let Some(issuer) = only(response, ASSERTION, "Issuer").map_err(Malformed)? {
