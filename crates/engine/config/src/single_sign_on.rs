@@ -68,7 +68,7 @@ pub struct Introspection {
 pub struct UserClaim {
     /// Its name.
     pub claim: String,
-    /// Whether it is an address whose part before `@` is the user.
+    /// Whether it is an address whose part before `@` is the user; the domain stands after it.
     pub local_part: bool,
 }
 

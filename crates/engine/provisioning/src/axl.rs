@@ -1,7 +1,11 @@
 //! What a cluster is, by AXL (`protocol.md` §4.1): its nodes (`listProcessNode`), whether it is in
 //! mixed mode (`executeSQLQuery`), and where its phones register (`listCallManager`). What else is
 //! read of it stands in [`settings`].
+//!
+//! Bounds: an answer has [`BYTES_MAX`]; a name that is longer than [`NAME_MAX`], or holds a control
+//! character, names nothing; other words are cut at [`WORDS_MAX`].
 
+use base::{XmlBounds, line};
 use roxmltree::Document;
 
 use crate::edge_config::escape;
@@ -10,6 +14,31 @@ pub mod settings;
 
 /// The largest answer read, in bytes.
 pub const BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What an answer of an inside server may cost its reader.
+pub(crate) const BOUNDS: XmlBounds = XmlBounds {
+    levels: 64,
+    elements: 500_000,
+    attributes: 500_000,
+};
+
+/// The longest name taken, in bytes: no host's, profile's or region's is longer.
+pub const NAME_MAX: usize = 255;
+
+/// The most kept of words for people, in bytes.
+pub const WORDS_MAX: usize = 200;
+
+/// A name as it may be kept, logged and shown.
+pub(crate) fn name(text: &str) -> Option<&str> {
+    let text = text.trim();
+    let fits = !text.is_empty() && text.len() <= NAME_MAX;
+    (fits && !text.contains(char::is_control)).then_some(text)
+}
+
+/// Words for people, in one line.
+pub(crate) fn words(text: &str) -> String {
+    line(text.trim(), WORDS_MAX).into_owned()
+}
 
 /// What a node does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,15 +276,16 @@ fn read<T>(
     if is_page(body) {
         return Err(AxlError::Page(status));
     }
+    BOUNDS
+        .check(body)
+        .map_err(|cause| AxlError::Malformed(cause.to_owned()))?;
     let document = Document::parse(body).map_err(|e| AxlError::Malformed(e.to_string()))?;
     // Prefixes differ from release to release; local names do not.
     let fault = document
         .descendants()
         .find(|n| n.tag_name().name() == "faultstring");
     match fault {
-        Some(fault) => Err(AxlError::Fault(
-            fault.text().unwrap_or_default().trim().to_owned(),
-        )),
+        Some(fault) => Err(AxlError::Fault(words(fault.text().unwrap_or_default()))),
         None => inside(status, &document),
     }
 }
@@ -305,12 +335,12 @@ pub fn line_ports(status: u16, body: &str) -> Result<Vec<LinePorts>, AxlError> {
                 let found = n.descendants().find(|c| c.tag_name().name() == name)?;
                 found.text().map(str::trim).filter(|t| !t.is_empty())
             };
-            let port = |name: &str, usual: u16| {
-                let told = text(name).and_then(|t| t.parse().ok());
+            let port = |tag: &str, usual: u16| {
+                let told = text(tag).and_then(|t| t.parse().ok());
                 told.filter(|port| *port != 0).unwrap_or(usual)
             };
             Some(LinePorts {
-                node: text("processNodeName")?.to_owned(),
+                node: name(text("processNodeName")?)?.to_owned(),
                 tcp: port("sipPhonePort", TCP_PORT),
                 tls: port("sipPhoneSecurePort", TLS_PORT),
             })
@@ -322,7 +352,7 @@ pub fn line_ports(status: u16, body: &str) -> Result<Vec<LinePorts>, AxlError> {
 fn process_nodes_in(status: u16, document: &Document<'_>) -> Result<Vec<Node>, AxlError> {
     let find = |name: &str| document.descendants().find(|n| n.tag_name().name() == name);
     if find("listProcessNodeResponse").is_none() {
-        let root = document.root_element().tag_name().name().to_owned();
+        let root = words(document.root_element().tag_name().name());
         return Err(AxlError::Malformed(format!("status {status}, <{root}>")));
     }
     let nodes = document
@@ -335,7 +365,7 @@ fn process_nodes_in(status: u16, document: &Document<'_>) -> Result<Vec<Node>, A
                 .text()
                 .map(str::trim)
         };
-        let name = text("name").filter(|t| !t.is_empty())?.to_owned();
+        let name = self::name(text("name")?)?.to_owned();
         // A row of the database that is no machine.
         if name == "EnterpriseWideData" {
             return None;
@@ -345,7 +375,8 @@ fn process_nodes_in(status: u16, document: &Document<'_>) -> Result<Vec<Node>, A
             Some(_) => Some(Duty::VoiceVideo),
             None => None,
         };
-        let id = n.attribute("uuid").unwrap_or_default().to_owned();
+        let id = n.attribute("uuid").and_then(self::name);
+        let id = id.unwrap_or_default().to_owned();
         Some(Node { name, id, duty })
     });
     Ok(nodes.collect())
@@ -354,6 +385,24 @@ fn process_nodes_in(status: u16, document: &Document<'_>) -> Result<Vec<Node>, A
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_that_is_dear_to_read_is_refused_whoever_asked() {
+        let nested: String = (0..60).map(|i| format!("<a xmlns:p{i}='u'>")).collect();
+        let attributes: String = (0..65).map(|i| format!(" a{i}=''")).collect();
+        for (bad, cause) in [
+            (nested, "too many namespaces"),
+            (format!("<a{attributes}/>"), "too many attributes"),
+            ("<a>".repeat(100_000), "nested too deeply"),
+        ] {
+            let found = process_nodes(200, &bad).unwrap_err().to_string();
+            assert!(found.contains(cause), "{found}");
+            let found = crate::voicemail::version(200, &bad).unwrap_err();
+            assert!(found.to_string().contains(cause), "{found}");
+            let found = crate::uds::cluster_user(&bad).unwrap_err();
+            assert!(found.found.contains(cause), "{found}");
+        }
+    }
 
     #[test]
     fn nodes_are_read_whatever_the_prefix_and_the_pseudo_node_dropped() {
@@ -422,6 +471,35 @@ mod tests {
                     .contains(operation.name())
             );
         }
+    }
+
+    #[test]
+    fn names_that_are_too_long_or_hold_a_newline_are_none_and_a_fault_is_one_short_line() {
+        let long = "n".repeat(256);
+        let row = |name: &str, id: &str| {
+            format!("<processNode uuid=\"{id}\"><name>{name}</name></processNode>")
+        };
+        let all = row(&long, "1") + &row("a&#10;ERROR forged", "2") + &row("ucm1", &long);
+        let body = format!("<listProcessNodeResponse>{all}</listProcessNodeResponse>");
+        let nodes = process_nodes(200, &body).unwrap();
+        let known: Vec<_> = nodes.iter().map(|n| (&*n.name, &*n.id)).collect();
+        assert_eq!(known, [("ucm1", "")]);
+        let port = |node: &str| {
+            format!("<callManager><processNodeName>{node}</processNodeName></callManager>")
+        };
+        let body = format!("<a>{}{}</a>", port(&long), port("ucm1"));
+        assert_eq!(line_ports(200, &body).unwrap().len(), 1);
+        let body = format!(
+            "<a><faultstring>x\ny{}</faultstring></a>",
+            "z".repeat(9_999)
+        );
+        let Err(AxlError::Fault(fault)) = process_nodes(500, &body) else {
+            panic!("a fault");
+        };
+        assert!(fault.starts_with("x·y") && fault.len() <= WORDS_MAX);
+        let body = format!("<{}/>", "t".repeat(9_999));
+        let other = process_nodes(200, &body).unwrap_err().to_string();
+        assert!(other.len() < 300, "{} bytes", other.len());
     }
 
     #[test]

@@ -39,6 +39,9 @@ fn document<'a>(text: &'a str, expected: &'static str) -> Result<Document<'a>, U
         return Err(error(format!("{} bytes", text.len())));
     }
     // A DTD, and with it every entity trick, is refused by the parser.
+    crate::axl::BOUNDS
+        .check(text)
+        .map_err(|cause| error(cause.to_owned()))?;
     let document = Document::parse(text).map_err(|e| error(e.to_string()))?;
     let root = document.root_element().tag_name().name().to_owned();
     if root == expected {

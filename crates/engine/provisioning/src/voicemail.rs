@@ -3,7 +3,7 @@
 
 use roxmltree::Document;
 
-use crate::axl::BYTES_MAX;
+use crate::axl::{self, BOUNDS, BYTES_MAX, words};
 
 /// Where the version is read.
 pub const VERSION_PATH: &str = "/vmrest/version";
@@ -57,6 +57,9 @@ fn document(status: u16, body: &str) -> Result<Document<'_>, VoicemailError> {
     if body.len() > BYTES_MAX {
         return Err(VoicemailError::Foreign(format!("{} bytes", body.len())));
     }
+    BOUNDS
+        .check(body)
+        .map_err(|cause| VoicemailError::Foreign(cause.to_owned()))?;
     Document::parse(body).map_err(|e| VoicemailError::Foreign(e.to_string()))
 }
 
@@ -68,12 +71,15 @@ pub fn version(status: u16, body: &str) -> Result<String, VoicemailError> {
     let document = document(status, body)?;
     let text = |name: &str| {
         let found = document.descendants().find(|n| n.has_tag_name(name))?;
-        Some(found.text().unwrap_or_default().trim().to_owned())
+        Some(words(found.text().unwrap_or_default()))
     };
     let root = document.root_element().tag_name().name();
     match text("version") {
         Some(version) if root == "VersionInformation" => Ok(version),
-        _ => Err(VoicemailError::Foreign(format!("its answer is <{root}>"))),
+        _ => {
+            let root = words(root);
+            Err(VoicemailError::Foreign(format!("its answer is <{root}>")))
+        }
     }
 }
 
@@ -89,8 +95,7 @@ pub fn nodes(status: u16, body: &str) -> Result<Vec<String>, VoicemailError> {
     let name = |n: roxmltree::Node<'_, '_>| {
         let text = |name: &str| {
             let found = n.children().find(|c| c.tag_name().name() == name)?;
-            let text = found.text().unwrap_or_default().trim();
-            (!text.is_empty()).then(|| text.to_owned())
+            axl::name(found.text().unwrap_or_default()).map(str::to_owned)
         };
         text("HostName").or_else(|| text("ServerName"))
     };
@@ -130,6 +135,17 @@ mod tests {
                 .to_string()
                 .contains("not a Unity Connection")
         );
+        let body = format!(
+            "<a><Server><ServerName>{}</ServerName></Server><Server><ServerName>a&#10;b\
+             </ServerName></Server></a>",
+            "n".repeat(256)
+        );
+        assert_eq!(nodes(200, &body), Ok(Vec::new()));
+        let body = format!(
+            "<VersionInformation><version>{}</version></VersionInformation>",
+            "9".repeat(999)
+        );
+        assert!(version(200, &body).unwrap().len() <= axl::WORDS_MAX);
         assert!(matches!(nodes(200, "no"), Err(VoicemailError::Foreign(_))));
     }
 }

@@ -26,8 +26,9 @@ pub struct Rules {
     pub audience: String,
     /// The claim that names the user.
     pub user_claim: String,
-    /// Where a user claim is an address, whether the part before `@` is the user.
-    pub local_part: bool,
+    /// Where the claim is an address whose part before `@` is the user: the domain that must stand
+    /// after it. Who is called so elsewhere is somebody else.
+    pub local_part_at: Option<String>,
 }
 
 /// What a good token says.
@@ -158,12 +159,18 @@ impl Rules {
             }
         }
         let user = claims.text(&self.user_claim).unwrap_or_default();
-        let user = if self.local_part {
-            user.split('@').next().unwrap_or_default()
-        } else {
-            user
+        let user = match &self.local_part_at {
+            Some(domain) => user
+                .rsplit_once('@')
+                .filter(|(_, at)| at.eq_ignore_ascii_case(domain))
+                .map_or("", |(local, _)| local),
+            None => user,
         };
-        if !is_user(user) {
+        // Whoever may write any address into an account is nobody by it (OpenID Connect Core §5.7).
+        let claimed = self.user_claim == "email"
+            && (claims.flag("email_verified") == Some(false)
+                || claims.text("email_verified") == Some("false"));
+        if claimed || !is_user(user) {
             return Err(BearerError::NoUser(self.user_claim.clone()));
         }
         Ok(Claims {

@@ -1,8 +1,9 @@
 //! Events, numbered once and for all.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use base::UnixTime;
+use base::{UnixTime, line};
 use serde::{Deserialize, Serialize};
 
 /// How much an event matters.
@@ -170,14 +171,22 @@ kinds! {
     /// A user tries too often.
     SignInLimited = 3004, Warning, "sign-in slowed down",
         "the client repeats itself; it may try again after the time it was told";
-    /// An administrator signed a user out.
-    SignedOut = 3007, Info, "signed out", "";
     /// The file of local users cannot be read.
     CredentialsFile = 3005, Error, "the credentials file cannot be used",
         "write each line of credentials.file as user:realm:MD5:SHA-256[:line,line]";
     /// Sign-ins will not outlive a restart, or did not.
     CredentialsLost = 3006, Warning, "kept credentials are lost",
         "the users concerned sign in again; check the data folder's disk and its free space";
+    /// An administrator signed a user out.
+    SignedOut = 3007, Info, "signed out", "";
+    /// A domain's file of users cannot be read.
+    UsersFile = 3008, Error, "a file of users cannot be used",
+        "see that the user that runs the core may read the file (chown, chmod) and correct the \
+         line that the cause names; nobody of the domain can sign in until then";
+    /// An edge tells of more sign-outs than there can be.
+    SignOutsDropped = 3009, Warning, "sign-outs that an edge tells of are not taken",
+        "an edge tells of thousands at once: check that nobody has taken it over, then sign out on \
+         this core whom it concerns";
     /// A request was refused at the proxy.
     HttpRefused = 3010, Info, "HTTP request refused",
         "if the server should be reachable, add it to allow_list: causeway ctl allow-list denied \
@@ -308,6 +317,15 @@ kinds! {
 /// Room for what is shown of most values.
 const TEXT_USUAL: usize = 24;
 
+/// The most that is told of a cause or of one thing seen, in bytes.
+const TEXT_MAX: usize = 2_048;
+
+/// Words of an event as they are logged, kept and told: in one line, within a bound. They may be
+/// another machine's.
+pub(crate) fn told(text: &str) -> Cow<'_, str> {
+    line(text, TEXT_MAX)
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -348,10 +366,10 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind as u16, self.kind.title())?;
         if !self.cause.is_empty() {
-            write!(f, ": {}", self.cause)?;
+            write!(f, ": {}", told(&self.cause))?;
         }
         for (name, value) in &self.proof {
-            write!(f, " {name}={value}")?;
+            write!(f, " {name}={}", told(value))?;
         }
         if !self.kind.fix().is_empty() {
             write!(f, " | fix: {}", self.kind.fix())?;
@@ -368,8 +386,9 @@ impl Serialize for Event {
         map.serialize_entry("severity", &self.kind.severity())?;
         map.serialize_entry("title", self.kind.title())?;
         map.serialize_entry("at", &self.at.to_string())?;
-        map.serialize_entry("cause", &self.cause)?;
-        let proof: std::collections::BTreeMap<_, _> = self.proof.iter().cloned().collect();
+        map.serialize_entry("cause", &told(&self.cause))?;
+        let proof = self.proof.iter().map(|(name, value)| (*name, told(value)));
+        let proof: std::collections::BTreeMap<_, _> = proof.collect();
         map.serialize_entry("proof", &proof)?;
         map.serialize_entry("fix", self.kind.fix())?;
         map.end()
@@ -387,6 +406,23 @@ mod tests {
             let needs = kind.severity() > Severity::Info && !quiet;
             assert!(!needs || !kind.fix().is_empty(), "{kind:?} has no fix");
             assert!(!kind.title().is_empty());
+        }
+    }
+
+    #[test]
+    fn words_of_another_machine_begin_no_line_of_their_own_and_are_cut() {
+        let forged = "no\n2026-01-01T00:00:00Z ERROR event: 1003 forged\u{1b}[2J";
+        let long = "x".repeat(100_000);
+        let event = Event::new(Kind::DiscoveryFailed, UnixTime::from_millis(0), forged)
+            .with("publisher", forged)
+            .with("seen", &long);
+        let row = crate::EventRow::of(&event);
+        let json = serde_json::to_string(&event).unwrap_or_default();
+        let kept = serde_json::to_string(&row).unwrap_or_default();
+        for text in [event.to_string(), json, kept] {
+            assert!(!text.contains("\\n") && !text.contains("\\u001b"), "{text}");
+            assert!(!text.contains(char::is_control), "{text}");
+            assert!(text.contains("no·2026") && text.len() < 4_096, "{text}");
         }
     }
 

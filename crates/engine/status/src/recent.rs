@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use base::UnixTime;
 use serde::{Deserialize, Serialize};
 
+use crate::event::told;
 use crate::{Event, Severity};
 
 /// An event as a status page shows it. Persons are hidden in it as they are in the log.
@@ -29,7 +30,7 @@ pub struct EventRow {
 }
 
 impl EventRow {
-    fn of(event: &Event) -> Self {
+    pub(crate) fn of(event: &Event) -> Self {
         let proof = event.proof.iter();
         EventRow {
             code: event.kind as u16,
@@ -37,8 +38,10 @@ impl EventRow {
             title: event.kind.title().to_owned(),
             at: event.at,
             times: 1,
-            cause: event.cause.clone(),
-            proof: proof.map(|(n, v)| ((*n).to_owned(), v.clone())).collect(),
+            cause: told(&event.cause).into_owned(),
+            proof: proof
+                .map(|(n, v)| ((*n).to_owned(), told(v).into_owned()))
+                .collect(),
             fix: event.kind.fix().to_owned(),
         }
     }

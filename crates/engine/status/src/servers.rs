@@ -10,6 +10,20 @@ use serde::{Deserialize, Serialize};
 /// Changes that are kept, the latest first.
 pub const HISTORY_MAX: usize = 500;
 
+/// Names of a kind that are told of at once, or changes of nodes.
+pub const NAMED_MAX: usize = 10;
+
+/// Names in a row: the first [`NAMED_MAX`], and how many more there are.
+pub fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut names = names.into_iter();
+    let first: Vec<&str> = names.by_ref().take(NAMED_MAX).collect();
+    let first = first.join(", ");
+    match names.count() {
+        0 => first,
+        more => format!("{first}, and {more} more"),
+    }
+}
+
 /// What a publisher, or a voicemail server, told of its cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerFacts {
@@ -40,7 +54,7 @@ pub struct NodeFacts {
 /// What is different between two readings of one server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
-    /// In words, one a change.
+    /// In words, one a change; what happened to many is one change.
     pub changes: Vec<String>,
     /// Nodes that are listed no longer, under no other name either.
     pub gone: Vec<String>,
@@ -54,13 +68,14 @@ impl ServerFacts {
         if self.version != newer.version && !self.version.is_empty() && !newer.version.is_empty() {
             say.push(format!("version {} -> {}", self.version, newer.version));
         }
+        let (mut added, mut moved) = (Vec::new(), Vec::new());
         for node in &newer.nodes {
             let Some(before) = self.nodes.iter().find(|n| n.is(node)) else {
-                say.push(format!("node added {}", node.name));
+                added.push(node.name.as_str());
                 continue;
             };
             if before.name != node.name {
-                say.push(format!("node renamed {} -> {}", before.name, node.name));
+                moved.push(format!("node renamed {} -> {}", before.name, node.name));
             }
             let ports = [
                 ("", before.tcp, node.tcp),
@@ -70,29 +85,45 @@ impl ServerFacts {
                 if let (Some(old), Some(new)) = (old, new)
                     && old != new
                 {
-                    say.push(format!("{kind}port of {} {old} -> {new}", node.name));
+                    moved.push(format!("{kind}port of {} {old} -> {new}", node.name));
                 }
             }
         }
-        for node in &self.nodes {
-            if !newer.nodes.iter().any(|n| node.is(n)) {
-                say.push(format!("node removed {}", node.name));
-                found.gone.push(node.name.clone());
-            }
+        let more = moved.len().saturating_sub(NAMED_MAX);
+        moved.truncate(NAMED_MAX);
+        say.append(&mut moved);
+        if more > 0 {
+            say.push(format!("{more} more names or ports of nodes"));
         }
+        let gone = self.nodes.iter();
+        let gone = gone.filter(|node| !newer.nodes.iter().any(|n| node.is(n)));
+        found.gone = gone.map(|node| node.name.clone()).collect();
+        say.extend(many("node added", &added));
+        let gone: Vec<&str> = found.gone.iter().map(String::as_str).collect();
+        say.extend(many("node removed", &gone));
         if let (Some(old), Some(new)) = (self.mixed_mode, newer.mixed_mode)
             && old != new
         {
             say.push(format!("mixed mode {}", if new { "on" } else { "off" }));
         }
         if let (Some(old), Some(new)) = (&self.secure_profiles, &newer.secure_profiles) {
-            let added = new.iter().filter(|p| !old.contains(p));
-            say.extend(added.map(|p| format!("secure profile added {p}")));
-            let gone = old.iter().filter(|p| !new.contains(p));
-            say.extend(gone.map(|p| format!("secure profile removed {p}")));
+            say.extend(many("secure profile added", &lacking(new, old)));
+            say.extend(many("secure profile removed", &lacking(old, new)));
         }
         found
     }
+}
+
+/// One change that happened to each of these, if there are any.
+fn many(what: &str, names: &[&str]) -> Option<String> {
+    let told = || format!("{what} {}", named(names.iter().copied()));
+    (!names.is_empty()).then(told)
+}
+
+/// What of the one list is not in the other.
+fn lacking<'a>(of: &'a [String], other: &[String]) -> Vec<&'a str> {
+    let rest = of.iter().filter(|p| !other.contains(p));
+    rest.map(String::as_str).collect()
 }
 
 impl NodeFacts {
@@ -266,6 +297,28 @@ mod tests {
             tcp: Some(tcp),
             tls: Some(5061),
         }
+    }
+
+    #[test]
+    fn what_happened_to_many_is_one_change_that_names_some() {
+        let of = |from: usize| ServerFacts {
+            secure_profiles: Some((from..from + 300).map(|n| format!("p{n}")).collect()),
+            nodes: (from..from + 40)
+                .map(|n| node("", &format!("n{n}"), 5060))
+                .collect(),
+            ..ServerFacts::default()
+        };
+        let found = of(0).difference(&of(500));
+        assert_eq!(found.changes.len(), 4);
+        assert!(found.changes[0].starts_with("node added n500, n501, "));
+        assert!(found.changes[3].ends_with("p8, p9, and 290 more"));
+        let ported = |tcp| ServerFacts {
+            nodes: (0..40).map(|n| node("", &format!("n{n}"), tcp)).collect(),
+            ..ServerFacts::default()
+        };
+        let found = ported(5060).difference(&ported(5062)).changes;
+        assert_eq!(found.len(), NAMED_MAX + 1);
+        assert_eq!(found[NAMED_MAX], "30 more names or ports of nodes");
     }
 
     #[test]

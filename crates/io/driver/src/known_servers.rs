@@ -1,8 +1,8 @@
 //! What the core must still know of the inside's servers when they are down at its start:
 //! `servers.log` in the data folder, sealed with the key in `servers_key`.
 //!
-//! The node hands out the whole record whenever it has changed
-//! ([`node::io::Output::KeepServers`]), a few times a day; it replaces the file. One that is
+//! The node hands out the whole record whenever it has changed, and once an hour where a server
+//! has told the same again ([`node::io::Output::KeepServers`]); it replaces the file. One that is
 //! damaged costs the history, and nodes that are not known until their publisher answers.
 //! Bounds: what the node keeps of each; a payload holds one server, or [`LOT`] changes.
 
@@ -88,10 +88,45 @@ impl Servers {
             .chunks(LOT)
             .map(|c| Payload::Changes(c.to_vec()));
         let all = servers.chain(changes);
-        // These types are always written; an empty payload is passed over when it is read.
-        let payloads = all.map(|payload| serde_json::to_vec(&payload).unwrap_or_default());
-        let short = payloads.filter(|p| p.len() <= store::journal::PAYLOAD_MAX);
-        self.journal.replace(short.collect::<Vec<_>>())
+        self.journal
+            .replace(all.filter_map(sealable).collect::<Vec<_>>())
+    }
+}
+
+/// A payload as it is stored. A server that told too much goes without its profiles: its nodes are
+/// what a core needs at its start.
+fn sealable(payload: Payload) -> Option<Vec<u8>> {
+    // These types are always written; an empty payload is passed over when it is read.
+    let written = serde_json::to_vec(&payload).unwrap_or_default();
+    if written.len() <= store::journal::PAYLOAD_MAX {
+        return Some(written);
+    }
+    let bytes = written.len();
+    match payload {
+        Payload::Server(mut server) if server.facts.secure_profiles.is_some() => {
+            tracing::warn!(
+                server = server.name,
+                bytes,
+                "a server's secure profiles are too many to outlive a restart; its nodes do"
+            );
+            server.facts.secure_profiles = None;
+            sealable(Payload::Server(server))
+        }
+        Payload::Server(server) => {
+            tracing::warn!(
+                server = server.name,
+                bytes,
+                "what is known of a server is too long to outlive a restart"
+            );
+            None
+        }
+        Payload::Changes(_) => {
+            tracing::warn!(
+                bytes,
+                "changes at servers are too long to outlive a restart"
+            );
+            None
+        }
     }
 }
 
@@ -139,6 +174,18 @@ mod tests {
         stored.await.unwrap();
         let (_, known) = Servers::open(&data, &mut Rng::from_number(2)).unwrap();
         assert_eq!(known, record);
+        let mut long = record.servers[0].clone();
+        long.facts.secure_profiles = Some(vec!["p".repeat(255); 300]);
+        let payload = sealable(Payload::Server(long)).unwrap();
+        let mut without = ServersRecord::default();
+        take(&mut without, &payload);
+        assert_eq!(
+            without.servers, record.servers,
+            "its profiles alone are lost"
+        );
+        let mut over = record.servers[0].clone();
+        over.facts.version = "v".repeat(store::journal::PAYLOAD_MAX);
+        assert_eq!(sealable(Payload::Server(over)), None);
         std::fs::write(path.join("servers.log"), b"nonsense").unwrap();
         let (_, known) = Servers::open(&data, &mut Rng::from_number(3)).unwrap();
         assert_eq!(known, ServersRecord::default());

@@ -2,12 +2,15 @@
 //! names of secure profiles (F073, F213), domains (F022, F029), video rates of regions (F072),
 //! where phones take their time from (F076), what one host may send to the line side (F082).
 //!
-//! Each is told once as an event when it is found, and shown by `causeway ctl servers check`.
+//! Each is told once as an event when it is found, and shown by `causeway ctl servers check`. What
+//! is found of many names at once is one event. Bounds: a server has one event of a kind of setting
+//! in [`QUIET`], and what it does not tell leaves standing what was found before.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ::status::Kind;
-use ::status::servers::ServerCheck;
+use ::status::servers::{ServerCheck, named};
 use base::Now;
 use provisioning::axl::Duty;
 use provisioning::axl::settings::VIDEO_KBPS;
@@ -20,17 +23,30 @@ use super::reading::Settings;
 /// from the core (F082).
 const LINE_KBYTES: u32 = 750;
 
+/// How long a server's setting is not told of again, whatever becomes of it.
+const QUIET: Duration = Duration::from_secs(600);
+
+const PROFILE: &str = "secure profile";
+const REGIONS: &str = "video rate of regions";
+const PHONE_TIME: &str = "phone NTP reference";
+const THROTTLE: &str = "SIP Station TCP Port Throttle Threshold";
+
 /// A setting that was looked at, and the event that tells of it if it is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) kind: Kind,
+    what: &'static str,
+    /// Of what, where there may be many.
+    name: String,
     pub(super) check: ServerCheck,
 }
 
-fn finding(kind: Kind, what: &str, good: Option<bool>, seen: String, fix: &str) -> Finding {
+fn finding(kind: Kind, what: &'static str, good: Option<bool>, seen: String, fix: &str) -> Finding {
     let fix = if good == Some(true) { "" } else { fix };
     Finding {
         kind,
+        what,
+        name: String::new(),
         check: ServerCheck {
             what: what.to_owned(),
             good,
@@ -49,22 +65,43 @@ impl Core {
         let mut found = self.profiles(publisher);
         found.extend(self.domain(publisher));
         if publisher.duty == Duty::VoiceVideo {
-            found.extend(regions(told));
-            found.extend(phone_time(told));
-            found.extend(throttle(told));
+            let mut part = |what: &str, told: bool, now: Option<Finding>| {
+                let before = publisher.findings.iter().find(|f| f.what == what);
+                found.extend(if told { now } else { before.cloned() });
+            };
+            part(REGIONS, told.regions.is_some(), regions(told));
+            part(PHONE_TIME, told.phone_time.is_some(), phone_time(told));
+            part(THROTTLE, told.line_throttle.is_some(), throttle(told));
             found.extend(self.lookup());
         }
+        let Some(publisher) = self.publishers.get_mut(index) else {
+            return;
+        };
         let server = format!("{}:{}", publisher.server.address, publisher.server.port);
-        let bad = |f: &&Finding| f.check.good == Some(false) && !publisher.findings.contains(f);
-        let news: Vec<Finding> = found.iter().filter(bad).cloned().collect();
-        for Finding { kind, check } in news {
+        publisher.told.retain(|f| found.contains(f));
+        let bad = |f: &&Finding| f.check.good == Some(false) && !publisher.told.contains(f);
+        let mut news: Vec<Finding> = found.iter().filter(bad).cloned().collect();
+        news.retain(|f| {
+            let at = publisher.told_at.get(f.what);
+            at.is_none_or(|at| now.instant >= *at + QUIET)
+        });
+        publisher
+            .told_at
+            .extend(news.iter().map(|f| (f.what, now.instant)));
+        publisher.told.extend_from_slice(&news);
+        publisher.findings = found;
+        for alike in news.chunk_by(|a, b| a.what == b.what) {
+            let Some(Finding { kind, check, .. }) = alike.first() else {
+                continue;
+            };
+            let mut proof = vec![("publisher", server.clone()), ("do", check.fix.clone())];
+            if alike.len() > 1 {
+                let names = named(alike.iter().map(|f| f.name.as_str()));
+                proof.push(("all", names));
+            }
             let cause = format!("{}: {}", check.what, check.seen);
-            let proof = [("publisher", server.clone()), ("do", check.fix)];
             let out = &mut self.station.out;
-            self.board.event(out, kind, now, &cause, &proof);
-        }
-        if let Some(publisher) = self.publishers.get_mut(index) {
-            publisher.findings = found;
+            self.board.event(out, *kind, now, &cause, &proof);
         }
     }
 
@@ -92,7 +129,7 @@ impl Core {
                 (
                     format!(
                         "{profile} is not in the core's certificate ({})",
-                        names.join(", ")
+                        named(names.iter().map(String::as_str))
                     ),
                     "have the core's certificate issued again with the name in subjectAltName",
                 )
@@ -100,7 +137,10 @@ impl Core {
             // Most profiles are of phones that stay inside: a name that cannot be ours is no
             // mistake by itself.
             let good = if qualified { Some(held) } else { None };
-            finding(Kind::ProfileNotNamed, "secure profile", good, seen, fix)
+            Finding {
+                name: profile.clone(),
+                ..finding(Kind::ProfileNotNamed, PROFILE, good, seen, fix)
+            }
         };
         profiles.iter().map(one).collect()
     }
@@ -165,11 +205,16 @@ fn regions(told: &Settings) -> Option<Finding> {
     };
     let seen = match slow.as_slice() {
         [] => format!("no two regions are held below {VIDEO_KBPS} kbit/s"),
-        all => all.iter().map(row).collect::<Vec<_>>().join(", "),
+        all => {
+            // They come in any order; another order is nothing new.
+            let mut rows: Vec<String> = all.iter().map(row).collect();
+            rows.sort_unstable();
+            rows.join(", ")
+        }
     };
     Some(finding(
         Kind::SettingAmiss,
-        "video rate of regions",
+        REGIONS,
         Some(slow.is_empty()),
         seen,
         "set Maximum Session Bit Rate for Video Calls to 6000 kbit/s where remote devices are: \
@@ -188,7 +233,7 @@ fn phone_time(told: &Settings) -> Option<Finding> {
     };
     Some(finding(
         Kind::SettingAmiss,
-        "phone NTP reference",
+        PHONE_TIME,
         good,
         seen,
         "give the date and time group of remote devices' pool a phone NTP reference on the \
@@ -204,7 +249,7 @@ fn throttle(told: &Settings) -> Option<Finding> {
     };
     Some(finding(
         Kind::SettingAmiss,
-        "SIP Station TCP Port Throttle Threshold",
+        THROTTLE,
         good,
         seen,
         "set it to 750 KB/s: System > Service Parameters > Cisco CallManager; all remote devices \

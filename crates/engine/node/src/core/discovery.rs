@@ -6,6 +6,7 @@
 //! Each is asked every 50 to 58 s for a fingerprint of what matters, one or two small questions,
 //! and for all of it when that has changed, every ten minutes, and when an administrator says so.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,9 @@ pub(super) const RETRY_MAX: Duration = Duration::from_secs(60);
 /// The wait after a password that was refused: Unified CM locks an account after three of them in
 /// half an hour.
 pub(super) const REFUSED: Duration = Duration::from_secs(900);
+
+/// What a server tells is kept for a restart when it changes, and this often where it does not.
+pub(super) const KEPT: Duration = Duration::from_secs(3_600);
 
 /// Nodes taken from one publisher.
 pub(super) const NODES_MAX: usize = 100;
@@ -82,12 +86,18 @@ pub(super) struct Publisher {
     pub(super) read_at: Option<UnixTime>,
     /// Nobody has confirmed it since this process began.
     pub(super) remembered: bool,
+    /// When that was kept for a restart.
+    pub(super) kept_at: Option<Instant>,
     /// When it last said that nothing has changed, or what.
     pub(super) heard_at: Option<UnixTime>,
     /// What it did not tell, and why.
     pub(super) untold: Vec<(Part, String)>,
     /// Settings that were looked at.
     pub(super) findings: Vec<Finding>,
+    /// Those of them that are amiss and were told.
+    pub(super) told: Vec<Finding>,
+    /// What was told of last, and when.
+    pub(super) told_at: BTreeMap<&'static str, Instant>,
     pub(super) fingerprint: Option<u64>,
     /// Why it tells nothing, and what to do.
     pub(super) fault: Option<(String, String)>,
@@ -108,9 +118,12 @@ impl Publisher {
             facts: ServerFacts::default(),
             read_at: None,
             remembered: false,
+            kept_at: None,
             heard_at: None,
             untold: Vec::new(),
             findings: Vec::new(),
+            told: Vec::new(),
+            told_at: BTreeMap::new(),
             fingerprint: None,
             fault: None,
             reading: None,

@@ -7,15 +7,18 @@
 
 use ::status::Kind;
 use ::status::servers::{NodeFacts, ServerFacts, ServerKind};
-use base::Now;
+use base::{Now, line};
 use provisioning::axl::settings::{self, Region};
 use provisioning::axl::{self, AxlError, Duty, LinePorts, Operation, Schema};
 use provisioning::voicemail;
 
 use super::Core;
 use super::clusters::same_node;
-use super::discovery::{NODES_MAX, Part, Publisher, REFRESH, REFUSED, RETRY, RETRY_MAX};
+use super::discovery::{KEPT, NODES_MAX, Part, Publisher, REFRESH, REFUSED, RETRY, RETRY_MAX};
 use crate::io::{FetchError, FetchFault, Fetched};
+
+/// The most kept of why something is not told, in bytes; a server has a say in it.
+const WHY_MAX: usize = 500;
 
 /// A reading under way.
 #[derive(Default)]
@@ -200,6 +203,11 @@ impl Core {
         publisher.fingerprint = reading.fingerprint;
         publisher.read_at = Some(now.unix);
         publisher.remembered = false;
+        // What outlives a restart says when it was last confirmed, give or take this.
+        let stale = publisher.kept_at.is_none_or(|at| now.instant >= at + KEPT);
+        if changed || first || stale {
+            publisher.kept_at = Some(now.instant);
+        }
         publisher.untold = reading.untold;
         let (kind, address) = (publisher.kind(), publisher.server.address.clone());
         let server = format!("{address}:{}", publisher.server.port);
@@ -219,7 +227,7 @@ impl Core {
         if !first {
             self.changed(now, &address, &server, difference);
         }
-        if changed || first {
+        if changed || first || stale {
             self.keep_servers();
         }
         if changed || first || recovered {
@@ -244,7 +252,8 @@ impl Core {
         };
         publisher.due = Some(now.instant + wait);
         publisher.wait = (publisher.wait * 2).min(RETRY_MAX);
-        let fault = (failure.cause, failure.fix);
+        let cause = line(&failure.cause, WHY_MAX).into_owned();
+        let fault = (cause, failure.fix);
         let news = publisher.fault.as_ref() != Some(&fault);
         if news {
             let server = format!("{}:{}", publisher.server.address, publisher.server.port);
@@ -275,7 +284,7 @@ impl Publisher {
             Ok(fetched) => fetched,
             Err(error) if leads => return Next::Failed(self.unreached(&error)),
             Err(error) => {
-                reading.untold.push((part, error.why));
+                reading.miss(part, &error.why);
                 return Next::On;
             }
         };
@@ -291,14 +300,15 @@ impl Publisher {
                 self.schema = Schema::V9_1;
                 Next::Again
             }
-            // A cluster that does not know, or may not be asked, this question is asked the others.
-            Err(error) if is_fingerprint(part) && error != AxlError::Credentials => {
-                reading.untold.push((part, error.to_string()));
+            // A cluster that does not know this question is asked the others. One that throttles,
+            // or is none, is not to be asked eight more.
+            Err(error @ AxlError::Fault(_)) if is_fingerprint(part) => {
+                reading.miss(part, &error.to_string());
                 Next::On
             }
             Err(error) if leads => Next::Failed(self.refused(&error)),
             Err(error) => {
-                reading.untold.push((part, error.to_string()));
+                reading.miss(part, &error.to_string());
                 Next::On
             }
         }
@@ -329,7 +339,7 @@ impl Publisher {
                 ..Failure::new(format!("{address}: {error}"), error.fix())
             }),
             Err(error) => {
-                reading.untold.push((part, error.to_string()));
+                reading.miss(part, &error.to_string());
                 Next::On
             }
         }
@@ -390,7 +400,9 @@ impl Publisher {
             let told = probe.ports_of(&node.name);
             told.is_some_and(|(tcp, tls)| (tcp, tls) != (node.tcp, node.tls))
         };
-        probe.fingerprint != self.fingerprint || self.facts.nodes.iter().any(moved)
+        // None told for once is no difference: all is read every ten minutes anyway.
+        let other = probe.fingerprint.is_some() && probe.fingerprint != self.fingerprint;
+        other || self.facts.nodes.iter().any(moved)
     }
 
     /// What a whole reading says; where it does not tell, what was known.
@@ -420,6 +432,11 @@ impl Publisher {
 }
 
 impl Reading {
+    /// A part is not told.
+    fn miss(&mut self, part: Part, why: &str) {
+        self.untold.push((part, line(why, WHY_MAX).into_owned()));
+    }
+
     fn take_axl(
         &mut self,
         duty: Duty,

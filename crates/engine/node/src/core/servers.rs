@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use ::status::Kind;
 use ::status::servers::{
     Difference, HISTORY_MAX, KnownServer, ServerChange, ServerRow, ServerState, ServersQuestion,
-    ServersRecord, ServersReport,
+    ServersRecord, ServersReport, named,
 };
 use base::Now;
 
@@ -94,8 +94,9 @@ impl Core {
         let changes = found.changes.join("; ");
         self.board
             .event(out, Kind::ServersChanged, now, &changes, &proof);
-        for node in found.gone {
-            let proof = [("publisher", server.to_owned()), ("node", node)];
+        if !found.gone.is_empty() {
+            let gone = named(found.gone.iter().map(String::as_str));
+            let proof = [("publisher", server.to_owned()), ("node", gone)];
             let cause = "the publisher does not list it any more";
             self.board.event(out, Kind::NodeGone, now, cause, &proof);
         }

@@ -99,7 +99,7 @@ impl Sso {
                     issuer: oidc.issuer.clone(),
                     audience: oidc.client_id.clone(),
                     user_claim: oidc.user.claim.clone(),
-                    local_part: oidc.user.local_part,
+                    local_part_at: oidc.user.local_part.then(|| written.name.as_str().into()),
                 };
                 Way::Oidc(Client {
                     issuer: self.issuer(now, rules, None),
@@ -123,7 +123,7 @@ impl Sso {
                 issuer: tokens.issuer.clone(),
                 audience: tokens.audience.clone(),
                 user_claim: tokens.user.claim.clone(),
-                local_part: tokens.user.local_part,
+                local_part_at: tokens.user.local_part.then(|| written.name.as_str().into()),
             };
             let keys_at = tokens.keys.as_deref().and_then(|u| Url::read(u).ok());
             let issuer = self.issuer(now, rules, keys_at);

@@ -137,6 +137,8 @@ struct World {
     services_asked: Vec<String>,
     /// DNS does not answer.
     dns_is_slow: bool,
+    /// Whether requests to servers are never answered.
+    fetches_hang: bool,
     branches: u32,
 }
 
@@ -223,6 +225,7 @@ impl World {
             addresses: Vec::new(),
             services_asked: Vec::new(),
             dns_is_slow: false,
+            fetches_hang: false,
             branches: 0,
         };
         world.settle();
@@ -400,6 +403,7 @@ impl World {
                 self.core.handle(self.now, Input::Proved { id, result });
             }
             Output::EndStreams(out) => self.ended.push(out),
+            Output::Fetch { .. } if self.fetches_hang => {}
             Output::Fetch { id, request } => {
                 self.fetched
                     .push(format!("{} {}", request.host, request.path));

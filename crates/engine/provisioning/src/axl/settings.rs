@@ -6,7 +6,7 @@
 
 use roxmltree::Document;
 
-use super::{AxlError, Operation, read};
+use super::{AxlError, Operation, name, read, words};
 
 /// Profiles read at most.
 pub const PROFILES_MAX: usize = 500;
@@ -57,7 +57,7 @@ pub(super) fn question(operation: Operation) -> String {
 pub fn version(status: u16, body: &str) -> Result<String, AxlError> {
     read(status, body, |_, document| {
         let found = document.descendants().find(|n| n.has_tag_name("version"));
-        Ok(found.map(text).unwrap_or_default().to_owned())
+        Ok(words(found.map(text).unwrap_or_default()))
     })
 }
 
@@ -75,8 +75,8 @@ pub fn secure_profiles(status: u16, body: &str) -> Result<Vec<String>, AxlError>
                 && is("deviceSecurityMode", "Encrypted")
                 && is("transportType", "TLS")
         });
-        let names = rows.map(|n| child(n, "name").to_owned());
-        let mut names: Vec<String> = names.filter(|n| !n.is_empty()).collect();
+        let names = rows.filter_map(|n| Some(name(child(n, "name"))?.to_owned()));
+        let mut names: Vec<String> = names.collect();
         names.sort_unstable();
         names.dedup();
         names.truncate(PROFILES_MAX);
@@ -130,8 +130,8 @@ pub fn slow_regions(status: u16, body: &str) -> Result<Vec<Region>, AxlError> {
         let row = |n: roxmltree::Node<'_, '_>| {
             let kbps = child(n, "videobandwidth").parse().ok()?;
             Some(Region {
-                from: child(n, "regiona").to_owned(),
-                to: child(n, "regionb").to_owned(),
+                from: name(child(n, "regiona")).unwrap_or_default().to_owned(),
+                to: name(child(n, "regionb")).unwrap_or_default().to_owned(),
                 kbps,
             })
         };
@@ -152,7 +152,7 @@ pub fn phone_time(status: u16, body: &str) -> Result<Vec<String>, AxlError> {
         let rows = document
             .descendants()
             .filter(|n| n.has_tag_name("ipAddress"));
-        let all = rows.map(|n| text(n).to_owned()).filter(|a| !a.is_empty());
+        let all = rows.filter_map(|n| Some(name(text(n))?.to_owned()));
         Ok(all.take(ROWS_MAX).collect())
     })
 }
@@ -213,6 +213,8 @@ mod tests {
             )
         };
         let inside = one("b.example.test", "Encrypted", "TLS")
+            + &one(&"l".repeat(256), "Encrypted", "TLS")
+            + &one("two&#10;lines", "Encrypted", "TLS")
             + &one("a.example.test", "Encrypted", "TLS")
             + &one("open", "Non Secure", "TCP")
             + &one("signed", "Authenticated", "TLS");
@@ -270,6 +272,9 @@ mod tests {
         let body = "<a><componentVersion><version> 12.5.1 </version></componentVersion></a>";
         assert_eq!(version(200, body).unwrap(), "12.5.1");
         assert_eq!(version(200, "<a/>").unwrap(), "");
+        let long = format!("<a><version>1\n2{}</version></a>", "3".repeat(9_999));
+        let long = version(200, &long).unwrap();
+        assert!(long.starts_with("1·23") && long.len() <= super::super::WORDS_MAX);
         for operation in [
             Operation::Version,
             Operation::Profiles,

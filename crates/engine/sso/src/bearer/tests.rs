@@ -30,7 +30,7 @@ fn rules() -> Rules {
         issuer: "https://idp.test".into(),
         audience: "us".into(),
         user_claim: "sub".into(),
-        local_part: false,
+        local_part_at: None,
     }
 }
 
@@ -103,11 +103,50 @@ fn each_claim_decides_by_itself() {
 fn the_user_may_be_the_local_part_of_an_address() {
     let mut rules = rules();
     rules.user_claim = "email".into();
-    rules.local_part = true;
+    rules.local_part_at = Some("example.test".into());
     let now = UnixTime::from_millis(NOW * 1000);
     let text = token(&claims(&[("email", "\"alice@example.test\"")]));
     let found = rules.check(&keys(), now, SKEW, &text).unwrap();
     assert_eq!(found.user.expose(), "alice");
+    let of = |email: &str, more: &[(&str, &str)]| {
+        let email = format!("\"{email}\"");
+        let all = [&[("email", email.as_str())], more].concat();
+        let found = rules.check(&keys(), now, SKEW, &token(&claims(&all)));
+        found.map(|c| c.user.into_inner())
+    };
+    assert_eq!(of("alice@EXAMPLE.test", &[]), Ok("alice".into()));
+    let nobody = Err(BearerError::NoUser("email".into()));
+    for other in [
+        "alice@elsewhere.test",
+        "alice@example.test@elsewhere.test",
+        "alice@sub.example.test",
+        "alice@",
+        "alice",
+        "@example.test",
+        "",
+    ] {
+        assert_eq!(of(other, &[]), nobody, "{other}");
+    }
+    // An address that nobody has proved is nobody's.
+    for (verified, want) in [
+        ("true", Ok("alice".into())),
+        ("false", nobody.clone()),
+        ("\"false\"", nobody.clone()),
+    ] {
+        let found = of("alice@example.test", &[("email_verified", verified)]);
+        assert_eq!(found, want, "{verified}");
+    }
+}
+
+#[test]
+fn an_unproved_address_names_nobody_even_as_a_whole() {
+    let mut rules = rules();
+    rules.user_claim = "email".into();
+    let now = UnixTime::from_millis(NOW * 1000);
+    let email = ("email", "\"alice@example.test\"");
+    let text = token(&claims(&[email, ("email_verified", "false")]));
+    let found = rules.check(&keys(), now, SKEW, &text);
+    assert_eq!(found, Err(BearerError::NoUser("email".into())));
 }
 
 #[test]

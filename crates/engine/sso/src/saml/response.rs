@@ -19,6 +19,9 @@ use crate::bearer::{is_user, shortened};
 /// The name of `uid` where providers name attributes by number (RFC 4519 §2.39).
 const UID: &str = "urn:oid:0.9.2342.19200300.100.1.1";
 
+/// What differs in an answer to another request.
+const REQUEST: &str = "the request";
+
 /// What a response must be.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
@@ -92,7 +95,10 @@ impl From<SignatureError> for ResponseError {
 impl ResponseError {
     /// Whether whoever brings it may be forging one.
     pub fn is_forged(&self) -> bool {
-        matches!(self, Malformed(_) | ResponseError::Signature(_))
+        matches!(
+            self,
+            Malformed(_) | ResponseError::Signature(_) | ResponseError::Other { what: REQUEST, .. }
+        )
     }
 }
 
@@ -124,6 +130,9 @@ pub fn check(
         now,
         skew,
     };
+    // What answers another request is not worth the work that a signature makes.
+    let request = response.attribute("InResponseTo");
+    check.same(REQUEST, request, expected.request, true)?;
     let assertion = check.signed(response)?;
     check.envelope(response)?;
     let assertion = assertion.ok_or(Malformed("it holds no assertion"))?;
@@ -177,19 +186,11 @@ impl Check<'_> {
     }
 
     fn envelope(&self, response: Node<'_, '_>) -> Result<(), ResponseError> {
-        let Expected {
-            service, request, ..
-        } = self.expected;
+        let service = self.expected.service;
         self.same(
             "the address",
             response.attribute("Destination"),
             &service.consumer,
-            true,
-        )?;
-        self.same(
-            "the request",
-            response.attribute("InResponseTo"),
-            request,
             true,
         )?;
         if let Some(issuer) = only(response, ASSERTION, "Issuer").map_err(Malformed)? {
@@ -321,7 +322,7 @@ impl Check<'_> {
             false,
         )?;
         let request = data.attribute("InResponseTo");
-        self.same("the request", request, self.expected.request, false)?;
+        self.same(REQUEST, request, self.expected.request, false)?;
         self.not_before(data.attribute("NotBefore"))?;
         self.not_after(data.attribute("NotOnOrAfter")).map(|_| ())
     }

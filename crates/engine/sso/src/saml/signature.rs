@@ -20,7 +20,7 @@ const EXCLUSIVE: &str = "http://www.w3.org/2001/10/xml-exc-c14n#";
 const ENVELOPED: &str = "http://www.w3.org/2000/09/xmldsig#enveloped-signature";
 
 /// Prefixes of a list for inclusive treatment.
-const PREFIXES_MAX: usize = 32;
+const PREFIXES_MAX: usize = 16;
 
 /// Why a signature does not count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,21 +1,31 @@
 //! A document as signatures need it, and its exclusive canonical form (Exclusive XML
 //! Canonicalization 1.0 §3).
 //!
-//! Refused before anything is read: type definitions, comments, processing instructions, two
-//! elements of one id, more than [`NODES_MAX`] nodes or [`DEPTH_MAX`] levels.
+//! Refused: type definitions, comments, processing instructions, two elements of one id, more than
+//! [`NODES_MAX`] nodes, whatever goes beyond [`BOUNDS`], which are looked at before anything is
+//! read, and a canonical form of more than [`CANONICAL_MAX`] bytes.
 
 use std::collections::BTreeMap;
 
+use base::XmlBounds;
 use roxmltree::{Document, Node, NodeId, ParsingOptions};
 
 /// Nodes of a document.
 const NODES_MAX: u32 = 10_000;
 
-/// Levels of elements.
-const DEPTH_MAX: usize = 64;
+/// What a document may cost. Some providers declare the namespaces anew with each value.
+const BOUNDS: XmlBounds = XmlBounds {
+    levels: 64,
+    elements: NODES_MAX as usize,
+    attributes: 4_000,
+};
+
+/// Bytes of a canonical form: a namespace is written wherever it comes into use.
+const CANONICAL_MAX: usize = 4 * super::RESPONSE_BYTES_MAX;
 
 /// Reads a document.
 pub(super) fn parse(text: &str) -> Result<Document<'_>, &'static str> {
+    BOUNDS.check(text)?;
     let options = ParsingOptions {
         allow_dtd: false,
         nodes_limit: NODES_MAX,
@@ -27,9 +37,6 @@ pub(super) fn parse(text: &str) -> Result<Document<'_>, &'static str> {
     for node in document.descendants() {
         if node.is_comment() || node.is_pi() {
             return Err("it holds comments or processing instructions");
-        }
-        if node.is_element() && node.ancestors().nth(DEPTH_MAX + 1).is_some() {
-            return Err("it is nested too deeply");
         }
         for attribute in node.attributes() {
             let is_id = attribute.name().eq_ignore_ascii_case("id");
@@ -69,22 +76,24 @@ pub(super) fn only<'a, 'i>(
 
 /// The exclusive canonical form of an element without one of its children. Prefixes of
 /// `inclusive` are treated as the inclusive form does.
-pub(super) fn canonical(
-    node: Node<'_, '_>,
+pub(super) fn canonical<'a>(
+    node: Node<'a, '_>,
     without: Option<NodeId>,
-    inclusive: &[&str],
+    inclusive: &[&'a str],
 ) -> Option<Vec<u8>> {
     let mut out = Vec::new();
-    write(&mut out, node, without, inclusive, &BTreeMap::new())?;
+    write(&mut out, node, without, inclusive, &mut Vec::new())?;
     Some(out)
 }
 
-fn write(
+/// Writes an element. `rendered` holds the prefixes written around it with what they stand for, the
+/// innermost last; what an element adds goes with its end.
+fn write<'a>(
     out: &mut Vec<u8>,
-    node: Node<'_, '_>,
+    node: Node<'a, '_>,
     without: Option<NodeId>,
-    inclusive: &[&str],
-    rendered: &BTreeMap<String, String>,
+    inclusive: &[&'a str],
+    rendered: &mut Vec<(&'a str, &'a str)>,
 ) -> Option<()> {
     let source = node.document().input_text();
     let tag = source.get(node.range())?.strip_prefix('<')?;
@@ -109,12 +118,13 @@ fn write(
     used.retain(|p| *p != "xml");
     used.sort_unstable();
     used.dedup();
-    let mut rendered = rendered.clone();
+    let outside = rendered.len();
     out.push(b'<');
     out.extend(name.as_bytes());
     for prefix in used {
         let uri = uri_of(prefix).unwrap_or_default();
-        let before = rendered.get(prefix).map_or("", String::as_str);
+        let before = rendered.iter().rfind(|(p, _)| *p == prefix);
+        let before = before.map_or("", |(_, uri)| *uri);
         if uri == before {
             continue;
         }
@@ -126,7 +136,8 @@ fn write(
         out.extend(b"=\"");
         escape(out, uri, true);
         out.push(b'"');
-        rendered.insert(prefix.to_owned(), uri.to_owned());
+        rendered.push((prefix, uri));
+        within(out)?;
     }
     for (_, qualified, value) in attributes {
         out.push(b' ');
@@ -138,15 +149,20 @@ fn write(
     out.push(b'>');
     for child in node.children().filter(|c| Some(c.id()) != without) {
         if child.is_element() {
-            write(out, child, without, inclusive, &rendered)?;
+            write(out, child, without, inclusive, rendered)?;
         } else {
             escape(out, child.text()?, false);
         }
     }
+    rendered.truncate(outside);
     out.extend(b"</");
     out.extend(name.as_bytes());
     out.push(b'>');
-    Some(())
+    within(out)
+}
+
+fn within(out: &[u8]) -> Option<()> {
+    (out.len() <= CANONICAL_MAX).then_some(())
 }
 
 fn prefix_of(qualified: &str) -> &str {
@@ -225,5 +241,61 @@ mod tests {
         let wide = format!("<a>{}</a>", "<b/>".repeat(10_001));
         assert!(parse(&wide).is_err());
         assert!(parse(&"<a>".repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn what_a_reader_is_slow_at_is_refused_before_it_is_read() {
+        let nested: String = (0..60).map(|i| format!("<a xmlns:p{i}='u{i}'>")).collect();
+        let cause = "it has too many namespaces within each other";
+        assert_eq!(parse(&nested).unwrap_err(), cause);
+        let attributes: String = (0..10_000).map(|i| format!(" a{i}=''")).collect();
+        let cause = "an element has too many attributes";
+        assert_eq!(parse(&format!("<a{attributes}/>")).unwrap_err(), cause);
+    }
+
+    #[test]
+    fn a_canonical_form_much_longer_than_its_document_is_refused() {
+        // Each child brings the namespace into use again.
+        let name = "u".repeat(50_000);
+        let text = format!("<a xmlns:p='{name}'>{}</a>", "<p:b/>".repeat(2_000));
+        let document = parse(&text).unwrap();
+        assert_eq!(canonical(document.root_element(), None, &[]), None);
+        let few = format!("<a xmlns:p='{name}'>{}</a>", "<p:b/>".repeat(5));
+        let document = parse(&few).unwrap();
+        assert!(canonical(document.root_element(), None, &[]).is_some());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_read_is_within_the_bounds_whatever_was_written(
+            tags in proptest::collection::vec((0usize..4, 0usize..80, 0usize..40), 0..12),
+        ) {
+            let mut text = String::new();
+            let mut open = 0;
+            for (kind, attributes, namespaces) in tags {
+                text.push_str("<e");
+                let value = if kind == 3 { "&lt;=" } else { ">=\"" };
+                for i in 0..attributes {
+                    text.push_str(&format!(" a{i}='{value}'"));
+                }
+                for i in 0..namespaces {
+                    text.push_str(&format!(" xmlns:n{i}='u'"));
+                }
+                text.push('>');
+                open += 1;
+                if kind == 0 {
+                    text.push_str("</e>");
+                    open -= 1;
+                }
+            }
+            text.push_str(&"</e>".repeat(open));
+            if let Ok(document) = parse(&text) {
+                for node in document.descendants() {
+                    proptest::prop_assert!(node.attributes().len() <= 64);
+                    proptest::prop_assert!(node.namespaces().len() <= 33);
+                    proptest::prop_assert!(node.ancestors().count() <= 66);
+                }
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use base::UnixTime;
+use base::{UnixTime, line};
 use rustls_pki_types::{CertificateDer, ServerName};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::public_key::PublicKey;
@@ -94,6 +94,9 @@ impl PeerCertificate {
     }
 }
 
+/// The most that is told of a certificate's names, or of its issuer, in bytes.
+const ABOUT_MAX: usize = 300;
+
 /// A certificate in a few words: its names, who issued it, and its fingerprint.
 pub(super) fn about(der: &CertificateDer<'_>) -> String {
     let Ok(shown) = PeerCertificate::of(der) else {
@@ -105,7 +108,10 @@ pub(super) fn about(der: &CertificateDer<'_>) -> String {
         false => format!("issued by {}", c.issuer()),
     });
     let mark = shown.fingerprint.get(..16).unwrap_or_default();
-    format!("for {}, {issuer}, SHA-256 {mark}…", shown.shown())
+    // Both are whatever the certificate says, and end in the log.
+    let names = shown.shown();
+    let (names, issuer) = (line(&names, ABOUT_MAX), line(&issuer, ABOUT_MAX));
+    format!("for {names}, {issuer}, SHA-256 {mark}…")
 }
 
 /// The bits of a certificate's RSA key; `None` for a key of another kind.
@@ -181,3 +187,22 @@ impl fmt::Display for NameMismatch {
 }
 
 impl std::error::Error for NameMismatch {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_names_itself_over_several_lines_is_told_in_one_short_one() {
+        let mut params = rcgen::CertificateParams::default();
+        let name = format!("x\nERROR forged{}", "y".repeat(9_999));
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let told = about(certificate.der());
+        assert!(told.starts_with("for CN x·ERROR forged"), "{told}");
+        assert!(!told.contains(char::is_control) && told.len() < 800);
+    }
+}

@@ -13,6 +13,8 @@
 //! Where a browser goes is an address of the identity provider or ours, never one that a request
 //! names. A log-in is over with the first return, so nothing of it counts twice.
 
+use std::net::IpAddr;
+
 use ::sso::oidc::{self, Login as Asking};
 use ::sso::saml::response::{self, Expected, ResponseError};
 use ::sso::saml::{Service, request};
@@ -140,6 +142,7 @@ impl Core {
                 domain,
                 issuer,
                 token,
+                asks: false,
                 then: Then::Config(Box::new(asked)),
             };
             return self.show(now, case);
@@ -289,6 +292,8 @@ impl Core {
                 let cause = "an answer without its log-in: begun over ten minutes ago, answered \
                              before, by another browser, or at another core";
                 self.tell_of_sso(now, Kind::SsoRefused, domain, asked.client, cause);
+                let cause = "ten answers without a log-in within five minutes";
+                self.struck(now, domain, asked.client, cause);
             }
             self.answer_sso(id, page);
         }
@@ -322,17 +327,19 @@ impl Core {
             return self.answer_sso(id, plain(502, Vec::new()));
         };
         let form = code_form(client, &code, &login.back, verifier.expose());
-        let number = self.sso.next;
-        self.sso.next += 1;
+        // What comes back may come from elsewhere than what was sent out: it counts for the former.
         let case = Case {
             id,
-            client: login.client,
+            client: asked.client,
             domain: login.domain,
             issuer: client.issuer,
             token: Secret::new(String::new()),
+            asks: true,
             then: Then::Login(Box::new(login)),
         };
-        self.sso.cases.insert(number, case);
+        let Some(number) = self.wait(case, true) else {
+            return;
+        };
         self.fetch(Asked::Sso(Why::Code(number)), &url, Some(form));
     }
 
@@ -353,8 +360,13 @@ impl Core {
                 self.show(now, case);
             }
             (Err(cause), Then::Login(login)) => {
-                let (domain, client) = (login.domain, login.client);
+                let (domain, client) = (login.domain, case.client);
+                self.board.counters.sign_ins_refused += 1;
                 self.tell_of_sso(now, Kind::SsoRefused, domain, client, &cause);
+                // The provider has never given that code, or to somebody else.
+                if cause.ends_with(": invalid_grant") {
+                    self.struck(now, domain, client, "ten refused codes within five minutes");
+                }
                 let page = pages::refused(502, "The identity provider gave no token.");
                 self.answer_sso(case.id, page);
             }
@@ -402,11 +414,18 @@ impl Core {
                 let user = asserted.user.into_inner();
                 self.signed_on(now, id, &login, user, asserted.until);
             }
-            Err(e) => self.response_refused(now, id, &login, &e),
+            Err(e) => self.response_refused(now, id, asked.client, &login, &e),
         }
     }
 
-    fn response_refused(&mut self, now: Now, id: AskId, login: &Login, error: &ResponseError) {
+    fn response_refused(
+        &mut self,
+        now: Now,
+        id: AskId,
+        client: Option<IpAddr>,
+        login: &Login,
+        error: &ResponseError,
+    ) {
         let kind = match error {
             ResponseError::Expired { .. } | ResponseError::NotYet { .. } => Kind::IssuerClock,
             ResponseError::NoUser(_) => Kind::UserUnnamed,
@@ -417,13 +436,10 @@ impl Core {
             cause.push_str(&self.skew_in_words());
         }
         self.board.counters.sign_ins_refused += 1;
-        self.tell_of_sso(now, kind, login.domain, login.client, &cause);
-        if error.is_forged()
-            && let Some(ip) = login.client
-            && self.sso.strikes.strike(now.instant, ip)
-        {
+        self.tell_of_sso(now, kind, login.domain, client, &cause);
+        if error.is_forged() {
             let cause = "ten forged answers within five minutes";
-            self.tell_of_sso(now, Kind::Banned, login.domain, login.client, cause);
+            self.struck(now, login.domain, client, cause);
         }
         let page = pages::refused(403, "The identity provider's answer is refused.");
         self.answer_sso(id, page);
@@ -473,6 +489,8 @@ impl Core {
         };
         let here = self.edge_services(login.peer);
         let cookie = here.map(|here| session_cookie(here, &token, expires));
+        // It is a browser's, and no other site is to make it ask with that.
+        let cookie = cookie.map(|cookie| cookie + "; SameSite=Lax");
         let mut to = format!("{base}/signed_in");
         if let Some(state) = &login.token_wanted {
             let left_s = expires

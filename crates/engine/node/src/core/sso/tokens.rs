@@ -4,7 +4,9 @@
 //! A token whose key is not known waits while its issuer is asked; if that was asked a moment ago,
 //! its client is told 503, since the key may be newer. Forged ones count against their
 //! source, ten within five minutes; those that were genuine never do. Bounds: [`CASES_MAX`] tokens
-//! wait at once, [`OF_SOURCE_MAX`] of one source; [`KNOWN_MAX`] that were looked up are remembered
+//! wait at once, [`OF_SOURCE_MAX`] of one source; [`ASKING_MAX`] of them, [`ASKING_OF_SOURCE_MAX`]
+//! of one source, each with a question of its own to an identity provider, so that inside servers
+//! can always be asked; [`KNOWN_MAX`] that were looked up are remembered
 //! for [`KNOWN`].
 
 use std::net::IpAddr;
@@ -28,6 +30,11 @@ const CASES_MAX: usize = 2_000;
 
 const OF_SOURCE_MAX: usize = 100;
 
+/// Half of the questions that may be under way in all.
+const ASKING_MAX: usize = 128;
+
+const ASKING_OF_SOURCE_MAX: usize = 32;
+
 const KNOWN_MAX: usize = 10_000;
 
 /// How long what an issuer said of a token is believed.
@@ -40,6 +47,8 @@ pub(super) struct Case {
     pub(super) domain: usize,
     pub(super) issuer: usize,
     pub(super) token: Secret<String>,
+    /// Whether a question to an identity provider is under way for it alone.
+    pub(super) asks: bool,
     pub(super) then: Then,
 }
 
@@ -53,32 +62,32 @@ pub(super) enum Then {
     Login(Box<Login>),
 }
 
-/// What issuers said of tokens lately, by hash.
+/// What issuers said of tokens lately, by issuer and hash: a word of one is none of another's.
 #[derive(Default)]
-pub(super) struct Introspections(HashMap<String, (Instant, Claims)>);
+pub(super) struct Introspections(HashMap<(usize, String), (Instant, Claims)>);
 
 impl Introspections {
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    fn get(&self, now: Instant, token: &str) -> Option<&Claims> {
-        let (until, claims) = self.0.get(&sha256_base64url(token))?;
-        (*until > now).then_some(claims)
+    fn get(&self, now: Now, issuer: usize, token: &str) -> Option<&Claims> {
+        let (until, claims) = self.0.get(&(issuer, sha256_base64url(token)))?;
+        (*until > now.instant && claims.expires > now.unix).then_some(claims)
     }
 
     /// Whether it was good once, as far as we know.
-    fn saw(&self, token: &str) -> bool {
-        self.0.contains_key(&sha256_base64url(token))
+    fn saw(&self, issuer: usize, token: &str) -> bool {
+        self.0.contains_key(&(issuer, sha256_base64url(token)))
     }
 
-    fn note(&mut self, now: Instant, token: &str, claims: Claims) {
+    fn note(&mut self, now: Instant, issuer: usize, token: &str, claims: Claims) {
         if self.0.len() >= KNOWN_MAX {
             self.0.retain(|_, (until, _)| *until > now);
         }
         if self.0.len() < KNOWN_MAX {
             let row = (now + KNOWN, claims);
-            self.0.insert(sha256_base64url(token), row);
+            self.0.insert((issuer, sha256_base64url(token)), row);
         }
     }
 }
@@ -111,6 +120,7 @@ impl Core {
             domain,
             issuer,
             token,
+            asks: false,
             then: Then::Pass,
         };
         self.show(now, case);
@@ -140,7 +150,7 @@ impl Core {
                 let nonce = login.nonce().unwrap_or_default();
                 ::sso::oidc::check(rules, &issuer.keys, now.unix, leeway, nonce, token)
             }
-            _ => match self.sso.introspections.get(now.instant, token) {
+            _ => match self.sso.introspections.get(now, case.issuer, token) {
                 Some(claims) => Ok(claims.clone()),
                 None => rules.check(&issuer.keys, now.unix, leeway, token),
             },
@@ -149,7 +159,7 @@ impl Core {
             Ok(claims) => self.token_good(now, case, &claims),
             Err(BearerError::Jws(JwsError::UnknownKey)) if may_ask && issuer.may_know_more(now) => {
                 let index = case.issuer;
-                if self.wait(case).is_some() {
+                if self.wait(case, false).is_some() {
                     self.ask_issuer(now, index);
                 }
             }
@@ -167,12 +177,21 @@ impl Core {
         }
     }
 
-    /// Keeps a case until its issuer has answered; its number, or it is answered at once.
-    fn wait(&mut self, case: Case) -> Option<u64> {
+    /// Keeps a case until its issuer has answered, whom it `asks` by itself; its number, or it is
+    /// answered at once.
+    pub(super) fn wait(&mut self, mut case: Case, asks: bool) -> Option<u64> {
+        case.asks = asks;
         let source = case.client.map(whole);
-        let cases = self.sso.cases.values();
-        let of_source = cases.filter(|c| source.is_some() && c.client.map(whole) == source);
-        if self.sso.cases.len() >= CASES_MAX || of_source.count() >= OF_SOURCE_MAX {
+        let (mut of_source, mut asking, mut asking_of_source) = (0, 0, 0);
+        for other in self.sso.cases.values() {
+            let same = source.is_some() && other.client.map(whole) == source;
+            of_source += usize::from(same);
+            asking += usize::from(other.asks);
+            asking_of_source += usize::from(same && other.asks);
+        }
+        let is_full = self.sso.cases.len() >= CASES_MAX || of_source >= OF_SOURCE_MAX;
+        let too_many = asking >= ASKING_MAX || asking_of_source >= ASKING_OF_SOURCE_MAX;
+        if is_full || (asks && too_many) {
             let later = ("Retry-After", "5".to_owned());
             self.refuse(case.id, case.is_pass(), plain(503, vec![later]));
             return None;
@@ -216,7 +235,7 @@ impl Core {
             let long = JwsError::Malformed("it is longer than 8 KiB");
             return self.token_refused(now, &case, &long.into());
         }
-        let Some(number) = self.wait(case) else {
+        let Some(number) = self.wait(case, true) else {
             return;
         };
         let fields = [
@@ -255,7 +274,7 @@ impl Core {
             Ok(claims) => {
                 let token = case.token.expose();
                 let noted = &mut self.sso.introspections;
-                noted.note(now.instant, token, claims.clone());
+                noted.note(now.instant, case.issuer, token, claims.clone());
                 self.token_good(now, case, &claims);
             }
             Err(e) => self.token_refused(now, &case, &e),
@@ -291,7 +310,10 @@ impl Core {
 
     /// Tells the client, counts, and tells of it.
     fn token_refused(&mut self, now: Now, case: &Case, error: &BearerError) {
-        let seen = self.sso.introspections.saw(case.token.expose());
+        let seen = self
+            .sso
+            .introspections
+            .saw(case.issuer, case.token.expose());
         let forged = error.is_forged() || (*error == BearerError::Inactive && !seen);
         let kind = match error {
             BearerError::NotYet { .. } => Kind::IssuerClock,
@@ -311,12 +333,13 @@ impl Core {
             cause.push_str(&self.skew_in_words());
         }
         self.tell_of_sso(now, kind, case.domain, case.client, &cause);
-        if forged
-            && let Some(ip) = case.client
-            && self.sso.strikes.strike(now.instant, ip)
-        {
-            let cause = "ten forged tokens within five minutes";
-            self.tell_of_sso(now, Kind::Banned, case.domain, case.client, cause);
+        if forged {
+            self.struck(
+                now,
+                case.domain,
+                case.client,
+                "ten forged tokens within five minutes",
+            );
         }
         if let Then::Login(login) = &case.then {
             let reply = super::pages::refused(403, "The identity provider's answer is refused.");
@@ -333,6 +356,15 @@ impl Core {
         );
         let reply = plain(401, vec![("WWW-Authenticate", challenge)]);
         self.refuse(case.id, case.is_pass(), reply);
+    }
+
+    /// Counts against a source, and tells if it was the one too many.
+    pub(super) fn struck(&mut self, now: Now, domain: usize, client: Option<IpAddr>, cause: &str) {
+        if let Some(ip) = client
+            && self.sso.strikes.strike(now.instant, ip)
+        {
+            self.tell_of_sso(now, Kind::Banned, domain, client, cause);
+        }
     }
 
     /// The token may be good: the client is to come again.

@@ -2,6 +2,8 @@
 
 use ::status::servers::{NodeFacts, ServerFacts, ServerState, ServersQuestion, ServersReport};
 
+mod bounds;
+
 use super::calls::{SDP_INSIDE, answer as answer_to, follow, invite_from_client};
 use super::signing_in::{alices_answer, register, sign_in};
 use super::*;
@@ -12,11 +14,12 @@ struct Cluster {
     /// Key, name and TCP port.
     nodes: Vec<(&'static str, &'static str, u16)>,
     mixed: bool,
-    profiles: Vec<&'static str>,
+    profiles: Vec<String>,
     slow_region: bool,
     throttle: Option<u32>,
-    /// It answers this status instead.
+    /// It answers this status instead, to all or one question.
     status: Option<(u16, &'static str)>,
+    only: Option<&'static str>,
     down: bool,
     asked: Vec<&'static str>,
 }
@@ -61,7 +64,8 @@ fn inside(fetch: &Fetch) -> Result<(u16, String), String> {
         if c.down {
             return Err("connection refused".into());
         }
-        if let Some((status, body)) = c.status {
+        let meant = c.only.is_none_or(|only| fetch.body.contains(only));
+        if let Some((status, body)) = c.status.filter(|_| meant) {
             return Ok((status, body.into()));
         }
         Ok((200, answer(c, operation.unwrap_or(&fetch.body))))
@@ -104,7 +108,7 @@ fn answer(c: &Cluster, operation: &str) -> String {
             )
         }
         "listPhoneSecurityProfile" => {
-            let one = |p: &&str| {
+            let one = |p: &String| {
                 format!(
                     "<phoneSecurityProfile><name>{p}</name><deviceSecurityMode>Encrypted\
                      </deviceSecurityMode><transportType>TLS</transportType>\
@@ -210,7 +214,7 @@ fn a_node_added_renamed_moved_or_removed_is_found_within_a_minute_and_told() {
     minute(&mut world);
     assert_eq!(history(&mut world)[0], "mixed mode on");
     assert_eq!(zones(&world).len(), 4);
-    set(|c| c.profiles = vec!["jabber.example.test"]);
+    set(|c| c.profiles = vec!["jabber.example.test".into()]);
     minute(&mut world);
     assert_eq!(
         history(&mut world)[0],
@@ -388,7 +392,9 @@ fn settings_that_trouble_clients_are_told_once_with_what_to_set() {
     two_nodes();
     set(|c| {
         c.mixed = true;
-        c.profiles = vec!["held.example.test", "lacking.example.test", "Phones"];
+        c.profiles = ["held.example.test", "lacking.example.test", "Phones"]
+            .map(Into::into)
+            .into();
         c.slow_region = true;
         c.throttle = Some(50);
     });

@@ -38,6 +38,8 @@ client_secret = "x"
 /// The identity provider.
 struct Idp {
     down: bool,
+    /// Whether it takes no code.
+    no_code: bool,
     /// Seeds of its keys.
     seeds: Vec<u8>,
     nonce: String,
@@ -51,6 +53,7 @@ thread_local! {
     static IDP: RefCell<Idp> = const {
         RefCell::new(Idp {
             down: false,
+            no_code: false,
             seeds: Vec::new(),
             nonce: String::new(),
             forms: Vec::new(),
@@ -118,6 +121,9 @@ fn answer(idp: &mut Idp, fetch: &Fetch) -> Option<Result<(u16, String), String>>
         "/token" => {
             idp.forms.push(fetch.body.clone());
             idp.basic = basic;
+            if idp.no_code {
+                return Some(Ok((400, r#"{"error":"invalid_grant"}"#.to_owned())));
+            }
             let exp = 1_790_000_300;
             let claims = format!(
                 r#"{{"iss":"https://idp.test/realm","aud":"us","sub":"7","nonce":"{}",
@@ -129,7 +135,9 @@ fn answer(idp: &mut Idp, fetch: &Fetch) -> Option<Result<(u16, String), String>>
         "/introspect" => {
             idp.forms.push(fetch.body.clone());
             let active = fetch.body.starts_with("token=good&");
-            format!(r#"{{"active":{active},"sub":"alice"}}"#)
+            let short = fetch.body.starts_with("token=good20&");
+            let exp = if short { r#","exp":1790000020"# } else { "" };
+            format!(r#"{{"active":{},"sub":"alice"{exp}}}"#, active || short)
         }
         _ => return Some(Ok((404, String::new()))),
     };
@@ -404,6 +412,31 @@ fn opaque_tokens_are_looked_up_and_remembered_for_a_minute() {
         bear(&mut world, "opaque.test", "good").unwrap_err().status,
         429
     );
+}
+
+#[test]
+fn a_token_looked_up_for_one_domain_opens_no_other() {
+    let mut world = world();
+    assert_eq!(bear(&mut world, "opaque.test", "good"), Ok("alice".into()));
+    let reply = bear(&mut world, "token.test", "good").unwrap_err();
+    assert_eq!(reply.status, 401);
+    assert_eq!(config_by(&mut world, "token.test", "good").status, 401);
+    // Its own issuer's word stands.
+    assert_eq!(bear(&mut world, "opaque.test", "good"), Ok("alice".into()));
+    assert_eq!(idp(|idp| idp.forms.len()), 1);
+}
+
+#[test]
+fn what_an_issuer_said_of_a_token_ends_with_the_token() {
+    let mut world = world();
+    assert_eq!(
+        bear(&mut world, "opaque.test", "good20"),
+        Ok("alice".into())
+    );
+    world.wait(Duration::from_secs(21));
+    // Asked again, not believed from before.
+    let _ = bear(&mut world, "opaque.test", "good20");
+    assert_eq!(idp(|idp| idp.forms.len()), 2);
 }
 
 #[test]

@@ -69,7 +69,10 @@ fn a_user_signs_in_at_the_provider_and_gets_a_session() {
     );
     assert_eq!(field(fragment, "state").unwrap(), "x y");
     let ours = field(fragment, "access_token").unwrap();
-    assert!(header(&reply, "Set-Cookie").starts_with(&format!("X-Auth={ours};")));
+    let session = header(&reply, "Set-Cookie");
+    assert!(session.starts_with(&format!("X-Auth={ours};")));
+    // A browser shows it to no page of another site.
+    assert!(session.ends_with("; Secure; HttpOnly; SameSite=Lax"));
     let config = SsoRequest {
         shown: Shown::Sessions(vec!["x".into(), ours]),
         ..request("oidc.test", "get_edge_config")
@@ -133,6 +136,70 @@ fn another_nonce_or_key_or_a_refusal_signs_nobody_in() {
         .find(|e| e.kind == Kind::SsoRefused)
         .unwrap();
     assert!(told.cause.contains("access_denied"), "{}", told.cause);
+}
+
+#[test]
+fn who_brings_codes_that_the_provider_refuses_is_heard_no_more() {
+    let mut world = world();
+    idp(|idp| idp.no_code = true);
+    let bring = |world: &mut World| {
+        let (to, cookie) = begin(world, "oidc.test", "");
+        let state = field(&to, "state").unwrap();
+        back(world, &format!("code=guess&state={state}"), &cookie).status
+    };
+    for _ in 0..10 {
+        assert_eq!(bring(&mut world), 502);
+    }
+    assert!(world.kinds().contains(&Kind::Banned));
+    assert_eq!(bring(&mut world), 429);
+    assert_eq!(idp(|idp| idp.forms.len()), 10);
+}
+
+#[test]
+fn who_brings_answers_without_a_login_is_heard_no_more() {
+    let mut world = world();
+    for _ in 0..10 {
+        assert_eq!(back(&mut world, "code=c&state=none", "x").status, 403);
+    }
+    assert!(world.kinds().contains(&Kind::Banned));
+    assert_eq!(back(&mut world, "code=c&state=none", "x").status, 429);
+}
+
+#[test]
+fn codes_wait_within_bounds_while_the_provider_is_silent() {
+    let mut world = world();
+    world.fetches_hang = true;
+    let mut asked = 0;
+    for source in 1..=10u8 {
+        for _ in 0..40 {
+            let client = Some(std::net::Ipv4Addr::new(203, 0, 113, source).into());
+            let mut from = SsoRequest {
+                client,
+                ..request("oidc.test", "authorize?")
+            };
+            let reply = ask(&mut world, from);
+            let state = field(header(&reply, "Location"), "state").unwrap();
+            let cookie = header(&reply, "Set-Cookie").strip_prefix("X-Sign-In=");
+            let cookie = cookie.and_then(|c| c.split(';').next()).unwrap();
+            from = SsoRequest {
+                client,
+                cookie: Some(cookie.to_owned()),
+                ..request("oidc.test", &format!("oidc?code=c&state={state}"))
+            };
+            world.give(Input::Ask {
+                id: AskId(5),
+                question: Question::Sso(Box::new(from)),
+            });
+            match world.answers.pop() {
+                Some(reply) => {
+                    assert_eq!((reply.status, header(&reply, "Retry-After")), (503, "5"))
+                }
+                None => asked += 1,
+            }
+        }
+        assert!(asked <= 32 * usize::from(source), "{source}");
+    }
+    assert_eq!(asked, 128);
 }
 
 #[test]
