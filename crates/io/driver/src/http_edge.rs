@@ -131,7 +131,8 @@ impl HttpEdge {
                     source: remote,
                     cause: violation.cause.into(),
                 };
-                handle.input(Input::Report(report)).await
+                // Boxed likewise: a connection need not have room for what few of them end with.
+                Box::pin(handle.input(Input::Report(report))).await
             }
             Ok(Ended::Quietly) => Ok(()),
             Err(e) => {
@@ -489,6 +490,17 @@ mod tests {
     use super::*;
     use base::Rng;
     use policy::token::{LIFE, TokenKey};
+
+    #[test]
+    fn a_connections_future_has_no_room_for_what_is_rare() {
+        fn size<F: Future>(
+            _: impl Fn(HttpEdge, TcpStream, SocketAddr, watch::Receiver<bool>) -> F,
+        ) -> usize {
+            size_of::<F>()
+        }
+        let bytes = size(HttpEdge::connection);
+        assert!(bytes <= 1536, "{bytes}");
+    }
 
     #[test]
     fn a_token_that_fails_by_a_clock_is_told_so_with_the_difference() {

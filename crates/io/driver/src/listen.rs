@@ -178,7 +178,8 @@ pub async fn accept<F, W>(
     W: Future<Output = ()> + Send + 'static,
 {
     let serve = |stream, remote, place: Place| {
-        let work = serve(stream, remote);
+        // Boxed: each future around another holds it twice, as it came and as it is awaited.
+        let work = Box::pin(serve(stream, remote));
         async move {
             work.await;
             drop(place);
