@@ -2,7 +2,7 @@
 
 use base::UnixTime;
 use status::servers::{ServerChange, ServerFacts, ServerRow, ServersReport};
-pub use status::servers::{ServerState, ServersReport as Report};
+pub use status::servers::{ServerChange as Change, ServerState, ServersReport as Report};
 
 use crate::show::{clean, table};
 
