@@ -214,6 +214,19 @@ pub struct ServerRow {
     pub checks: Vec<ServerCheck>,
 }
 
+/// A server of the configuration, in brief.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerBrief {
+    /// Its address in the configuration.
+    pub name: String,
+    /// What it is.
+    pub kind: ServerKind,
+    /// How it is.
+    pub state: ServerState,
+    /// When it last told all that is known of it.
+    pub read_at: Option<UnixTime>,
+}
+
 /// A setting of a server that was looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerCheck {

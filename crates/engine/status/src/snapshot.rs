@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::EventRow;
 use crate::page::Totals;
+use crate::servers::ServerBrief;
 
 /// Edge or core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +50,9 @@ pub struct Snapshot {
     pub sessions: Vec<SessionRow>,
     /// Names of zones towards call control, with their state.
     pub zones: Vec<(String, String)>,
+    /// Servers inside, and how each is; on a core.
+    #[serde(default)]
+    pub servers: Vec<ServerBrief>,
     /// Warnings, errors and news of links, the latest first, at most [`crate::Recent::MAX`].
     #[serde(default)]
     pub events: Vec<EventRow>,

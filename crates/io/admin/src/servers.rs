@@ -1,8 +1,8 @@
 //! The inside's servers as text for a terminal.
 
 use base::UnixTime;
-use status::servers::{ServerChange, ServerFacts, ServerRow, ServersReport};
-pub use status::servers::{ServerState, ServersReport as Report};
+use status::servers::{ServerBrief, ServerChange, ServerFacts, ServerRow, ServersReport, named};
+pub use status::servers::{ServerChange as Change, ServerState, ServersReport as Report};
 
 use crate::show::{clean, table};
 
@@ -21,6 +21,29 @@ pub fn list(report: &ServersReport) -> String {
     });
     let head = ["server", "what", "state", "version", "nodes", "read", "why"];
     table(&head, rows.collect())
+}
+
+/// All of them in one line of a node's status: how many are how, which have failed, and when
+/// the one was last read that was read longest ago.
+pub(crate) fn brief(servers: &[ServerBrief]) -> String {
+    use ServerState as S;
+    let of = |state| servers.iter().filter(move |s| s.state == state);
+    let states = [S::Active, S::Inactive, S::Asked, S::Failed];
+    let counts = states.into_iter().filter_map(|state| {
+        let count = of(state).count();
+        (count > 0).then(|| format!("{count} {}", state.word()))
+    });
+    let counts = counts.collect::<Vec<_>>().join(", ");
+    let read = match servers.iter().filter_map(|s| s.read_at).min() {
+        Some(at) => format!("last read {at} or later"),
+        None => "none was ever read".to_owned(),
+    };
+    let failed = named(of(S::Failed).map(|s| s.name.as_str()));
+    let why = match failed.as_str() {
+        "" => String::new(),
+        names => format!("; {names}: see causeway ctl servers list"),
+    };
+    clean(&format!("{counts}; {read}{why}"))
 }
 
 /// All of one server.
@@ -121,6 +144,39 @@ fn or_dash(text: &str) -> String {
 mod tests {
     use super::*;
     use status::servers::{NodeFacts, ServerCheck};
+
+    #[test]
+    fn servers_in_one_line_are_counted_and_those_that_failed_named() {
+        let one = |name: &str, state, second: Option<u64>| ServerBrief {
+            name: name.into(),
+            state,
+            read_at: second.map(|s| UnixTime::from_millis(s * 1_000)),
+            ..ServerBrief::default()
+        };
+        let mut all = vec![
+            one("ucm1", ServerState::Active, Some(50)),
+            one("ucm2", ServerState::Active, Some(40)),
+        ];
+        let oldest = UnixTime::from_millis(40_000);
+        assert_eq!(
+            brief(&all),
+            format!("2 Active; last read {oldest} or later")
+        );
+        all.push(one("cuc1", ServerState::Failed, None));
+        assert_eq!(
+            brief(&all),
+            format!(
+                "2 Active, 1 Failed; last read {oldest} or later; cuc1: see causeway ctl servers \
+                 list"
+            )
+        );
+        let whole = status::Snapshot {
+            servers: all,
+            ..status::Snapshot::default()
+        };
+        let shown = crate::show::snapshot(&whole, crate::show::View::default());
+        assert!(shown.contains("\nservers 2 Active, 1 Failed"), "{shown}");
+    }
 
     #[test]
     fn servers_are_shown_with_state_nodes_and_what_is_amiss() {

@@ -28,6 +28,9 @@ pub fn snapshot(s: &Snapshot, view: View<'_>) -> String {
     };
     let mut out = format!("{} · {role} · causeway {} · {}\n", s.node, s.version, s.at);
     let _ = writeln!(out, "clock {}", clock(s.clock));
+    if !s.servers.is_empty() {
+        let _ = writeln!(out, "servers {}", crate::servers::brief(&s.servers));
+    }
     section(&mut out, "Links", &links(s));
     if !s.zones.is_empty() {
         let rows = s

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 
 use ::status::Kind;
 use ::status::servers::{
-    Difference, HISTORY_MAX, KnownServer, ServerChange, ServerRow, ServerState, ServersQuestion,
-    ServersRecord, ServersReport, named,
+    Difference, HISTORY_MAX, KnownServer, ServerBrief, ServerChange, ServerRow, ServerState,
+    ServersQuestion, ServersRecord, ServersReport, named,
 };
 use base::Now;
 
@@ -169,9 +169,21 @@ impl Core {
         }
     }
 
-    fn server_row(&self, publisher: &Publisher) -> ServerRow {
+    /// How each is.
+    pub(super) fn servers_in_brief(&self) -> Vec<ServerBrief> {
+        let brief = |p: &Publisher| ServerBrief {
+            name: p.server.address.clone(),
+            kind: p.kind(),
+            state: self.server_state(p).0,
+            read_at: p.read_at,
+        };
+        self.publishers.iter().map(brief).collect()
+    }
+
+    /// How a server is, why, and what to do.
+    fn server_state<'a>(&self, publisher: &'a Publisher) -> (ServerState, &'a str, &'a str) {
         let linked = self.links.iter().any(|l| l.is_up());
-        let (state, cause, fix) = match &publisher.fault {
+        match &publisher.fault {
             Some((cause, fix)) => (ServerState::Failed, cause.as_str(), fix.as_str()),
             None if publisher.remembered => (
                 ServerState::Asked,
@@ -185,7 +197,11 @@ impl Core {
                 "no traversal zone is up",
                 "see causeway status for the link, and why it is down",
             ),
-        };
+        }
+    }
+
+    fn server_row(&self, publisher: &Publisher) -> ServerRow {
+        let (state, cause, fix) = self.server_state(publisher);
         let missing = publisher.untold.iter();
         ServerRow {
             name: publisher.server.address.clone(),

@@ -397,6 +397,7 @@ impl Core {
             history: self.board.history.iter().cloned().collect(),
             sessions: self.board.sessions.iter().cloned().collect(),
             zones: self.zone_rows(),
+            servers: self.servers_in_brief(),
             events: self.board.recent.rows(),
             capacity: Some(self.capacity()),
             clock: self.board.host_clock.row(),

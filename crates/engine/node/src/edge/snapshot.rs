@@ -46,6 +46,7 @@ impl Edge {
             history: self.ledger.history().cloned().collect(),
             sessions: Vec::new(),
             zones: Vec::new(),
+            servers: Vec::new(),
             events: self.ledger.recent(),
             capacity: None,
             clock: self.ledger.host_clock.row(),

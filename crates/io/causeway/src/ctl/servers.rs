@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use admin::client;
-use admin::servers::{self, Report};
+use admin::servers::{self, Change, Report};
 use clap::{Args, Subcommand};
 
 use super::code;
@@ -105,9 +105,7 @@ fn refresh(ask: &Ask, name: Option<&str>) -> anyhow::Result<u8> {
         }
         let asked = client::refresh_servers(&socket, &server.name);
         let mut now = runtime.block_on(asked)?;
-        let old = before.history.iter().filter(|c| c.server == server.name);
-        let news = now.history.len().saturating_sub(old.count());
-        now.history.truncate(news);
+        keep_news(&before, &mut now, &server.name);
         if !ask.json {
             print!("{}", servers::list(&now));
             if now.history.is_empty() {
@@ -124,6 +122,15 @@ fn refresh(ask: &Ask, name: Option<&str>) -> anyhow::Result<u8> {
         println!("{}", serde_json::to_string(&all)?);
     }
     Ok(failed(&all))
+}
+
+/// Leaves of a server's changes those that were not there before. Their number tells nothing: a
+/// history that is full stays as long as it is.
+fn keep_news(before: &Report, now: &mut Report, server: &str) {
+    let of = |c: &&Change| c.server.eq_ignore_ascii_case(server);
+    if let Some(latest) = before.history.iter().find(of).map(|c| c.at) {
+        now.history.retain(|c| c.at > latest);
+    }
 }
 
 fn known(ask: &Ask, name: &str) -> anyhow::Result<Report> {
@@ -149,5 +156,36 @@ fn failed(report: &Report) -> u8 {
     match servers::has_failed(report) {
         true => code::REFUSED,
         false => code::DONE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_new_is_told_of_a_history_that_was_full_before() {
+        let history = |newest: u64| Report {
+            history: (newest - 500..newest)
+                .rev()
+                .map(|n| Change {
+                    at: base::UnixTime::from_millis(n),
+                    server: "ucm1".into(),
+                    what: n.to_string(),
+                })
+                .collect(),
+            ..Report::default()
+        };
+        let before = history(1_000);
+        let mut same = history(1_000);
+        keep_news(&before, &mut same, "ucm1");
+        assert_eq!(same.history, []);
+        let mut now = history(1_002);
+        keep_news(&before, &mut now, "UCM1");
+        let told: Vec<&str> = now.history.iter().map(|c| c.what.as_str()).collect();
+        assert_eq!(told, ["1001", "1000"]);
+        let mut first = history(1_000);
+        keep_news(&Report::default(), &mut first, "ucm1");
+        assert_eq!(first.history.len(), 500);
     }
 }
