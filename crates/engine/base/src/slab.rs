@@ -56,9 +56,8 @@ enum Slot<T> {
 /// A bounded table of rows with O(1) insert, look-up and removal.
 ///
 /// It gives its memory back once it is sparse: free slots at its end go, some thousands with a
-/// removal, and
-/// then its room. Slots at the front are used first, so that the end comes free. The generations go
-/// on where those of the slots were that went, and a name of before matches nothing.
+/// removal, and then its room. Slots at the front are used first, so that the end comes free. The
+/// generations go on where those of the slots were that went, and a name of before matches nothing.
 pub struct Slab<T> {
     slots: Vec<Slot<T>>,
     /// The first and the last of the free slots.

@@ -3,10 +3,9 @@
 //! In: what a table of the standard library takes; all of its methods are there. Out: the same, in
 //! an order that is the same in every run of the same program. A table that has become sparse by
 //! [`HashMap::remove`] or [`HashMap::retain`] shrinks: with fewer entries than an eighth of its
-//! room
-//! it moves to twice what it needs, so that each entry that was added pays for less than one move.
-//! What
-//! an entry of [`std::collections::hash_map::OccupiedEntry`] removes, is noticed with the next one.
+//! room it moves to twice what it needs, so that each entry that was added pays for less than one
+//! move. What an entry of [`std::collections::hash_map::OccupiedEntry`] removes, is noticed with
+//! the next removal.
 
 use std::borrow::Borrow;
 use std::hash::Hash;

@@ -4,7 +4,8 @@
 //! packet from a new address goes to the core as a *candidate*; the core checks its SRTP tag and
 //! names the candidate that was good. Until then media goes only where signalling says the client
 //! is. So a stranger can neither receive nor inject a packet. At most [`CANDIDATES_MAX`]
-//! addresses a component are tried, with [`TRIES_MAX`] packets each, in [`FORGET_AFTER`].
+//! addresses a component are tried, with [`TRIES_MAX`] packets each, in [`FORGET_AFTER`]; strangers
+//! never take the last place, which is for where the client's signalling comes from.
 //!
 //! A stream that is no RTP ([`crate::datagram`]) has no tag to check. It is heard from the address
 //! alone that the call's RTP was verified to come from, and from one port of it, which changes
@@ -23,6 +24,9 @@ use crate::{Component, Counters, EdgeLeg, LegId, LinkId, SrtpKey, StreamId, data
 
 /// Addresses that may claim to be a client, a component.
 pub const CANDIDATES_MAX: usize = 4;
+
+/// Those of them that may be others than where the client's signalling comes from.
+pub const STRANGERS_MAX: usize = CANDIDATES_MAX - 1;
 
 /// Packets of each that the core is asked about.
 pub const TRIES_MAX: u8 = 8;
@@ -50,17 +54,19 @@ struct Latch {
 }
 
 impl Latch {
-    /// The number of an address that is not latched; `None` if it may not be asked about.
-    fn candidate(&mut self, now: Instant, address: SocketAddr) -> Option<u16> {
+    /// The number of an address that is not latched; `None` if it may not be asked about. `own`
+    /// says whether the client's signalling comes from there.
+    fn candidate(&mut self, now: Instant, address: SocketAddr, own: bool) -> Option<u16> {
         if now.since(self.since) >= FORGET_AFTER {
             self.candidates.clear();
         }
         if self.candidates.is_empty() {
             self.since = now;
         }
+        let places = if own { CANDIDATES_MAX } else { STRANGERS_MAX };
         let at = match self.candidates.iter().position(|c| c.address == address) {
             Some(at) => at,
-            None if self.candidates.len() >= CANDIDATES_MAX => return None,
+            None if self.candidates.len() >= places => return None,
             None => {
                 self.candidates.push(Candidate {
                     number: self.next,
@@ -350,7 +356,8 @@ impl Relay {
             );
             return true;
         }
-        match row.latch(component).candidate(now, source) {
+        let own = row.edge.expected.iter().any(|e| e.ip() == source.ip());
+        match row.latch(component).candidate(now, source, own) {
             Some(number) => {
                 keys.seal(
                     Head {

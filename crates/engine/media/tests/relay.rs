@@ -246,6 +246,21 @@ fn a_stranger_that_floods_is_asked_about_a_few_times_only() {
 }
 
 #[test]
+fn strangers_from_many_addresses_leave_a_place_for_the_clients_own() {
+    let mut w = World::new();
+    for i in 0..20u16 {
+        let stranger = format!("203.0.113.{}:1000", i + 1);
+        assert_eq!(w.inwards(&stranger, &rtp(i)), None);
+    }
+    // Its signalling's address, and the port that a NAT gave its media.
+    let mut packet = rtp(1);
+    w.client_out.protect_rtp(&mut packet).unwrap();
+    assert_eq!(w.inwards("198.51.100.7:61000", &packet), Some(rtp(1)));
+    let (to, _) = w.outwards("10.0.0.9:5000", &rtp(2)).unwrap();
+    assert_eq!(to, at("198.51.100.7:61000"));
+}
+
+#[test]
 fn a_second_verdict_on_the_client_is_not_taken_for_one_on_a_stranger() {
     let mut w = World::new();
     let (leg, half) = (LEG, Component::Rtp);

@@ -548,6 +548,7 @@ impl Engine for Core {
         self.senders_timeout(now);
         self.overload_timeout(now);
         self.issuers_timeout(now);
+        self.end_heard(now);
         self.board.handle_timeout(&mut self.station.out, now);
         if self.clean_up <= now.instant {
             self.clean_up = now.instant + CLEAN_UP;
@@ -577,6 +578,7 @@ impl Engine for Core {
             self.board.poll_timeout(),
             self.overload.poll_timeout(),
             self.issuers_poll_timeout(),
+            self.outs.due,
             Some(self.clean_up),
         ]
         .into_iter()

@@ -399,6 +399,13 @@ pub enum Report {
         /// What is lost, and why.
         cause: String,
     },
+    /// A domain's file of users cannot be used any more.
+    UsersFile {
+        /// The domain.
+        domain: String,
+        /// The file, and what is wrong with it.
+        cause: String,
+    },
     /// A node that wanted to link showed a certificate that is not accepted.
     LinkRefused {
         /// The node.

@@ -25,6 +25,8 @@ use md5::{Digest as _, Md5};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
+use crate::signed_out::Lot;
+
 pub use kept::Kept;
 
 /// Users who signed in, kept at once.
@@ -209,16 +211,24 @@ impl Credentials {
         rows.filter(here).map(|row| row.account.clone()).collect()
     }
 
-    /// Forgets what sign-ins of a user taught, whatever name was typed; how many there were. With a
-    /// domain, of that one only.
-    pub fn sign_out(&mut self, user: &str, domain: Option<&str>) -> usize {
+    /// Forgets what sign-ins of users taught, whatever name was typed; how many there were.
+    pub fn sign_out(&mut self, lot: &Lot<'_>) -> usize {
         let before = self.rows;
-        let is = |name: &str| name.eq_ignore_ascii_case(user);
-        self.retain(|typed, row| {
-            let here = domain.is_none_or(|d| row.domain.is_empty() || d == row.domain);
-            !here || !is(typed) && !is(&row.account)
-        });
+        let out = |name: &str, row: &User| lot.of(name, &row.domain).is_some();
+        self.retain(|typed, row| !out(typed, row) && !out(&row.account, row));
         before - self.rows
+    }
+
+    /// The names, typed and as directories keep them, of those who signed in to a domain; `None`
+    /// if there may be others.
+    pub fn names(&self, domain: &str) -> Option<Vec<&str>> {
+        let rows = self
+            .users
+            .iter()
+            .flat_map(|(typed, rows)| rows.iter().map(move |row| (typed, row)));
+        let here = rows.filter(|(_, row)| row.domain.is_empty() || row.domain == domain);
+        let names = here.flat_map(|(typed, row)| [typed.as_str(), row.account.as_str()]);
+        (self.rows < USERS_MAX).then(|| names.collect())
     }
 
     /// Keeps a user whose password was good a moment ago. Gives what is to be stored for
@@ -550,9 +560,19 @@ mod tests {
         assert_eq!(of, [("e", "Alice.B"), ("d", "alice")]);
         assert_eq!(known[1].ha1, ha1("alice", "r", "pw"));
         // By either name, in one domain or in all.
-        assert_eq!(c.sign_out("ALICE.b", Some("d")), 0);
-        assert_eq!(c.sign_out("ALICE.b", Some("e")), 1);
-        assert_eq!((c.sign_out("alice", None), c.len()), (1, 0));
+        let out = |c: &mut Credentials, user: &str, domain: &str| {
+            let out = crate::signed_out::SignOut {
+                user: Pii::new(user.into()),
+                domain: domain.into(),
+                at: base::UnixTime::default(),
+                id: 1,
+            };
+            c.sign_out(&Lot::new(&[out]))
+        };
+        assert_eq!(out(&mut c, "ALICE.b", "d"), 0);
+        assert_eq!(c.names("e").unwrap().len(), 2);
+        assert_eq!(out(&mut c, "ALICE.b", "e"), 1);
+        assert_eq!((out(&mut c, "alice", ""), c.len()), (1, 0));
     }
 
     #[test]

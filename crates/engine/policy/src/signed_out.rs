@@ -4,7 +4,7 @@
 //! A row is needed as long as anything from before it could still be good:
 //! [`LIFE`](crate::token::LIFE). Bounds: [`ROWS_MAX`]; if there are more, the oldest goes, and
 //! everything from before it is void, whoever's it is: they sign in again, and nobody who was
-//! signed out gets in.
+//! signed out gets in. That floor is a record like the others ([`SignedOut::records`]).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -22,7 +22,8 @@ const VERSION: u8 = 3;
 /// One user's sign-out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignOut {
-    /// The user: the name as typed or as the directory keeps it.
+    /// The user: the name as typed or as the directory keeps it. If empty, all users of the
+    /// domain; without a domain it is the floor of a full table, and ends tokens alone.
     pub user: Pii<String>,
     /// In which domain; in all of them if empty.
     pub domain: String,
@@ -35,8 +36,20 @@ pub struct SignOut {
 impl SignOut {
     /// Whether it is about a user of a domain.
     pub fn is_of(&self, user: &str, domain: &str) -> bool {
-        self.user.expose().eq_ignore_ascii_case(user)
-            && (self.domain.is_empty() || domain.is_empty() || self.domain == domain)
+        let here = self.domain.is_empty() || domain.is_empty() || self.domain == domain;
+        match self.user.expose().is_empty() {
+            true => here && !self.domain.is_empty(),
+            false => here && self.user.expose().eq_ignore_ascii_case(user),
+        }
+    }
+
+    fn is_floor(&self) -> bool {
+        self.user.expose().is_empty() && self.domain.is_empty()
+    }
+
+    fn key(&self) -> (String, String) {
+        let user = self.user.expose().to_ascii_lowercase();
+        (user, self.domain.clone())
     }
 
     /// Its bytes, for the journal.
@@ -77,39 +90,62 @@ pub struct SignedOut {
     /// The keys of rows, the oldest note first.
     order: VecDeque<(String, String)>,
     /// What is from then or before is void for everybody.
-    floor: UnixTime,
+    floor: Option<SignOut>,
 }
 
 impl SignedOut {
     /// Notes one; false if it, or a later one of the same user, is known already.
     pub fn note(&mut self, out: SignOut) -> bool {
-        let key = (out.user.expose().to_ascii_lowercase(), out.domain.clone());
-        if self
-            .rows
-            .get(&key)
-            .is_some_and(|known| known.id == out.id || known.at >= out.at)
-        {
+        if self.knows(&out) {
             return false;
         }
-        self.order.retain(|k| *k != key);
-        self.order.push_back(key.clone());
-        self.rows.insert(key, out);
+        if out.is_floor() {
+            self.floor = Some(out);
+            return true;
+        }
+        let key = out.key();
+        if self.rows.insert(key.clone(), out).is_some() {
+            self.order.retain(|k| *k != key);
+        }
+        self.order.push_back(key);
         if self.order.len() > ROWS_MAX
             && let Some(oldest) = self.order.pop_front()
             && let Some(row) = self.rows.remove(&oldest)
         {
-            self.floor = self.floor.max(row.at);
+            self.note(SignOut {
+                user: Pii::new(String::new()),
+                domain: String::new(),
+                at: row.at,
+                id: !row.id,
+            });
         }
         true
     }
 
+    /// Whether a sign-out, or a later one of the same user, is known already.
+    pub fn knows(&self, out: &SignOut) -> bool {
+        let known = match out.is_floor() {
+            true => self.floor.as_ref(),
+            false => self.rows.get(&out.key()),
+        };
+        known.is_some_and(|known| known.id == out.id || known.at >= out.at)
+    }
+
+    /// What is void for everybody, if rows had to go.
+    pub fn floor(&self) -> Option<&SignOut> {
+        self.floor.as_ref()
+    }
+
     /// Whether what a user of a domain had at a moment is void since.
     pub fn is_void(&self, user: &str, domain: &str, from: UnixTime) -> bool {
-        let row = |domain: &str| {
+        let row = |user: &str, domain: &str| {
             let key = (user.to_ascii_lowercase(), domain.to_owned());
             self.rows.get(&key).is_some_and(|out| from <= out.at)
         };
-        from <= self.floor && self.floor > UnixTime::default() || row(domain) || row("")
+        self.floor.as_ref().is_some_and(|floor| from <= floor.at)
+            || row(user, domain)
+            || row(user, "")
+            || row("", domain)
     }
 
     /// Whether a token was issued before its user was signed out.
@@ -120,6 +156,7 @@ impl SignedOut {
     /// Forgets what nothing can be older than any more.
     pub fn forget(&mut self, now: UnixTime, life: Duration) {
         let old = |out: &SignOut| out.at.plus(life) < now;
+        self.floor = self.floor.take().filter(|floor| !old(floor));
         let rows = &mut self.rows;
         self.order.retain(|key| {
             let gone = rows.get(key).is_none_or(old);
@@ -133,6 +170,40 @@ impl SignedOut {
     /// All rows, the oldest note first.
     pub fn iter(&self) -> impl Iterator<Item = &SignOut> {
         self.order.iter().filter_map(|key| self.rows.get(key))
+    }
+
+    /// What another process or node needs to void the same: the floor, then all rows.
+    pub fn records(&self) -> impl Iterator<Item = &SignOut> {
+        self.floor.iter().chain(self.iter())
+    }
+}
+
+/// Several sign-outs, of which each row of a table is asked in one walk.
+pub struct Lot<'a> {
+    users: HashMap<String, Vec<&'a SignOut>>,
+}
+
+impl<'a> Lot<'a> {
+    /// Of these.
+    pub fn new(outs: &'a [SignOut]) -> Self {
+        let mut users: HashMap<String, Vec<&SignOut>> = HashMap::default();
+        for out in outs {
+            users.entry(out.key().0).or_default().push(out);
+        }
+        Lot { users }
+    }
+
+    /// Those of a user's name, and of all users, in whatever domain.
+    pub fn named(&self, user: &str) -> impl Iterator<Item = &'a SignOut> {
+        let his = self.users.get(&user.to_ascii_lowercase());
+        let alls = self.users.get("").filter(|_| !user.is_empty());
+        his.into_iter().chain(alls).flatten().copied()
+    }
+
+    /// The latest one that is of a user of a domain.
+    pub fn of(&self, user: &str, domain: &str) -> Option<&'a SignOut> {
+        let his = self.named(user).filter(|out| out.is_of(user, domain));
+        his.max_by_key(|out| out.at)
     }
 }
 
@@ -198,6 +269,47 @@ mod tests {
         assert_eq!(outs.iter().count(), ROWS_MAX);
         assert!(outs.is_void("user0", "d", at(0)) && outs.is_void("anybody", "d", at(0)));
         assert!(!outs.is_void("anybody", "d", at(1)));
+    }
+
+    #[test]
+    fn the_floor_of_a_full_table_is_told_and_stands_in_the_next_one() {
+        let mut outs = SignedOut::default();
+        for n in 0..=ROWS_MAX as u64 {
+            outs.note(out(&format!("user{n}"), "", n + 1, n));
+        }
+        let mut next = SignedOut::default();
+        for out in outs.records() {
+            next.note(SignOut::from_bytes(&out.to_bytes()).unwrap());
+        }
+        assert!(next.is_void("user0", "d", at(1)) && next.is_void("anybody", "d", at(0)));
+        assert!(!next.is_void("anybody", "d", at(2)));
+        // It ends nothing but tokens, and is forgotten like the rest.
+        assert!(!outs.floor().unwrap().is_of("anybody", "d"));
+        assert!(!outs.note(out("", "", 0, 77)));
+        outs.forget(at(10_000), Duration::from_secs(60));
+        assert_eq!(outs.records().count(), 0);
+    }
+
+    #[test]
+    fn all_users_of_a_domain_are_signed_out_as_one() {
+        let mut outs = SignedOut::default();
+        let all = out("", "d", 10, 1);
+        assert!(all.is_of("alice", "d") && !all.is_of("alice", "e"));
+        assert!(outs.note(all.clone()) && outs.knows(&all));
+        assert!(outs.is_void("alice", "d", at(9)) && !outs.is_void("alice", "e", at(9)));
+        assert!(!outs.is_void("alice", "d", at(11)));
+        let lot = [all, out("Bob", "e", 1, 2), out("bob", "", 3, 3)];
+        let lot = Lot::new(&lot);
+        let id = |user: &str, domain: &str| lot.of(user, domain).map(|o| o.id);
+        assert_eq!(
+            [
+                id("alice", "d"),
+                id("alice", "e"),
+                id("BOB", "e"),
+                id("bob", "d")
+            ],
+            [Some(1), None, Some(3), Some(1)]
+        );
     }
 
     #[test]

@@ -93,6 +93,25 @@ enum Waiting {
     Service(usize),
 }
 
+/// Whether a directory may take a name for another one that is written without what nobody sees:
+/// blanks at the ends or in a row, other blanks than the space, controls, and what RFC 4518 §2.2
+/// maps to nothing. One person would have several accounts, and several rates.
+fn is_odd(user: &str) -> bool {
+    let unseen = |c: char| {
+        (c.is_whitespace() && c != ' ')
+            || c.is_control()
+            || matches!(
+                c,
+                '\u{ad}' | '\u{34f}' | '\u{1806}' | '\u{180b}'..='\u{180e}'
+            )
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+            || matches!(c, '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
+            || matches!(c, '\u{fff9}'..='\u{fffc}' | '\u{1d173}'..='\u{1d17a}')
+            || matches!(c, '\u{e0000}'..='\u{e007f}')
+    };
+    user.starts_with(' ') || user.ends_with(' ') || user.contains("  ") || user.contains(unseen)
+}
+
 /// All sign-ins of a core.
 pub struct SignIns {
     sessions: HashMap<u64, Session>,
@@ -127,6 +146,10 @@ impl SignIns {
             services,
             by,
         } = asked;
+        if is_odd(&user) {
+            let why = "a user name with odd blanks or characters that nobody sees";
+            return self.done.push((id, Outcome::Unauthorized { why }));
+        }
         let (long_user, long) = (
             user.len() > USER_MAX,
             password.expose().len() > PASSWORD_MAX,

@@ -309,7 +309,9 @@ impl<'m> Edit<'m> {
         match shifted::parts(self.message, &self.lumps, &out) {
             Some((head, facts)) => {
                 debug_assert!(head.is_that_of(&out), "the parts of {self:?}");
-                Message::of_parts(Bytes::from(out), head, facts)
+                let made = Message::of_parts(Bytes::from(out), head, facts);
+                debug_assert!(made.is_as_known(), "the facts of {self:?}");
+                made
             }
             None => Message::unbounded(Bytes::from(out)).unwrap_or_else(|_| self.message.clone()),
         }

@@ -111,6 +111,15 @@ impl Message {
         &self.facts
     }
 
+    /// Whether a fresh reading finds what is known of the parts of its fields.
+    pub(crate) fn is_as_known(&self) -> bool {
+        let unread = Message {
+            facts: Facts::NONE,
+            ..self.clone()
+        };
+        self.facts.are_those_of(&unread)
+    }
+
     pub(crate) fn check(&mut self, limits: &Limits) -> Result<(), ParseError> {
         self.facts = check::check(self, limits)?;
         Ok(())

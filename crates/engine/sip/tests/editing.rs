@@ -6,7 +6,7 @@ use base::Rng;
 use bytes::Bytes;
 use sip::{Limits, Message, Name};
 
-const MESSAGES: [&str; 3] = [
+const MESSAGES: [&str; 6] = [
     "INVITE sip:bob@example.test SIP/2.0\r\n\
      Via: SIP/2.0/TLS a.example.test;branch=z9hG4bK1, \
      SIP/2.0/UDP b.example.test;branch=z9hG4bK2\r\n\
@@ -22,6 +22,19 @@ const MESSAGES: [&str; 3] = [
     "OPTIONS sip:example.test SIP/2.0\r\nVia: SIP/2.0/TCP d;branch=z9hG4bK4\r\nX: y\r\n\
      From: <sip:a@example.test>;tag=1\r\nTo: <sip:b@example.test>\r\nCall-ID: 2\r\n\
      CSeq: 1 OPTIONS\r\nX: z\r\n\r\n",
+    // The topmost Via is not in the first field of that name, and other fields lie in between.
+    "OPTIONS sip:example.test SIP/2.0\r\nVia: ,\r\nMax-Forwards: 70\r\n\
+     Via: SIP/2.0/TLS c;branch=z9hG4bKx\r\nX: y\r\n\
+     From: <sip:a@example.test>;tag=1\r\nTo: <sip:b@example.test>\r\nCall-ID: 3\r\n\
+     CSeq: 1 OPTIONS\r\n\r\n",
+    "SIP/2.0 200 OK\r\nv:\r\n ,\r\n\t, ,\r\nX: y\r\nvia\t: \r\nSubject:\r\n a\r\n\
+     V :,\r\n , SIP/2.0/TLS\r\n c;branch=z9hG4bKx ,\r\n SIP/2.0/UDP d;branch=z9hG4bKy\r\n\
+     f:\r\n \"A, B\"\r\n <sip:a@example.test>\r\n ;tag=1\r\nX: z\r\n\
+     t\t:\r\n\tsip:b@example.test\r\n\t;tag=2\r\ni: 4\r\n\
+     cseq:\r\n 9\r\n INVITE\r\nm: <sip:b@192.0.2.2>,\r\n ,\r\n\r\n",
+    "REGISTER sip:example.test SIP/2.0\r\nT:,<sip:b@example.test>\r\nX: y\r\n\
+     CSeq : 2\tREGISTER\r\nv: ,,SIP/2.0/TCP e;branch=z9hG4bKz,\r\nRoute: ,\r\n\
+     F: ,<sip:a@example.test>;tag=1\r\nVia: ,\r\nCall-ID: 5\r\nl: 0\r\n\r\n",
 ];
 
 const NAMES: [Name; 10] = [
@@ -38,7 +51,7 @@ const NAMES: [Name; 10] = [
 ];
 
 /// Values that fit their fields, and some that no field should have.
-const VALUES: [&str; 11] = [
+const VALUES: [&str; 14] = [
     "SIP/2.0/TLS edge.example.test;branch=z9hG4bKnew",
     "<sip:c@example.test>;tag=3",
     "8 INVITE",
@@ -50,6 +63,9 @@ const VALUES: [&str; 11] = [
     "a\nb",
     "a\0b",
     "sip:new@example.test;transport=tls",
+    ",",
+    " , ,\t",
+    ",\r\n SIP/2.0/UDP f;branch=z9hG4bKnext",
 ];
 
 fn change(rng: &mut Rng, message: &Message) -> Message {
@@ -57,7 +73,7 @@ fn change(rng: &mut Rng, message: &Message) -> Message {
     for _ in 0..=rng.below(5) {
         let name = NAMES[rng.below(10) as usize];
         // As a rule a good one.
-        let picks = if rng.below(8) == 0 { 11 } else { 4 };
+        let picks = if rng.below(8) == 0 { 14 } else { 4 };
         let value = VALUES[rng.below(picks) as usize];
         match rng.below(9) {
             0 => edit.push_front(name, value),
@@ -118,4 +134,14 @@ fn an_edited_message_says_what_a_reader_of_its_bytes_is_told() {
         }
     }
     assert!(read > 3_000, "{read} of them could be read");
+}
+
+#[test]
+fn a_top_via_behind_a_field_of_commas_is_found_where_an_edit_moved_it() {
+    let first = Bytes::from_static(MESSAGES[3].as_bytes());
+    let message = Message::parse(first, &Limits::trusted()).unwrap();
+    let edited = message.edit().set(Name::MaxForwards, "9").finish();
+    let via = edited.top_via().unwrap();
+    assert_eq!(via.raw(), b"SIP/2.0/TLS c;branch=z9hG4bKx");
+    assert_eq!(via.branch(), Some(&b"z9hG4bKx"[..]));
 }

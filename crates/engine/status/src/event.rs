@@ -170,14 +170,22 @@ kinds! {
     /// A user tries too often.
     SignInLimited = 3004, Warning, "sign-in slowed down",
         "the client repeats itself; it may try again after the time it was told";
-    /// An administrator signed a user out.
-    SignedOut = 3007, Info, "signed out", "";
     /// The file of local users cannot be read.
     CredentialsFile = 3005, Error, "the credentials file cannot be used",
         "write each line of credentials.file as user:realm:MD5:SHA-256[:line,line]";
     /// Sign-ins will not outlive a restart, or did not.
     CredentialsLost = 3006, Warning, "kept credentials are lost",
         "the users concerned sign in again; check the data folder's disk and its free space";
+    /// An administrator signed a user out.
+    SignedOut = 3007, Info, "signed out", "";
+    /// A domain's file of users cannot be read.
+    UsersFile = 3008, Error, "a file of users cannot be used",
+        "see that the user that runs the core may read the file (chown, chmod) and correct the \
+         line that the cause names; nobody of the domain can sign in until then";
+    /// An edge tells of more sign-outs than there can be.
+    SignOutsDropped = 3009, Warning, "sign-outs that an edge tells of are not taken",
+        "an edge tells of thousands at once: check that nobody has taken it over, then sign out on \
+         this core whom it concerns";
     /// A request was refused at the proxy.
     HttpRefused = 3010, Info, "HTTP request refused",
         "if the server should be reachable, add it to allow_list: causeway ctl allow-list denied \

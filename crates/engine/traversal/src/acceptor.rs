@@ -2,10 +2,11 @@
 
 use base::{Instant, Now, Rng, Secret};
 
+use crate::message;
 use crate::proof::{self, Exported};
 use crate::{
-    EdgeServices, Event, Fault, HELLO_TIMEOUT, Hello, Message, Pulse, Refusal, SIGN_OUTS_MAX,
-    SignOut, VERSION, Welcome, ZONES_MAX,
+    EdgeServices, Event, Fault, HELLO_TIMEOUT, Hello, Message, Pulse, Refusal, SignOut, VERSION,
+    Welcome, ZONES_MAX,
 };
 
 /// What the edge demands of the core, and tells it.
@@ -87,8 +88,8 @@ impl Acceptor {
                         down.truncate(ZONES_MAX);
                         self.events.push(Event::Zones(down));
                     }
-                    Message::SignOuts { mut outs } => {
-                        outs.truncate(SIGN_OUTS_MAX);
+                    Message::SignOuts { outs } => {
+                        let outs = message::sign_outs_heard(outs);
                         self.events.push(Event::SignOuts(outs));
                     }
                     Message::Bye { reason } => self.fall(Fault::Bye(reason)),
@@ -148,9 +149,7 @@ impl Acceptor {
     /// Tells the other node of users who were signed out; before the link is up it does nothing.
     pub fn sign_outs(&mut self, outs: &[SignOut]) {
         if matches!(self.state, State::Up(_)) {
-            let lots = outs.chunks(SIGN_OUTS_MAX);
-            let messages = lots.map(|lot| Message::SignOuts { outs: lot.to_vec() });
-            self.send.extend(messages);
+            self.send.extend(message::sign_outs(outs));
         }
     }
 

@@ -2,10 +2,11 @@
 
 use base::{Instant, Now, Rng, Secret};
 
+use crate::message;
 use crate::proof::{self, Exported};
 use crate::{
-    DomainOffer, Event, Fault, HELLO_TIMEOUT, Hello, Message, Pulse, SIGN_OUTS_MAX, SignOut,
-    VERSION, Welcome, ZONES_MAX,
+    DomainOffer, Event, Fault, HELLO_TIMEOUT, Hello, Message, Pulse, SignOut, VERSION, Welcome,
+    ZONES_MAX,
 };
 
 enum State {
@@ -81,8 +82,8 @@ impl Dialer {
                     Message::Pong { sequence, clock } => {
                         self.events.extend(pulse.pong(now, sequence, clock));
                     }
-                    Message::SignOuts { mut outs } => {
-                        outs.truncate(SIGN_OUTS_MAX);
+                    Message::SignOuts { outs } => {
+                        let outs = message::sign_outs_heard(outs);
                         self.events.push(Event::SignOuts(outs));
                     }
                     Message::Bye { reason } => self.fall(Fault::Bye(reason)),
@@ -126,9 +127,7 @@ impl Dialer {
     /// Tells the other node of users who were signed out; before the link is up it does nothing.
     pub fn sign_outs(&mut self, outs: &[SignOut]) {
         if matches!(self.state, State::Up(_)) {
-            let lots = outs.chunks(SIGN_OUTS_MAX);
-            let messages = lots.map(|lot| Message::SignOuts { outs: lot.to_vec() });
-            self.send.extend(messages);
+            self.send.extend(message::sign_outs(outs));
         }
     }
 

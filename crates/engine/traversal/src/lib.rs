@@ -28,8 +28,8 @@ mod pulse;
 pub use acceptor::{Acceptor, Admission};
 pub use dialer::Dialer;
 pub use message::{
-    DomainOffer, EdgeServices, Hello, Message, Refusal, SIGN_OUTS_MAX, ServiceAddress, SignOut,
-    VERSION, Welcome, ZONES_MAX,
+    DomainOffer, EdgeServices, Hello, Message, Refusal, SIGN_OUT_NAME_MAX, SIGN_OUTS_MAX,
+    ServiceAddress, SignOut, VERSION, Welcome, ZONES_MAX,
 };
 pub use pulse::Pulse;
 

@@ -14,6 +14,15 @@ pub const ZONES_MAX: usize = 500;
 /// Sign-outs told of in one message.
 pub const SIGN_OUTS_MAX: usize = 200;
 
+/// Bytes of a user's name, of a domain, and of a connection's token, in a sign-out.
+pub const SIGN_OUT_NAME_MAX: usize = 512;
+
+/// Bytes of the sign-outs of one message: half a frame, so that what is around them has room.
+const SIGN_OUTS_BYTES_MAX: usize = crate::FRAME_BYTES_MAX / 2;
+
+/// Connections told of with one sign-out; if there are more, it is told again with the others.
+const FLOWS_MAX: usize = 100;
+
 /// A user who was signed out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SignOut {
@@ -28,6 +37,65 @@ pub struct SignOut {
     /// Core to edge: tokens of the client connections that are the user's.
     #[serde(default)]
     pub flows: Vec<String>,
+    /// Whether it was told before, and this is about more connections.
+    #[serde(default)]
+    pub more: bool,
+}
+
+impl SignOut {
+    /// Whether its names are of a length that a node takes, and have no control characters, which
+    /// would be six bytes each when it is passed on.
+    pub fn is_fit(&self) -> bool {
+        let fit = |s: &str| s.len() <= SIGN_OUT_NAME_MAX && !s.contains(char::is_control);
+        fit(self.user.expose()) && fit(&self.domain)
+    }
+}
+
+/// The messages that tell of sign-outs, each shorter than a frame; those that no node would take
+/// are left out.
+pub(crate) fn sign_outs(outs: &[SignOut]) -> Vec<Message> {
+    let (mut messages, mut lot, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for part in outs.iter().filter(|out| out.is_fit()).flat_map(parts) {
+        let more = serde_json::to_vec(&part).map_or(usize::MAX, |json| json.len() + 1);
+        if more > SIGN_OUTS_BYTES_MAX {
+            continue;
+        }
+        if lot.len() >= SIGN_OUTS_MAX || bytes + more > SIGN_OUTS_BYTES_MAX {
+            let outs = std::mem::take(&mut lot);
+            messages.push(Message::SignOuts { outs });
+            bytes = 0;
+        }
+        bytes += more;
+        lot.push(part);
+    }
+    if !lot.is_empty() {
+        messages.push(Message::SignOuts { outs: lot });
+    }
+    messages
+}
+
+/// A sign-out as often as its connections need.
+fn parts(out: &SignOut) -> Vec<SignOut> {
+    let fit = |flow: &&String| flow.len() <= SIGN_OUT_NAME_MAX && flow.is_ascii();
+    let flows: Vec<String> = out.flows.iter().filter(fit).cloned().collect();
+    let with = |(n, flows): (usize, &[String])| SignOut {
+        user: out.user.clone(),
+        domain: out.domain.clone(),
+        flows: flows.to_vec(),
+        more: out.more || n > 0,
+        ..*out
+    };
+    match flows.is_empty() {
+        true => vec![with((0, &[]))],
+        false => flows.chunks(FLOWS_MAX).enumerate().map(with).collect(),
+    }
+}
+
+/// What is taken of sign-outs that were heard.
+pub(crate) fn sign_outs_heard(mut outs: Vec<SignOut>) -> Vec<SignOut> {
+    outs.truncate(SIGN_OUTS_MAX);
+    outs.retain(SignOut::is_fit);
+    outs
 }
 
 /// One message of the control lane.

@@ -203,3 +203,59 @@ fn the_alarm_of_clocks_is_raised_at_five_seconds_and_lowered_at_half() {
     }
     assert!(traversal::skew_alarm(false, i64::MIN));
 }
+
+#[test]
+fn sign_outs_of_long_names_and_many_connections_never_fill_a_frame_and_unfit_ones_are_dropped() {
+    let mut pair = Pair::new("pw", "pw", 7, 7);
+    pair.settle();
+    let out = |id: u64, user: String, domain: &str, flows: usize| traversal::SignOut {
+        user: base::Pii::new(user),
+        domain: domain.into(),
+        at: UnixTime::from_millis(1),
+        id,
+        flows: (0..flows)
+            .map(|n| format!("{n:0>width$}", width = traversal::SIGN_OUT_NAME_MAX))
+            .collect(),
+        more: false,
+    };
+    // The longest that a node takes, of what JSON makes longer; and one with a frame of flows.
+    let (most, odd) = (traversal::SIGN_OUT_NAME_MAX, "\u{7}".to_owned());
+    let mut outs: Vec<_> = (0..2_000)
+        .map(|id| out(id, "\"".repeat(most), &"\\".repeat(most), 0))
+        .collect();
+    outs.push(out(2_000, "alice".into(), "", 1_000));
+    outs.push(out(2_001, "x".repeat(most + 1), "", 0));
+    outs.push(out(
+        2_002,
+        "bob".into(),
+        &"x".repeat(traversal::FRAME_BYTES_MAX),
+        0,
+    ));
+    outs.push(out(2_003, odd, "", 0));
+    pair.core.sign_outs(&outs);
+    pair.edge.sign_outs(&outs);
+    let mut decoder = traversal::frame::Decoder::default();
+    let mut messages = pair.core.take_messages();
+    messages.extend(pair.edge.take_messages());
+    assert!(messages.len() < 120, "{}", messages.len());
+    let (mut ids, mut flows, mut firsts) = (std::collections::BTreeSet::new(), 0, 0);
+    for message in messages {
+        decoder.push(&traversal::frame::encode(&message));
+        let Some(traversal::Message::SignOuts { outs }) = decoder.next_message().unwrap() else {
+            panic!()
+        };
+        assert!(outs.len() <= traversal::SIGN_OUTS_MAX);
+        flows += outs.iter().map(|o| o.flows.len()).sum::<usize>();
+        firsts += outs.iter().filter(|o| !o.more).count();
+        ids.extend(outs.into_iter().map(|o| o.id));
+    }
+    assert_eq!((ids.len(), flows, firsts), (2_001, 2_000, 2 * 2_001));
+    // Nor is an unfit one taken from a node that has another bound.
+    let unfit = outs.split_off(2_001);
+    let heard = traversal::Message::SignOuts { outs: unfit };
+    pair.core.handle(pair.now, heard.clone());
+    pair.edge.handle(pair.now, heard);
+    for events in [pair.core.take_events(), pair.edge.take_events()] {
+        assert_eq!(events, [Event::SignOuts(vec![])]);
+    }
+}

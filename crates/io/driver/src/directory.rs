@@ -3,17 +3,19 @@
 //!
 //! A file is read again whenever it has changed, and looked at every [`LOOK`]: who is no longer in
 //! it, or has another password, is told the node, which signs them out. A file that became unusable
-//! vouches for nobody, and says why. Bounds: [`CHECKS_MAX`] passwords of files are checked at once,
-//! since each takes a processor and 19 MiB; [`WAITING_MAX`] questions wait.
+//! vouches for nobody, and says why at once ([`Report::UsersFile`]). Bounds: [`CHECKS_MAX`]
+//! passwords of files are checked at once, since each takes a processor and 19 MiB;
+//! [`WAITING_MAX`] questions of each domain wait, so that a directory that is dead holds up no
+//! other.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base::{Pii, Secret};
 use config::{Domain, SignInBy};
-use node::io::{AskId, Input};
+use node::io::{AskId, Input, Report};
 use provisioning::sign_in::{Proven, Unproven};
 use rustls::ClientConfig;
 use tokio::sync::{Semaphore, watch};
@@ -25,7 +27,7 @@ use crate::users::{USERS_MAX, User, Users, UsersFault};
 /// Passwords of files that are checked at once.
 const CHECKS_MAX: usize = 2;
 
-/// Questions at once; one more is told that nobody can tell.
+/// Questions of a domain at once; one more is told that nobody can tell.
 const WAITING_MAX: usize = 256;
 
 /// How often files are looked at.
@@ -35,9 +37,22 @@ const LOOK: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(crate) struct Directories {
     handle: Handle,
-    by_domain: Arc<HashMap<String, Directory>>,
-    waiting: Arc<Semaphore>,
+    by_domain: Arc<HashMap<String, Own>>,
     checks: Arc<Semaphore>,
+}
+
+/// A domain's directory, and the places of those who ask it.
+#[derive(Clone)]
+struct Own {
+    directory: Directory,
+    waiting: Arc<Semaphore>,
+}
+
+impl Own {
+    fn new(directory: Directory) -> Self {
+        let waiting = Arc::new(Semaphore::new(WAITING_MAX));
+        Own { directory, waiting }
+    }
 }
 
 #[derive(Clone)]
@@ -58,8 +73,9 @@ struct State {
     vouched: HashMap<String, User>,
 }
 
-/// What tells one state of a file from another.
-type Stamp = (SystemTime, u64, u64);
+/// What tells one state of a file from another, and of who may read it: when it was changed last
+/// (status, contents or name), its size and its inode.
+type Stamp = (i64, i64, u64, u64);
 
 impl UserFile {
     fn new(path: PathBuf) -> Self {
@@ -77,7 +93,7 @@ impl UserFile {
     fn stamp(&self) -> Option<Stamp> {
         use std::os::unix::fs::MetadataExt;
         let meta = std::fs::metadata(&self.path).ok()?;
-        Some((meta.modified().ok()?, meta.size(), meta.ino()))
+        Some((meta.ctime(), meta.ctime_nsec(), meta.size(), meta.ino()))
     }
 
     /// Who has this name and password, as the file is now. Blocks.
@@ -117,7 +133,9 @@ impl UserFile {
     fn users(&self) -> Result<Arc<Users>, UsersFault> {
         let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
         let stamp = self.stamp();
-        if stamp.is_none() || stamp != state.stamp {
+        // A folder on the way may have been opened meanwhile: no stamp tells.
+        let unread = matches!(state.users, Err(UsersFault::File(_)));
+        if stamp.is_none() || unread || stamp != state.stamp {
             state.users = Users::read(&self.path).map(Arc::new);
             state.stamp = stamp;
         }
@@ -141,12 +159,12 @@ impl Directories {
                 }
                 _ => return None,
             };
-            Some((domain.name.as_str().to_ascii_lowercase(), directory))
+            let name = domain.name.as_str().to_ascii_lowercase();
+            Some((name, Own::new(directory)))
         });
         Directories {
             handle: handle.clone(),
             by_domain: Arc::new(own.collect()),
-            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             checks: Arc::new(Semaphore::new(CHECKS_MAX)),
         }
     }
@@ -159,20 +177,18 @@ impl Directories {
         user: Pii<String>,
         password: Secret<String>,
     ) {
-        let (this, permit) = (self.clone(), self.waiting.clone().try_acquire_owned());
-        let directory = self.by_domain.get(domain).cloned();
+        let (this, own) = (self.clone(), self.by_domain.get(domain).cloned());
+        let permit = own.map(|own| (own.waiting.try_acquire_owned(), own.directory));
         tokio::spawn(async move {
-            let result = match (permit, directory) {
-                (Err(_), _) => Err(Unproven::Unreachable {
-                    server: "the directory".into(),
-                    why: "too many passwords are being checked".into(),
-                }),
-                (_, None) => Err(Unproven::Unreachable {
-                    server: "the directory".into(),
-                    why: "the domain has none".into(),
-                }),
-                (Ok(_permit), Some(Directory::Ldap(ldap))) => ldap.prove(&user, &password).await,
-                (Ok(_permit), Some(Directory::File(file))) => {
+            let failed = |why: &str| {
+                let (server, why) = ("the directory".into(), why.into());
+                Err(Unproven::Unreachable { server, why })
+            };
+            let result = match permit {
+                None => failed("the domain has none"),
+                Some((Err(_), _)) => failed("too many passwords are being checked"),
+                Some((Ok(_permit), Directory::Ldap(ldap))) => ldap.prove(&user, &password).await,
+                Some((Ok(_permit), Directory::File(file))) => {
                     this.check(file, user, password).await
                 }
             };
@@ -207,21 +223,28 @@ impl Directories {
         if files.is_empty() {
             return;
         }
-        let mut seen: Vec<Option<Arc<Users>>> = vec![None; files.len()];
+        let mut seen: Vec<(Option<Arc<Users>>, Option<UsersFault>)> = Vec::new();
+        seen.resize_with(files.len(), Default::default);
         loop {
-            for ((domain, file), before) in files.iter().zip(&mut seen) {
+            for ((domain, file), (before, told)) in files.iter().zip(&mut seen) {
                 let read = file.clone();
                 let Ok(now) = tokio::task::spawn_blocking(move || read.users()).await else {
                     continue;
                 };
                 match now {
                     Ok(now) => {
+                        *told = None;
                         if self.tell(domain, file, before.as_ref(), &now).await {
                             *before = Some(now);
                         }
                     }
-                    // Told at each sign-in; who is signed in stays so.
-                    Err(fault) => tracing::debug!(domain, %fault, "a file of users is unusable"),
+                    // Told once, and at each sign-in; who is signed in stays so.
+                    Err(fault) if told.as_ref() == Some(&fault) => {}
+                    Err(fault) => {
+                        if self.complain(domain, file, &fault).await {
+                            *told = Some(fault);
+                        }
+                    }
                 }
             }
             tokio::select! {
@@ -232,12 +255,25 @@ impl Directories {
     }
 
     fn files(&self) -> impl Iterator<Item = (String, Arc<UserFile>)> {
-        self.by_domain.iter().filter_map(|(domain, directory)| {
-            let Directory::File(file) = directory else {
+        self.by_domain.iter().filter_map(|(domain, own)| {
+            let Directory::File(file) = &own.directory else {
                 return None;
             };
             Some((domain.clone(), file.clone()))
         })
+    }
+
+    /// Whether the node knows that a file is unusable.
+    async fn complain(&self, domain: &str, file: &UserFile, fault: &UsersFault) -> bool {
+        let path = file.path.display();
+        let report = Report::UsersFile {
+            domain: domain.to_owned(),
+            cause: match fault {
+                UsersFault::File(why) => why.clone(),
+                fault => format!("{path}: {fault}"),
+            },
+        };
+        self.handle.input(Input::Report(report)).await.is_ok()
     }
 
     /// Whether the node knows a file's users now.
@@ -263,3 +299,6 @@ impl Directories {
         self.handle.input(users).await.is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

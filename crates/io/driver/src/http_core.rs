@@ -120,27 +120,25 @@ impl HttpCore {
         let headers = request.headers();
         let domain = metadata::text(headers, &metadata::DOMAIN).unwrap_or_default();
         let gate = self.gate.get();
-        if !gate
-            .domains
-            .iter()
-            .any(|d| d.name.as_str().eq_ignore_ascii_case(domain))
-        {
+        // As it is kept: who was signed out is looked up by the exact name.
+        let Some(domain) = served(gate.domains.iter().map(|d| d.name.as_str()), domain) else {
             return Err(Refusal::new(
                 StatusCode::FORBIDDEN,
                 "a domain that is not served",
             ));
-        }
+        };
         check_path(request.uri().path())
             .map_err(|cause| Refusal::new(StatusCode::BAD_REQUEST, cause))?;
-        match metadata::text(headers, &metadata::TARGET) {
-            None => Ok((domain.to_owned(), None)),
-            Some(target) => match Server::parse(target) {
-                Ok(server) => Ok((domain.to_owned(), Some(server))),
-                Err(_) => Err(Refusal::new(
-                    StatusCode::NOT_FOUND,
-                    "a server that is malformed",
-                )),
-            },
+        let Some(target) = headers.get(metadata::TARGET) else {
+            return Ok((domain, None));
+        };
+        // What is no text names a server all the same: the edge's own lane is for none.
+        match target.to_str().ok().map(Server::parse) {
+            Some(Ok(server)) => Ok((domain, Some(server))),
+            _ => Err(Refusal::new(
+                StatusCode::NOT_FOUND,
+                "a server that is malformed",
+            )),
         }
     }
 
@@ -431,6 +429,7 @@ impl Refusal {
         let mut response = Response::new(empty());
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
+        headers.insert(metadata::OWN, HeaderValue::from_static("1"));
         match self.status {
             StatusCode::UNAUTHORIZED => {
                 let basic = HeaderValue::from_static("Basic realm=\"Cisco-Edge\"");
@@ -443,5 +442,23 @@ impl Refusal {
             _ => {}
         }
         response
+    }
+}
+
+/// A domain that is served, as the settings have it, whatever case it was told in.
+fn served<'a>(mut domains: impl Iterator<Item = &'a str>, told: &str) -> Option<String> {
+    let known = domains.find(|d| d.eq_ignore_ascii_case(told));
+    known.map(str::to_ascii_lowercase)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_in_another_case_is_the_one_that_users_are_signed_out_of() {
+        let served = |told| served(["example.test"].into_iter(), told);
+        assert_eq!(served("EXAMPLE.Test").as_deref(), Some("example.test"));
+        assert_eq!(served("other.test"), None);
     }
 }

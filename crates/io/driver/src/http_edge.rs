@@ -146,18 +146,14 @@ impl HttpEdge {
         let trace = self.traces.take(request.headers_mut());
         let id = trace.to_string();
         wire::line("http", "in", "client", request.method().as_str(), &id);
-        let mut ours = true;
         let answered = match self.judge(&request) {
-            Ok(admitted) => {
-                ours = admitted.server.is_none();
-                self.forward(remote, &trace, &id, request, admitted).await
-            }
+            Ok(admitted) => self.forward(remote, &trace, &id, request, admitted).await,
             Err(refusal) => Err(refusal),
         };
-        let mut response = answered.unwrap_or_else(|refusal| {
-            ours = true;
+        // Of the edge or the core, and no inside server's.
+        let (mut response, ours) = answered.unwrap_or_else(|refusal| {
             self.note(remote, &id, &refusal);
-            refusal.response()
+            (refusal.response(), true)
         });
         wire::line("http", "out", "client", response.status().as_str(), &id);
         let headers = response.headers_mut();
@@ -258,7 +254,7 @@ impl HttpEdge {
         id: &str,
         request: Request<Body>,
         admitted: Admitted,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<(Response<Body>, bool), Refusal> {
         let lanes = admitted
             .peers
             .iter()
@@ -311,12 +307,13 @@ impl HttpEdge {
             Ok(Ok(response)) => response,
         };
         wire::line("http", "in", "lane", response.status().as_str(), id);
-        metadata::strip_forged(response.headers_mut());
-        response
-            .headers_mut()
-            .entry(SERVER)
-            .or_insert(HeaderValue::from_static("CE_E"));
-        Ok(response)
+        let headers = response.headers_mut();
+        // An older core marks nothing.
+        let ours = admitted.server.is_none() || headers.contains_key(metadata::OWN);
+        metadata::strip_forged(headers);
+        let server = HeaderValue::from_static("CE_E");
+        headers.entry(SERVER).or_insert(server);
+        Ok((response, ours))
     }
 
     /// The request as it goes into the lane.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use base::Secret;
-use http::header::{CONTENT_TYPE, HeaderName, USER_AGENT};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -95,5 +95,7 @@ pub(crate) fn response(reply: Reply) -> Response<Body> {
             response.headers_mut().append(name, value);
         }
     }
+    let own = HeaderValue::from_static("1");
+    response.headers_mut().insert(metadata::OWN, own);
     response
 }

@@ -228,7 +228,7 @@ impl Live {
     /// One record a user, and the sign-outs that something can be older than.
     fn into_records(mut self) -> (Vec<Kept>, Vec<SignOut>) {
         self.outs.forget(self.now, self.cleanup.max(LIFE));
-        let outs = self.outs.iter().cloned().collect();
+        let outs = self.outs.records().cloned().collect();
         (self.users.into_values().collect(), outs)
     }
 }
@@ -354,6 +354,35 @@ mod tests {
         let size = run(open(&path).0, records.collect());
         assert!(size < SMALL, "{size}");
         assert_eq!(open(&path).1.kept.len(), 1);
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn a_process_that_was_killed_knows_what_is_void_for_everybody() {
+        let path = folder("floor");
+        let now = Clock::start().now().unix;
+        let keeper = open(&path).0;
+        let (handle, _posts) = Handle::new();
+        let (sender, queue) = mpsc::channel(WAITING_MAX);
+        for n in 0..=policy::signed_out::ROWS_MAX as u64 {
+            let out = SignOut {
+                user: base::Pii::new(format!("user{n}")),
+                domain: String::new(),
+                at: now,
+                id: n,
+            };
+            sender.try_send(Record::SignedOut(out)).unwrap();
+        }
+        drop(sender);
+        keeper.run(&handle, queue);
+        // Also once the log was written anew, as it is at each start.
+        for _ in 0..2 {
+            let mut outs = SignedOut::default();
+            for out in open(&path).1.signed_out {
+                outs.note(out);
+            }
+            assert!(outs.is_void("user0", "d", now) && outs.is_void("anybody", "d", now));
+        }
         std::fs::remove_dir_all(&path).unwrap();
     }
 

@@ -8,7 +8,7 @@
 //!
 //! Connections are kept for the next user; each begins with a bind, which ends what was there
 //! before. Bounds: the configured number of connections at once, [`IDLE_MAX`] for one that waits,
-//! [`LINES_MAX`] lines of a user, the configured time a server.
+//! [`LINES_MAX`] lines of a user, the configured time a server, and as long for a connection.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -72,11 +72,18 @@ impl Ldap {
         resolver: net::dns::Resolver,
         tls: Arc<ClientConfig>,
     ) -> Self {
+        let mut settings = settings.clone();
+        if let (None, LdapUser::Search { filter, .. }) =
+            (&settings.account_attribute, &settings.user)
+        {
+            // Several spellings of a name find one entry: the entry tells which one counts.
+            settings.account_attribute = named(filter).map(str::to_owned);
+        }
         Ldap(Arc::new(Inner {
-            settings: settings.clone(),
             resolver,
             tls,
             permits: Semaphore::new(settings.connections_max),
+            settings,
             idle: Mutex::new(Vec::new()),
         }))
     }
@@ -92,7 +99,17 @@ impl Ldap {
         if user.expose().is_empty() || password.expose().is_empty() {
             return Err(Unproven::Wrong("no user name or no password"));
         }
-        let _permit = this.permits.acquire().await;
+        let free = tokio::time::timeout(this.settings.timeout, this.permits.acquire()).await;
+        let Ok(_permit) = free else {
+            return Err(Unproven::Unreachable {
+                server: "the directory".to_owned(),
+                why: format!(
+                    "all {} connections to it were busy for {} s",
+                    this.settings.connections_max,
+                    this.settings.timeout.as_secs()
+                ),
+            });
+        };
         let mut last = (
             "the directory".to_owned(),
             "no server is configured".to_owned(),
@@ -312,6 +329,15 @@ impl Inner {
     }
 }
 
+/// The first attribute that a filter compares with the name that was typed.
+fn named(filter: &str) -> Option<&str> {
+    let mut before = filter.split("={user})");
+    let (first, _) = (before.next()?, before.next()?);
+    let name = first.rsplit('(').next()?;
+    let fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ';');
+    (!name.is_empty() && name.chars().all(fit)).then_some(name)
+}
+
 fn refusal(what: &str, rc: u32, text: &str) -> String {
     let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
     let hint = match rc {
@@ -321,4 +347,59 @@ fn refusal(what: &str, rc: u32, text: &str) -> String {
         _ => "",
     };
     format!("{what} was answered {rc} {text:?}{hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_attribute_that_a_filter_compares_with_the_name_is_found() {
+        let table = [
+            ("(uid={user})", Some("uid")),
+            ("(&(objectClass=person)(mail={user}))", Some("mail")),
+            ("(|(uid={user})(mail={user}))", Some("uid")),
+            ("(sAMAccountName={user})", Some("sAMAccountName")),
+            ("(uid={user}*)", None),
+            ("(uid~={user})", None),
+            ("(memberOf:1.2.3:={user})", None),
+            ("(uid=alice)", None),
+        ];
+        for (filter, attribute) in table {
+            assert_eq!(named(filter), attribute, "{filter}");
+        }
+    }
+
+    #[tokio::test]
+    async fn two_spellings_that_find_one_entry_are_one_account() {
+        let settings = config::Ldap {
+            servers: Vec::new(),
+            user: LdapUser::Search {
+                base: "dc=example".into(),
+                filter: "(uid={user})".into(),
+                bind: None,
+            },
+            account_attribute: None,
+            lines_attribute: None,
+            timeout: Duration::from_secs(1),
+            connections_max: 1,
+        };
+        let nobody = ["127.0.0.1:9".parse().unwrap()];
+        let resolver = net::dns::Resolver::new(&nobody, base::Rng::from_number(1)).unwrap();
+        let ldap = Ldap::new(
+            &settings,
+            resolver,
+            net::tls::inside_client(None, &[]).unwrap(),
+        );
+        let entry = || SearchEntry {
+            dn: "uid=alice,dc=example".into(),
+            attrs: [("UID".to_owned(), vec!["alice".to_owned()])].into(),
+            bin_attrs: Default::default(),
+        };
+        assert_eq!(ldap.0.attributes(), ["uid"]);
+        for typed in ["alice", "ａlice"] {
+            assert_eq!(ldap.0.proven(typed, Some(entry())).account, "alice");
+        }
+        assert_eq!(ldap.0.proven("bob", None).account, "bob");
+    }
 }

@@ -24,42 +24,58 @@ pub const TLS: HeaderName = HeaderName::from_static("causeway-tls");
 /// The stream header of a client's XMPP stream, in base64.
 pub const STREAM: HeaderName = HeaderName::from_static("causeway-stream");
 
+/// Marks an answer that is the core's own and no inside server's; it goes no further than the edge.
+pub const OWN: HeaderName = HeaderName::from_static("causeway-own");
+
 /// The name of the session cookie.
 pub const COOKIE_NAME: &str = "X-Auth";
 
-/// Removes what a client could use to speak in our name or in another proxy's.
+/// Removes what a client could use to speak in our name or in another proxy's. Servers of the
+/// kind of CGI read `_` as `-` (RFC 3875 §4.1.18), so here it is one, too.
 pub fn strip_forged(headers: &mut HeaderMap) {
     let forged: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| {
-            let name = name.as_str();
-            name.starts_with("causeway-")
-                || name.starts_with("x-forwarded-")
-                || matches!(
-                    name,
-                    "forwarded"
-                        | "via"
-                        | "x-real-ip"
-                        | "x-client-ip"
-                        | "client-ip"
-                        | "true-client-ip"
-                        | "x-original-url"
-                        | "x-rewrite-url"
-                        | "x-original-host"
-                        | "x-host"
-                        | "x-http-method-override"
-                        | "x-http-method"
-                        | "x-method-override"
-                        | "proxy"
-                        | "early-data"
-                        | "expect"
-                )
+        .filter(|name| match name.as_str() {
+            name if name.contains('_') => {
+                let name = name.replace('_', "-");
+                is_forged(&name) || matches!(&*name, "content-length" | "transfer-encoding")
+            }
+            name => is_forged(name),
         })
         .cloned()
         .collect();
     for name in forged {
         headers.remove(name);
     }
+}
+
+fn is_forged(name: &str) -> bool {
+    name.starts_with("causeway-")
+        || name.starts_with("x-forwarded-")
+        || matches!(
+            name,
+            "forwarded"
+                | "via"
+                | "x-real-ip"
+                | "x-client-ip"
+                | "client-ip"
+                | "true-client-ip"
+                | "cf-connecting-ip"
+                | "x-cluster-client-ip"
+                | "x-original-forwarded-for"
+                | "remote-user"
+                | "x-remote-user"
+                | "x-original-url"
+                | "x-rewrite-url"
+                | "x-original-host"
+                | "x-host"
+                | "x-http-method-override"
+                | "x-http-method"
+                | "x-method-override"
+                | "proxy"
+                | "early-data"
+                | "expect"
+        )
 }
 
 /// A field's text.
@@ -161,11 +177,27 @@ mod tests {
             "x-forwarded-for",
             "Forwarded",
             "x-original-url",
+            "True-Client-IP",
+            "cf-connecting-ip",
+            "X-Cluster-Client-IP",
+            "x-original-forwarded-for",
+            "Remote-User",
+            "x-remote-user",
+            "X_Forwarded_For",
+            "x-forwarded_proto",
+            "x_real-ip",
+            "remote_user",
+            "causeway_client",
+            "transfer_encoding",
+            "content_length",
+            "x_forwarder",
             "accept",
         ] {
             headers.insert(name.parse::<HeaderName>().unwrap(), "x".parse().unwrap());
         }
         strip_forged(&mut headers);
-        assert_eq!(headers.len(), 1);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["accept", "x_forwarder"]);
     }
 }

@@ -72,7 +72,10 @@ impl HttpCore {
             headers.remove(*name);
         }
         if let Some(location) = headers.remove(LOCATION) {
-            let location = location.to_str().unwrap_or_default();
+            let Ok(location) = location.to_str() else {
+                let cause = "a redirect that is no URL";
+                return Err(Refusal::new(StatusCode::BAD_GATEWAY, cause));
+            };
             let value = self.redirect(domain, server, user, location).await?;
             headers.insert(LOCATION, value);
         }
@@ -143,7 +146,7 @@ impl HttpCore {
             let (before, from) = rest.split_once('<')?;
             let (url, after) = from.split_once('>')?;
             // A parameter may name a URL of its own, as `anchor` does.
-            if before.contains("//") {
+            if leads(before) {
                 return None;
             }
             let told = self.told(domain, server, url).await.ok()?;
@@ -151,7 +154,7 @@ impl HttpCore {
             rest = after;
             if !rest.contains('<') {
                 out.push_str(rest);
-                return (!rest.contains("//")).then_some(out);
+                return (!leads(rest)).then_some(out);
             }
         }
         None
@@ -185,6 +188,9 @@ impl HttpCore {
 
     /// A reference of `server` in the edge's form.
     async fn told(&self, domain: &str, server: &Server, location: &str) -> Result<String, Untold> {
+        if !is_plain(location) {
+            return Err(Untold::NoUrl);
+        }
         let before_path = location.split(['/', '?', '#']).next().unwrap_or_default();
         if !location.starts_with('/') && !before_path.contains(':') {
             // Relative: the client resolves it against the edge's path.
@@ -211,6 +217,18 @@ impl HttpCore {
     }
 }
 
+/// Whether browsers read it as it stands: blanks and controls they drop, and `\` is a `/` to them.
+fn is_plain(reference: &str) -> bool {
+    !reference
+        .bytes()
+        .any(|b| b <= 0x20 || b == 0x7f || b == b'\\')
+}
+
+/// Whether parameters of a link may name a server.
+fn leads(parameters: &str) -> bool {
+    parameters.contains("//") || parameters.contains(|c: char| c == '\\' || c.is_control())
+}
+
 /// The seconds of a `Refresh`, and its URL.
 fn refresh_parts(text: &str) -> Option<(&str, Option<&str>)> {
     let (seconds, rest) = text.split_once([';', ',']).unwrap_or((text, ""));
@@ -232,10 +250,7 @@ fn refresh_parts(text: &str) -> Option<(&str, Option<&str>)> {
 
 /// Where a `Location` of `server` leads: the server, and the path with its query and fragment.
 fn follow(server: &Server, location: &str) -> Option<(Server, String)> {
-    if location
-        .bytes()
-        .any(|b| b <= 0x20 || b == 0x7f || b == b'\\')
-    {
+    if !is_plain(location) {
         return None;
     }
     if let Some(rest) = location.strip_prefix("//") {

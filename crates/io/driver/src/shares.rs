@@ -1,6 +1,6 @@
 //! How many requests one source has under way: a share of the lane, so that nobody fills it alone.
 //!
-//! A request over the share waits for one of the same source to end, for at most [`WAIT_MAX`]. A
+//! A request over the share waits for one of the same source to end, for at most `WAIT_MAX`. A
 //! source is an IPv4 address or an IPv6 /64. Bounds: as many rows as sources with requests under
 //! way, which the caps on connections bound.
 

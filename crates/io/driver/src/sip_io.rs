@@ -14,7 +14,7 @@
 //!
 //! The connections that carry everybody's messages, to the other node and inside, are the
 //! signalling thread's own: a message is read, decided on and written in one turn, and crosses no
-//! thread. So are clients' where there are [`FEW`] processors or less.
+//! thread. So are clients' where there are `FEW` processors or less.
 //!
 //! Bounds: a message must be whole within [`MESSAGE_TIME_MAX`] of its first byte, a connection
 //! that says nothing for [`IDLE_MAX`] is closed, one that takes nothing for [`WRITE_TIME_MAX`] as
@@ -220,7 +220,7 @@ pub struct Workers {
 pub type Run = Box<dyn FnOnce() + Send>;
 
 impl Workers {
-    /// As many workers as half the processors, but none with [`FEW`], each with what runs it; and
+    /// As many workers as half the processors, but none with `FEW`, each with what runs it; and
     /// the signalling thread's desk.
     ///
     /// # Errors

@@ -90,11 +90,11 @@ fn mixed(seed: u64, n: u64) -> u64 {
 /// Trace id and flags of a `traceparent` of version 00, or of a later one by its first parts.
 fn read(value: &[u8]) -> Option<(u128, u8)> {
     let text = std::str::from_utf8(value).ok()?;
-    let lower = text
-        .bytes()
-        .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'));
     let mut parts = text.split('-');
     let (version, id, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    // What a later version has behind these is none of ours.
+    let hex = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let lower = [version, id, span, flags].into_iter().all(hex);
     let sizes = version.len() == 2 && id.len() == 32 && span.len() == 16 && flags.len() == 2;
     if !lower || !sizes || version == "ff" || (version == "00" && parts.next().is_some()) {
         return None;

@@ -7,13 +7,14 @@
 //! stay as they are when the file is changed.
 //!
 //! A change takes the place of the file at once or not at all, and two changes at the same time
-//! wait for one another. Bounds: [`USERS_MAX`] users, [`BYTES_MAX`]; verifiers that cost more than
-//! [`MEMORY_KIB_MAX`] are refused.
+//! wait for one another. Whoever makes it, root too, the file stays its owner's with the mode it
+//! had, less what it let others do; a new one is the folder's owner's. Bounds: [`USERS_MAX`]
+//! users, [`BYTES_MAX`]; verifiers that cost more than `MEMORY_KIB_MAX` are refused.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -89,9 +90,10 @@ impl User {
         verify(self.verifier.expose(), password)
     }
 
-    /// Whether both have the same password and digests.
+    /// Whether both have the same password, digests and lines.
     pub fn is_same(&self, other: &User) -> bool {
-        self.verifier == other.verifier && self.realms == other.realms
+        let lines = self.lines == other.lines;
+        lines && self.verifier == other.verifier && self.realms == other.realms
     }
 
     fn to_line(&self) -> Secret<String> {
@@ -250,9 +252,7 @@ pub enum Change<'a> {
 /// [`UsersFault`]; the file is as it was then.
 pub fn change(path: &Path, salt: &[u8; 16], change: &Change<'_>) -> Result<(), UsersFault> {
     let failed = |e: std::io::Error| UsersFault::File(format!("{}: {e}", path.display()));
-    let mut options = OpenOptions::new();
-    let options = options.write(true).create(true).truncate(false).mode(0o600);
-    let lock = options.open(beside(path, "lock")).map_err(failed)?;
+    let lock = lock(path).map_err(failed)?;
     // Held until this file is closed.
     lock.lock().map_err(failed)?;
     let before = match text(path) {
@@ -417,6 +417,52 @@ fn beside(path: &Path, ending: &str) -> std::path::PathBuf {
     path.with_file_name(name)
 }
 
+/// The folder that a file is in.
+fn folder(path: &Path) -> &Path {
+    let named = path.parent().filter(|p| !p.as_os_str().is_empty());
+    named.unwrap_or(Path::new("."))
+}
+
+/// What changes of a file wait for one another at: its owner's, who makes changes as well.
+fn lock(path: &Path) -> std::io::Result<File> {
+    let beside = beside(path, "lock");
+    let mut options = OpenOptions::new();
+    let made = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside);
+    match made {
+        Ok(made) => {
+            give(&made, &old(path)?)?;
+            Ok(made)
+        }
+        // It may be a link that somebody put there: it keeps its owner.
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+            OpenOptions::new().write(true).open(&beside)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// The file as it is, or its folder.
+fn old(path: &Path) -> std::io::Result<Metadata> {
+    std::fs::metadata(path).or_else(|_| std::fs::metadata(folder(path)))
+}
+
+/// Gives a file that was made just now to the owner and the group of another, or of its folder.
+fn give(file: &File, old: &Metadata) -> std::io::Result<()> {
+    let new = file.metadata()?;
+    if (new.uid(), new.gid()) == (old.uid(), old.gid()) {
+        return Ok(());
+    }
+    match fchown(file, Some(old.uid()), Some(old.gid())) {
+        // Who may write in a folder of another's has files of the own there.
+        Err(e) if old.is_dir() && e.kind() == ErrorKind::PermissionDenied => Ok(()),
+        given => given,
+    }
+}
+
 /// Writes beside the file and moves it there: a crash leaves the old state or the new one.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let new = beside(path, "new");
@@ -428,12 +474,16 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
         .mode(0o600)
         .open(&new)?;
     file.write_all(text.as_bytes())?;
+    let old = old(path)?;
+    give(&file, &old)?;
+    if old.is_file() {
+        // Others than owner and group never read it.
+        let mode = old.permissions().mode() & 0o770;
+        file.set_permissions(PermissionsExt::from_mode(mode))?;
+    }
     file.sync_all()?;
     std::fs::rename(&new, path)?;
-    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
+    File::open(folder(path))?.sync_all()
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ pub fn prepare() {
 /// The C library has a stretch of 64 MiB of addresses for a thread, and makes them usable page by
 /// page, with a system call for each (mprotect(2)): four or five of them for a call that is set up.
 /// What was usable once stays so when it is freed. It takes no memory: what was touched for it is
-/// given back at once, but for [`KEPT`] at most.
+/// given back at once, but for `KEPT` at most.
 pub fn make_ready() {
     let pieces: Vec<Vec<u8>> = (0..READY / PIECE)
         .map(|_| Vec::with_capacity(PIECE))

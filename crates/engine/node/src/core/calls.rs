@@ -76,6 +76,7 @@ impl Party {
 /// The client that a call belongs to.
 pub(super) struct Owner {
     user: String,
+    directory: Box<str>,
     aor: String,
     row: RegistrationId,
     /// The edge that it is behind.
@@ -89,6 +90,7 @@ impl Owner {
     pub(super) fn who(&self) -> Who {
         Who {
             user: self.user.clone(),
+            directory: self.directory.clone(),
             aor: self.aor.clone(),
             flow: (self.peer, self.token.clone()),
         }
@@ -101,7 +103,8 @@ impl Owner {
 
     /// Whether a registration is of the same user, or line.
     pub(super) fn is(&self, draft: &Draft) -> bool {
-        draft.aor == self.aor || !self.user.is_empty() && draft.user == self.user
+        let same_user = draft.user == self.user && draft.directory == self.directory;
+        draft.aor == self.aor || !self.user.is_empty() && same_user
     }
 }
 
@@ -291,6 +294,7 @@ impl Core {
             .and_then(|row| Some((row, self.registrar.get(row)?)));
         let owner = binding.map(|(row, b)| Owner {
             user: b.draft.user.clone(),
+            directory: b.draft.directory.clone(),
             aor: b.draft.aor.clone(),
             row,
             peer: b.draft.place.peer,

@@ -530,5 +530,6 @@ pub(super) fn told(out: &policy::signed_out::SignOut, flows: Vec<String>) -> tra
         at: out.at,
         id: out.id,
         flows,
+        more: false,
     }
 }

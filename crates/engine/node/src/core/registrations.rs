@@ -28,6 +28,7 @@ const LINES_MAX: usize = 32;
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     user: String,
+    directory: Box<str>,
     aor: String,
     place: Place,
     /// The field that proved the user, which is not for call control.
@@ -198,7 +199,8 @@ impl Core {
             Asked::Contacts(list) => list.iter().map(|c| c.device).collect(),
             Asked::Query | Asked::RemoveAll => vec![b""],
         };
-        if !self.settings.is_user_of(&admitted.domain, to.uri, zone) {
+        let mut tried = zones.iter().filter_map(|name| self.zone(name));
+        if !tried.all(|zone| self.is_user_of(&admitted.domain, to.uri, zone)) {
             return Err((403, "Domain Is Not Yours"));
         }
         for device in devices {
@@ -214,7 +216,7 @@ impl Core {
         let from = message.from().map_err(|_| BAD)?;
         let (from_part, from_aor) = aor_of(from.uri).ok_or(not_yours)?;
         if from_aor != aor {
-            if !self.settings.is_user_of(&admitted.domain, from.uri, zone) {
+            if !self.is_user_of(&admitted.domain, from.uri, zone) {
                 return Err(not_yours);
             }
             may_register(admitted, from_part, b"", zone.unified_cm).map_err(|_| not_yours)?;
@@ -228,12 +230,14 @@ impl Core {
         }
         // Unified CM knows its users in one spelling only.
         let user = admitted.account.clone();
+        let directory = self.settings.directory_of(&admitted.domain);
         let contacts = match &asked {
             Asked::Contacts(list) => list
                 .iter()
                 .map(|c| PlannedContact {
                     draft: Draft {
                         user: user.clone(),
+                        directory: directory.clone(),
                         aor: aor.clone(),
                         place: place.clone(),
                         contact: c.uri.to_vec(),
@@ -254,6 +258,7 @@ impl Core {
         };
         let plan = Plan {
             user,
+            directory,
             aor,
             place,
             credentials: admitted.field,
@@ -341,10 +346,16 @@ impl Core {
         let named = named.filter_map(|c| self.registrar.find(&c.draft));
         let mut rows: Vec<RegistrationId> = named.collect();
         if plan.removes_all {
-            rows.extend(self.registrar.of_aor(&plan.user, &plan.aor, zone));
+            rows.extend(self.all_of(plan, zone));
         }
         rows.iter()
             .any(|row| self.registrar.is_overtaken(*row, turn))
+    }
+
+    /// What a user has registered at an address of record.
+    fn all_of(&self, plan: &Plan, zone: &str) -> Vec<RegistrationId> {
+        let (user, directory) = (&plan.user, &plan.directory);
+        self.registrar.of_aor(user, directory, &plan.aor, zone)
     }
 
     /// It comes from a connection that its client has left, as a rule.
@@ -421,10 +432,7 @@ impl Core {
             }
         }
         if under.plan.removes_all {
-            gone.extend(
-                self.registrar
-                    .of_aor(&under.plan.user, &under.plan.aor, &under.zone),
-            );
+            gone.extend(self.all_of(&under.plan, &under.zone));
         }
         for row in gone {
             let change = self.registrar.remove(row);

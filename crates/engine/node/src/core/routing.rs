@@ -328,7 +328,7 @@ impl Core {
         let zone = self.zones_for(&host_of(from)?).into_iter().next()?;
         let found = self.zone(&zone)?;
         let decides = found.unified_cm;
-        if !self.settings.is_user_of(&admitted.domain, from, found) {
+        if !self.is_user_of(&admitted.domain, from, found) {
             return None;
         }
         if may_register(admitted, user_part, b"", decides).is_err() {
@@ -342,6 +342,7 @@ impl Core {
         let contact = contact.map(|c| c.uri.to_vec()).unwrap_or_default();
         Some(Draft {
             user: admitted.account.clone(),
+            directory: self.settings.directory_of(&admitted.domain),
             aor,
             place: Place {
                 peer,

@@ -245,6 +245,15 @@ impl Settings {
         }
     }
 
+    /// The directory that knows a domain's users: its own, by its name, or empty for that of all
+    /// others, which Unified CM or the credentials file is.
+    pub(super) fn directory_of(&self, domain: &str) -> Box<str> {
+        match self.signs_in_by(domain) {
+            Judge::Directory => domain.to_ascii_lowercase().into(),
+            Judge::UnifiedCm => "".into(),
+        }
+    }
+
     /// The registrars of a domain's own, if it has any.
     pub(super) fn registrars_of(&self, domain: &str) -> Option<&[String]> {
         let mut own = self.registrars.iter();
@@ -252,22 +261,9 @@ impl Settings {
         Some(&found.1)
     }
 
-    /// Whether a user of a domain may be somebody at a URI's host, in a zone. The same name in two
-    /// domains is one person only if one directory knows both: so a domain with users of its own is
-    /// theirs alone, they have no lines of Unified CM, and registrars of a domain's own are its
-    /// users'.
-    pub(super) fn is_user_of(&self, domain: &str, uri: &[u8], zone: &Zone) -> bool {
-        if domain.is_empty() {
-            return true;
-        }
-        let host = super::registrations::host_of(uri).unwrap_or_default();
-        let both = |other: &str| {
-            let judges = [domain, other].map(|d| self.signs_in_by(d));
-            other.eq_ignore_ascii_case(domain) || judges == [Judge::UnifiedCm; 2]
-        };
-        if self.domain(&host).is_some() {
-            return both(&host);
-        }
+    /// Whether a zone serves the users of a domain. One with users of its own has no lines of
+    /// Unified CM, and registrars of a domain's own are its users'.
+    pub(super) fn is_zone_of(&self, domain: &str, zone: &Zone) -> bool {
         if zone.unified_cm {
             return self.signs_in_by(domain) == Judge::UnifiedCm;
         }
@@ -276,7 +272,14 @@ impl Settings {
             .iter()
             .filter(|(_, names)| names.contains(&zone.of));
         let mut owners = owners.map(|(d, _)| d.as_str()).peekable();
-        owners.peek().is_none() || owners.any(both)
+        owners.peek().is_none() || owners.any(|owner| self.one_directory(domain, owner))
+    }
+
+    /// Whether one directory knows the users of both domains: only then is the same name in both
+    /// one person.
+    pub(super) fn one_directory(&self, domain: &str, other: &str) -> bool {
+        let judges = [domain, other].map(|d| self.signs_in_by(d));
+        other.eq_ignore_ascii_case(domain) || judges == [Judge::UnifiedCm; 2]
     }
 
     /// What of a domain is served.

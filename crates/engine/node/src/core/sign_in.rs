@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use base::{HashMap, Instant, Now, Pii, Rng, UnixTime};
 use policy::credentials::SignedIn;
-use policy::signed_out::SignOut;
+use policy::signed_out::Lot;
 use policy::token::LIFE;
 use provisioning::edge_config::{EdgeConfig, services_asked};
 use provisioning::sign_in::{
@@ -45,7 +45,7 @@ pub(super) struct Pending {
     peer: usize,
     client: Option<IpAddr>,
     domain: String,
-    user: String,
+    pub(super) user: String,
     user_agent: String,
     /// Of who signed in otherwise: the session's token, if there is one, and its end.
     session: Option<(Option<String>, UnixTime)>,
@@ -63,7 +63,7 @@ type Services = Vec<(String, Option<Vec<(u16, u16, u16, String)>>)>;
 /// All that is kept of sign-ins.
 pub(super) struct Desk {
     pub(super) engine: SignIns,
-    pending: HashMap<u64, Pending>,
+    pub(super) pending: HashMap<u64, Pending>,
     profiles: HashMap<(String, String), Profile>,
     strikes: Strikes,
     /// Lookups of those who need no password.
@@ -526,20 +526,20 @@ impl Core {
         }
     }
 
-    /// Sign-ins of a user who is signed out: what was learnt goes, and what is under way ends.
-    pub(super) fn desk_signs_out(&mut self, out: &SignOut) {
+    /// Sign-ins of users who are signed out: what was learnt goes, and what is under way ends.
+    pub(super) fn desk_signs_out(&mut self, lot: &Lot<'_>) {
+        let out = |user: &str, domain: &str| lot.of(user, domain).is_some();
         let profiles = &mut self.desk.profiles;
-        profiles
-            .retain(|(typed, domain), p| !out.is_of(typed, domain) && !out.is_of(&p.user, domain));
+        profiles.retain(|(typed, domain), p| !out(typed, domain) && !out(&p.user, domain));
         let known = self.desk.pending.iter();
-        let known = known.filter(|(_, p)| p.session.is_some() && out.is_of(&p.user, &p.domain));
+        let known = known.filter(|(_, p)| p.session.is_some() && out(&p.user, &p.domain));
         let known: Vec<u64> = known.map(|(number, _)| *number).collect();
         for number in known {
             if let Some(pending) = self.desk.pending.remove(&number) {
                 self.answer(pending.id, later(503, 1));
             }
         }
-        let is_user = |typed: &str| out.is_of(typed, "");
+        let is_user = |typed: &str| out(typed, "");
         for number in self.desk.engine.abandon(is_user) {
             if let Some(pending) = self.desk.pending.remove(&number) {
                 self.answer(pending.id, later(503, 1));

@@ -3,12 +3,18 @@
 //!
 //! An administrator asks here, is told once the sign-out is on the disk, and a core that is killed
 //! then still knows it when it comes back. What another core has done comes by an edge. An edge
-//! that was taken over could make that up, so it is bounded in time ([`HEARD_BURST`]) and told; it
-//! gains nothing but that users must sign in again, and a password is asked about as ever.
+//! that was taken over could make that up, so it is bounded in time ([`ROWS_MAX`] at once, one a
+//! second after that) and told; it gains nothing but that users must sign in again, and a password
+//! is asked about as ever. It signs out no whole domain, nor everybody. Tokens are void as soon as
+//! it is heard; what takes a walk of the tables waits its turn, at most [`ROWS_MAX`] at a time.
 
-use base::{HashMap, Now, Pii, TokenBucket};
-use call::registration::core::RegistrationId;
-use policy::signed_out::{SignOut, SignedOut};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{HashMap, HashSet, Instant, Now, Pii, TokenBucket};
+use call::registration::core::{Draft, RegistrationId};
+use policy::signed_out::{Lot, ROWS_MAX, SignOut, SignedOut};
 use policy::token::LIFE;
 use status::{Kind, SignOutReport};
 
@@ -16,8 +22,14 @@ use super::settings::Judge;
 use super::{Core, links};
 use crate::io::{Answer, AskId, Output, Record};
 
-/// Sign-outs taken from edges at once; one a second comes back.
-const HEARD_BURST: u32 = 50;
+/// Walks of the tables at once for what edges tell; one a second comes back.
+const WALKS_BURST: u32 = 10;
+
+/// Of more users of a file than this the whole domain is signed out, as one.
+const USERS_MAX: usize = 1_000;
+
+/// How often it is told at most that an edge tells of too many.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Names of one user that are signed out together: as typed, and as directories keep it.
 const NAMES_MAX: usize = 8;
@@ -28,6 +40,13 @@ pub(super) struct Outs {
     /// Administrators who wait for the disk, by the sign-out's number.
     waiting: HashMap<u64, (AskId, SignOutReport)>,
     heard: TokenBucket,
+    /// What was heard and is noted, and who of: at most [`ROWS_MAX`].
+    later: VecDeque<(SignOut, Arc<str>)>,
+    walks: TokenBucket,
+    /// When the next of them have their turn.
+    pub(super) due: Option<Instant>,
+    /// When it was told last that there are too many.
+    told: Option<Instant>,
 }
 
 impl Outs {
@@ -39,7 +58,11 @@ impl Outs {
         Outs {
             known,
             waiting: HashMap::default(),
-            heard: TokenBucket::new(1, HEARD_BURST),
+            heard: TokenBucket::new(1, ROWS_MAX as u32),
+            later: VecDeque::new(),
+            walks: TokenBucket::new(1, WALKS_BURST),
+            due: None,
+            told: None,
         }
     }
 }
@@ -51,18 +74,30 @@ impl Core {
             user: Pii::new(user.to_owned()),
             ..SignOutReport::default()
         };
-        let mut last = 0;
-        for user in self.names_of(user, domain) {
-            let out = SignOut {
-                user: Pii::new(user),
-                domain: domain.to_owned(),
-                at: now.unix,
-                id: self.rng.u64(),
-            };
-            last = out.id;
-            self.sign_out(now, &out, "an administrator", &mut report);
+        let domain = &domain.to_ascii_lowercase();
+        let outs = self.names_of(user, domain).into_iter();
+        let outs: Vec<SignOut> = outs.map(|name| self.new_out(now, name, domain)).collect();
+        let fresh = self.note_all(outs);
+        self.end_all(now, &fresh, "an administrator", &mut report);
+        match fresh.last() {
+            Some(last) => {
+                self.outs.waiting.insert(last.id, (id, report));
+            }
+            // All of it is known, and on its way to the disk or there.
+            None => {
+                let answer = Answer::SignOut(Some(Box::new(report)));
+                self.station.out.push_back(Output::Answer { id, answer });
+            }
         }
-        self.outs.waiting.insert(last, (id, report));
+    }
+
+    fn new_out(&mut self, now: Now, user: String, domain: &str) -> SignOut {
+        SignOut {
+            user: Pii::new(user),
+            domain: domain.to_owned(),
+            at: now.unix,
+            id: self.rng.u64(),
+        }
     }
 
     /// A sign-out is on the disk, or could not be put there.
@@ -81,24 +116,77 @@ impl Core {
         index: usize,
         outs: Vec<traversal::SignOut>,
     ) {
-        let by = self.links.get(index).map(|l| l.peer.verify_name.clone());
-        let by = format!("the edge {}", by.unwrap_or_default());
+        let mut fresh = Vec::new();
+        let mut room = ROWS_MAX.saturating_sub(self.outs.later.len());
         for out in outs {
             let out = SignOut {
                 user: out.user,
-                domain: out.domain,
+                domain: out.domain.to_ascii_lowercase(),
                 // Not of the future: what comes after it is good.
                 at: out.at.min(now.unix),
                 id: out.id,
             };
-            let known = self.outs.known.clone().note(out.clone());
-            if known && self.outs.heard.take(now.instant).is_ok() {
-                self.sign_out(now, &out, &by, &mut SignOutReport::default());
+            if out.user.expose().is_empty() || self.outs.known.knows(&out) {
+                continue;
             }
+            if room == 0 || self.outs.heard.take(now.instant).is_err() {
+                self.too_many_heard(now, index);
+                break;
+            }
+            room -= 1;
+            fresh.push(out);
         }
+        let fresh = self.note_all(fresh);
+        if fresh.is_empty() {
+            return;
+        }
+        let by: Arc<str> = format!("the edge {}", self.name_of(index)).into();
+        let later = &mut self.outs.later;
+        for out in fresh {
+            later.retain(|(o, _)| o.user != out.user || o.domain != out.domain);
+            later.push_back((out, by.clone()));
+        }
+        self.publish_gate();
+        self.end_heard(now);
     }
 
-    /// Users of a domain's file who are no longer in it, or have another password.
+    fn name_of(&self, index: usize) -> String {
+        let link = self.links.get(index);
+        link.map(|l| l.peer.verify_name.clone()).unwrap_or_default()
+    }
+
+    fn too_many_heard(&mut self, now: Now, index: usize) {
+        let of_late = |told: Instant| now.instant.since(told) < TOLD_EVERY;
+        if self.outs.told.is_some_and(of_late) {
+            return;
+        }
+        self.outs.told = Some(now.instant);
+        let proof = [("edge", self.name_of(index))];
+        let (board, queue) = (&mut self.board, &mut self.station.out);
+        board.event(queue, Kind::SignOutsDropped, now, "", &proof);
+    }
+
+    /// Ends what is of users of whose sign-outs was heard, a lot a walk.
+    pub(super) fn end_heard(&mut self, now: Now) {
+        while let Some((_, by)) = self.outs.later.front() {
+            if let Err(wait) = self.outs.walks.take(now.instant) {
+                self.outs.due = Some(now.instant + wait);
+                return;
+            }
+            let by = by.clone();
+            let mut lot = Vec::new();
+            while lot.len() < traversal::SIGN_OUTS_MAX
+                && self.outs.later.front().is_some_and(|(_, b)| *b == by)
+                && let Some((out, _)) = self.outs.later.pop_front()
+            {
+                lot.push(out);
+            }
+            self.end_all(now, &lot, &by, &mut SignOutReport::default());
+        }
+        self.outs.due = None;
+    }
+
+    /// Users of a domain's file who are no longer in it, or are other than they were.
     pub(super) fn users_changed(
         &mut self,
         now: Now,
@@ -107,24 +195,51 @@ impl Core {
         gone: &[Pii<String>],
     ) {
         self.credentials.take_file(domain, digests);
-        for user in gone {
-            let out = SignOut {
-                user: user.clone(),
-                domain: domain.to_owned(),
-                at: now.unix,
-                id: self.rng.u64(),
-            };
-            self.sign_out(
-                now,
-                &out,
-                "the file of users",
-                &mut SignOutReport::default(),
-            );
+        let mut gone: Vec<&str> = gone.iter().map(|user| user.expose().as_str()).collect();
+        if let Some(held) = self.holders(now, domain) {
+            gone.retain(|user| held.contains(&user.to_ascii_lowercase()));
         }
+        if gone.len() > USERS_MAX {
+            gone = vec![""];
+        }
+        let outs = gone.into_iter().map(str::to_owned);
+        let outs: Vec<SignOut> = outs.map(|name| self.new_out(now, name, domain)).collect();
+        let fresh = self.note_all(outs);
+        self.end_all(
+            now,
+            &fresh,
+            "the file of users",
+            &mut SignOutReport::default(),
+        );
+    }
+
+    /// Who of a domain's users has anything that a sign-out would end; `None` if others may have a
+    /// token, of an earlier process or one that is remembered for longer than its user.
+    fn holders(&self, now: Now, domain: &str) -> Option<HashSet<String>> {
+        if now.instant.since(Instant::ZERO) < LIFE || self.settings.cleanup < LIFE {
+            return None;
+        }
+        let mut held = HashSet::default();
+        let mut hold = |user: &str| {
+            held.insert(user.to_ascii_lowercase());
+        };
+        self.credentials
+            .names(domain)?
+            .into_iter()
+            .for_each(&mut hold);
+        self.board.users_of(domain).for_each(&mut hold);
+        let bindings = self.registrar.iter().map(|(_, b)| b.draft.user.as_str());
+        bindings.for_each(&mut hold);
+        let pending = self.desk.pending.values().map(|p| p.user.as_str());
+        pending.for_each(&mut hold);
+        Some(held)
     }
 
     /// A user's names: as given, and as directories keep it of those who typed that.
     fn names_of(&self, user: &str, domain: &str) -> Vec<String> {
+        if user.is_empty() {
+            return Vec::new();
+        }
         let mut names = vec![user.to_owned()];
         for account in self.credentials.accounts(user, domain) {
             if !names.iter().any(|n| n.eq_ignore_ascii_case(&account)) {
@@ -135,66 +250,93 @@ impl Core {
         names
     }
 
-    fn sign_out(&mut self, now: Now, out: &SignOut, by: &str, report: &mut SignOutReport) {
-        if !self.outs.known.note(out.clone()) {
+    /// Notes sign-outs: tokens from before them are void. Those that are new.
+    fn note_all(&mut self, outs: Vec<SignOut>) -> Vec<SignOut> {
+        let known = &mut self.outs.known;
+        let before = known.floor().map(|floor| floor.at);
+        let fresh = outs.into_iter().filter(|out| known.note(out.clone()));
+        let fresh = fresh.collect();
+        if let Some(floor) = known.floor()
+            && before != Some(floor.at)
+        {
+            let record = Record::SignedOut(floor.clone());
+            self.station.out.push_back(Output::Keep(Box::new(record)));
+        }
+        fresh
+    }
+
+    /// Ends what users have who were signed out, in one walk of the tables, and tells of it.
+    fn end_all(&mut self, now: Now, outs: &[SignOut], by: &str, report: &mut SignOutReport) {
+        if outs.is_empty() {
             return;
         }
-        let user = out.user.expose();
-        let domain = (!out.domain.is_empty()).then_some(out.domain.as_str());
-        report.credentials += self.credentials.sign_out(user, domain);
-        self.desk_signs_out(out);
-        report.sessions += self.board.signed_out(now, out);
-        let rows = self.registrations_of(out);
+        let lot = Lot::new(outs);
+        report.credentials += self.credentials.sign_out(&lot);
+        self.desk_signs_out(&lot);
+        report.sessions += self.board.signed_out(now, &lot);
+        let rows = self.registrations_of(&lot);
         report.registrations += rows.len();
-        let mut flows: HashMap<usize, Vec<String>> = HashMap::default();
-        for row in rows {
+        let mut flows: HashMap<(usize, u64), Vec<String>> = HashMap::default();
+        for (row, out) in rows {
             if let Some(binding) = self.registrar.get(row) {
                 let place = &binding.draft.place;
                 let token = String::from_utf8_lossy(&place.token).into_owned();
-                flows.entry(place.peer).or_default().push(token);
+                flows.entry((place.peer, out)).or_default().push(token);
             }
             let change = self.registrar.remove(row);
             self.registration_changed(now, change, None, "the user was signed out");
         }
         for index in 0..self.links.len() {
-            let flows = flows.remove(&index).unwrap_or_default();
-            self.tell_sign_outs(index, &[links::told(out, flows)]);
+            let mut his = |out: &SignOut| flows.remove(&(index, out.id)).unwrap_or_default();
+            let told = outs.iter().map(|out| links::told(out, his(out)));
+            let told: Vec<traversal::SignOut> = told.collect();
+            self.tell_sign_outs(index, &told);
         }
         self.publish_gate();
-        let record = Record::SignedOut(out.clone());
-        self.station.out.push_back(Output::Keep(Box::new(record)));
-        self.station.out.push_back(Output::EndStreams(out.clone()));
-        let proof = [
-            ("user", out.user.to_string()),
-            ("domain", out.domain.clone()),
-            ("by", by.to_owned()),
-        ];
-        let (board, queue) = (&mut self.board, &mut self.station.out);
-        board.event(queue, Kind::SignedOut, now, "", &proof);
+        for out in outs {
+            let record = Record::SignedOut(out.clone());
+            self.station.out.push_back(Output::Keep(Box::new(record)));
+            self.station.out.push_back(Output::EndStreams(out.clone()));
+            let user = match out.user.expose().is_empty() {
+                true => "everybody".to_owned(),
+                false => out.user.to_string(),
+            };
+            let proof = [
+                ("user", user),
+                ("domain", out.domain.clone()),
+                ("by", by.to_owned()),
+            ];
+            let (board, queue) = (&mut self.board, &mut self.station.out);
+            board.event(queue, Kind::SignedOut, now, "", &proof);
+        }
     }
 
-    /// The registrations of a user from before a sign-out. An address at a node of Unified CM is of
-    /// any domain whose users Unified CM knows.
-    fn registrations_of(&self, out: &SignOut) -> Vec<RegistrationId> {
-        let here = |aor: &str| {
-            let host = aor.rsplit('@').next().unwrap_or_default();
-            out.domain.is_empty()
-                || host.eq_ignore_ascii_case(&out.domain)
-                || self.settings.domain(host).is_none()
-                    && self.settings.signs_in_by(&out.domain) == Judge::UnifiedCm
+    /// The registrations of users from before their sign-outs, and which ended each. An address at
+    /// a node of Unified CM is of any domain whose users Unified CM knows; one of a domain's own
+    /// directory is that domain's.
+    fn registrations_of(&self, lot: &Lot<'_>) -> Vec<(RegistrationId, u64)> {
+        let at_home = |out: &SignOut, draft: &Draft| {
+            let host = draft.aor.rsplit('@').next().unwrap_or_default();
+            let by_unified_cm = || self.settings.signs_in_by(&out.domain) == Judge::UnifiedCm;
+            host.eq_ignore_ascii_case(&out.domain)
+                || self.settings.domain(host).is_none() && by_unified_cm()
         };
-        let his = self.registrar.iter().filter(|(_, b)| {
-            let draft = &b.draft;
-            draft.user.eq_ignore_ascii_case(out.user.expose())
-                && here(&draft.aor)
-                && b.since.unix <= out.at
+        let here = |out: &SignOut, draft: &Draft| match &*draft.directory {
+            _ if out.domain.is_empty() => true,
+            "" => at_home(out, draft),
+            directory => *directory == *self.settings.directory_of(&out.domain),
+        };
+        let his = self.registrar.iter().filter_map(|(id, b)| {
+            let mut outs = lot.named(&b.draft.user);
+            let out = outs.find(|out| here(out, &b.draft) && b.since.unix <= out.at)?;
+            Some((id, out.id))
         });
-        his.map(|(id, _)| id).collect()
+        his.collect()
     }
 
     /// Tells an edge of all sign-outs that its clients' tokens could be older than.
     pub(super) fn tell_all_sign_outs(&mut self, index: usize) {
-        let outs = self.outs.known.iter();
+        let outs = self.outs.known.records();
         let outs: Vec<traversal::SignOut> = outs.map(|o| links::told(o, Vec::new())).collect();
         self.tell_sign_outs(index, &outs);
     }

@@ -7,7 +7,7 @@ use base::{Instant, Map, Now, Pii, TokenBucket};
 use call::b2bua::{CallId, Cause, EndedBy, MediaError, MediaFigures, Record};
 use call::limits::{CallType, Content};
 use call::registration::core::Binding;
-use policy::signed_out::SignOut;
+use policy::signed_out::Lot;
 use status::{
     CallRow, CapacityRow, ClockRow, Counters, Event, Kind, LinkRow, MediaRow, Recent,
     RegistrationRow, Role, SessionRow, Snapshot,
@@ -194,13 +194,19 @@ impl Board {
         });
     }
 
-    /// The sessions of a user end; how many.
-    pub(super) fn signed_out(&mut self, now: Now, out: &SignOut) -> usize {
+    /// The users of a domain who have sessions, or had.
+    pub(super) fn users_of(&self, domain: &str) -> impl Iterator<Item = &str> {
+        let here = self.sessions.iter().filter(move |s| s.domain == domain);
+        here.map(|s| s.user.expose().as_str())
+    }
+
+    /// The sessions of users end; how many.
+    pub(super) fn signed_out(&mut self, now: Now, lot: &Lot<'_>) -> usize {
         let mut ended = 0;
         for session in &mut self.sessions {
             let open = session.ended.is_none() && session.expires > now.unix;
-            if open && session.since <= out.at && out.is_of(session.user.expose(), &session.domain)
-            {
+            let out = lot.of(session.user.expose(), &session.domain);
+            if open && out.is_some_and(|out| session.since <= out.at) {
                 session.ended = Some(now.unix);
                 ended += 1;
             }
@@ -320,6 +326,10 @@ impl Core {
             Report::CredentialsLost { cause } => {
                 self.board
                     .event(out, Kind::CredentialsLost, now, &cause, &[]);
+            }
+            Report::UsersFile { domain, cause } => {
+                let proof = [("domain", domain)];
+                board.event(out, Kind::UsersFile, now, &cause, &proof);
             }
             Report::XmppUp { jid, client, .. } => {
                 board.counters.xmpp_sessions += 1;

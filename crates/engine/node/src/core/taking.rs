@@ -42,6 +42,8 @@ const GRANTS_MAX: usize = 1_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Who {
     pub(super) user: String,
+    /// The directory that knows the user ([`call::registration::core::Draft::directory`]).
+    pub(super) directory: Box<str>,
     pub(super) aor: String,
     /// Its edge, and that one's name for its connection.
     pub(super) flow: (usize, Vec<u8>),
@@ -54,7 +56,7 @@ impl Who {
         let same_user = if self.user.is_empty() || other.user.is_empty() {
             self.flow == other.flow
         } else {
-            self.user == other.user
+            self.user == other.user && self.directory == other.directory
         };
         self.aor == other.aor || same_user
     }
@@ -149,6 +151,7 @@ impl Core {
         let draft = &self.registrar.get(row)?.draft;
         Some(Who {
             user: draft.user.clone(),
+            directory: draft.directory.clone(),
             aor: draft.aor.clone(),
             flow: (draft.place.peer, draft.place.token.clone()),
         })

@@ -10,6 +10,7 @@ use sip::FlowId;
 use status::Kind;
 
 use super::Core;
+use super::registrations::host_of;
 use crate::io::{ConnId, Target};
 
 /// The first wait before a connection is dialled again; doubles up to [`WAIT_MAX`].
@@ -334,17 +335,39 @@ impl Core {
         let mut found: Vec<&Zone> = named.collect();
         if found.is_empty() && self.settings.serves_sip(host) {
             let own = self.settings.registrars_of(host);
-            let is_own = |z: &&Zone| own.is_none_or(|names| names.contains(&z.of));
+            let is_own = |z: &&Zone| match own {
+                Some(names) => names.contains(&z.of),
+                None => self.settings.is_zone_of(host, z),
+            };
             let registrars = self.homes().filter(|z| !z.unified_cm);
             found = registrars.filter(is_own).collect();
             if found.is_empty() && own.is_none() {
-                found = self.homes().collect();
+                found = self.homes().filter(|z| z.unified_cm).collect();
             }
         }
         // Those of secure profiles are for who asks for one.
         found.retain(|z| !z.is_secure_line());
         found.sort_by_key(|z| !z.up);
         found.into_iter().map(|z| z.name.clone()).collect()
+    }
+
+    /// Whether a user of a domain, empty for one of any, may be somebody at a URI's host, in a zone.
+    /// The zone may have been chosen by another URI, so each must fit.
+    pub(super) fn is_user_of(&self, domain: &str, uri: &[u8], zone: &Zone) -> bool {
+        let (settings, host) = (&self.settings, host_of(uri).unwrap_or_default());
+        let of_host = || {
+            let is = |name: &str| same_host(name, &host);
+            let zones = self.zones.iter().filter(|z| z.trunk.is_none());
+            let mut zones = zones
+                .filter(|z| is(&z.host) || is(&z.target.host))
+                .peekable();
+            zones.peek().is_none() || zones.any(|z| settings.is_zone_of(domain, z))
+        };
+        let at_home = match settings.domain(&host) {
+            Some(_) => settings.one_directory(domain, &host),
+            None => of_host(),
+        };
+        domain.is_empty() || at_home && settings.is_zone_of(domain, zone)
     }
 
     /// Whether a host is a zone's: the name that requests use, or the server dialled.

@@ -1,8 +1,8 @@
 //! Users whom an administrator has signed out on a core: their tokens are refused here too, their
 //! connections are closed, and the other cores are told, each with the time by its own clock.
 
-use base::{Now, UnixTime};
-use policy::signed_out::SignOut;
+use base::{HashSet, Now, UnixTime};
+use policy::signed_out::{ROWS_MAX, SignOut};
 
 use super::Edge;
 use crate::io::Output;
@@ -21,10 +21,12 @@ impl Edge {
                 at: told.at,
                 id: told.id,
             };
-            if !link.signed_out.note(out.clone()) {
-                continue;
+            if !told.more {
+                if !link.signed_out.note(out.clone()) {
+                    continue;
+                }
+                fresh.push(out);
             }
-            fresh.push(out);
             for token in &told.flows {
                 // A core speaks of its own clients alone.
                 if let Some(flow) = self.tokens.open(token.as_bytes())
@@ -35,7 +37,8 @@ impl Edge {
             }
         }
         for other in (0..self.links.len()).filter(|other| *other != index) {
-            self.pass_sign_outs(index, other, &fresh);
+            let outs = self.by_clock_of(index, other, &fresh);
+            self.pass_sign_outs(other, &outs);
         }
         let old = policy::token::LIFE;
         if let Some(link) = self.links.get_mut(index) {
@@ -46,16 +49,21 @@ impl Edge {
         }
     }
 
-    /// A core came up: it is told what the others know.
+    /// A core came up: it is told what the others know, of each sign-out once.
     pub(super) fn pass_all_sign_outs(&mut self, index: usize) {
+        let (mut told, mut passed) = (HashSet::default(), Vec::new());
         for from in (0..self.links.len()).filter(|from| *from != index) {
             let known = self.links.get(from).map(|l| l.signed_out.iter());
-            let outs: Vec<SignOut> = known.into_iter().flatten().cloned().collect();
-            self.pass_sign_outs(from, index, &outs);
+            let fresh = known.into_iter().flatten();
+            let fresh = fresh.filter(|out| told.len() < ROWS_MAX && told.insert(out.id));
+            let fresh: Vec<SignOut> = fresh.cloned().collect();
+            passed.extend(self.by_clock_of(from, index, &fresh));
         }
+        self.pass_sign_outs(index, &passed);
     }
 
-    fn pass_sign_outs(&mut self, from: usize, to: usize, outs: &[SignOut]) {
+    /// What a core told, by the clock of another one.
+    fn by_clock_of(&self, from: usize, to: usize, outs: &[SignOut]) -> Vec<traversal::SignOut> {
         let skew = |index: usize| self.links.get(index).and_then(|l| l.skew_ms).unwrap_or(0);
         let later = skew(to).saturating_sub(skew(from));
         let outs = outs.iter().map(|out| traversal::SignOut {
@@ -64,15 +72,16 @@ impl Edge {
             at: UnixTime::from_millis(out.at.as_millis().saturating_add_signed(later)),
             id: out.id,
             flows: Vec::new(),
+            more: false,
         });
-        let outs: Vec<traversal::SignOut> = outs.collect();
-        if outs.is_empty() {
-            return;
-        }
+        outs.collect()
+    }
+
+    fn pass_sign_outs(&mut self, to: usize, outs: &[traversal::SignOut]) {
         let Some(link) = self.links.get_mut(to) else {
             return;
         };
-        let messages = link.tell_sign_outs(&outs).into_iter();
+        let messages = link.tell_sign_outs(outs).into_iter();
         let messages = messages.map(|(conn, message)| Output::Control { conn, message });
         self.station.out.extend(messages);
     }

@@ -140,7 +140,7 @@ impl Ledger {
                 }
             }
             // An edge keeps none.
-            Report::CredentialsLost { .. } => {}
+            Report::CredentialsLost { .. } | Report::UsersFile { .. } => {}
             Report::LinkRefused { source, cause } => {
                 self.caused(now, Kind::LinkRefused, Some(source.ip()), &cause);
             }

@@ -184,6 +184,33 @@ fn a_user_name_that_is_too_long_is_refused_and_not_kept() {
 }
 
 #[test]
+fn a_name_that_a_directory_takes_for_another_one_is_refused_and_nobody_is_asked() {
+    let mut s = none();
+    let odd = [
+        "alice ",
+        " alice",
+        "alice  smith",
+        "alice\t",
+        "alice\u{a0}smith",
+        "al\u{ad}ice",
+        "alice\u{200b}",
+        "\u{feff}alice",
+    ];
+    for (id, user) in odd.iter().enumerate() {
+        let asked = asked(user, "pw", &[], By::Directory);
+        s.begin(Instant::ZERO, id as u64, asked);
+    }
+    let (asks, done) = s.take();
+    assert!(asks.is_empty() && s.is_empty() && s.rates.is_empty());
+    let refused = |(_, o): &(u64, Outcome)| matches!(o, Outcome::Unauthorized { .. });
+    assert!(done.len() == odd.len() && done.iter().all(refused));
+    for user in ["alice smith", "zoë", "alice@example.test", "李雷"] {
+        s.begin(Instant::ZERO, 99, asked(user, "pw", &[], By::Directory));
+        assert_eq!(s.take().0.len(), 1, "{user}");
+    }
+}
+
+#[test]
 fn an_empty_or_endless_password_is_refused_and_nobody_is_asked() {
     let mut s = none();
     let long = "x".repeat(PASSWORD_MAX + 1);

@@ -2,8 +2,7 @@
 //!
 //! In: the message before, its changes in the order of their places, the bytes that they made. Out:
 //! the parts that reading those bytes would find; nothing if that is not plain, as when a value
-//! that
-//! was put in holds a line end. Only fields that were put in or have a new value are read.
+//! that was put in holds a line end. Only fields that were put in or have a new value are read.
 
 use super::Lump;
 use crate::class::has_no_uri_byte;
@@ -31,8 +30,9 @@ pub(super) fn parts(before: &Message, lumps: &[Lump], out: &[u8]) -> Option<(Hea
         let shift = walk.shift;
         let is_same = walk.field(before, span)?;
         if let Some(slot) = first.and_then(|i| kept.get_mut(i)) {
-            // The top Via is a field's value, unless that has none.
-            *slot = (is_same && !before.value_of(span).is_empty()).then_some(shift);
+            // A field of commas alone has no Via in it: the top one is in a later field.
+            let holds = span.name() != Name::Via.index() || before.facts().has_via_in(span);
+            *slot = (is_same && holds).then_some(shift);
         }
     }
     walk.added(before.head.end.saturating_sub(2))?;

@@ -2,10 +2,12 @@
 //! read once, when the message is judged, and given out as often as wanted. An edited message takes
 //! over what is true of it still.
 
+use super::scan::Span;
 use crate::header::{CSeq, NameAddr, Via};
+use crate::{Message, Name};
 
 /// A part of the message.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Part(u32, u32);
 
 impl Part {
@@ -34,7 +36,7 @@ impl Part {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Address {
     display: Part,
     uri: Part,
@@ -119,8 +121,7 @@ impl Facts {
     }
 
     /// What is known of a copy in which these fields stand as they stood, each so much further
-    /// back:
-    /// the first Via, From, To, CSeq. Nothing of one that does not.
+    /// back: the field of the top Via, From, To, CSeq. Nothing of one that does not.
     pub(crate) fn moved(mut self, by: [Option<i64>; 4]) -> Facts {
         for (known, by) in self.known.iter_mut().zip(by) {
             *known &= by.is_some();
@@ -132,6 +133,39 @@ impl Facts {
         self.to = self.to.moved(to);
         self.method = self.method.moved(cseq);
         self
+    }
+
+    /// Whether the top Via lies in this field. It need not lie in the first of its name.
+    pub(crate) fn has_via_in(&self, span: &Span) -> bool {
+        let [Part(from, to), ..] = self.via;
+        span.start < from && to <= span.end
+    }
+
+    /// Whether reading the message finds what is known, and in the same places. `unread` is the
+    /// message without its facts.
+    pub(crate) fn are_those_of(&self, unread: &Message) -> bool {
+        let whole = unread.bytes();
+        let [is_via, is_from, is_to, is_cseq] = self.known;
+        let via = || {
+            let value = unread.values(Name::Via).next();
+            let via = value.and_then(|value| Via::parse(value).ok());
+            via.is_some_and(|via| {
+                self.via == via.parts().map(|part| Part::of(whole, part))
+                    && self.branch == via.branch().map(|branch| Part::of(whole, branch))
+            })
+        };
+        let address = |known: &Address, read: Result<NameAddr<'_>, _>| {
+            read.is_ok_and(|read| *known == Address::of(whole, &read))
+        };
+        let cseq = || {
+            unread.cseq().is_ok_and(|cseq| {
+                self.number == cseq.number && self.method == Part::of(whole, cseq.method)
+            })
+        };
+        (!is_via || via())
+            && (!is_from || address(&self.from, unread.from()))
+            && (!is_to || address(&self.to, unread.to()))
+            && (!is_cseq || cseq())
     }
 
     pub(super) fn via<'a>(&self, whole: &'a [u8]) -> Option<Via<'a>> {

@@ -20,8 +20,7 @@ pub(crate) struct Span {
     pub(crate) end: u32,
     /// Four numbers of a byte each, in one word, so that they are written at once: the name, how
     /// long it is if the colon follows it at once, the bytes between the colon and the value
-    /// without
-    /// the blanks around it, and the bytes between that value and `end`.
+    /// without the blanks around it, and the bytes between that value and `end`.
     shape: u32,
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Metadata is trusted because of who put it there; a signature on it is not looked at. Its
 //! certificates carry keys: which dates stand in them decides nothing, but is told. Bounds:
-//! [`BYTES_MAX`], [`KEYS_MAX`].
+//! [`BYTES_MAX`], `KEYS_MAX`.
 
 use base::UnixTime;
 use base64::Engine as _;

@@ -32,7 +32,7 @@ use crate::xmpp_core::{Times, XmppCore};
 use crate::{dial, files, link_sip, link_ssh, link_xmpp};
 
 /// Sign-outs that a chat stream may not have heard yet.
-const OUTS_WAITING_MAX: usize = 256;
+const OUTS_WAITING_MAX: usize = 2_048;
 
 /// SIP connections that a core keeps with each edge.
 const SIP_LANES: usize = 2;

@@ -14,7 +14,8 @@
 //! told the node; a connection that the node wants to hear less of is not read for a while.
 //!
 //! Bounds of a turn: [`BURST`] posts of others and as many of its own connections' inputs, of which
-//! [`POSTS_MAX`] and a turn's reading may wait; then outputs leave and timers get their turn.
+//! [`POSTS_MAX`] and a turn's reading may wait; then outputs leave and timers get their turn. A
+//! worker's batch counts what it holds, and is taken whole: it may be what one reading gave more.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -74,25 +75,25 @@ pub fn run(
     let waker = Waker::from(desk.bell());
     let mut context = Context::from_waker(&waker);
     let (mut ways, mut worn) = (Ways::new(desk), Worn::default());
-    let (mut burst, mut reported) = (Vec::with_capacity(BURST), VecDeque::new());
+    let mut reported = VecDeque::new();
     ways.drain(node.as_mut(), &mut outlets);
     ways.hand_over(&mut outlets);
     loop {
         let mut left = BURST;
         while left > 0 {
-            match posts.poll_recv_many(&mut context, &mut burst, left) {
-                Poll::Ready(0) => return,
-                Poll::Ready(n) => left -= n,
+            let post = match posts.poll_recv(&mut context) {
+                Poll::Ready(None) => return,
+                Poll::Ready(Some(post)) => post,
                 Poll::Pending => break,
-            }
-            for post in burst.drain(..) {
-                worn.worked(match &post {
-                    Post::Batch(batch) => batch.posts.len(),
-                    _ => 1,
-                });
-                if ways.take(node.as_mut(), &clock, post, &mut outlets) {
-                    return ways.desk.stop();
-                }
+            };
+            let held = match &post {
+                Post::Batch(batch) => batch.posts.len().max(1),
+                _ => 1,
+            };
+            left = left.saturating_sub(held);
+            worn.worked(held);
+            if ways.take(node.as_mut(), &clock, post, &mut outlets) {
+                return ways.desk.stop();
             }
         }
         if reported.is_empty() {

@@ -275,9 +275,8 @@ impl Desk {
         }
         self.looked_at_paused = self.now;
         for id in std::mem::take(&mut self.paused) {
-            if let Some(line) = self.lines.get_mut(id)
-                && !std::mem::replace(&mut line.ready, true)
-            {
+            // Its `ready` holds for both lists.
+            if self.lines.get(id).is_some() {
                 self.ready.push_back(id);
             }
         }

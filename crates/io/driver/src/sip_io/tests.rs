@@ -410,6 +410,28 @@ fn a_flood_of_many_connections_holds_up_nobody() {
 }
 
 #[test]
+fn a_connection_is_read_again_once_its_pause_is_over() {
+    let (_workers, mut desk, mut ends) = desk_with(1);
+    desk.turn(None, &mut |_| {});
+    let Some((_, Post::Attach { way, .. })) = desk.found().pop() else {
+        panic!("no connection");
+    };
+    for _ in 0..2 {
+        desk.order(Order::Pause(way.line, Duration::from_millis(40)));
+        ends[0].write_all(OPTIONS.as_bytes()).unwrap();
+        let comes = (0..50).any(|_| {
+            desk.turn(Some(Duration::from_millis(20)), &mut |_| {});
+            desk.finish();
+            !desk.found().is_empty()
+        });
+        assert!(comes, "it is never read again");
+        let Some((_, Post::Input(Input::Frame { .. }))) = desk.found().pop() else {
+            panic!("no message");
+        };
+    }
+}
+
+#[test]
 fn all_that_waits_for_a_connection_leaves_with_one_write() {
     let (_workers, mut desk, mut ends) = desk_with(1);
     desk.turn(None, &mut |_| {});

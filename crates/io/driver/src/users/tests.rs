@@ -126,3 +126,36 @@ fn changes_at_the_same_time_are_all_kept() {
     });
     assert_eq!(Users::read(&path).unwrap().sorted().len(), 6);
 }
+
+#[test]
+fn a_file_stays_its_owners_with_its_mode_whoever_changes_it() {
+    use std::os::unix::fs::chown;
+    let of = |path: &Path| {
+        let meta = std::fs::metadata(path).unwrap();
+        (meta.uid(), meta.gid(), meta.permissions().mode() & 0o777)
+    };
+    let folder = folder("owner");
+    let (new, kept) = (folder.join("new"), folder.join("kept"));
+    std::fs::write(&kept, "").unwrap();
+    std::fs::set_permissions(&kept, PermissionsExt::from_mode(0o640)).unwrap();
+    // Only root may give files away; without it the mode is what there is to see.
+    let _ = chown(&kept, Some(4242), Some(4243));
+    let _ = chown(&folder, Some(4244), Some(4245));
+    let (before, (uid, gid, _)) = (of(&kept), of(&folder));
+    add(&kept, "alice", "secret", &[]).unwrap();
+    add(&new, "alice", "secret", &[]).unwrap();
+    assert_eq!(of(&kept), before);
+    assert_eq!(of(&new), (uid, gid, 0o600));
+    assert_eq!(of(&folder.join("kept.lock")), (before.0, before.1, 0o600));
+    assert_eq!(of(&folder.join("new.lock")), (uid, gid, 0o600));
+}
+
+#[test]
+fn a_user_whose_lines_are_taken_away_is_another_one() {
+    let verifier = made("alice", &[7; 16], &secret("pw"), &[], &[]).unwrap();
+    let verifier = verifier.verifier.expose();
+    let users = |lines: &str| Users::parse(&format!("alice:{verifier}:{lines}\n")).unwrap();
+    let before = users("1001,1002");
+    assert!(before.gone(&users("1001,1002")).is_empty());
+    assert_eq!(before.gone(&users("1001")), [Pii::new("alice".to_owned())]);
+}

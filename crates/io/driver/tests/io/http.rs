@@ -182,6 +182,16 @@ pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule
     }
 }
 
+/// What names a server to a browser, though it is none by RFC 3986.
+pub const CROOKED: &[&str] = &[
+    r"\\web2.corp.test\x",
+    r"/\web2.corp.test/x",
+    r"\/web2.corp.test/x",
+    "/\t/web2.corp.test/x",
+    r"x\..\\web2.corp.test",
+    "a b//web2.corp.test",
+];
+
 /// Answers by path, one request a connection.
 async fn inside_server(seen: Arc<Mutex<Vec<String>>>) -> SocketAddr {
     let (listening, address) = listener().await;
@@ -219,16 +229,28 @@ async fn answer_inside(mut stream: TcpStream, own: SocketAddr, seen: &Mutex<Vec<
         }
         return;
     }
+    let nth = path.rsplit('/').next().and_then(|n| n.parse().ok());
+    let crooked = nth.map_or("", |n: usize| CROOKED[n]);
     let (status, fields) = match path.as_str() {
         "/public/moved" => (
             "302 Found",
             format!("Location: http://{own}/public/there?x=1\r\n"),
         ),
+        at if at.starts_with("/public/to/") => ("302 Found", format!("Location: {crooked}\r\n")),
+        at if at.starts_with("/public/by/") => (
+            "200 OK",
+            format!(
+                "Content-Location: {crooked}\r\nRefresh: 0; url={crooked}\r\n\
+                 Refresh: 0; url='{crooked}'\r\nLink: <{crooked}>; rel=next\r\n\
+                 Link: < {crooked}>\r\nLink: </a>; anchor=\"{crooked}\"\r\n"
+            ),
+        ),
         "/public/away" => ("302 Found", "Location: http://10.0.0.1/secret\r\n".into()),
         "/public/cookie" => (
             "200 OK",
             "Set-Cookie: JSESSIONID=1; Domain=corp.example.test; Path=/cucm-uds; HttpOnly\r\n\
-             Set-Cookie: X-Auth=stolen\r\nServer: Apache-Coyote/1.1\r\nX-Powered-By: Tomcat\r\n\
+             Causeway-Own: 1\r\nSet-Cookie: X-Auth=stolen\r\n\
+             Server: Apache-Coyote/1.1\r\nX-Powered-By: Tomcat\r\n\
              Via: 1.1 cucm1.corp.example.test\r\n"
                 .into(),
         ),

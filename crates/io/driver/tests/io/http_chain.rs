@@ -6,7 +6,7 @@ use node::io::{Input, Report};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::http::{World, world};
+use crate::http::{CROOKED, World, world};
 use crate::support::{SOON, next};
 
 fn request(world: &World, path: &str, fields: &str) -> String {
@@ -61,6 +61,7 @@ async fn a_trace_goes_from_client_to_inside_and_back_and_into_events() {
 async fn an_inside_server_learns_the_clients_address_and_nothing_forged() {
     let world = world().await;
     let forged = "X-Forwarded-For: 10.1.1.1\r\nForwarded: for=10.1.1.1\r\nX-Real-IP: 10.1.1.1\r\n\
+                  X_Forwarded_For: 10.1.1.1\r\nX-Remote-User: 10.1.1.1\r\n\
                   X-Forwarded-Proto: http\r\nX-Forwarded-Host: 10.1.1.1\r\nVia: 1.1 10.1.1.1\r\n\
                   X-Original-URL: /private\r\nX-HTTP-Method-Override: DELETE\r\n\
                   Proxy-Authorization: Basic eDp5\r\nTE: trailers\r\nKeep-Alive: 5\r\n";
@@ -111,12 +112,38 @@ async fn references_come_in_the_edges_form_and_the_origin_stays_the_edges() {
     ] {
         assert!(!answer.contains(leak), "{leak} in {answer}");
     }
-    let ours = world.get("nonsense!", "/").await;
-    for field in [
-        "x-content-type-options: nosniff\r\n",
-        "cache-control: no-store\r\n",
+    // Of the edge, and of the core on the proxy lane.
+    for (segment, path, status) in [
+        ("nonsense!", "/", "404"),
+        (&segment, "/private", "403"),
+        (&segment, "/public/away", "502"),
     ] {
-        assert!(ours.contains(field), "{field} in {ours}");
+        let ours = world.get(segment, path).await;
+        for told in [
+            status,
+            "x-content-type-options: nosniff\r\n",
+            "cache-control: no-store\r\n",
+        ] {
+            assert!(ours.contains(told), "{told} in {ours}");
+        }
+        assert!(!ours.contains("causeway-"), "{ours}");
+    }
+    // An inside server's stay its own, whatever it says.
+    let theirs = world.get(&segment, "/public/cookie").await;
+    assert!(!theirs.contains("nosniff") && !theirs.contains("causeway-"));
+}
+
+#[tokio::test]
+async fn a_reference_that_only_browsers_read_as_a_server_goes_nowhere() {
+    let world = world().await;
+    let segment = world.segment();
+    for (nth, crooked) in CROOKED.iter().enumerate() {
+        let answer = world.get(&segment, &format!("/public/to/{nth}")).await;
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{crooked}: {answer}");
+        assert!(!answer.contains("web2"), "{crooked}: {answer}");
+        let answer = world.get(&segment, &format!("/public/by/{nth}")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{crooked}: {answer}");
+        assert!(!answer.contains("web2"), "{crooked}: {answer}");
     }
 }
 

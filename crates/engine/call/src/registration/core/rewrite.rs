@@ -375,6 +375,7 @@ impl Registrar {
         let aor = aor_of(request.to().ok()?.uri).map(|(_, aor)| aor)?;
         let draft = Draft {
             user: String::new(),
+            directory: "".into(),
             aor,
             instance: token.clone(),
             place: Place { peer, token, path },
@@ -446,6 +447,7 @@ mod tests {
         let mut r = Registrar::new(&Secret::new([1; 32]), &mut Rng::from_number(1));
         let draft = Draft {
             user: "alice".into(),
+            directory: "".into(),
             aor: "1001@cucm1.example.com".into(),
             place: place(),
             contact: CONTACT.as_bytes().to_vec(),

@@ -45,6 +45,9 @@ pub struct Draft {
     /// The user whose digest was right; empty for a contact of an earlier process
     /// ([`Registrar::recover`]), which gives its client no identity.
     pub user: String,
+    /// The domain whose own directory knows the user; empty for one of Unified CM, which knows the
+    /// users of all its domains, or of the credentials file. The same name in two is two people.
+    pub directory: Box<str>,
     /// The address of record as `user@host`.
     pub aor: String,
     /// Where the client is.
@@ -77,6 +80,11 @@ impl Draft {
         format!("sip:{}", self.aor)
     }
 
+    /// Whether both are of one user, or of none that is known.
+    fn is_users(&self, other: &Draft) -> bool {
+        self.user == other.user && self.directory == other.directory
+    }
+
     /// Whether two are contacts of one device, on flows of their own perhaps (RFC 5626 §5.3).
     fn is_one_device(&self, other: &Draft) -> bool {
         let line = |aor: &str| aor.split('@').next().unwrap_or_default().to_owned();
@@ -86,7 +94,7 @@ impl Draft {
         } else {
             !self.instance.is_empty() && self.instance == other.instance && self.aor == other.aor
         };
-        !self.user.is_empty() && self.user == other.user && same_device
+        !self.user.is_empty() && self.is_users(other) && same_device
     }
 
     /// Whether two are one contact. A device that says who it is, is the same wherever it is;
@@ -94,7 +102,7 @@ impl Draft {
     fn is_one_contact(&self, other: &Draft) -> bool {
         let named = |d: &Draft| d.one_device && !d.device.is_empty() || !d.instance.is_empty();
         if self.user.is_empty() || !named(self) || !named(other) {
-            let who = self.user == other.user && self.aor == other.aor;
+            let who = self.is_users(other) && self.aor == other.aor;
             return who && self.instance == other.instance && self.contact == other.contact;
         }
         self.is_one_device(other) && self.reg_id == other.reg_id
@@ -139,10 +147,10 @@ pub enum Change {
 pub struct Registrar {
     tickets: Tickets,
     rows: Slab<Binding>,
-    /// By hashes of a flow and of an alias: which rows they are is seen in the rows.
+    /// By hashes of a flow, of an alias and of a user: which rows they are is seen in the rows.
     by_flow: HashMap<u64, Vec<Id>>,
     by_alias: HashMap<u64, Vec<Id>>,
-    by_user: HashMap<String, Vec<Id>>,
+    by_user: HashMap<u64, Vec<Id>>,
     timers: Timers<Id>,
 }
 
@@ -175,7 +183,7 @@ impl Registrar {
     fn neighbours(&self, draft: &Draft) -> &[Id] {
         let rows = match draft.user.as_str() {
             "" => self.by_flow.get(&flow_hash(&draft.place)),
-            user => self.by_user.get(user),
+            user => self.by_user.get(&user_hash(user, &draft.directory)),
         };
         rows.map_or(&[], Vec::as_slice)
     }
@@ -286,12 +294,16 @@ impl Registrar {
         }
     }
 
-    /// A user's contacts of an address of record in a zone.
-    pub fn of_aor(&self, user: &str, aor: &str, zone: &str) -> Vec<Id> {
-        let rows = self.by_user.get(user).into_iter().flatten().copied();
+    /// The contacts of a user of a [directory](Draft::directory) at an address of record in a zone.
+    pub fn of_aor(&self, user: &str, directory: &str, aor: &str, zone: &str) -> Vec<Id> {
+        let rows = self.by_user.get(&user_hash(user, directory));
+        let rows = rows.into_iter().flatten().copied();
         let of = |id: &Id| {
-            let row = self.rows.get(*id);
-            row.is_some_and(|row| row.draft.aor == aor && *row.draft.zone == *zone)
+            let draft = self.rows.get(*id).map(|row| &row.draft);
+            draft.is_some_and(|d| {
+                let his = d.user == user && *d.directory == *directory;
+                his && d.aor == aor && *d.zone == *zone
+            })
         };
         rows.filter(of).collect()
     }
@@ -302,7 +314,8 @@ impl Registrar {
             return Vec::new();
         };
         let mine = &row.draft;
-        let rows = self.by_user.get(&mine.user).into_iter().flatten();
+        let rows = self.by_user.get(&user_hash(&mine.user, &mine.directory));
+        let rows = rows.into_iter().flatten();
         let rows = rows.filter_map(|id| Some((*id, self.rows.get(*id)?)));
         let mut others: Vec<(Id, &Binding)> = rows
             .filter(|(_, other)| other.confirmed && other.draft.registered)
@@ -434,7 +447,8 @@ impl Registrar {
             );
         }
         if !draft.user.is_empty() {
-            push_to(&mut self.by_user, draft.user.clone(), id);
+            let user = user_hash(&draft.user, &draft.directory);
+            push_to(&mut self.by_user, user, id);
         }
     }
 
@@ -445,7 +459,8 @@ impl Registrar {
             &hash_of(&alias_of(&draft.contact)[..]),
             id,
         );
-        drop_from(&mut self.by_user, &draft.user, id);
+        let user = user_hash(&draft.user, &draft.directory);
+        drop_from(&mut self.by_user, &user, id);
     }
 }
 
@@ -455,6 +470,10 @@ fn hash_of(value: &(impl Hash + ?Sized)) -> u64 {
 
 fn flow_hash(place: &Place) -> u64 {
     hash_of(&(place.peer, &place.token[..]))
+}
+
+fn user_hash(user: &str, directory: &str) -> u64 {
+    hash_of(&(user, directory))
 }
 
 /// Most lists hold one row, and all of them together are many.
@@ -480,6 +499,7 @@ mod tests {
     fn draft(user: &str, token: &str, port: u16) -> Draft {
         Draft {
             user: user.into(),
+            directory: "".into(),
             aor: format!("{user}@example.test"),
             place: Place {
                 peer: 0,
@@ -582,6 +602,23 @@ mod tests {
         assert!(r.open(at(0), &draft("bob", "t", 1)).is_some());
         assert_eq!(r.handle_timeout(at(60).instant), vec![]);
         assert_eq!(counts(&r), [0; 5]);
+    }
+
+    #[test]
+    fn the_same_name_in_two_directories_is_two_users() {
+        let mut r = Registrar::new(&Secret::new([1; 32]), &mut Rng::from_number(1));
+        let of = |directory: &str, port: u16| Draft {
+            directory: directory.into(),
+            ..draft("alice", "t", port)
+        };
+        for port in 0..USER_BINDINGS_MAX as u16 {
+            assert!(r.open(at(0), &of("one.test", port)).is_some());
+        }
+        assert!(r.open(at(0), &of("one.test", 99)).is_none());
+        let other = r.open(at(0), &of("two.test", 0)).unwrap();
+        let found = |directory| r.of_aor("alice", directory, "alice@example.test", "CEtcp-cucm1");
+        assert_eq!(found("two.test"), [other]);
+        assert_eq!(found("one.test").len(), USER_BINDINGS_MAX);
     }
 
     #[test]

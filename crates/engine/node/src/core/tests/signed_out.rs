@@ -150,6 +150,7 @@ fn what_an_edge_tells_of_another_core_signs_out_once_and_nobody_after_it() {
         at,
         id,
         flows: Vec::new(),
+        more: false,
     };
     let tell = |world: &mut World, out: traversal::SignOut| {
         world.acceptor.as_mut().unwrap().sign_outs(&[out]);
@@ -187,10 +188,114 @@ fn a_sign_in_that_is_under_way_when_its_user_is_signed_out_gives_nothing() {
     world.dns_is_slow = true;
     sign_in(&mut world, "example.test", "Alice", "secret", TARGET);
     // Its last question is under way.
-    if world.answers.is_empty() {
-        sign_out(&mut world, "alice", "");
-        let reply = world.answers.pop().unwrap();
-        assert_eq!((reply.status, reply.headers[0].0), (503, "Retry-After"));
-    }
+    assert!(world.answers.is_empty());
+    sign_out(&mut world, "alice", "");
+    let reply = world.answers.pop().unwrap();
+    assert_eq!((reply.status, reply.headers[0].0), (503, "Retry-After"));
     assert!(world.core.desk.engine.is_empty());
+}
+
+#[test]
+fn a_sign_out_that_is_known_already_is_answered_at_once() {
+    let (mut world, _) = signed_in();
+    sign_out(&mut world, "alice", "");
+    // The disk has nothing to say of the second one.
+    let report = sign_out(&mut world, "alice", "");
+    assert_eq!((report.sessions, report.not_stored), (0, None));
+    // Nor is anybody signed out who has no name.
+    let before = world.signed_out.len();
+    sign_out(&mut world, "", "example.test");
+    assert_eq!(world.signed_out.len(), before);
+}
+
+fn heard(id: u64, user: String, at: UnixTime) -> traversal::SignOut {
+    traversal::SignOut {
+        user: Pii::new(user),
+        domain: String::new(),
+        at,
+        id,
+        flows: Vec::new(),
+        more: false,
+    }
+}
+
+#[test]
+fn sign_outs_that_come_all_at_once_void_tokens_at_once_and_none_is_lost() {
+    let (mut world, old) = signed_in();
+    let at = world.now.unix;
+    // As at link-up, one by one, so that it takes longer than there are turns; she is the last.
+    let most = policy::signed_out::ROWS_MAX as u64;
+    let user = |n: u64| match n {
+        n if n + 1 == most => "alice".to_owned(),
+        n => format!("user{n}"),
+    };
+    for n in 0..most {
+        let out = heard(n, user(n), at);
+        world.acceptor.as_mut().unwrap().sign_outs(&[out]);
+        world.settle();
+    }
+    assert_eq!(admits(&world, &old), Err(TokenError::SignedOut));
+    assert!(!world.kinds().contains(&Kind::SignOutsDropped));
+    assert_eq!(world.core.registrar.len(), 1, "a walk of the tables waits");
+    world.wait(Duration::from_secs(20));
+    assert!(world.core.registrar.is_empty() && world.core.credentials.is_empty());
+    assert_eq!(world.signed_out.len() as u64, most);
+    // More than that is not taken, and told once; nor is a sign-out of everybody.
+    for out in [
+        heard(10_000, String::new(), at),
+        heard(10_001, "x".repeat(100_000), at),
+    ] {
+        world.acceptor.as_mut().unwrap().sign_outs(&[out]);
+        world.settle();
+    }
+    let lot: Vec<_> = (0..500)
+        .map(|n| heard(20_000 + n, format!("more{n}"), at))
+        .collect();
+    world.acceptor.as_mut().unwrap().sign_outs(&lot);
+    world.settle();
+    let told = world.kinds();
+    let told = told.iter().filter(|k| **k == Kind::SignOutsDropped);
+    assert_eq!(told.count(), 1);
+    assert!(world.core.outs.known.iter().count() as u64 <= most);
+}
+
+#[test]
+fn a_file_of_users_that_changes_as_a_whole_is_few_messages_and_one_look_at_the_gate() {
+    for (users, rows) in [(900, 900), (50_000, 1)] {
+        let (mut world, old) = signed_in();
+        world.acceptor.as_mut().unwrap().take_events();
+        let gone = (1..users).map(|n| Pii::new(format!("user{n}")));
+        let gone: Vec<_> = gone.chain([Pii::new("alice".to_owned())]).collect();
+        let before = world.signed_out.len();
+        world.give(Input::Users {
+            domain: "example.test".into(),
+            digests: Vec::new(),
+            gone,
+        });
+        assert_eq!(world.signed_out.len() - before, rows);
+        assert_eq!(admits(&world, &old), Err(TokenError::SignedOut));
+        assert!(world.core.registrar.is_empty() && world.core.credentials.is_empty());
+        let events = world.acceptor.as_mut().unwrap().take_events().into_iter();
+        let told = events.filter(|e| matches!(e, traversal::Event::SignOuts(_)));
+        assert_eq!(told.count(), rows.div_ceil(traversal::SIGN_OUTS_MAX));
+    }
+}
+
+#[test]
+fn of_a_changed_file_only_those_are_signed_out_who_have_something() {
+    let (mut world, old) = signed_in();
+    // Tokens of an earlier process are void by now, and hers would be.
+    world.now = world.now.plus(policy::token::LIFE);
+    let gone = ["alice", "bob"]
+        .map(|user| Pii::new(user.to_owned()))
+        .to_vec();
+    let before = world.signed_out.len();
+    world.give(Input::Users {
+        domain: "example.test".into(),
+        digests: Vec::new(),
+        gone,
+    });
+    let outs = &world.signed_out[before..];
+    assert!(outs.iter().all(|out| out.user.expose() == "alice") && outs.len() == 1);
+    assert!(admits(&world, &old).is_err());
 }

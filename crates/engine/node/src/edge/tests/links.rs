@@ -287,6 +287,7 @@ fn a_sign_out_closes_the_users_connections_voids_the_tokens_and_is_told_other_co
         at,
         id: 7,
         flows: vec![mine, "forged".into()],
+        more: false,
     };
     let tell = |bench: &mut Bench, conn: ConnId, out: traversal::SignOut| {
         let message = traversal::Message::SignOuts { outs: vec![out] };

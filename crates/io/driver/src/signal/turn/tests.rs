@@ -98,6 +98,39 @@ async fn outlets_wake_others_once_for_the_outputs_of_a_burst() {
     assert_eq!(*written.lock().unwrap(), "oo|oooooo|");
 }
 
+#[tokio::test]
+async fn a_batch_counts_what_it_holds_so_that_others_get_their_turn() {
+    let (handle, posts) = Handle::new();
+    // Of the future, so that nobody is told of a wait.
+    let at = std::time::Instant::now() + Duration::from_secs(3600);
+    let sender = handle.clone();
+    let sent = tokio::task::spawn_blocking(move || {
+        for held in [BURST, BURST + 10, BURST - 10, 40, 1] {
+            let waits = || Post::Input(Input::Waited(Duration::ZERO));
+            let batch = std::iter::repeat_with(waits).take(held).collect();
+            sender.post_batch(at, batch).unwrap();
+        }
+    });
+    sent.await.unwrap();
+    handle.post(Post::Stop).await.unwrap();
+    let written = Arc::default();
+    let outlets = Written(Arc::clone(&written));
+    let (_workers, desk, _) = Workers::new(&handle).unwrap();
+    let reports = Reports::new(desk.bell());
+    run(
+        Box::new(Wanting(0)),
+        Clock::start(),
+        posts,
+        outlets,
+        desk,
+        &reports,
+    );
+    let written = written.lock().unwrap();
+    let turns: Vec<usize> = written.split('|').map(|turn| turn.len() / 2).collect();
+    let both = BURST - 10 + 40;
+    assert_eq!(turns, [0, BURST, BURST + 10, both, 1, 0]);
+}
+
 #[test]
 fn waits_are_told_while_they_are_long_and_once_when_they_are_not() {
     let (handle, _posts) = Handle::new();
