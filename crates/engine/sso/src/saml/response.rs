@@ -95,10 +95,7 @@ impl From<SignatureError> for ResponseError {
 impl ResponseError {
     /// Whether whoever brings it may be forging one.
     pub fn is_forged(&self) -> bool {
-        matches!(
-            self,
-            Malformed(_) | ResponseError::Signature(_) | ResponseError::Other { what: REQUEST, .. }
-        )
+        matches!(self, Malformed(_) | ResponseError::Signature(_))
     }
 }
 
