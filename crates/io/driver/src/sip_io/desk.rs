@@ -363,7 +363,8 @@ impl Desk {
             .push_back(Post::Attach { conn, facts, way });
         // What came with the end of the handshake is no news to the kernel.
         let posts = &mut self.found.posts;
-        let left = self.lines.get_mut(line).map(|l| l.decrypt(&[], now, posts));
+        let left = self.lines.get_mut(line);
+        let left = left.map(|l| guarded(|| l.decrypt(&[], now, posts)));
         if let Some(Err(why)) = left {
             return self.end(line, why);
         }
@@ -386,10 +387,9 @@ impl Desk {
         line.ready = false;
         let (buffers, found) = (&mut self.buffers, &mut self.found.posts);
         buffers.taken = 0;
-        // One connection's fault ends that connection, never the process.
-        let read = catch_unwind(AssertUnwindSafe(|| line.read(buffers, now, found)));
+        let read = guarded(|| line.read(buffers, now, found));
         let taken = self.buffers.taken;
-        match read.unwrap_or_else(|_| Err("a fault of this node".into())) {
+        match read {
             Ok(Done::All) => {}
             Ok(Done::More) => {
                 line.ready = true;
@@ -470,6 +470,12 @@ fn token_of(id: Id) -> Token {
     Token((id.generation() as usize) << 32 | id.slot() as usize)
 }
 
+/// Takes a connection's bytes apart: its fault ends that connection, never the process.
+fn guarded<T>(read: impl FnOnce() -> Result<T, Why>) -> Result<T, Why> {
+    let read = catch_unwind(AssertUnwindSafe(read));
+    read.unwrap_or_else(|_| Err("a fault of this node".into()))
+}
+
 fn id_of(token: Token) -> Id {
     Id::new(token.0 as u32, (token.0 >> 32) as u32)
 }
@@ -483,5 +489,11 @@ mod tests {
         let id = Id::new(7, u32::MAX - 1);
         assert_eq!(id_of(token_of(id)), id);
         assert_ne!(token_of(Id::new(u32::MAX, 3)), BELL);
+    }
+
+    #[test]
+    fn a_fault_of_one_connection_ends_it_and_not_the_process() {
+        let fault = guarded::<()>(|| panic!("a fault, on purpose"));
+        assert_eq!(fault, Err("a fault of this node".to_owned()));
     }
 }
