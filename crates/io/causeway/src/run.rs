@@ -23,6 +23,8 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
         .thread_name("io")
         .build()
         .context("the operating system gives no threads")?;
+    // Before the media worker asks how many sockets it may keep.
+    let files = net::descriptors::raise();
     runtime.block_on(async {
         let mut running = driver::run::start(config.clone()).await?;
         administer(&config, &running)?;
@@ -33,7 +35,8 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
         for (what, address) in &running.listening {
             tracing::info!(%address, "listening for {what}");
         }
-        tracing::info!(node = %config.fqdn(), version = driver::VERSION, "running");
+        let node = config.fqdn();
+        tracing::info!(%node, version = driver::VERSION, open_files = files, "running");
         let code = tokio::select! {
             _ = terminate.recv() => ExitCode::SUCCESS,
             _ = interrupt.recv() => ExitCode::SUCCESS,

@@ -2,6 +2,21 @@
 
 use std::io;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Raises the limit in force to the most that the process may set itself (`RLIMIT_NOFILE`, soft and
+/// hard): a login shell's 1,024 are used up by 250 calls. What is in force then; where the system
+/// refuses, that is what was.
+pub fn raise() -> Option<usize> {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!(%error, soft, hard, "the limit of open files stays as it is");
+    }
+    limit()
+}
+
 /// The limit that is in force (`RLIMIT_NOFILE`, its soft value); `None` if the system does not say,
 /// or sets none.
 pub fn limit() -> Option<usize> {
@@ -32,6 +47,13 @@ mod tests {
         assert_eq!(of(&line("1024")), Some(1024));
         assert_eq!((of(&line("unlimited")), of(head)), (None, None));
         assert!(limit().is_none_or(|n| n > 2));
+    }
+
+    #[test]
+    fn the_limit_in_force_is_raised_to_the_hard_one() {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        raise();
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (hard, hard));
     }
 
     #[test]

@@ -279,6 +279,7 @@ impl Publisher {
         // Without these nothing is to be had from the server.
         let leads = is_fingerprint(part)
             || matches!(part, Part::Axl(Operation::Nodes) | Part::VoicemailVersion);
+        let never_told = self.fingerprint.is_none();
         let duty = self.duty;
         let fetched = match result {
             Ok(fetched) => fetched,
@@ -300,9 +301,11 @@ impl Publisher {
                 self.schema = Schema::V9_1;
                 Next::Again
             }
-            // A cluster that does not know this question is asked the others. One that throttles,
-            // or is none, is not to be asked eight more.
-            Err(error @ AxlError::Fault(_)) if is_fingerprint(part) => {
+            // A cluster that does not know this question, or never answered it to this account, is
+            // asked the others. One that throttles, or is none, is not to be asked eight more.
+            Err(error @ (AxlError::Fault(_) | AxlError::Role))
+                if is_fingerprint(part) && (error != AxlError::Role || never_told) =>
+            {
                 reading.miss(part, &error.to_string());
                 Next::On
             }
