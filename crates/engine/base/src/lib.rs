@@ -11,7 +11,7 @@
 //! - [`Timers`]: what is due, in order, with cancellation.
 //! - [`Queue`]: a bounded first-in-first-out queue whose overflow is a typed outcome.
 //! - [`TokenBucket`]: rate limits.
-//! - [`line`]: another machine's words in one line of a log.
+//! - [`line()`]: another machine's words in one line of a log.
 //! - [`DomainName`], [`HostName`]: names checked once.
 //! - [`XmlBounds`]: what a document may cost its reader.
 //! - [`Secret`], [`Pii`]: values that do not reach a log.
