@@ -3,8 +3,9 @@
 //! The HTTP/2 library flushes after every larger frame. Below it each flush would be a packet of
 //! its own, with a wake-up and an encryption for each, however many streams had something to say
 //! in that turn. Here a flush only notes that there is something; what was written leaves when the
-//! turn is over ([`Turns::poll`]), or when [`GATHERED_MAX`] bytes are there. Nothing waits for a clock: a
-//! turn's bytes leave at its end. Which task writes is the library's affair; it is found out.
+//! turn is over ([`Turns::poll`]), or when [`GATHERED_MAX`] bytes are there. Nothing waits for a
+//! clock: a turn's bytes leave at its end. Which task writes is the library's affair; it is found
+//! out.
 //!
 //! Bounds: [`GATHERED_MAX`] bytes a connection; beyond it writing waits for the stream below.
 
