@@ -34,7 +34,7 @@ pub use super::guard::Times;
 pub const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// After this without a request an HTTP/1 connection gives back what it needs for one.
-const REST_AFTER: Duration = Duration::from_millis(250);
+const REST_AFTER: Duration = Duration::from_millis(100);
 
 /// How long an HTTP/2 client that owes nothing and is owed nothing may stay after GOAWAY.
 const PARTING: Duration = Duration::from_secs(5);
