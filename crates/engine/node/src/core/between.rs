@@ -174,9 +174,9 @@ impl Core {
         between.ends.iter().any(|end| self.is_end(end, flow))
     }
 
-    /// A zone does not know what a call between zones was for, or cannot be asked, and nothing of
-    /// it has been heard: the call goes to the next, or gets the first answer where none is left.
-    /// Gives whether it does either.
+    /// A zone does not know what a call between zones was for, or cannot be asked, or not any more:
+    /// the call goes to the next, also if it has rung there, or gets the first answer where none is
+    /// left. Gives whether it does either.
     pub(super) fn call_elsewhere(&mut self, now: Now, client: ClientKey, status: u16) -> bool {
         let call = self.b2bua.call_under(client);
         let more = |b: &&Between| {
