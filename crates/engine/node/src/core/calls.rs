@@ -78,7 +78,7 @@ pub(super) struct Owner {
     user: String,
     directory: Box<str>,
     aor: String,
-    row: RegistrationId,
+    pub(super) row: RegistrationId,
     /// The edge that it is behind.
     peer: usize,
     /// That one's name for its connection.
