@@ -3,8 +3,7 @@
 //!
 //! `cargo bench -p causeway-base --bench table -- [--entries N]`
 //!
-//! The best lap of many counts: others use the machine too. "Longest" is the least of several runs'
-//! longest insertions, which is the table's own.
+//! The best lap of many counts: others use the machine too.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // it measures time
@@ -17,6 +16,7 @@ use base::{FixedState, HashMap, Id, Slab};
 
 const LAPS: usize = 40;
 const LAP: usize = 5_000;
+const RUNS: usize = 8;
 
 fn main() {
     let mut entries = 100_000;
@@ -124,21 +124,20 @@ fn best(count: usize, mut lap: impl FnMut()) -> f64 {
     least.as_nanos() as f64 / count as f64
 }
 
-/// Nanoseconds of the longest insertion, in the best of some runs.
+/// Nanoseconds of the longest insertion, each taken from the best of some runs: what is long in all
+/// of them is the table's.
 fn longest<K, M>(keys: &[K], empty: impl Fn() -> M, insert: impl Fn(&mut M, &K)) -> f64 {
-    let run = || {
+    let mut least = vec![Duration::MAX; keys.len()];
+    for _ in 0..RUNS {
         let mut map = empty();
-        let mut most = Duration::ZERO;
-        for key in keys {
+        for (key, least) in keys.iter().zip(&mut least) {
             let before = Instant::now();
             insert(&mut map, key);
-            most = most.max(before.elapsed());
+            *least = before.elapsed().min(*least);
         }
         black_box(map);
-        most
-    };
-    let least = (0..8).map(|_| run()).min().unwrap();
-    least.as_nanos() as f64
+    }
+    least.into_iter().max().unwrap().as_nanos() as f64
 }
 
 fn show(what: &str, ours: f64, theirs: f64) {
