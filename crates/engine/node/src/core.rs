@@ -364,11 +364,11 @@ impl Core {
 
     fn event(&mut self, now: Now, event: Event) {
         let elsewhere = match &event {
-            Event::Response { key, message } if message.status() == 430 => {
-                self.call_again(now, *key)
-            }
-            Event::Response { key, message } => self.call_elsewhere(now, *key, message.status()),
-            Event::Failed { key, .. } => self.call_elsewhere(now, *key, 408),
+            Event::Response { key, message } => match message.status() {
+                430 => self.call_again(now, *key),
+                status => self.call_elsewhere(now, *key, Some(status)),
+            },
+            Event::Failed { key, .. } => self.call_elsewhere(now, *key, None),
             _ => false,
         };
         if elsewhere {

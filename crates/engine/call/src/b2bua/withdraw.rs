@@ -20,8 +20,9 @@ impl B2bua {
         (call.client == Some(client)).then_some(CallId(*id))
     }
 
-    /// Takes a call of somebody inside back; its INVITE has no final answer yet, and may begin
-    /// another. `None`, and nothing changed, if it has been answered, or the caller has given up.
+    /// Takes a call back; its INVITE has no final answer yet, and may begin another. `None`, and
+    /// nothing changed, if it has been answered, or the caller has given up, or is behind an edge
+    /// and has heard of it: edges give early dialogs their media one stream a call.
     pub fn withdraw(
         &mut self,
         cx: &mut Context<'_>,
@@ -29,7 +30,8 @@ impl B2bua {
     ) -> Option<(ServerKey, Message)> {
         let CallId(id) = self.call_under(client)?;
         let call = self.calls.get(id)?;
-        if call.phase != Phase::Calling || call.caller.side != Side::Inside {
+        let may = call.caller.side == Side::Inside || call.forks.is_empty();
+        if call.phase != Phase::Calling || !may {
             return None;
         }
         let (server, invite) = (call.server, call.opening.as_ref()?.received.clone());

@@ -57,10 +57,18 @@ impl Referred {
     fn give(&mut self, now: Instant, grant: Grant) {
         self.0
             .retain(|g| g.end != grant.end || g.alias != grant.alias || g.row != grant.row);
-        while self.0.front().is_some_and(|g| g.until <= now) || self.0.len() >= GRANTS_MAX {
+        self.expire(now);
+        if self.0.len() >= GRANTS_MAX {
             self.0.pop_front();
         }
         self.0.push_back(grant);
+    }
+
+    /// What is too old is forgotten.
+    pub(super) fn expire(&mut self, now: Instant) {
+        while self.0.front().is_some_and(|g| g.until <= now) {
+            self.0.pop_front();
+        }
     }
 
     /// How many are kept.

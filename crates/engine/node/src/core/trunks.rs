@@ -408,6 +408,7 @@ impl Core {
 
     /// Asks trunks that are due.
     pub(super) fn probes_timeout(&mut self, now: Now) {
+        self.referred.expire(now.instant);
         for index in 0..self.zones.len() {
             let Some(zone) = self.zones.get_mut(index) else {
                 continue;
