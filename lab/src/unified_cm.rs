@@ -4,10 +4,12 @@
 //! references. The line side (SIP) stands in `sip::unified_cm`.
 
 mod axl;
+mod certificate;
 mod files;
 mod uds;
 
 pub use axl::answer as axl;
+pub use certificate::acceptor;
 
 use std::io;
 use std::net::SocketAddr;
@@ -45,12 +47,24 @@ pub async fn start(
             let answer = if request.path.starts_with("/cucm-uds/") {
                 uds::answer(&name, &accounts, &request)
             } else if matches!(request.path.as_str(), "/axl" | "/axl/") {
-                axl::answer(&accounts, &request)
+                axl::answer(&name, &accounts, &request)
             } else {
                 web::Answer::empty(404)
             };
-            let slow =
-                request.path.starts_with("/axl") && accounts.world.changes.has(Change::AxlSlow);
+            let slow = request.path.starts_with("/axl")
+                && accounts.world.changes.has(Change::AxlSlow)
+                && accounts
+                    .world
+                    .unified_cm
+                    .iter()
+                    .any(|node| node.fqdn == name);
+            // Who connects anew is to see the other certificate.
+            let closes = accounts.world.changes.has(Change::SelfSigned);
+            let answer = if closes {
+                answer.with("connection", "close")
+            } else {
+                answer
+            };
             async move {
                 if slow {
                     tokio::time::sleep(SLOW).await;

@@ -1,4 +1,4 @@
-//! i and j: what is left behind, what the logs hold, and what happens when the inside is away.
+//! m and n: what is left behind, what the logs hold, and what happens when the inside is away.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ const FREED_WITHIN: Duration = Duration::from_secs(5);
 /// Somebody who has not signed in before, so that no cache can answer for the inside.
 const NEWCOMER: &str = "dave";
 
-/// j.
+/// m.
 pub(super) async fn walk(stage: &Stage, report: &mut Report) {
-    report.part('j', "Look the house over");
+    report.part('m', "Look the house over");
     report
         .step("every media port is free again", async {
             ports(stage).await
@@ -33,9 +33,9 @@ pub(super) async fn walk(stage: &Stage, report: &mut Report) {
     report.step("nobody panicked", async { calm(stage) }).await;
 }
 
-/// j, which leaves the inside as it was.
+/// n, which leaves the inside as it was.
 pub(super) async fn switch_off_and_on(stage: &mut Stage, report: &mut Report) {
-    report.part('k', "Switch UDS off and on");
+    report.part('n', "Switch UDS off and on");
     stage.house.inside.darken();
     report
         .step("sign-in while it is off: not 401, but 502", async {
@@ -115,6 +115,7 @@ fn secrets(stage: &Stage) -> Result<((), String)> {
         .collect();
     secrets.push(file.administrator.password.clone());
     secrets.push(file.administrator.token.clone());
+    secrets.extend(stage.secrets.iter().cloned());
     secrets.extend(stage.alice.as_ref().and_then(Remote::token));
     secrets.extend(stage.bob.as_ref().and_then(Remote::token));
     let mut lines = 0;

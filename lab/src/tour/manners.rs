@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 use super::Stage;
 use super::calls::{PATIENCE, alices, hang_up, is_mixed, phone, registration, secure_device};
 use super::report::{Report, ensure};
+use super::servers::event;
+use crate::changes::Change;
 use crate::sip::agent::Agent;
 use crate::sip::phone as telephone;
 
@@ -38,6 +40,11 @@ pub(super) async fn walk(stage: &Stage, report: &mut Report) {
     report
         .step("her desk telephone shares the line: both ring", async {
             shared(stage).await
+        })
+        .await;
+    report
+        .step("a video call in a region of 384 kbit/s is told of", async {
+            little_video(stage).await
         })
         .await;
     if is_mixed(stage).await {
@@ -144,6 +151,23 @@ async fn shared(stage: &Stage) -> Result<((), String)> {
     desk.unregister().await?;
     desk.stack().stop();
     outcome
+}
+
+/// Call control allows the call's video less than the client asked for: event 5006.
+async fn little_video(stage: &Stage) -> Result<((), String)> {
+    stage.house.changes.set(&[Change::RegionLimited])?;
+    let made = async {
+        let mine = alices(stage)?
+            .call_with_video(&stage.house.file.inside.phone.extension)
+            .await?;
+        let theirs = phone(stage)?.next_call(PATIENCE).await?;
+        hang_up(&(mine, theirs)).await
+    };
+    let made = made.await;
+    stage.house.changes.set(&[])?;
+    made?;
+    let fix = event(stage, 5006, "allows the video less kbps 384").await?;
+    Ok(((), format!("5006 with kbps 384 — {fix}")))
 }
 
 /// The telephone on alice's desk.

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::overlap::Dialling;
 use super::{Agent, Entry};
+use crate::media::sdp::Description;
 use crate::media::{Ear, Figures, Heard, Stream};
 use crate::sip::dialog::Dialog;
 use crate::sip::message;
@@ -189,7 +190,7 @@ impl Call {
                 .unwrap_or_else(PoisonError::into_inner) = true;
             stream.offer(Direction::SendRecv)
         } else {
-            let offer = crate::media::sdp::Description::read(request.body());
+            let offer = Description::read(request.body());
             let held = offer
                 .as_ref()
                 .is_ok_and(|offer| !offer.direction.has_recv());
@@ -230,18 +231,24 @@ impl Call {
     }
 }
 
-/// Places a call and waits until it is answered.
-pub(super) async fn place(agent: &Agent, number: &str, late: bool) -> Result<Call> {
-    place_with(agent, number, late, None).await
+/// How a call is placed.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Manner<'a> {
+    /// The other side makes the offer.
+    pub(super) late: bool,
+    /// There is a picture.
+    pub(super) video: bool,
+    /// The number may not be whole.
+    pub(super) dialling: Option<&'a Arc<Dialling>>,
 }
 
-/// The same with a number that may not be whole.
-pub(super) async fn place_with(
-    agent: &Agent,
-    number: &str,
-    late: bool,
-    dialling: Option<&Arc<Dialling>>,
-) -> Result<Call> {
+/// Places a call and waits until it is answered.
+pub(super) async fn place(agent: &Agent, number: &str, manner: Manner<'_>) -> Result<Call> {
+    let Manner {
+        late,
+        video,
+        dialling,
+    } = manner;
     let profile = agent.profile();
     let target = if number.contains(':') {
         number.to_owned()
@@ -250,6 +257,9 @@ pub(super) async fn place_with(
     };
     let flow = agent.uplink().await?;
     let mut stream = Stream::open(profile.media, profile.hz, profile.secure).await?;
+    if video {
+        stream.add_video().await?;
+    }
     let call_id = format!("{}@{}", super::registration::uuid(), flow.local.ip());
     let mut invite = agent.request(Method::Invite, &target, &target, &call_id, 101)?;
     let contact = format!("<{}>", agent.contact(&flow));
@@ -339,6 +349,9 @@ pub(super) async fn answer(
     let profile = agent.profile();
     let mut stream = Stream::open(profile.media, profile.hz, profile.secure).await?;
     let delayed = request.body().is_empty();
+    if Description::read(request.body()).is_ok_and(|offer| offer.video.is_some()) {
+        stream.add_video().await?;
+    }
     let sdp = if delayed {
         stream.offer(Direction::SendRecv)
     } else {
