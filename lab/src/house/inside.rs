@@ -194,7 +194,8 @@ async fn line_side(
     let world = &accounts.world;
     let node = cluster.first().context("a lab has call control")?;
     let issued = authority.issue(&[&node.fqdn], node.address)?;
-    let tls = if world.mixed_mode {
+    let mixed = world.mixed_mode || cluster != world.unified_cm;
+    let tls = if mixed {
         issued.mutual(&authority.certificate)?
     } else {
         issued.acceptor()?
@@ -224,21 +225,17 @@ async fn line_side(
         lines,
         digest: false,
         bearers: accounts.bearers.clone(),
-        manners: manners(world),
+        manners: manners(world, mixed),
         recorder: recorder.clone(),
     };
     UnifiedCm::start(config).await.context("the line side")
 }
 
 /// How Unified CM is set up, mistakes and all.
-fn manners(world: &World) -> Manners {
+fn manners(world: &World, mixed: bool) -> Manners {
     let has = |mistake| world.mistakes.contains(&mistake);
     Manners {
-        security_profiles: world
-            .mixed_mode
-            .then(|| SECURITY_PROFILE.into())
-            .into_iter()
-            .collect(),
+        security_profiles: mixed.then(|| SECURITY_PROFILE.into()).into_iter().collect(),
         throttle_bytes_per_s: Some(THROTTLE_BYTES_PER_S),
         trunk_on_line_port: has(Mistake::TrunkOnLinePort),
         region_kbps: has(Mistake::RegionLimit).then_some(REGION_KBPS),

@@ -129,7 +129,7 @@ impl Plan<'_> {
     fn core(&self, core: &Host, program: &Path, options: &command::House) -> Result<file::Core> {
         let has = |mistake| self.world.mistakes.contains(&mistake);
         let mut names = vec![core.fqdn.as_str()];
-        if self.world.mixed_mode && !has(Mistake::ProfileMissing) {
+        if !has(Mistake::ProfileMissing) {
             names.push(SECURITY_PROFILE);
         }
         let issued = self.authority.issue(&names, core.address)?;

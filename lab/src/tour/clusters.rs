@@ -27,9 +27,10 @@ pub(super) async fn walk(stage: &Stage, report: &mut Report) {
         })
         .await;
     report
-        .step("her telephone registers there", async {
-            registers(stage, judy.as_ref().context("judy is not signed in")?).await
-        })
+        .step(
+            "her telephone, with a secure profile, registers there",
+            async { registers(stage, judy.as_ref().context("judy is not signed in")?).await },
+        )
         .await;
     report
         .step("ILS off: the first cluster does not know her", async {
@@ -116,7 +117,8 @@ async fn registers(stage: &Stage, remote: &Remote) -> Result<((), String)> {
         return Ok(((), "call control is a real one".into()));
     };
     let telephone = remote.telephone(HZ).await?;
-    let registered = telephone.agent.register().await;
+    let registered = telephone.agent.register_over_tls().await;
+    let zone = zone_of(stage, &remote.user.extension).await;
     let rows = line_side.registrations();
     telephone.agent.unregister().await?;
     telephone.agent.stack().stop();
@@ -127,9 +129,23 @@ async fn registers(stage: &Stage, remote: &Remote) -> Result<((), String)> {
     ensure(row.extension == remote.user.extension, || {
         row.extension.clone()
     })?;
-    let at = line_side.name();
-    Ok((
-        (),
-        format!("{} at {at}, called at {}", row.extension, row.contact),
-    ))
+    let (at, zone) = (line_side.name(), zone?);
+    ensure(zone == format!("CEtls-{at}"), || format!("it is in {zone}"))?;
+    Ok(((), format!("{} over TLS, in {zone}", row.extension)))
+}
+
+/// The zone that a core has a line's registration in.
+async fn zone_of(stage: &Stage, extension: &str) -> Result<String> {
+    for core in &stage.house.file.cores {
+        let snapshot = stage.house.status(&core.config).await?;
+        let rows = snapshot["registrations"].as_array().cloned();
+        let rows = rows.unwrap_or_default();
+        let mut rows = rows
+            .iter()
+            .filter(|row| row.to_string().contains(extension));
+        if let Some(zone) = rows.find_map(|row| row["zone"].as_str()) {
+            return Ok(zone.to_owned());
+        }
+    }
+    anyhow::bail!("no core has {extension}")
 }

@@ -71,7 +71,7 @@ fn steps() -> Vec<Step> {
             "a secure profile is added",
             &[C::MixedModeToggled, C::ProfileAdded],
             &format!("secure profile added {PROFILE}"),
-            None,
+            Some(3024),
         ),
         step("AXL is off", &[C::AxlOff], "is not active (404)", failed),
         step("AXL throttles", &[C::AxlBusy], "or it throttles", failed),
@@ -128,7 +128,11 @@ async fn found(stage: &Stage, step: &Step) -> Result<((), String)> {
         let Some(number) = step.event else {
             return Ok(((), text.clone()));
         };
-        let event = event(stage, number, text).await?;
+        let about = match number {
+            3024 => PROFILE,
+            _ => text,
+        };
+        let event = event(stage, number, about).await?;
         let fix = if fix.is_empty() { &event } else { fix };
         return Ok(((), format!("{number} {text} — {fix}")));
     }

@@ -245,9 +245,9 @@ async fn registers(stage: &Stage, token: &str) -> Result<((), String)> {
         .find(|row| row.extension == remote.user.extension);
     let row = row.context("Unified CM does not know her")?;
     ensure(row.by_token, || "Unified CM saw no token".into())?;
-    let (who, at) = (&row.extension, &row.contact);
+    let who = &row.extension;
     Ok((
         (),
-        format!("{who} for {seconds} s, called at {at}; a forged one is refused"),
+        format!("{who} for {seconds} s; a forged one is refused"),
     ))
 }

@@ -206,7 +206,9 @@ fn second(cluster: &Cluster<'_>) -> Option<(&'static str, u16)> {
 }
 
 fn is_mixed(cluster: &Cluster<'_>) -> bool {
-    cluster.world.mixed_mode != cluster.has(Change::MixedModeToggled)
+    // The other cluster always is.
+    let begins = cluster.world.mixed_mode || !cluster.changes;
+    begins != cluster.has(Change::MixedModeToggled)
 }
 
 fn call_managers(cluster: &Cluster<'_>) -> String {

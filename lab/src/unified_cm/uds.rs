@@ -50,6 +50,11 @@ impl Uds<'_> {
         &self.accounts.world
     }
 
+    fn is_other(&self) -> bool {
+        let mut others = self.world().other_cluster.iter();
+        others.any(|node| node.fqdn == self.node)
+    }
+
     fn uri(&self, path: &str) -> String {
         format!("https://{}:8443/cucm-uds/{path}", self.node)
     }
@@ -190,8 +195,11 @@ impl Uds<'_> {
             }
             (None, None) => None,
         };
-        let here =
-            |u: &&User| u.name.eq_ignore_ascii_case(id) && self.world().is_home(self.node, u);
+        let locked = !self.is_other() && self.world().changes.has(Change::UsersLocked);
+        let here = |u: &&User| {
+            let own = u.name.eq_ignore_ascii_case(id);
+            own && self.world().is_home(self.node, u) && !locked
+        };
         let Some(user) = user.filter(here) else {
             return Answer::unauthorized(REALM);
         };

@@ -33,6 +33,8 @@ struct Inner {
     /// Who it is that waits for an answer in the ACK (a delayed offer).
     awaits_answer: Mutex<bool>,
     held: Mutex<bool>,
+    /// The last Call-Info of the other side's that speaks of it.
+    told: Mutex<String>,
     over: watch::Sender<bool>,
 }
 
@@ -53,6 +55,7 @@ impl Call {
             stream: tokio::sync::Mutex::new(stream),
             awaits_answer: Mutex::new(awaits),
             held: Mutex::new(false),
+            told: Mutex::default(),
             over: watch::Sender::new(false),
         }));
         let entry = Entry::Standing(call.clone());
@@ -73,6 +76,12 @@ impl Call {
     /// Whether the other side holds it.
     pub(crate) fn is_held(&self) -> bool {
         *self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the other side said of holding and resuming, as Cisco clients do in Call-Info.
+    pub(crate) fn told(&self) -> String {
+        let told = self.0.told.lock();
+        told.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits for its end.
@@ -176,6 +185,9 @@ impl Call {
         };
         let request = &incoming.request;
         dialog.refresh(&request.headers);
+        if let Some(info) = message::text(&request.headers, &HeaderName::CallInfo) {
+            *self.0.told.lock().unwrap_or_else(PoisonError::into_inner) = info;
+        }
         let mut response = message::answer(request, 200, "OK", "")?;
         let contact = format!("<{}>", self.0.agent.contact(&incoming.flow));
         message::add(&mut response.headers, HeaderName::Contact, contact)?;
