@@ -306,7 +306,8 @@ impl Stack {
     /// # Errors
     /// None came.
     pub(crate) async fn bind(&self, flow: &Flow, patience: Duration) -> Result<Duration> {
-        self.probe(flow, door::request().into(), patience).await
+        self.probe(flow, door::request(rand::random()).into(), patience)
+            .await
     }
 
     async fn probe(&self, flow: &Flow, bytes: Bytes, patience: Duration) -> Result<Duration> {

@@ -173,7 +173,7 @@ async fn little_video(stage: &Stage) -> Result<((), String)> {
 
 /// Whether the cores have zones for devices with secure profiles in the first cluster: it is in
 /// mixed mode.
-async fn is_mixed(stage: &Stage) -> bool {
+pub(super) async fn is_mixed(stage: &Stage) -> bool {
     let Some(core) = stage.house.file.cores.first() else {
         return false;
     };

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use super::Stage;
+use super::manners::is_mixed;
 use super::report::{Report, ensure};
 use crate::changes::{Change, PROFILE, RENAMED, SECOND};
 
@@ -26,8 +27,8 @@ struct Step {
     event: Option<u64>,
 }
 
-/// One after the other.
-fn steps() -> Vec<Step> {
+/// One after the other; secure profiles mean something in mixed mode alone.
+fn steps(mixed: bool) -> Vec<Step> {
     use Change as C;
     let step = |name, changes: &[Change], want: &str, event| Step {
         name,
@@ -69,7 +70,11 @@ fn steps() -> Vec<Step> {
         ),
         step(
             "a secure profile is added",
-            &[C::MixedModeToggled, C::ProfileAdded],
+            if mixed {
+                &[C::ProfileAdded]
+            } else {
+                &[C::MixedModeToggled, C::ProfileAdded]
+            },
             &format!("secure profile added {PROFILE}"),
             Some(3024),
         ),
@@ -100,7 +105,7 @@ fn steps() -> Vec<Step> {
 /// k, which leaves the inside as it was.
 pub(super) async fn walk(stage: &Stage, report: &mut Report) {
     report.part('k', "Change the servers inside");
-    for step in steps() {
+    for step in steps(is_mixed(stage).await) {
         report
             .step(step.name, async { found(stage, &step).await })
             .await;
@@ -163,27 +168,27 @@ fn told(servers: &Value) -> Vec<(String, String)> {
     said
 }
 
-/// The first core's event of that number about that, which must say what to do; what it says.
+/// A core's event of that number about that, which must say what to do; what it says.
 pub(super) async fn event(stage: &Stage, number: u64, about: &str) -> Result<String> {
-    let core = stage.house.file.cores.first().context("a lab has a core")?;
-    let snapshot = stage.house.status(&core.config).await?;
-    let events = snapshot["events"].as_array().cloned().unwrap_or_default();
     let is = |event: &&Value| {
         let whole = event.to_string();
         event["code"] == number && about.split(' ').all(|word| whole.contains(word))
     };
-    let event = events
-        .iter()
-        .find(is)
-        .with_context(|| format!("no event {number} tells of {about:?}"))?;
-    let fix = event["fix"].as_str().unwrap_or_default();
-    let proven = event["proof"]
-        .as_object()
-        .is_some_and(|proof| !proof.is_empty());
-    ensure(proven && !fix.is_empty(), || {
-        format!("event {number} has no proof, or does not say what to do: {event}")
-    })?;
-    Ok(fix.to_owned())
+    for core in &stage.house.file.cores {
+        let snapshot = stage.house.status(&core.config).await?;
+        let events = snapshot["events"].as_array().cloned().unwrap_or_default();
+        let Some(event) = events.iter().find(is) else {
+            continue;
+        };
+        let fix = event["fix"].as_str().unwrap_or_default();
+        let proof = event["proof"].as_object();
+        let proven = proof.is_some_and(|proof| !proof.is_empty());
+        ensure(proven && !fix.is_empty(), || {
+            format!("event {number} has no proof, or does not say what to do: {event}")
+        })?;
+        return Ok(fix.to_owned());
+    }
+    anyhow::bail!("no event {number} tells of {about:?}")
 }
 
 /// Has the first core ask its servers.

@@ -113,11 +113,11 @@ impl Binding {
 }
 
 /// A binding request (RFC 8489 §6.2.1).
-pub(super) fn request() -> Vec<u8> {
+pub(super) fn request(id: [u8; 12]) -> Vec<u8> {
     let mut bytes = BINDING_REQUEST.to_vec();
     bytes.extend([0, 0]);
     bytes.extend(MAGIC_COOKIE);
-    bytes.extend(rand::random::<[u8; 12]>());
+    bytes.extend(id);
     bytes
 }
 
@@ -153,8 +153,8 @@ mod tests {
     #[test]
     fn stun_is_taken_off_in_every_chunking_and_sip_is_left() {
         let peer = "127.0.2.1:40000".parse().unwrap();
-        let mut stream = request();
-        stream.extend(request());
+        let mut stream = request(*b"abcdefghijkl");
+        stream.extend(request(*b"abcdefghijkl"));
         stream.extend(b"OPTIONS");
         for size in 1..=stream.len() {
             let (mut binding, mut answers, mut left) = (Binding::default(), 0, Vec::new());
@@ -169,7 +169,7 @@ mod tests {
                 for response in found {
                     assert_eq!(
                         (&response[..2], &response[8..20]),
-                        (&[1, 1][..], &request()[8..])
+                        (&[1, 1][..], &request(*b"abcdefghijkl")[8..])
                     );
                     assert_eq!(response[28..32], [0x21 ^ 127, 0x12, 0xa4 ^ 2, 0x42 ^ 1]);
                 }
