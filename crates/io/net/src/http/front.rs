@@ -376,8 +376,8 @@ impl Drop for Busy {
     }
 }
 
-/// A request's body of HTTP/1. Until its end was read the connection does not rest: what the library
-/// has of it would be taken for the next request. Who never reads it ends the connection.
+/// A request's body of HTTP/1. Until its end was read the connection does not rest: what the
+/// library has of it would be taken for the next request. Who never reads it ends the connection.
 struct Heard {
     body: Body,
     watch: Option<Arc<Watch>>,
