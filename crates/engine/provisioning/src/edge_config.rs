@@ -1,4 +1,8 @@
 //! The answer to `get_edge_config` (`protocol.md` §2.2).
+//!
+//! Where there is no Unified CM, there are neither its user data service nor its files: then
+//! `userUdsServer` and the service `tftpServer` are left out, since a client that finds one without
+//! an address gives up with a fault of ours, and one that finds none looks no further.
 
 use std::fmt::Write as _;
 
@@ -62,10 +66,10 @@ impl EdgeConfig {
             .iter()
             .map(|t| format!("<address>{}</address>", escape(t)))
             .collect();
-        line(
-            &mut x,
-            &format!("  <service><name>tftpServer</name>{tftp}</service>"),
-        );
+        if !tftp.is_empty() {
+            let service = format!("  <service><name>tftpServer</name>{tftp}</service>");
+            line(&mut x, &service);
+        }
         x.push_str(" </serviceConfig>\n <edgeConfig>\n");
         servers(&mut x, "sipEdgeServer", &self.sip);
         if let Some(route) = &self.route {
@@ -78,7 +82,9 @@ impl EdgeConfig {
         servers(&mut x, "xmppEdgeServer", &self.xmpp);
         servers(&mut x, "httpEdgeServer", &self.https);
         line(&mut x, "  <turnEdgeServer/>");
-        servers(&mut x, "userUdsServer", &self.uds);
+        if !self.uds.is_empty() {
+            servers(&mut x, "userUdsServer", &self.uds);
+        }
         x.push_str(" </edgeConfig>\n</getEdgeConfigResponse>\n");
         x
     }
@@ -182,6 +188,19 @@ mod tests {
         );
         assert!(document.contains("<name>_cuplogin</name><error>NameError</error>"));
         assert!(document.contains("<address>cucm2.example.com</address>"));
+    }
+
+    #[test]
+    fn what_there_is_none_of_inside_is_left_out_and_not_empty() {
+        let document = EdgeConfig {
+            https: vec![("edge1.example.com".into(), 8443)],
+            ..EdgeConfig::default()
+        }
+        .to_xml();
+        assert!(roxmltree::Document::parse(&document).is_ok());
+        assert!(!document.contains("userUdsServer") && !document.contains("tftpServer"));
+        assert!(document.contains("<httpEdgeServer><server>"));
+        assert!(document.contains("<turnEdgeServer/>"));
     }
 
     #[test]
