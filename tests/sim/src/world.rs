@@ -125,6 +125,8 @@ pub struct Plan {
     pub secure_trunk: bool,
     /// Two clients at a time share a number.
     pub twins: bool,
+    /// A second domain, whose users sign in at an identity provider.
+    pub sso: bool,
 }
 
 impl Plan {
@@ -144,6 +146,7 @@ impl Plan {
         neighbours: false,
         secure_trunk: false,
         twins: false,
+        sso: false,
     };
 }
 

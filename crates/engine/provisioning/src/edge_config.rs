@@ -191,6 +191,27 @@ mod tests {
     }
 
     #[test]
+    fn records_of_inside_dns_are_told_as_they_stand() {
+        let record = |target: &str| Some(vec![(10, 10, 8443, target.to_owned())]);
+        let document = EdgeConfig {
+            services: vec![
+                ("_cisco-uds".into(), record("cucmserver.example.com")),
+                ("_cuplogin".into(), record("cupserver.example.com")),
+            ],
+            ..EdgeConfig::default()
+        }
+        .to_xml();
+        for (name, target) in [("_cisco-uds", "cucmserver"), ("_cuplogin", "cupserver")] {
+            let at = document.find(&format!("<name>{name}</name>")).unwrap();
+            let server = format!(
+                "<server><priority>10</priority><weight>10</weight><port>8443</port>\
+                 <address>{target}.example.com</address></server>"
+            );
+            assert!(document[at..].contains(&server), "{document}");
+        }
+    }
+
+    #[test]
     fn what_there_is_none_of_inside_is_left_out_and_not_empty() {
         let document = EdgeConfig {
             https: vec![("edge1.example.com".into(), 8443)],

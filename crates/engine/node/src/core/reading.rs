@@ -258,8 +258,8 @@ impl Core {
         publisher.wait = (publisher.wait * 2).min(RETRY_MAX);
         let cause = line(&failure.cause, WHY_MAX).into_owned();
         let fault = (cause, failure.fix);
-        // One fault has one way to mend it. Its words may differ with each attempt, and the last are
-        // shown.
+        // One fault has one way to mend it. Its words may differ with each attempt, and the last
+        // are shown.
         let before = publisher.fault.replace(fault.clone());
         if before.is_none_or(|(_, fix)| fix != fault.1) {
             let server = format!("{}:{}", publisher.server.address, publisher.server.port);
