@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+mod allow_ledger;
 pub mod control;
 pub mod dial;
 mod directory;
