@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod certificates;
 pub mod control;
 pub mod dial;
 mod directory;

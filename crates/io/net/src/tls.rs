@@ -11,6 +11,8 @@ mod handshake;
 mod inside;
 mod links;
 mod names;
+mod refused;
+mod seen;
 
 use std::sync::Arc;
 
@@ -27,6 +29,7 @@ pub use handshake::{
 };
 pub use links::{link_client, link_server, named_client};
 pub use names::{NameMismatch, PeerCertificate};
+pub use seen::{Seen, SeenPeer};
 
 /// Makes aws-lc-rs the provider of the whole process. Called first in `main`; again is harmless.
 pub fn install() {

@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use zeroize::Zeroize;
 
-use super::inside::Refused;
 use super::names::{self, NameMismatch, PeerCertificate};
+use super::refused::Refused;
 use crate::{Error, Fault, clock};
 
 /// A TLS stream of either side.

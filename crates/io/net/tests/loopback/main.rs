@@ -9,3 +9,4 @@ mod http2;
 mod lane;
 mod ssh;
 mod tls;
+mod trust;
