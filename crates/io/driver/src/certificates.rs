@@ -8,6 +8,7 @@
 //!
 //! Bounds: files of at most 4 MiB; one reload at a time.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -67,7 +68,12 @@ struct Inner {
     seen: Seen,
     now: ArcSwap<Loaded>,
     slots: Mutex<Vec<Slot>>,
+    /// What the files looked like when they were last taken, or refused.
+    looked: Mutex<Stamp>,
 }
+
+/// What tells one state of the files from another: change, size and inode of each.
+type Stamp = Vec<Option<(i64, i64, u64, u64)>>;
 
 impl Certificates {
     /// Loads what the configuration names.
@@ -77,6 +83,7 @@ impl Certificates {
     pub fn open(config: &Arc<Config>) -> Result<Self, NotTaken> {
         let store = Store::of(&config.data);
         let seen = Seen::default();
+        let looked = stamp(config);
         let now = load(config, &store, &seen)?;
         Ok(Certificates(Arc::new(Inner {
             config: config.clone(),
@@ -84,7 +91,14 @@ impl Certificates {
             seen,
             now: ArcSwap::new(Arc::new(now)),
             slots: Mutex::new(Vec::new()),
+            looked: Mutex::new(looked),
         })))
+    }
+
+    /// The state of the files when they were last taken, or refused.
+    fn last_look(&self) -> Stamp {
+        let looked = self.0.looked.lock();
+        looked.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is in use now.
@@ -133,6 +147,9 @@ impl Certificates {
     pub fn reload(&self) -> Result<Reloaded, NotTaken> {
         // Held to the end: two reloads at once could each put half of theirs in place.
         let slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before they are read: what changes meanwhile is another state.
+        let looked = stamp(&self.0.config);
+        *self.0.looked.lock().unwrap_or_else(PoisonError::into_inner) = looked;
         let new = load(&self.0.config, &self.0.store, &self.0.seen)?;
         let made: Result<Vec<Commit>, net::Error> = slots.iter().map(|slot| slot(&new)).collect();
         made?.into_iter().for_each(|commit| commit());
@@ -145,22 +162,31 @@ impl Certificates {
         self.0.now.store(Arc::new(new));
         Ok(done)
     }
+}
 
-    /// Every file and folder that a reload reads.
-    pub fn files(&self) -> Vec<PathBuf> {
-        let of = &self.0.config.certificate;
-        let mut files = vec![of.chain.clone(), of.key.clone(), of.trusted.clone()];
-        files.push(self.0.config.data.join(certificates::trusted::FOLDER));
-        if let Role::Edge(edge) = &self.0.config.role {
-            if let ClientCertificates::Request(path) | ClientCertificates::Require(path) =
-                &edge.sip_client_certificates
-            {
-                files.push(path.clone());
-            }
-            files.extend(edge.business.as_ref().and_then(|b| b.trusted.clone()));
+/// Every file and folder that a reload reads.
+fn files(config: &Config) -> Vec<PathBuf> {
+    let of = &config.certificate;
+    let mut files = vec![of.chain.clone(), of.key.clone(), of.trusted.clone()];
+    files.push(config.data.join(certificates::trusted::FOLDER));
+    if let Role::Edge(edge) = &config.role {
+        if let ClientCertificates::Request(path) | ClientCertificates::Require(path) =
+            &edge.sip_client_certificates
+        {
+            files.push(path.clone());
         }
-        files
+        files.extend(edge.business.as_ref().and_then(|b| b.trusted.clone()));
     }
+    files
+}
+
+/// The state of those files now.
+fn stamp(config: &Config) -> Stamp {
+    let of = |file: &PathBuf| {
+        let meta = std::fs::metadata(file).ok()?;
+        Some((meta.ctime(), meta.ctime_nsec(), meta.size(), meta.ino()))
+    };
+    files(config).iter().map(of).collect()
 }
 
 /// The authorities that a configuration trusts: its file's, and those of the data folder.

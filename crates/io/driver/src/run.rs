@@ -125,7 +125,7 @@ impl Running {
 }
 
 /// What a node's tasks read of it, of which an administrator reads the domains.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Gates {
     edge: Option<Live<EdgeGate>>,
     core: Option<Live<CoreGate>>,

@@ -100,8 +100,7 @@ pub fn names(report: &NamesReport) -> String {
     });
     let mut out = table(&["name", "", "for", "why"], rows.collect());
     for note in &report.needs.notes {
-        out.push_str(&clean(&format!("\nNote: {note}")));
-        out.push('\n');
+        out.push_str(&format!("\nNote: {}\n", clean(note)));
     }
     out
 }

@@ -424,7 +424,7 @@ fn told(taken: Option<&serde_json::Value>) -> String {
         _ => "the certificate is the same as before",
     };
     admin::show::clean(&format!(
-        "{which}, until {ends}, SHA-256 {mark}; {trusted} authorities are trusted"
+        "{which}, until {ends}, SHA-256 {mark}; authorities trusted: {trusted}"
     ))
 }
 

@@ -290,6 +290,14 @@ async fn files_that_change_are_taken_and_those_that_cannot_be_are_told_once() {
         seen.contains("does not belong to the certificate"),
         "{seen}"
     );
+    // What an administrator had taken is not taken once more.
+    node.renew();
+    certificates.reload().unwrap();
+    let (chain, key) = node.issue(|_| ());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(posts.try_recv().is_err());
+    node.write("server.pem", &chain);
+    assert_eq!(news(&mut posts).await.kind, Kind::CertificateNotTaken);
     // The other half comes, after minutes in which nothing is told.
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert!(posts.try_recv().is_err());

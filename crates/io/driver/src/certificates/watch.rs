@@ -4,7 +4,6 @@
 //! written one after the other, and half of a pair is no news. What is not taken is told once,
 //! until the files change again.
 
-use std::path::Path;
 use std::time::Duration;
 
 use node::io::{CertificateNews, Input, Report};
@@ -12,7 +11,7 @@ use status::Kind;
 use tokio::sync::watch;
 
 use super::ends::{Mortal, Told, Whose};
-use super::{Certificates, NotTaken, Reloaded};
+use super::{Certificates, NotTaken, Reloaded, stamp};
 use crate::signal::{Clock, Handle};
 
 /// Between looks at the files.
@@ -21,9 +20,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Between looks at the dates.
 const DATES_EVERY: Duration = Duration::from_secs(3600);
 
-/// What tells one state of the files from another: change, size and inode of each.
-type Stamp = Vec<Option<(i64, i64, u64, u64)>>;
-
 /// Watches until the node stops.
 pub(crate) async fn watch(
     certificates: Certificates,
@@ -31,9 +27,7 @@ pub(crate) async fn watch(
     clock: Clock,
     mut stop: watch::Receiver<bool>,
 ) {
-    let files = certificates.files();
-    let look = || -> Stamp { files.iter().map(|file| stamp(file)).collect() };
-    let (mut taken, mut before) = (look(), look());
+    let mut before = stamp(certificates.config());
     let mut told = Told::open(&certificates.config().data);
     let mut dates = tokio::time::interval(DATES_EVERY);
     let mut looks = tokio::time::interval(LOOK_EVERY);
@@ -47,13 +41,12 @@ pub(crate) async fn watch(
             _ = stop.wait_for(|stop| *stop) => return,
         };
         let gone = if files_due {
-            let now = look();
-            let settled = now == before && now != taken;
+            let now = stamp(certificates.config());
+            let settled = now == before && now != certificates.last_look();
             before = now;
             if !settled {
                 continue;
             }
-            taken.clone_from(&before);
             take(&certificates, &handle, "the files have changed")
                 .await
                 .1
@@ -190,10 +183,4 @@ pub(super) fn mortals(certificates: &Certificates) -> Vec<Mortal> {
     let mut known = std::collections::BTreeSet::new();
     all.retain(|one| known.insert(one.fingerprint.clone()));
     all
-}
-
-fn stamp(file: &Path) -> Option<(i64, i64, u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    let meta = std::fs::metadata(file).ok()?;
-    Some((meta.ctime(), meta.ctime_nsec(), meta.size(), meta.ino()))
 }
