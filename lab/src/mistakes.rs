@@ -3,7 +3,7 @@
 //!
 //! Labs run one after the other as `cargo lab serve --mistake NAME`, in processes of their own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,13 @@ pub async fn run(options: &command::Mistakes) -> Result<ExitCode> {
         };
         report.step(&name, made).await;
     }
+    if options.mistakes.is_empty() {
+        report.part('b', "What no configuration may say");
+        for (name, old, new, said) in REFUSED {
+            let refused = refused(&program, old, new, said);
+            report.step(name, refused).await;
+        }
+    }
     if options.json {
         crate::terminal::line(&serde_json::to_string_pretty(&report.json())?);
     }
@@ -61,6 +68,59 @@ pub async fn run(options: &command::Mistakes) -> Result<ExitCode> {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
+}
+
+/// Mistakes that cannot be made: what an edge's file says rightly and wrongly, and a word of the
+/// refusal.
+const REFUSED: [(&str, &str, &str, &str); 2] = [
+    (
+        "an underscore in a host name (F350)",
+        "name = \"edge1\"",
+        "name = \"edge_1\"",
+        "underscore",
+    ),
+    (
+        "credentials checked on the link (F340)",
+        "verify_name = ",
+        "authentication_policy = \"check_credentials\"\nverify_name = ",
+        "407",
+    ),
+];
+
+/// `causeway check` refuses an edge's file, and says why.
+async fn refused(program: &Path, old: &str, new: &str, said: &str) -> Result<((), String)> {
+    let lab = Lab::start("no-axl-role", program).await?;
+    let edge = lab.file.edges.first().context("a lab has an edge")?;
+    let (good, program) = (edge.config.clone(), lab.file.program.clone());
+    let text = std::fs::read_to_string(&good)?;
+    ensure!(text.contains(old), "the edge's file has no {old}");
+    let wrong = good.with_file_name("wrong.toml");
+    std::fs::write(&wrong, text.replace(old, new))?;
+    let mut outputs = Vec::new();
+    for file in [&good, &wrong] {
+        let mut check = Command::new(&program);
+        check.args(["check", "--config"]).arg(file);
+        check.stdin(Stdio::null()).kill_on_drop(true);
+        outputs.push(tokio::time::timeout(TOLD_WITHIN, check.output()).await??);
+    }
+    lab.stop().await?;
+    let texts = outputs.iter().map(|done| {
+        let (out, errors) = (&done.stdout, &done.stderr);
+        String::from_utf8_lossy(out).into_owned() + &String::from_utf8_lossy(errors)
+    });
+    let texts: Vec<String> = texts.collect();
+    let [right, told] = texts.as_slice() else {
+        bail!("two answers");
+    };
+    let statuses: Vec<bool> = outputs.iter().map(|done| done.status.success()).collect();
+    ensure!(
+        statuses == [true, false],
+        "check says {statuses:?}: {right} {told}"
+    );
+    let line = told.lines().find(|line| line.contains(said));
+    let line = line.with_context(|| format!("{said:?} is not in {told}"))?;
+    let line = line.split("wrong.toml: ").last().unwrap_or(line);
+    Ok(((), line.trim().to_owned()))
 }
 
 /// Provokes it where it does not show by itself, and finds what is said.
@@ -124,7 +184,7 @@ struct Lab {
 }
 
 impl Lab {
-    async fn start(mistake: &str, program: &std::path::Path) -> Result<Lab> {
+    async fn start(mistake: &str, program: &Path) -> Result<Lab> {
         let dir = std::env::temp_dir().join(format!("causeway-lab-{}", secret(8)));
         let own = std::env::current_exe().context("this program does not find itself")?;
         let mut child = Command::new(own)
