@@ -145,6 +145,8 @@ pub struct Core {
     owners: HashMap<b2bua::CallId, calls::Owner>,
     /// Whom calls are between, where both are inside.
     betweens: HashMap<b2bua::CallId, between::Between>,
+    /// Calls of clients and foreign domains with a neighbour, and that one.
+    neighbours: HashMap<b2bua::CallId, trunks::End>,
     /// Calls that clients were asked to name.
     grants: taking::Grants,
     /// Calls without media, with when their ends were last asked.
@@ -227,6 +229,7 @@ impl Core {
             called: HashMap::default(),
             owners: HashMap::default(),
             betweens: HashMap::default(),
+            neighbours: HashMap::default(),
             grants: taking::Grants::default(),
             silences: HashMap::default(),
             asked: HashMap::default(),

@@ -4,10 +4,10 @@
 //! | zone that calls | zone called | offer | the call is |
 //! |---|---|---|---|
 //! | any | of the same policy | any | proxied, media passes by |
-//! | `force` | `force` | none | taken: the answers must be held to it |
+//! | `force` | `force` | any | taken: every offer and answer of the call must be held to it |
 //! | `off` | another | encrypted throughout | proxied: there is nothing to convert |
 //! | any | of another policy | any other | taken |
-//! | none: nobody's neighbour | `force` | plain, or none | taken |
+//! | none: nobody's neighbour | `force` | any | taken |
 //! | none | without encryption | encrypted | taken |
 //!
 //! In: INVITEs on their way from zone to zone ([`Core::send_trunk`]). Out: whether they are calls
@@ -76,14 +76,14 @@ fn converted(
     use Encryption::{BestEffort, Force, Off};
     let Some(from) = from else {
         let converts = match to {
-            Force => offer != Offered::Secured,
+            Force => true,
             Off => offer == Offered::Secured,
             BestEffort => false,
         };
         return converts.then_some((BestEffort, to));
     };
     let passes = match (from, offer) {
-        (Force, Offered::Nothing) => false,
+        (Force, _) => false,
         (Off, Offered::Secured) => true,
         _ => from == to,
     };
@@ -166,12 +166,17 @@ impl Core {
         }
     }
 
-    /// Whether a connection may speak in a call: in one between two zones they alone may.
+    /// Whether a connection may speak in a call: in one between two zones they alone may; in one
+    /// with a neighbour that one alone; in one of call control's any of its nodes, and phones
+    /// behind it, but no neighbour.
     pub(super) fn may_be_heard(&self, call: CallId, flow: FlowId) -> bool {
-        let Some(between) = self.betweens.get(&call) else {
-            return true;
-        };
-        between.ends.iter().any(|end| self.is_end(end, flow))
+        if let Some(between) = self.betweens.get(&call) {
+            return between.ends.iter().any(|end| self.is_end(end, flow));
+        }
+        match self.neighbours.get(&call) {
+            Some(end) => self.is_end(end, flow),
+            None => self.mere_neighbour(flow).is_none(),
+        }
     }
 
     /// A zone does not know what a call between zones was for, or cannot be asked, and nothing of

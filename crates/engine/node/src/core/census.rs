@@ -18,6 +18,7 @@ impl Core {
             ("questions to trunks", self.probes.len()),
             ("owners of calls", self.owners.len()),
             ("calls between zones", self.betweens.len()),
+            ("calls with neighbours", self.neighbours.len()),
             ("calls that clients may name", self.grants.len()),
             ("calls counted", self.ledger.len()),
             ("called places", self.called.len()),

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use config::pattern::{Pattern, PatternKind};
 use config::routing::{GENERATED_PRIORITY, Mode, SearchRule, Source};
 use policy::search::{Asker, Hit, Plan};
-use sip::{FlowId, Message, Uri};
+use sip::{FlowId, Message, Method, Name, Uri};
 
 use super::Core;
 use super::outbound::Hop;
@@ -128,6 +128,29 @@ impl Core {
             .collect();
         there.sort_by_key(|z| z.trunk.is_none());
         there.first().copied()
+    }
+
+    /// The neighbour that a connection belongs to and that is nothing else: no call control is at
+    /// the same address.
+    pub(super) fn mere_neighbour(&self, flow: FlowId) -> Option<&Zone> {
+        let zone = self.sender(flow).filter(|z| z.trunk.is_some())?;
+        let ip = self.station.remote(flow)?.ip();
+        let is_there = |z: &&Zone| z.has(flow) || self.senders.is_at(&z.target.host, ip);
+        let mut homes = self.zones.iter().filter(|z| z.trunk.is_none());
+        let no_home = !homes.any(|z| is_there(&z));
+        no_home.then_some(zone)
+    }
+
+    /// Whether a request that begins something goes by search rules, whatever client of ours it
+    /// names: a neighbour knows clients' addresses from calls, and rules say whom it may reach. A
+    /// call that takes over another (RFC 3891, 3911) is judged by that one.
+    pub(super) fn goes_by_rules(&self, flow: FlowId, message: &Message) -> bool {
+        let takes = |name| message.values(name).next().is_some();
+        let Some(trunk) = self.mere_neighbour(flow).and_then(|z| z.trunk.as_ref()) else {
+            return false;
+        };
+        let options = message.method() == Method::Options && self.is_for_us(message);
+        !options && !(trunk.accepts && (takes(Name::Replaces) || takes(Name::Other("Join"))))
     }
 
     /// Servers of the zones that were found, each zone's standing ones first.
