@@ -67,20 +67,12 @@ impl Party {
         }
     }
 
-    /// With a neighbour.
-    pub(super) fn with(mut self, neighbour: Option<End>) -> Self {
-        self.neighbour = neighbour;
-        self
-    }
-
     /// Two parties inside.
     pub(super) fn neighbours(other: Place, between: Between) -> Self {
         Party {
-            row: None,
-            called: false,
             kind: CallType::between(Place::Neighbour, other),
             between: Some(between),
-            neighbour: None,
+            ..Party::nobody()
         }
     }
 }
@@ -90,7 +82,7 @@ pub(super) struct Owner {
     user: String,
     directory: Box<str>,
     aor: String,
-    row: RegistrationId,
+    pub(super) row: RegistrationId,
     /// The edge that it is behind.
     peer: usize,
     /// That one's name for its connection.
@@ -176,12 +168,12 @@ impl Core {
         way: Way,
         zone: &str,
         message: Message,
+        between: Option<Between>,
     ) {
         let Way { row, lane, flow } = way;
         let Some(binding) = self.registrar.get(row) else {
-            return self
-                .station
-                .answer(now, key, &message, 480, "Temporarily Unavailable");
+            let (status, reason) = (480, "Temporarily Unavailable");
+            return self.station.answer(now, key, &message, status, reason);
         };
         let Some(link) = self.links.get(binding.draft.place.peer) else {
             return;
@@ -207,7 +199,7 @@ impl Core {
             row: Some(row),
             called: false,
             kind: CallType::between(Place::RemoteClient, to),
-            between: None,
+            between,
             neighbour: self.neighbour(zone),
         };
         self.begin(now, key, message, (caller, target), party);
@@ -277,6 +269,7 @@ impl Core {
         (link, lane): (LinkId, FlowId),
         (zone, flow): (&str, FlowId),
         message: Message,
+        between: Option<Between>,
     ) {
         let tls = self.zone(zone).is_some_and(|z| z.tls());
         let caller = Caller {
@@ -289,7 +282,11 @@ impl Core {
             request_uri: message.request_uri().to_vec(),
             routes: Vec::new(),
         };
-        let party = Party::nobody().with(self.neighbour(zone));
+        let party = Party {
+            between,
+            neighbour: self.neighbour(zone),
+            ..Party::nobody()
+        };
         self.begin(now, key, message, (caller, target), party);
     }
 
@@ -553,18 +550,15 @@ impl Core {
                 }
                 (Kind::CallBegan, String::new())
             }
-            Event::Answered => {
-                if let Some(row) = row {
+            Event::Answered | Event::MediaChanged => {
+                if let (Some(row), Event::Answered) = (row, event) {
                     row.answered = Some(now.unix);
                 }
-                if let Some(call) = call {
-                    self.media_agreed(now, call);
-                }
-                return;
-            }
-            Event::MediaChanged => {
-                if let Some(call) = call {
-                    self.media_agreed(now, call);
+                let Some(call) = call else { return };
+                self.media_agreed(now, call);
+                let over = |b: &Between| b.ends_with_the_answer();
+                if self.betweens.get(&call).is_some_and(over) {
+                    self.betweens.remove(&call);
                 }
                 return;
             }
