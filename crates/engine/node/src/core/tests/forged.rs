@@ -180,7 +180,7 @@ fn a_neighbour_is_not_heard_in_a_call_of_call_control() {
         }
         world.give(Input::Disconnected {
             conn: hostile,
-            cause: String::new(),
+            why: String::new(),
         });
     }
     assert!(world.out(LANE).is_empty(), "nothing came through");
@@ -216,7 +216,7 @@ fn a_neighbour_reaches_a_client_by_search_rules_alone() {
         }
         world.give(Input::Disconnected {
             conn: hostile,
-            cause: String::new(),
+            why: String::new(),
         });
     }
     assert!(world.out(LANE).is_empty());
