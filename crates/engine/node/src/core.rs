@@ -415,7 +415,8 @@ impl Core {
                     return;
                 }
                 let call = self.b2bua.call_of(from, &message);
-                if call.is_some_and(|call| !self.may_be_heard(call, flow)) {
+                let heard = |call| from != Leg::Inside || self.may_be_heard(call, flow);
+                if !call.is_none_or(heard) {
                     return;
                 }
                 let (b2bua, mut cx) = self.calls(now);

@@ -67,6 +67,12 @@ impl Party {
         }
     }
 
+    /// With a neighbour.
+    pub(super) fn with(mut self, neighbour: Option<End>) -> Self {
+        self.neighbour = neighbour;
+        self
+    }
+
     /// Two parties inside.
     pub(super) fn neighbours(other: Place, between: Between) -> Self {
         Party {

@@ -75,10 +75,10 @@ impl Core {
                 }
                 None => self.moved(now, peer, &message),
             };
-            let message = unprivileged(&message);
             let Some(side) = found else {
                 return self.lane_dialog(now, key, peer, &message);
             };
+            let message = unprivileged(&message);
             let who = self.whose(self.b2bua.call_of(side, &message));
             if !self.may_name(now, side, &message, who.as_ref()) {
                 let (status, reason) = (481, "Call/Transaction Does Not Exist");
@@ -216,6 +216,7 @@ impl Core {
         if let Err((status, reason)) = self.may_go_on_to(now, message) {
             return self.station.answer(now, key, message, status, reason);
         }
+        let message = &unprivileged(message);
         let mut edit = message.edit();
         edit.remove_first_value(Name::Route);
         if !no_user {

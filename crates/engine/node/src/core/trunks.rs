@@ -385,6 +385,15 @@ impl Core {
             let (status, reason) = (481, "Call/Transaction Does Not Exist");
             return self.station.answer(now, key, &message, status, reason);
         };
+        let forced = |zone: Option<&Zone>| {
+            zone.is_some_and(|z| z.encryption() == call::b2bua::Encryption::Force)
+        };
+        let of_end = |z: &&Zone| end.is_zone(&z.of);
+        let held = forced(self.sender(flow)) || forced(self.zones.iter().find(of_end));
+        if held && Offered::of(&message) == Offered::Plain {
+            let zone = self.sender(flow).map_or(DEFAULT_ZONE, |z| &z.of).to_owned();
+            return self.not_encrypted(now, key, &message, &zone);
+        }
         let request = self.unrouted(&message);
         match end {
             End::Zone(_) => {
