@@ -158,7 +158,7 @@ pub async fn search(
 ///
 /// # Errors
 /// [`AskFault`].
-pub async fn post(
+pub async fn submit(
     socket: &Path,
     resource: &str,
     sent: &impl serde::Serialize,
