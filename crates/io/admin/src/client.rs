@@ -55,6 +55,14 @@ pub async fn get(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
     within(WITHIN, ask(socket, Method::GET, resource)).await
 }
 
+/// Has a node do something; gives the body.
+///
+/// # Errors
+/// [`AskFault`].
+pub async fn post(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
+    within(WITHIN, ask(socket, Method::POST, resource)).await
+}
+
 async fn within(
     time: Duration,
     asked: impl Future<Output = Result<Vec<u8>, AskFault>>,

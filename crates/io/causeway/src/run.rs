@@ -28,6 +28,9 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let files = net::descriptors::raise();
     runtime.block_on(async {
         let mut running = driver::run::start(config.clone()).await?;
+        running.guard = running
+            .guard
+            .map(|guard| guard.of_file(path, running.handle.clone()));
         administer(&config, &running)?;
         let (mut terminate, mut interrupt) = (
             signal(SignalKind::terminate())?,

@@ -12,6 +12,9 @@ use crate::files;
 
 mod certificate;
 
+/// A section, its number among those of its name, and a key.
+type At<'a> = (&'a str, usize, &'a str);
+
 /// Looks at files, addresses and the system's settings; `text` is the configuration's, for lines.
 pub fn check(config: &Config, text: &str, now: UnixTime) -> Vec<Finding> {
     let mut look = Look {
@@ -155,6 +158,25 @@ impl Look<'_> {
                 self.secret((section, index, key), "client secret file", path);
             }
         }
+        let (mut texts, mut all) = (Vec::new(), true);
+        for (section, key, secret, file) in domain.provider_keys() {
+            let Password::File(path) = file else { continue };
+            let at = (section, index, key);
+            if secret {
+                self.exposed(at, path);
+            }
+            match files::text(files::PROVIDER_KEY, path) {
+                Ok(text) => texts.push((at, text)),
+                Err(e) => {
+                    all = false;
+                    let cause = format!("{}: {}", e.path.display(), e.cause);
+                    self.say(Severity::Error, at, cause, e.fix);
+                }
+            }
+        }
+        if all {
+            self.provider_keys(&texts);
+        }
         let Some(Password::File(path)) = domain.provider_metadata() else {
             return;
         };
@@ -177,6 +199,25 @@ impl Look<'_> {
                 self.say(Severity::Warning, at, cause, Kind::IdpCertificate.fix());
             }
             Ok(_) => {}
+        }
+    }
+
+    /// Whether keys of single sign-on can be used.
+    fn provider_keys(&mut self, texts: &[(At<'_>, base::Secret<String>)]) {
+        let find = |key: &str| texts.iter().find(|((_, _, k), _)| *k == key);
+        let mut faults = Vec::new();
+        if let Some((at, text)) = find("decryption_key_file") {
+            let read = sso::jwe::DecryptionKey::read(text.expose());
+            faults.extend(read.err().map(|cause| (*at, cause.to_owned())));
+        }
+        if let (Some((at, key)), Some((_, certificate))) =
+            (find("signing_key_file"), find("signing_certificate_file"))
+        {
+            let read = sso::saml::Signer::read(key.expose(), certificate.expose());
+            faults.extend(read.err().map(|cause| (*at, cause)));
+        }
+        for (at, cause) in faults {
+            self.say(Severity::Error, at, cause, Kind::SsoKey.fix());
         }
     }
 

@@ -29,7 +29,7 @@ use crate::sip_listen::SipListener;
 use crate::tokens::Tokens;
 use crate::trace::Traces;
 use crate::xmpp_core::{Times, XmppCore};
-use crate::{dial, files, link_sip, link_ssh, link_xmpp};
+use crate::{allow_ledger, dial, files, link_sip, link_ssh, link_xmpp};
 
 /// Sign-outs that a chat stream may not have heard yet.
 const OUTS_WAITING_MAX: usize = 2_048;
@@ -52,6 +52,7 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
     let cleanup = role.credentials.cleanup;
     let (keeper, restored) = Keeper::open(&parts.data, &mut parts.rng, parts.clock, cleanup)?;
     let (servers, known) = Servers::open(&parts.data, &mut parts.rng)?;
+    let (counted, ledger) = allow_ledger::Store::open(&parts.data, &mut parts.rng)?;
     let own = parts.certificates.now().identity.certificate();
     let names = own.map(|c| c.dns_names);
     let identity = node::CoreIdentity {
@@ -75,7 +76,9 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         parts.resolver.clone(),
         guard::never(&parts.config),
         parts.clock,
+        ledger,
     );
+    parts.tasks.spawn(counted.run(parts.stop.subscribe()));
     let (outs, _) = broadcast::channel(OUTS_WAITING_MAX);
     let lanes = Lanes {
         workers: workers.clone(),
