@@ -382,8 +382,8 @@ fn install(asked: &Install) -> anyhow::Result<u8> {
 
 fn reload(ask: &Ask) -> anyhow::Result<u8> {
     let (config, _) = crate::check::load(&ask.file.config)?;
-    let (socket, nothing) = (socket(&config), json!({}));
-    let sent = client::submit(&socket, "/api/v1/certificates/reload", &nothing);
+    let socket = socket(&config);
+    let sent = client::post(&socket, "/api/v1/certificates/reload");
     match runtime()?.block_on(sent) {
         Ok(body) => {
             let taken: serde_json::Value = serde_json::from_slice(&body)?;
@@ -403,8 +403,8 @@ fn reload(ask: &Ask) -> anyhow::Result<u8> {
 
 /// Has the running node take what has changed; nothing if none runs.
 fn tell(config: &Config) -> anyhow::Result<Option<serde_json::Value>> {
-    let (socket, nothing) = (socket(config), json!({}));
-    let sent = client::submit(&socket, "/api/v1/certificates/reload", &nothing);
+    let socket = socket(config);
+    let sent = client::post(&socket, "/api/v1/certificates/reload");
     match runtime()?.block_on(sent) {
         Ok(body) => Ok(Some(serde_json::from_slice(&body)?)),
         Err(AskFault::NotRunning { .. }) => Ok(None),
