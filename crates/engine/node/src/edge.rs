@@ -508,6 +508,7 @@ impl Engine for Edge {
             }
             Input::Waited(waited) => self.waited(now, waited),
             Input::HostClock(row) => self.ledger.clock(now, row),
+            Input::Configured(config) => self.configured(&config),
             // An edge asks nobody, and knows no answer.
             Input::Ask {
                 id,

@@ -16,6 +16,7 @@ use config::Config;
 use net::dns::Resolver;
 use net::tls::{Identity, Trust};
 use node::Engine;
+use node::io::Input;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -84,6 +85,18 @@ impl Running {
         self.data.file(name)
     }
 
+    /// Hands the node a changed configuration, of which it takes up what it can without ending a
+    /// call or a registration. What it cannot must be in it as it was at the start.
+    ///
+    /// # Errors
+    /// [`FileFault`] if a file that it names cannot be read: then nothing is changed.
+    pub async fn configure(&self, config: Config) -> Result<(), FileFault> {
+        let config = Arc::new(crate::files::with_passwords(config)?);
+        // A node that is stopping needs no settings.
+        let _ = self.handle.input(Input::Configured(config)).await;
+        Ok(())
+    }
+
     /// Waits for a part to fail; never returns while all is well.
     pub async fn failed(&mut self) -> String {
         loop {
@@ -114,11 +127,20 @@ impl Running {
     }
 }
 
-/// Starts a node.
+/// Starts a node, in the data folder of its configuration.
 ///
 /// # Errors
 /// [`StartFault`], before anything runs.
 pub async fn start(config: Config) -> Result<Running, StartFault> {
+    let data = DataFolder::open(&config.data)?;
+    start_in(data, config).await
+}
+
+/// Starts a node in a data folder that this process holds.
+///
+/// # Errors
+/// [`StartFault`], before anything runs.
+pub async fn start_in(data: DataFolder, config: Config) -> Result<Running, StartFault> {
     let config = crate::files::with_passwords(config)?;
     let seed = net::random_seed()?;
     let mut rng = Rng::from_seed(seed);
@@ -127,7 +149,7 @@ pub async fn start(config: Config) -> Result<Running, StartFault> {
     let parts = Parts {
         identity: Identity::load(&config.certificate.chain, &config.certificate.key)?,
         trust: Trust::load(&config.certificate.trusted)?,
-        data: DataFolder::open(&config.data)?,
+        data,
         resolver: Resolver::new(&config.dns, rng.fork())?,
         clock: Clock::start(),
         rng,
