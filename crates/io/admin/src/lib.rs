@@ -6,6 +6,7 @@
 //! - [`show`]: a snapshot as text; [`search`]: what search rules make of a destination.
 //! - [`allow_list`]: where clients' HTTP requests may lead.
 //! - [`servers`]: the inside's servers, and what has changed at them.
+//! - [`settings`]: what the node is set to, with its history.
 //! - [`dns`]: what DNS says where the node stands, and whether it is what it should be.
 //!
 //! A node is reached through [`driver::signal::Handle`] alone; no engine is ever held here.
@@ -20,6 +21,7 @@ pub mod rest;
 pub mod search;
 pub mod serve;
 pub mod servers;
+pub mod settings;
 pub mod show;
 
 pub use status::{AllowTest, Page};

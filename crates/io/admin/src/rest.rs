@@ -1,5 +1,6 @@
 //! Requests and answers under `/api/v1`. Problems are told as RFC 9457 describes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::Secret;
@@ -14,8 +15,10 @@ use serde::Serialize;
 use status::{Page, SearchQuestion};
 
 use crate::query;
+use crate::settings::{Desk, Found};
 
 mod allow_list;
+pub mod config;
 mod servers;
 mod sign_out;
 
@@ -34,6 +37,10 @@ pub struct Rest {
     pub token: Option<Secret<String>>,
     /// A core's allow list; an edge has none.
     pub guard: Option<Guard>,
+    /// The node's settings; none if it runs by a file.
+    pub settings: Option<Arc<Desk>>,
+    /// By what way requests come, for the history of settings.
+    pub via: String,
 }
 
 #[derive(Serialize)]
@@ -42,6 +49,8 @@ struct Problem<'a> {
     status: u16,
     detail: &'a str,
     fix: &'a str,
+    #[serde(skip_serializing_if = "<[Found]>::is_empty")]
+    findings: &'a [Found],
 }
 
 impl Rest {
@@ -57,6 +66,10 @@ impl Rest {
             let bearer = HeaderValue::from_static("Bearer realm=\"causeway\"");
             refusal.headers_mut().insert(WWW_AUTHENTICATE, bearer);
             return refusal;
+        }
+        if let Some(below) = request.uri.path().strip_prefix("/api/v1/config") {
+            let desk = self.settings.as_ref();
+            return config::answer(desk, &self.via, &request, sent, below).await;
         }
         if let Some(below) = request.uri.path().strip_prefix("/api/v1/allow-list") {
             return allow_list::answer(self.guard.as_ref(), &request, below).await;
@@ -119,8 +132,8 @@ impl Rest {
                 StatusCode::NOT_FOUND,
                 "there is no such resource",
                 "ask for /api/v1/status, /api/v1/health, /api/v1/search, /api/v1/servers, \
-                 /api/v1/sign-out or \
-                 /api/v1/allow-list",
+                 /api/v1/sign-out, \
+                 /api/v1/config or /api/v1/allow-list",
             ),
         }
     }
@@ -156,20 +169,20 @@ impl Rest {
 
 /// A question to search rules in a request's body: what GET has in its query, as JSON.
 async fn question(body: Body) -> Result<SearchQuestion, String> {
-    let whole = tokio::time::timeout(QUESTION_TIME, text(body)).await;
+    let whole = tokio::time::timeout(QUESTION_TIME, text(body, QUESTION_MAX)).await;
     let text = whole.map_err(|_| "the body did not come in time".to_owned())??;
     let asked: SearchQuestion =
         serde_json::from_slice(&text).map_err(|e| format!("the body is no question: {e}"))?;
     query::whole(asked)
 }
 
-/// A body, up to [`QUESTION_MAX`].
-async fn text(mut body: Body) -> Result<Vec<u8>, String> {
+/// A body of so many bytes at most.
+async fn text(mut body: Body, most: usize) -> Result<Vec<u8>, String> {
     let mut text = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| format!("the body cannot be read: {e}"))?;
         text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-        if text.len() > QUESTION_MAX {
+        if text.len() > most {
             return Err("the body is too long".into());
         }
     }
@@ -240,6 +253,7 @@ fn problem(status: StatusCode, detail: &str, fix: &str) -> Response<Body> {
         status: status.as_u16(),
         detail,
         fix,
+        findings: &[],
     };
     json(status, "application/problem+json", &problem)
 }
@@ -276,6 +290,8 @@ mod tests {
             handle,
             token: token.map(|t| Secret::new(t.to_owned())),
             guard: None,
+            settings: None,
+            via: "test".into(),
         };
         let mut request = Request::get(path);
         if let Some(shown) = shown {
@@ -333,6 +349,8 @@ mod tests {
             handle,
             token: None,
             guard: None,
+            settings: None,
+            via: "test".into(),
         };
         let send = async |method: &str, path: &str, body: String| {
             let request = Request::builder().method(method).uri(path);

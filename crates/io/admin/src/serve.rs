@@ -54,7 +54,10 @@ pub fn local(
             let Ok(place) = places.clone().try_acquire_owned() else {
                 continue;
             };
-            let (rest, stop) = (rest.clone(), stop.clone());
+            let (mut rest, stop) = (rest.clone(), stop.clone());
+            if let Ok(peer) = stream.peer_cred() {
+                rest.via = format!("local socket, uid {}", peer.uid());
+            }
             tokio::spawn(async move {
                 connection(rest, stream, stop).await;
                 drop(place);
@@ -78,8 +81,9 @@ pub async fn https(
         paces: None,
     });
     let stopping = stop.clone();
-    accept(listener, sources, stop, move |stream, _| {
-        let (rest, config, stop) = (rest.clone(), config.get(), stopping.clone());
+    accept(listener, sources, stop, move |stream, remote| {
+        let (mut rest, config, stop) = (rest.clone(), config.get(), stopping.clone());
+        rest.via = format!("HTTPS, {}", remote.ip());
         async move {
             match tls::accept(config, stream, HANDSHAKE_MAX).await {
                 Ok(stream) => connection(rest, stream, stop).await,

@@ -58,6 +58,8 @@ fn administer(config: &Config, running: &Running) -> anyhow::Result<()> {
         handle: running.handle.clone(),
         token: None,
         guard: running.guard.clone(),
+        settings: None,
+        via: String::new(),
     };
     let socket = running.data_file(admin::SOCKET);
     let serving = serve::local(local, &socket, running.stopping())
@@ -74,6 +76,8 @@ fn administer(config: &Config, running: &Running) -> anyhow::Result<()> {
             handle: running.handle.clone(),
             token: Some(token.clone()),
             guard: running.guard.clone(),
+            settings: None,
+            via: String::new(),
         };
         tokio::spawn(serve::https(
             rest,

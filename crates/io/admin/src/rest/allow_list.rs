@@ -156,6 +156,8 @@ path = "/a"
             handle: driver::signal::Handle::new().0,
             token: None,
             guard: Some(guard()),
+            settings: None,
+            via: "test".into(),
         };
         let (_stop, stopping) = tokio::sync::watch::channel(false);
         tokio::spawn(crate::serve::local(rest, &socket, stopping).unwrap());
