@@ -9,20 +9,26 @@
 //! ([`Desk::watch`]), so that a change counts in the same way wherever it came from.
 
 mod sealed;
+pub mod show;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use base::Secret;
+use base::{Rng, Secret};
 use config::document::{BYTES_MAX, Change, Document, Item, Misfit, NODE};
 use config::{Checked, Config, Finding, Severity};
+use driver::files::{DataFolder, FileFault};
 use driver::signal::Clock;
 use serde::{Deserialize, Serialize};
-use store::settings::{ConfigStore, Note, Row, Wanted, writes};
+use store::settings::{ConfigStore, Note, Row, Settings, Wanted, writes};
 use tokio::sync::watch;
 
 /// The store's file in the data folder.
 pub const FILE: &str = "settings.db";
+
+/// How long whoever changed settings waits for the node to take them up.
+const TAKING_UP: Duration = Duration::from_secs(5);
 
 /// The file with the key that seals the store's secrets.
 pub const KEY: &str = "settings_key";
@@ -137,6 +143,9 @@ pub enum Refusal {
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// A file beside it.
+    #[error(transparent)]
+    File(#[from] FileFault),
     /// What stands in the store is no document.
     #[error("{path} in the store is damaged: {cause}; go back with causeway ctl rollback")]
     Damaged {
@@ -158,6 +167,8 @@ pub struct Desk {
     folder: PathBuf,
     /// What the node was started with, once it was.
     started: Mutex<Option<Document>>,
+    /// The revision that the node works with.
+    taken: watch::Sender<u64>,
 }
 
 impl Desk {
@@ -167,7 +178,37 @@ impl Desk {
             store,
             folder: folder.to_owned(),
             started: Mutex::new(None),
+            taken: watch::Sender::new(0),
         }
+    }
+
+    /// At the store in a data folder that this process holds; store and key are made if they are
+    /// missing.
+    ///
+    /// # Errors
+    /// [`Refusal::Store`], [`Refusal::File`].
+    pub fn open(data: &DataFolder, rng: &mut Rng) -> Result<Desk, Refusal> {
+        let key = data.seed(KEY, rng)?;
+        let store = Settings::open(&data.file(FILE), &key)?;
+        Ok(Desk::new(Arc::new(store), data.path()))
+    }
+
+    /// At the store in a data folder that another process may hold, to look at it.
+    ///
+    /// # Errors
+    /// [`Refusal::Wrong`] if there is none; [`Refusal::Store`].
+    pub fn beside(folder: &Path) -> Result<Desk, Refusal> {
+        let file = folder.join(FILE);
+        let key = std::fs::read(folder.join(KEY)).ok();
+        let key = key.and_then(|key| <[u8; 32]>::try_from(key).ok());
+        let Some(key) = key.filter(|_| file.exists()) else {
+            return Err(Refusal::Wrong {
+                detail: format!("{} holds no settings that can be read", folder.display()),
+                fix: "name the folder of causeway run --state, as a user who may read it",
+            });
+        };
+        let store = Settings::open(&file, &Secret::new(key))?;
+        Ok(Desk::new(Arc::new(store), folder))
     }
 
     /// The revision, and each new one.
@@ -184,10 +225,30 @@ impl Desk {
         Ok((revision, document(&rows)?))
     }
 
-    /// Says that the node runs with these from now on.
-    pub fn started(&self, document: Document) {
+    /// Says that the node was started with these, of that revision.
+    pub fn started(&self, revision: u64, document: Document) {
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         *started = Some(document);
+        self.taken.send_replace(revision);
+    }
+
+    /// Says that the node has taken up what it can of a revision.
+    pub fn took_up(&self, revision: u64) {
+        self.taken.send_replace(revision);
+    }
+
+    /// Waits until a running node has taken up what is there, or [`TAKING_UP`].
+    pub async fn settled(&self) {
+        let runs = {
+            let started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+            started.is_some()
+        };
+        let revision = *self.store.watch().borrow();
+        if runs {
+            let mut taken = self.taken.subscribe();
+            let there = taken.wait_for(|taken| *taken >= revision);
+            let _ = tokio::time::timeout(TAKING_UP, there).await;
+        }
     }
 
     /// What the running node is to work with, and what waits for its next start. Without a node

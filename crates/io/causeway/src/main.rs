@@ -6,6 +6,7 @@
 mod check;
 mod ctl;
 mod log;
+mod place;
 mod run;
 mod show;
 
@@ -13,7 +14,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
+
+use place::FileArg;
 
 /// Registrations, and calls that ended and events, that are shown as tables unless asked for more.
 const REGISTRATIONS_SHOWN: usize = 50;
@@ -33,7 +36,18 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run this node until SIGTERM or SIGINT.
-    Run(FileArg),
+    ///
+    /// With --config its settings are those of the file, read now. With --state they are those of
+    /// the store in that folder: a node without any waits for the first (causeway ctl apply), and
+    /// takes up changes while it runs.
+    Run {
+        #[command(flatten)]
+        file: FileArg,
+        /// With --state, if the store is empty: begin with the settings of this file. Afterwards it
+        /// is not read.
+        #[arg(long, value_name = "FILE", conflicts_with = "config")]
+        import: Option<PathBuf>,
+    },
     /// Say what is wrong with a configuration: line, cause and fix. Exit status 1 if it cannot run.
     Check {
         #[command(flatten)]
@@ -73,13 +87,6 @@ enum Command {
     Ctl(ctl::Ctl),
 }
 
-#[derive(Args)]
-struct FileArg {
-    /// The configuration file (TOML).
-    #[arg(long, short, value_name = "FILE")]
-    config: PathBuf,
-}
-
 /// What questions to a node or to DNS run in.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
@@ -92,8 +99,8 @@ fn main() -> ExitCode {
     net::memory::prepare();
     net::tls::install();
     let done = match Cli::parse().command {
-        Command::Run(file) => run::run(&file.config),
-        Command::Check { file, json } => check::check(&file.config, json),
+        Command::Run { file, import } => run::run(&file, import.as_deref()),
+        Command::Check { file, json } => check::check(&file, json),
         Command::Status {
             file,
             json,
@@ -110,7 +117,7 @@ fn main() -> ExitCode {
                 history: shown(ROWS_SHOWN),
                 find,
             };
-            show::status(&file.config, json, &page, shown(ROWS_SHOWN))
+            show::status(&file, json, &page, shown(ROWS_SHOWN))
         }
         Command::Ctl(command) => Ok(ctl::run(command)),
     };

@@ -85,18 +85,6 @@ impl Running {
         self.data.file(name)
     }
 
-    /// Hands the node a changed configuration, of which it takes up what it can without ending a
-    /// call or a registration. What it cannot must be in it as it was at the start.
-    ///
-    /// # Errors
-    /// [`FileFault`] if a file that it names cannot be read: then nothing is changed.
-    pub async fn configure(&self, config: Config) -> Result<(), FileFault> {
-        let config = Arc::new(crate::files::with_passwords(config)?);
-        // A node that is stopping needs no settings.
-        let _ = self.handle.input(Input::Configured(config)).await;
-        Ok(())
-    }
-
     /// Waits for a part to fail; never returns while all is well.
     pub async fn failed(&mut self) -> String {
         loop {
@@ -162,6 +150,18 @@ pub async fn start_in(data: DataFolder, config: Config) -> Result<Running, Start
         config::Role::Edge(role) => edge::start(parts, &role),
         config::Role::Core(role) => core::start(parts, &role),
     }
+}
+
+/// Hands a running node a changed configuration, of which it takes up what it can without ending a
+/// call or a registration. What it cannot must be in it as it was at the start.
+///
+/// # Errors
+/// [`FileFault`] if a file that it names cannot be read: then nothing is changed.
+pub async fn configure(handle: &Handle, config: Config) -> Result<(), FileFault> {
+    let config = Arc::new(crate::files::with_passwords(config)?);
+    // A node that is stopping needs no settings.
+    let _ = handle.input(Input::Configured(config)).await;
+    Ok(())
 }
 
 /// What carries SIP, and media's reports.

@@ -3,7 +3,7 @@
 //! [`NOW`] is the rule: whoever makes a part take its settings up adds its line here. What has none
 //! waits, and is told (`takes effect at next start: service.sip.listen`).
 
-use toml::{Table, Value};
+use toml::Value;
 
 use super::{Document, Item};
 

@@ -164,15 +164,21 @@ pub(super) async fn answer(
         via: via.to_owned(),
     };
     // The disk is waited for elsewhere.
-    let answered = tokio::task::spawn_blocking(move || route(&desk, &asked));
-    answered.await.unwrap_or_else(|_| {
-        let detail = "the question could not be answered";
+    let changes = asked.method != Method::GET;
+    let at = desk.clone();
+    let answered = tokio::task::spawn_blocking(move || route(&at, &asked));
+    let answer = answered.await.unwrap_or_else(|_| {
         problem(
             StatusCode::INTERNAL_SERVER_ERROR,
-            detail,
+            "the question could not be answered",
             "the log says why",
         )
-    })
+    });
+    if changes && answer.status().is_success() {
+        // Whoever is told that it is done finds the node so.
+        desk.settled().await;
+    }
+    answer
 }
 
 fn route(desk: &Desk, asked: &Asked) -> Response<Body> {
@@ -480,7 +486,7 @@ fn refused(refusal: &Refusal, asked: &Asked) -> Response<Body> {
             "GET /api/v1/config/history shows those that there are",
         ),
         Refusal::Store(Error::Passphrase) => (StatusCode::FORBIDDEN, "give the right one"),
-        Refusal::Damaged { .. } | Refusal::Store(_) => (
+        Refusal::Damaged { .. } | Refusal::Store(_) | Refusal::File(_) => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "the log and the data folder say more",
         ),

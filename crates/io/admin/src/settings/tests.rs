@@ -259,7 +259,8 @@ fn an_item_is_changed_alone_and_keeps_its_secret() {
 fn what_a_running_node_does_not_take_up_is_told_until_it_is_started_again() {
     let desk = desk(&folder("waiting"));
     apply(&desk, CORE).unwrap();
-    desk.started(desk.current().unwrap().1);
+    let (revision, document) = desk.current().unwrap();
+    desk.started(revision, document);
     let moved = CORE.replace("127.0.0.1:5060", "127.0.0.1:5070");
     let outcome = apply(&desk, &moved).unwrap();
     assert_eq!(outcome.waiting, ["service.sip.listen"]);
