@@ -15,4 +15,5 @@ mod link;
 mod neighbours;
 mod outside;
 mod register;
+mod settings;
 mod town;

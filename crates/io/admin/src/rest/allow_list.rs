@@ -160,7 +160,9 @@ path = "/a"
             via: "test".into(),
         };
         let (_stop, stopping) = tokio::sync::watch::channel(false);
-        tokio::spawn(crate::serve::local(rest, &socket, stopping).unwrap());
+        tokio::spawn(
+            crate::serve::local(net::tls::Live::new(rest.into()), &socket, stopping).unwrap(),
+        );
         let shown = crate::allow_list::rules(&socket).await.unwrap();
         assert_eq!(shown.rules.len(), 2);
         let url = "https://10.0.0.9/a/%25?b&c=d".to_owned();
