@@ -23,7 +23,8 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 const WRONG_TOKEN_COSTS: Duration = Duration::from_millis(500);
 
 /// Serves the local socket until told to stop, each connection as `rest` is when it begins. A
-/// socket left by a run that was killed is replaced: the data folder's lock says that nobody else serves it.
+/// socket left by a run that was killed is replaced: the data folder's lock says that nobody else
+/// serves it.
 ///
 /// # Errors
 /// What the system says when the socket cannot be made.
