@@ -78,6 +78,7 @@ impl House {
             world: &world,
             authority: &authority,
             ports: &ports,
+            provider: &started.provider,
         };
         let (edges, cores) = (plan.edges(&program)?, plan.cores(&program, options)?);
         let mut house = House {
@@ -92,7 +93,7 @@ impl House {
                 edges,
                 cores,
                 inside: inside::described(&world, &ports, options),
-                users: world.users.iter().map(described).collect(),
+                users: world.users.iter().map(|u| described(&world, u)).collect(),
                 administrator: file::Administrator {
                     name: world.administrator.clone(),
                     password: world.administrator_password.clone(),
@@ -155,7 +156,7 @@ impl House {
     }
 }
 
-fn described(user: &crate::world::User) -> file::User {
+fn described(world: &World, user: &crate::world::User) -> file::User {
     file::User {
         name: user.name.clone(),
         password: user.password.clone(),
@@ -163,6 +164,7 @@ fn described(user: &crate::world::User) -> file::User {
         extension: user.extension.clone(),
         jid: user.jid(),
         sip: user.sip(),
+        home: world.home_of(user).to_owned(),
     }
 }
 

@@ -17,6 +17,7 @@ mod command;
 mod dns;
 mod file;
 mod house;
+mod identity;
 mod im_presence;
 mod ladder;
 mod media;

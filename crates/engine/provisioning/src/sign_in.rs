@@ -68,6 +68,8 @@ struct Session {
     password: Secret<String>,
     nodes: Vec<Node>,
     step: Step,
+    /// Who was asked where the user is at home, and whether they knew.
+    lookups: Vec<(Node, bool)>,
     name: Option<uds::User>,
     extensions: Vec<String>,
     servers: Vec<String>,
@@ -188,6 +190,7 @@ impl SignIns {
             password,
             nodes,
             step,
+            lookups: Vec::new(),
             name: None,
             extensions: Vec::new(),
             servers: Vec::new(),
@@ -359,9 +362,11 @@ impl SignIns {
             return;
         };
         let asked = session.nodes.get(next.saturating_sub(1)).cloned();
+        let known = |knew: bool| asked.iter().cloned().map(move |node| (node, knew));
         let why = match got {
             Ok((200, body)) => match uds::cluster_user(&body) {
                 Ok(Some(home)) => {
+                    session.lookups.extend(known(true));
                     let known = |n: &&Node| n.host.eq_ignore_ascii_case(&home.host);
                     let cluster = session.nodes.iter().find(known).map(|n| n.cluster);
                     let others = session.nodes.iter().filter(|n| Some(n.cluster) == cluster);
@@ -379,7 +384,10 @@ impl SignIns {
                 }
                 // This node's clusters do not know the user; another one's may, where ILS is
                 // missing (F070).
-                Ok(None) => None,
+                Ok(None) => {
+                    session.lookups.extend(known(false));
+                    None
+                }
                 Err(e) => Some(e.to_string()),
             },
             Ok((status, _)) => Some(format!("status {status} for clusterUser")),
@@ -531,13 +539,17 @@ impl SignIns {
         if *waiting > 0 {
             return;
         }
-        let Some(session) = self.sessions.remove(&id) else {
+        let Some(mut session) = self.sessions.remove(&id) else {
             return;
         };
         let Step::Gather { home, devices, .. } = session.step else {
             return;
         };
         self.rates.give_back(&session.user);
+        let cluster = home.as_ref().map(|home| home.cluster);
+        session
+            .lookups
+            .retain(|(node, _)| Some(node.cluster) != cluster);
         let mut nodes: Vec<Node> = home.iter().cloned().collect();
         if let Some(home) = home {
             let is_home = |s: &&String| s.eq_ignore_ascii_case(&home.host);
@@ -563,6 +575,7 @@ impl SignIns {
                 lines,
                 devices,
                 nodes,
+                lookups: session.lookups,
                 services: session.services,
             })),
         ));

@@ -148,6 +148,10 @@ kinds! {
         "give the SIP trunk's security profile on Unified CM an incoming port of its own, as 5560, \
          and write it as the zone's port: on a shared port Unified CM takes registrations for the \
          trunk and refuses them";
+    /// A client transfers a call with a trunk that may not call.
+    TransferRefused = 2026, Warning, "transfer of a call with a trunk refused",
+        "set accept_incoming = true in the trunk's zone: who is transferred there has to call \
+         whom the client names";
     /// There are as many calls as there may be.
     CallsFull = 2030, Warning, "call refused: no room for one more",
         "raise calls.concurrent_max or calls.licences if the machine carries more, or add a core";

@@ -234,7 +234,6 @@ impl Parts {
             .name("signalling".into())
             .spawn(move || {
                 let _within = runtime.enter();
-                net::memory::make_ready();
                 signal::run(
                     engine,
                     clock,

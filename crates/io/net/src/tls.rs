@@ -9,6 +9,7 @@
 mod files;
 mod handshake;
 mod inside;
+mod lean;
 mod links;
 mod names;
 
@@ -23,8 +24,9 @@ use crate::Error;
 
 pub use files::{Identity, Trust};
 pub use handshake::{
-    Stream, accept, cause, connect, explain, export, into_parts, negotiated, peer,
+    Stream, accept, accept_lean, cause, connect, explain, export, into_parts, negotiated, peer,
 };
+pub use lean::Lean;
 pub use links::{link_client, link_server, named_client};
 pub use names::{NameMismatch, PeerCertificate};
 

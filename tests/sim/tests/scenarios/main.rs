@@ -2,6 +2,7 @@
 //! network does meanwhile.
 #![allow(clippy::unwrap_used)]
 
+mod abroad;
 mod calls;
 mod chaos;
 mod content;
