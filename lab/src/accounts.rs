@@ -80,10 +80,14 @@ impl Accounts {
         }
     }
 
-    /// Whether this lookup of a user fails where it should not.
-    pub fn is_blind(&self) -> bool {
-        let missing = self.world.mistakes.contains(&Mistake::LookupMissing);
-        missing && self.lookups.fetch_add(1, Ordering::Relaxed) % 2 == 1
+    /// Whether this lookup of a user at a node fails where it should not: by turns, and always in
+    /// a cluster that is not the user's.
+    pub fn is_blind(&self, node: &str, user: &User) -> bool {
+        if !self.world.mistakes.contains(&Mistake::LookupMissing) {
+            return false;
+        }
+        let turn = || self.lookups.fetch_add(1, Ordering::Relaxed) % 2 == 1;
+        !self.world.is_home(node, user) || turn()
     }
 
     /// Whether these are the administrator's.

@@ -20,6 +20,7 @@ use anyhow::Result;
 use self::folder::Folder;
 use self::process::Node;
 pub use self::process::become_child;
+pub use self::ready::status;
 use crate::authority::Authority;
 use crate::changes::Changes;
 use crate::command::{self, Mistake};

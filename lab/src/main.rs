@@ -21,6 +21,7 @@ mod identity;
 mod im_presence;
 mod ladder;
 mod media;
+mod mistakes;
 mod names;
 mod pages;
 mod serve;

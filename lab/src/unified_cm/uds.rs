@@ -118,11 +118,11 @@ impl Uds<'_> {
         };
         let uri = self.uri(&format!("clusterUser?{key}={}", escaped(value)));
         // Without the lookup service a node knows its own cluster's users only: by turns, some.
-        let blind = self.accounts.is_blind();
         let known = |user: &&User| {
             self.world().is_home(self.node, user) || !self.world().changes.has(Change::IlsOff)
         };
-        let Some(user) = user.filter(|_| !blind).filter(known) else {
+        let sees = |user: &&User| !self.accounts.is_blind(self.node, user);
+        let Some(user) = user.filter(known).filter(sees) else {
             return Answer::xml(
                 200,
                 format!(

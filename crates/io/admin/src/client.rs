@@ -59,6 +59,14 @@ pub async fn get(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
     within(WITHIN, ask(socket, Method::GET, resource)).await
 }
 
+/// Has a node do something; gives the body.
+///
+/// # Errors
+/// [`AskFault`].
+pub async fn post(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
+    within(WITHIN, ask(socket, Method::POST, resource)).await
+}
+
 async fn within(
     time: Duration,
     asked: impl Future<Output = Result<Vec<u8>, AskFault>>,
@@ -154,7 +162,7 @@ pub async fn search(
 ///
 /// # Errors
 /// [`AskFault`].
-pub async fn post(
+pub async fn post_json(
     socket: &Path,
     resource: &str,
     sent: &impl serde::Serialize,

@@ -14,10 +14,12 @@ use net::http::{Body, full};
 use serde::Serialize;
 use status::{Page, SearchQuestion};
 
+use crate::certificates::Desk;
 use crate::query;
-use crate::settings::{Desk, Found};
+use crate::settings::{self, Found};
 
 mod allow_list;
+mod certificates;
 pub mod config;
 mod servers;
 mod sign_out;
@@ -38,9 +40,11 @@ pub struct Rest {
     /// A core's allow list; an edge has none.
     pub guard: Option<Guard>,
     /// The node's settings; none if it runs by a file.
-    pub settings: Option<Arc<Desk>>,
+    pub settings: Option<Arc<settings::Desk>>,
     /// By what way requests come, for the history of settings.
     pub via: String,
+    /// The node's certificates.
+    pub certificates: Option<Desk>,
 }
 
 #[derive(Serialize)]
@@ -73,6 +77,10 @@ impl Rest {
         }
         if let Some(below) = request.uri.path().strip_prefix("/api/v1/allow-list") {
             return allow_list::answer(self.guard.as_ref(), &request, below).await;
+        }
+        if let Some(below) = request.uri.path().strip_prefix("/api/v1/certificates") {
+            let desk = self.certificates.as_ref();
+            return certificates::answer(&self.handle, desk, &request, sent, below).await;
         }
         if request.uri.path() == "/api/v1/sign-out" {
             return sign_out::answer(&self.handle, &request).await;
@@ -132,7 +140,7 @@ impl Rest {
                 StatusCode::NOT_FOUND,
                 "there is no such resource",
                 "ask for /api/v1/status, /api/v1/health, /api/v1/search, /api/v1/servers, \
-                 /api/v1/sign-out, \
+                 /api/v1/sign-out, /api/v1/certificates, \
                  /api/v1/config or /api/v1/allow-list",
             ),
         }
@@ -292,6 +300,7 @@ mod tests {
             guard: None,
             settings: None,
             via: "test".into(),
+            certificates: None,
         };
         let mut request = Request::get(path);
         if let Some(shown) = shown {
@@ -351,6 +360,7 @@ mod tests {
             guard: None,
             settings: None,
             via: "test".into(),
+            certificates: None,
         };
         let send = async |method: &str, path: &str, body: String| {
             let request = Request::builder().method(method).uri(path);

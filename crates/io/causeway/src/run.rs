@@ -5,6 +5,7 @@ mod state;
 use std::path::Path;
 use std::process::ExitCode;
 
+use admin::certificates::Desk;
 use admin::rest::Rest;
 use admin::serve;
 use anyhow::Context;
@@ -38,7 +39,11 @@ fn by_file(place: &FileArg) -> anyhow::Result<ExitCode> {
     let (runtime, files) = runtime()?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let running = driver::run::start(config.clone()).await?;
+        let mut running = driver::run::start(config.clone()).await?;
+        let file = place.file("no file is named")?;
+        running.guard = running
+            .guard
+            .map(|guard| guard.of_file(file, running.handle.clone()));
         let rest = rest(&running);
         let socket = running.data_file(admin::SOCKET);
         let serving = serve::local(Live::new(rest.clone().into()), &socket, running.stopping())
@@ -107,6 +112,16 @@ fn rest(running: &Running) -> Rest {
         guard: running.guard.clone(),
         settings: None,
         via: String::new(),
+        certificates: Some(certificates(running)),
+    }
+}
+
+/// What administrators reach the node's certificates by.
+fn certificates(running: &Running) -> Desk {
+    Desk {
+        certificates: running.certificates.clone(),
+        gates: running.gates.clone(),
+        clock: running.clock,
     }
 }
 
@@ -125,7 +140,8 @@ fn administer(config: &Config, running: &Running, rest: &Rest) -> anyhow::Result
         return Ok(());
     };
     let token = driver::files::first_line("token file", token_file)?;
-    let tls = Live::new(tls::client_facing(&running.identity, &[b"http/1.1"])?);
+    let certificates = &running.certificates;
+    let tls = certificates.live(|loaded| tls::client_facing(&loaded.identity, &[b"http/1.1"]))?;
     for address in &config.administration {
         let listener = net::socket::listen(*address)?;
         let rest = Rest {

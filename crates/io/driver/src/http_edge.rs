@@ -33,6 +33,7 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::http_sso;
 use crate::listen::{self, Caps, Sources};
 use crate::metadata;
 use crate::shares::Shares;
@@ -42,6 +43,8 @@ use crate::trace::{Trace, Traces};
 use crate::wire;
 
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+
+const UNKNOWN: &str = "an unknown request of the edge";
 
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -196,28 +199,6 @@ impl HttpEdge {
                 "a domain that is not served",
             ));
         }
-        let Some(server) = &named.server else {
-            let everybodys = ["get_edge_config", "get_edge_sso"];
-            let needs_sso = !everybodys.contains(&rest.trim_matches('/'));
-            let sso = serving.iter().any(|core| core.signs_on(&named.domain));
-            let Some(method) = own_method(rest).filter(|_| sso || !needs_sso) else {
-                return Err(Refusal::new(
-                    StatusCode::NOT_FOUND,
-                    "an unknown request of the edge",
-                ));
-            };
-            if request.method().as_str() != method {
-                let cause = format!("not a {method}");
-                return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, cause));
-            }
-            let peers = serving.iter().map(|core| core.peer).collect();
-            return Ok(Admitted {
-                peers,
-                domain: named.domain,
-                server: None,
-                target,
-            });
-        };
         let now = self.clock.now().unix;
         let bearer = metadata::bearer(request.headers());
         let tokens = || metadata::session_cookies(request.headers()).chain(bearer);
@@ -228,6 +209,30 @@ impl HttpEdge {
                     .is_ok_and(|c| c.domain == named.domain)
             })
         });
+        let Some(server) = &named.server else {
+            let Some(method) = own_method(rest) else {
+                return Err(Refusal::new(StatusCode::NOT_FOUND, UNKNOWN));
+            };
+            let cookie = metadata::cookie(request.headers(), http_sso::COOKIE);
+            let prefers = |core: &EdgeGateCore| match issuer {
+                Some(issuer) => issuer.peer == core.peer,
+                None => bearer.is_some() && core.takes_tokens(&named.domain),
+            };
+            let cores = gate.answering(&named.domain, rest, cookie, prefers);
+            if cores.is_empty() {
+                return Err(Refusal::new(StatusCode::NOT_FOUND, UNKNOWN));
+            }
+            if request.method().as_str() != method {
+                let cause = format!("not a {method}");
+                return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, cause));
+            }
+            return Ok(Admitted {
+                peers: cores.iter().map(|core| core.peer).collect(),
+                domain: named.domain,
+                server: None,
+                target,
+            });
+        };
         // A bearer token of another's making is the core's to judge: here nobody could.
         let takers = serving
             .iter()

@@ -12,6 +12,8 @@ mod inside;
 mod lean;
 mod links;
 mod names;
+mod refused;
+mod seen;
 
 use std::sync::Arc;
 
@@ -29,6 +31,7 @@ pub use handshake::{
 pub use lean::Lean;
 pub use links::{link_client, link_server, named_client};
 pub use names::{NameMismatch, PeerCertificate};
+pub use seen::{Seen, SeenPeer};
 
 /// Makes aws-lc-rs the provider of the whole process. Called first in `main`; again is harmless.
 pub fn install() {

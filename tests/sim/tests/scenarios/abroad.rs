@@ -57,7 +57,7 @@ fn over(w: &World, who: usize) -> Option<String> {
 }
 
 /// A telephone's last call ends so, and soon.
-fn ends(w: &mut World, who: usize, why: &str) {
+fn ended(w: &mut World, who: usize, why: &str) {
     w.run_until(40 * SECOND, |w| over(w, who).is_some());
     assert_eq!(over(w, who).as_deref(), Some(why));
     w.run(3 * SECOND);
@@ -105,7 +105,7 @@ fn a_foreign_domain_is_found_by_dns_and_called_and_both_sides_change_the_call() 
                 _ => (foreign, from),
             };
             w.with(ends, |ua, now| ua.hang_up_all(now));
-            ends(w, other, "bye");
+            ended(w, other, "bye");
         }
         w.quiet();
         w.still();
@@ -119,7 +119,7 @@ fn a_foreign_domain_that_refuses_or_rings_in_vain_leaves_nothing() {
         for from in callers(w) {
             w.people[foreign].ua.plan = Answering::Refuse(486);
             calls(w, from);
-            ends(w, from, "486");
+            ended(w, from, "486");
             w.people[foreign].ua.plan = Answering::Ring;
             w.people[foreign].ua.manner = Manner {
                 reliable: w.seed.is_multiple_of(2),
@@ -132,7 +132,7 @@ fn a_foreign_domain_that_refuses_or_rings_in_vain_leaves_nothing() {
             assert!(w.run_until(40 * SECOND, rings), "it does not ring");
             w.run(3 * SECOND);
             w.with(from, |ua, now| ua.hang_up_all(now));
-            ends(w, foreign, "cancelled");
+            ended(w, foreign, "cancelled");
         }
         w.quiet();
     });
@@ -218,7 +218,7 @@ fn a_call_abroad_outlives_the_connection_that_it_was_made_on() {
             changes(w, foreign, Direction::Both);
             assert!(w.in_call(from, foreign) && hear(w, from, foreign));
             w.with(from, |ua, now| ua.hang_up_all(now));
-            ends(w, foreign, "bye");
+            ended(w, foreign, "bye");
         }
         w.quiet();
     });

@@ -26,7 +26,7 @@ use super::reading::Settings;
 const LINE_KBYTES: u32 = 750;
 
 /// How long a server's setting is not told of again, whatever becomes of it.
-const QUIET: Duration = Duration::from_secs(600);
+pub(super) const QUIET: Duration = Duration::from_secs(600);
 
 const PROFILE: &str = "secure profile";
 const REGIONS: &str = "video rate of regions";

@@ -107,6 +107,8 @@ pub(super) struct Publisher {
     pub(super) lookup: Option<Lookup>,
     /// What was told of last, and when.
     pub(super) told_at: BTreeMap<&'static str, Instant>,
+    /// Nodes that are listed no longer, of which nobody was told yet.
+    pub(super) gone: Vec<String>,
     pub(super) fingerprint: Option<u64>,
     /// Why it tells nothing, and what to do.
     pub(super) fault: Option<(String, String)>,
@@ -134,6 +136,7 @@ impl Publisher {
             told: Vec::new(),
             lookup: None,
             told_at: BTreeMap::new(),
+            gone: Vec::new(),
             fingerprint: None,
             fault: None,
             reading: None,

@@ -316,7 +316,7 @@ impl Place {
 
     fn ask(&self, what: &str, sent: &impl Serialize) -> Done<Vec<u8>> {
         let (socket, resource) = (self.socket(), format!("/api/v1/config/{what}"));
-        let asked = client::post(&socket, &resource, sent);
+        let asked = client::post_json(&socket, &resource, sent);
         runtime()?.block_on(asked).map_err(fault)
     }
 

@@ -23,7 +23,7 @@ use driver::signal::Handle;
 use net::tls::Live;
 use tokio::sync::watch;
 
-use super::{Signals, administer, tell};
+use super::{Signals, administer, certificates, tell};
 use crate::log::Logging;
 
 /// A node that could not start is tried again after so long, and at each change of its settings.
@@ -110,6 +110,7 @@ impl Node {
             Some((config, running)) => {
                 let mut answers = self.rest(&running.handle);
                 answers.guard.clone_from(&running.guard);
+                answers.certificates = Some(certificates(&running));
                 if let Err(error) = administer(&config, &running, &answers) {
                     // It can be mended over the local socket.
                     tracing::error!("administrators cannot reach the node over HTTPS: {error:#}");
@@ -132,6 +133,7 @@ impl Node {
             guard: None,
             settings: Some(self.desk.clone()),
             via: String::new(),
+            certificates: None,
         }
     }
 

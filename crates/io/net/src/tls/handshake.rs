@@ -11,9 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use zeroize::Zeroize;
 
-use super::inside::Refused;
 use super::lean::Lean;
 use super::names::{self, NameMismatch, PeerCertificate};
+use super::refused::Refused;
 use crate::{Error, Fault, clock};
 
 /// A TLS stream of either side.

@@ -12,3 +12,4 @@ mod lane;
 mod lean;
 mod ssh;
 mod tls;
+mod trust;

@@ -15,6 +15,7 @@ fn rest(name: &str) -> Rest {
         guard: None,
         settings: Some(Arc::new(desk(&folder(name)))),
         via: "test".into(),
+        certificates: None,
     }
 }
 
