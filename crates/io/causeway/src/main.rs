@@ -18,8 +18,9 @@ use clap::{Parser, Subcommand};
 
 use place::FileArg;
 
-/// Floods come and go, and what they leave free is to be the system's again while the node works on:
-/// this allocator sees to it on a thread of its own, and is quicker with what a call takes and gives.
+/// Floods come and go, and what they leave free is to be the system's again while the node works
+/// on: this allocator sees to it on a thread of its own, and is quicker with what a call takes and
+/// gives.
 #[global_allocator]
 static MEMORY: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -37,7 +37,7 @@ const BODY_TIME: Duration = Duration::from_secs(60);
 const HISTORY: usize = 50;
 
 /// A document to be applied, with what belongs to it.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Apply {
     /// TOML.
@@ -61,7 +61,7 @@ pub struct Rollback {
 }
 
 /// A backup to be restored.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Restore {
     /// The backup, as base64.
@@ -73,7 +73,7 @@ pub struct Restore {
 }
 
 /// What seals an export or a backup.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Seal {
     /// The passphrase; an export without one leaves secrets out.
