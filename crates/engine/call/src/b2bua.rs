@@ -264,6 +264,11 @@ impl B2bua {
         }
     }
 
+    /// New calls ask for another session interval where neither end names one.
+    pub fn set_session_interval(&mut self, interval: Duration) {
+        self.settings.session_interval = interval;
+    }
+
     /// Takes an event of the transaction layer; gives back one that is not the B2BUA's.
     ///
     /// Requests and ACKs are given back: the node knows their side and hands them to

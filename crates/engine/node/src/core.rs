@@ -13,6 +13,7 @@ mod calls;
 mod census;
 mod checks;
 mod clusters;
+mod configured;
 mod destination;
 mod discovery;
 mod dry_run;
@@ -265,14 +266,6 @@ impl Core {
     /// A core that is asked what a configuration says, and never runs.
     fn offline(now: Now, config: &Arc<config::Config>) -> Core {
         Core::new(now, Rng::from_number(0), config, CoreIdentity::nobody())
-    }
-
-    fn load_users(&mut self, now: Now, identity: &CoreIdentity) {
-        let Some(users) = &identity.users else { return };
-        if let Err(error) = self.credentials.load(users.expose()) {
-            let (out, kind) = (&mut self.station.out, Kind::CredentialsFile);
-            self.board.event(out, kind, now, &error.to_string(), &[]);
-        }
     }
 
     /// A number for a question.
@@ -547,6 +540,7 @@ impl Engine for Core {
             Input::Report(report) => self.report(now, report),
             Input::Waited(waited) => self.waited(now, waited),
             Input::HostClock(row) => self.board.clock(&mut self.station.out, now, row),
+            Input::Configured(config) => self.configured(now, &config),
         }
         self.pump(now);
     }

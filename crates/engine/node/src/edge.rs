@@ -509,6 +509,7 @@ impl Engine for Edge {
             }
             Input::Waited(waited) => self.waited(now, waited),
             Input::HostClock(row) => self.ledger.clock(now, row),
+            Input::Configured(config) => self.configured(&config),
             Input::Ask { id, question } => self.answer_question(now, id, question),
             Input::Resolved { id, result } => self.outward_resolved(now, id, result),
             // An edge asks nobody else, and knows no answer.

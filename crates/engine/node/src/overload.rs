@@ -66,6 +66,12 @@ impl Overload {
         }
     }
 
+    /// Other settings; what is refused now stays so until its time.
+    pub(crate) fn configure(&mut self, settings: &config::Overload) {
+        let new = Overload::new(settings);
+        (self.ages, self.stands) = (new.ages, new.stands);
+    }
+
     /// The longest that a message of late has waited.
     pub(crate) fn waited(&mut self, now: Instant, waited: Duration) -> Option<Told> {
         let reached = self.ages.iter().filter(|age| waited >= **age).count() as u8;

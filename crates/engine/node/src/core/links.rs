@@ -391,6 +391,18 @@ impl Core {
         self.ask_lanes(now, index);
     }
 
+    /// Tells an edge which domains there are.
+    pub(super) fn tell_domains_to(&mut self, index: usize) {
+        let Some(control) = self.links.get_mut(index).and_then(|l| l.control.as_mut()) else {
+            return;
+        };
+        control.dialer.offer(self.settings.domains.clone());
+        let conn = control.conn;
+        let messages = control.dialer.take_messages().into_iter();
+        let outputs = messages.map(|message| Output::Control { conn, message });
+        self.station.out.extend(outputs);
+    }
+
     /// Tells an edge which zones are dead.
     pub(super) fn tell_zones_to(&mut self, index: usize) {
         let Some(control) = self.links.get_mut(index).and_then(|l| l.control.as_mut()) else {

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Rng, Secret};
+use ::status::Kind;
+use base::{Now, Rng, Secret};
 use call::registration::core::Address;
 use config::routing::{Ice, Routing};
 use config::{CallControl, Config, ContactMode, Password, Publisher, Role, SignInBy};
@@ -14,6 +15,7 @@ use policy::token::TokenKey;
 use sip::transaction::ViaOptions;
 use traversal::DomainOffer;
 
+use super::Core;
 use super::zones::Zone;
 
 /// What the driver knows of this node beside its configuration.
@@ -68,7 +70,7 @@ pub(super) struct Peer {
 }
 
 /// A server that is asked about its cluster, or whose requests are let through.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Server {
     pub(super) address: String,
     pub(super) port: u16,
@@ -168,6 +170,28 @@ impl Settings {
             overload: config.overload,
             certificate_names: identity.certificate_names.clone(),
         }
+    }
+
+    /// Takes up what a running core can: where it listens, its links and its media stay.
+    pub(super) fn take_up(&mut self, config: &Arc<Config>) {
+        let mut new = Settings::of(config, &CoreIdentity::nobody());
+        std::mem::swap(&mut self.sip_from, &mut new.sip_from);
+        std::mem::swap(&mut self.domains, &mut new.domains);
+        std::mem::swap(&mut self.directories, &mut new.directories);
+        std::mem::swap(&mut self.registrars, &mut new.registrars);
+        std::mem::swap(&mut self.unified_cm, &mut new.unified_cm);
+        std::mem::swap(&mut self.im_presence, &mut new.im_presence);
+        std::mem::swap(&mut self.unity_connection, &mut new.unity_connection);
+        std::mem::swap(&mut self.call_control, &mut new.call_control);
+        std::mem::swap(&mut self.xmpp, &mut new.xmpp);
+        std::mem::swap(&mut self.allow_list, &mut new.allow_list);
+        std::mem::swap(&mut self.routing, &mut new.routing);
+        self.refresh = new.refresh;
+        self.overload = new.overload;
+        self.limits = config::Calls {
+            concurrent_max: self.limits.concurrent_max,
+            ..new.limits
+        };
     }
 
     /// Where call control reaches us, over TLS or TCP; over the other where one is missing.
@@ -287,6 +311,17 @@ impl Settings {
         self.domains
             .iter()
             .find(|d| d.name.as_str().eq_ignore_ascii_case(domain))
+    }
+}
+
+impl Core {
+    /// The users of the credentials file.
+    pub(super) fn load_users(&mut self, now: Now, identity: &CoreIdentity) {
+        let Some(users) = &identity.users else { return };
+        if let Err(error) = self.credentials.load(users.expose()) {
+            let (out, kind) = (&mut self.station.out, Kind::CredentialsFile);
+            self.board.event(out, kind, now, &error.to_string(), &[]);
+        }
     }
 }
 

@@ -75,6 +75,21 @@ impl Guests {
         }
     }
 
+    /// Other settings. Who is connected keeps the connection's rate; sources and users that are
+    /// counted with another rate begin anew.
+    pub(super) fn configure(&mut self, rates: &config::Rates, overload: &config::Overload) {
+        self.overload.configure(overload);
+        let Guests { sources, users, .. } = Guests::new(rates, overload);
+        let old = std::mem::replace(&mut self.rates, *rates);
+        let burst = old.burst != rates.burst;
+        if burst || old.requests_per_source != rates.requests_per_source {
+            self.sources = sources;
+        }
+        if burst || old.requests_per_user != rates.requests_per_user {
+            self.users = users;
+        }
+    }
+
     pub(super) fn came(&mut self, flow: FlowId) {
         let rate = self.rates.requests_per_connection;
         let guest = Guest {
