@@ -411,13 +411,9 @@ impl Core {
         }
         let mut gone = Vec::new();
         // Its user was signed out while call control thought about it.
-        let Plan {
-            user,
-            domain,
-            proved,
-            ..
-        } = &under.plan;
-        let out = self.outs.known.is_void(user, domain, *proved);
+        let plan = &under.plan;
+        let known = &self.outs.known;
+        let out = known.is_void(&plan.user, &plan.domain, plan.proved);
         for (contact, row) in under.plan.contacts.iter().zip(&under.rows) {
             if contact.keep_alive {
                 continue;

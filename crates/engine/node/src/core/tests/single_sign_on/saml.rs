@@ -26,7 +26,8 @@ fn world_with(year: i32, role: &str, signs: bool) -> (World, RsaKeyPair) {
     let certificate = STANDARD.encode(params.self_signed(&pair).unwrap().der());
     let text = format!(
         "<EntityDescriptor xmlns=\"urn:oasis:names:tc:SAML:2.0:metadata\" entityID=\"{ENTITY}\">\
-         <IDPSSODescriptor{role}><KeyDescriptor><KeyInfo xmlns=\"{DSIG}\"><X509Data><X509Certificate>\
+         <IDPSSODescriptor{role}><KeyDescriptor><KeyInfo xmlns=\"{DSIG}\"><X509Data>\
+         <X509Certificate>\
          {certificate}</X509Certificate></X509Data></KeyInfo></KeyDescriptor><SingleSignOnService \
          Binding=\"urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect\" \
          Location=\"https://idp.test/sso\"/></IDPSSODescriptor></EntityDescriptor>"
