@@ -83,7 +83,8 @@ section!(Dns { servers: Vec<String> });
 section!(Certificate {
     chain: String,
     key: String,
-    trusted: String
+    trusted: String,
+    chat_node_aliases: Vec<String>,
 });
 section!(Log { level: Option<String>, format: Option<String>, file: Option<String> });
 section!(Administration { listen: Vec<String>, token_file: Option<String> });

@@ -25,6 +25,7 @@ mod outward;
 mod ownership;
 mod questions;
 mod reading;
+mod referring;
 mod refusals;
 mod registrations;
 mod routing;
@@ -146,8 +147,9 @@ pub struct Core {
     owners: HashMap<b2bua::CallId, calls::Owner>,
     /// Whom calls are between, where both are inside.
     betweens: HashMap<b2bua::CallId, between::Between>,
-    /// Calls that clients were asked to name.
+    /// Calls that clients were asked to name, and those that they asked trunks to make.
     grants: taking::Grants,
+    referred: referring::Referred,
     /// Calls without media, with when their ends were last asked.
     silences: HashMap<b2bua::CallId, Instant>,
     asked: HashMap<u64, Asked>,
@@ -229,6 +231,7 @@ impl Core {
             owners: HashMap::default(),
             betweens: HashMap::default(),
             grants: taking::Grants::default(),
+            referred: referring::Referred::default(),
             silences: HashMap::default(),
             asked: HashMap::default(),
             next_ask: 0,
@@ -285,13 +288,10 @@ impl Core {
             return self.zone_up(now, conn);
         }
         let side = facts.side;
-        let Some(flow) = self.station.accepted(conn, facts) else {
-            return;
-        };
-        match side {
-            Side::Lane { peer } => self.lane_up(now, peer, flow),
-            Side::Inside => {}
-            Side::Client => self.station.close(flow),
+        match (side, self.station.accepted(conn, facts)) {
+            (Side::Lane { peer }, Some(flow)) => self.lane_up(now, peer, flow),
+            (Side::Client, Some(flow)) => self.station.close(flow),
+            (Side::Inside, _) | (_, None) => {}
         }
     }
 
@@ -365,11 +365,11 @@ impl Core {
 
     fn event(&mut self, now: Now, event: Event) {
         let elsewhere = match &event {
-            Event::Response { key, message } if message.status() == 430 => {
-                self.call_again(now, *key)
-            }
-            Event::Response { key, message } => self.call_elsewhere(now, *key, message.status()),
-            Event::Failed { key, .. } => self.call_elsewhere(now, *key, 408),
+            Event::Response { key, message } => match message.status() {
+                430 => self.call_again(now, *key),
+                status => self.call_elsewhere(now, *key, Some(status)),
+            },
+            Event::Failed { key, .. } => self.call_elsewhere(now, *key, None),
             _ => false,
         };
         if elsewhere {

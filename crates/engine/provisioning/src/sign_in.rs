@@ -69,6 +69,8 @@ struct Session {
     /// `None` if another has vouched for the user.
     password: Option<Secret<String>>,
     step: Step,
+    /// Who was asked where the user is at home, and whether they knew.
+    lookups: Vec<(Node, bool)>,
     name: Option<uds::User>,
     extensions: Vec<String>,
     servers: Vec<String>,
@@ -193,6 +195,7 @@ impl SignIns {
             user,
             password: Some(password),
             step,
+            lookups: Vec::new(),
             name: None,
             extensions: Vec::new(),
             servers: Vec::new(),
@@ -220,6 +223,7 @@ impl SignIns {
             user: vouched.user,
             password: None,
             step: Step::Locate(Search::new(vouched.nodes)),
+            lookups: Vec::new(),
             name: None,
             extensions: Vec::new(),
             servers: Vec::new(),
@@ -368,8 +372,14 @@ impl SignIns {
     }
 
     fn located(&mut self, id: u64, got: Result<(u16, String), String>) {
-        if let Some(Step::Locate(search)) = self.sessions.get_mut(&id).map(|s| &mut s.step) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if let Step::Locate(search) = &mut session.step {
             let found = search.heard(got);
+            if matches!(found, Found::Home { .. }) {
+                session.lookups = search.lookups();
+            }
             self.found(id, found);
         }
     }
@@ -540,6 +550,9 @@ impl SignIns {
         let Step::Gather { home, devices, .. } = session.step else {
             return;
         };
+        let cluster = home.as_ref().map(|home| home.cluster);
+        let mut lookups = session.lookups;
+        lookups.retain(|(node, _)| Some(node.cluster) != cluster);
         let mut nodes: Vec<Node> = home.iter().cloned().collect();
         if let Some(home) = home {
             let is_home = |s: &&String| s.eq_ignore_ascii_case(&home.host);
@@ -570,6 +583,7 @@ impl SignIns {
                 lines,
                 devices,
                 nodes,
+                lookups,
                 services,
             })),
         ));

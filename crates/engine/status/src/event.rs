@@ -24,7 +24,8 @@ macro_rules! kinds {
         $name:ident = $code:literal, $severity:ident, $title:literal, $fix:literal;
     )*) => {
         /// What happened. Numbers are never used again for something else: 1xxx links, 2xxx
-        /// registrations and calls, 3xxx sign-in and HTTP, 4xxx XMPP, 5xxx media, 6xxx protection.
+        /// registrations and calls, 3xxx sign-in and HTTP, 4xxx XMPP, 5xxx media, 6xxx protection,
+        /// 7xxx certificates.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Kind { $($(#[$doc])* $name = $code,)* }
 
@@ -153,6 +154,10 @@ kinds! {
         "give the SIP trunk's security profile on Unified CM an incoming port of its own, as 5560, \
          and write it as the zone's port: on a shared port Unified CM takes registrations for the \
          trunk and refuses them";
+    /// A client transfers a call with a trunk that may not call.
+    TransferRefused = 2026, Warning, "transfer of a call with a trunk refused",
+        "set accept_incoming = true in the trunk's zone: who is transferred there has to call \
+         whom the client names";
     /// There are as many calls as there may be.
     CallsFull = 2030, Warning, "call refused: no room for one more",
         "raise calls.concurrent_max or calls.licences if the machine carries more, or add a core";
@@ -328,6 +333,21 @@ kinds! {
     OverloadOver = 6007, Info, "overload has passed", "";
     /// A client showed a certificate that is vouched for.
     CertificateShown = 6008, Info, "client certificate verified", "";
+    /// A certificate, key or trust is in use from now on.
+    CertificateTaken = 7001, Info, "certificate and trust in use", "";
+    /// What the files hold now cannot be used.
+    CertificateNotTaken = 7002, Error, "certificate or trust not taken",
+        "see causeway ctl certificate check, which names each fault of chain and key; what was \
+         there before is used until then, but the node would not start with these files";
+    /// A certificate runs out soon.
+    CertificateEnds = 7003, Warning, "certificate runs out soon",
+        "have it issued again: causeway ctl certificate request makes key and request, causeway \
+         ctl certificate install puts the answer in place; a peer's is its administrator's to \
+         renew, an authority's new one is added by causeway ctl certificate trusted add";
+    /// It has run out.
+    CertificateEnded = 7004, Error, "certificate has run out",
+        "have it issued again, now: handshakes that need it fail; remove an authority that nobody \
+         uses any more by causeway ctl certificate trusted remove";
 }
 
 /// Room for what is shown of most values.

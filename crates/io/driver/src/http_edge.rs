@@ -88,8 +88,10 @@ impl HttpEdge {
     pub async fn run(self, listener: TcpListener, stop: watch::Receiver<bool>) {
         let sources = Sources::new(self.caps).telling(self.handle.clone());
         let stopping = stop.clone();
+        // One for all: a connection, and each request, holds one count and no copy.
+        let this = Arc::new(self);
         listen::accept(listener, sources, stop, move |stream, remote| {
-            let (this, stop) = (self.clone(), stopping.clone());
+            let (this, stop) = (this.clone(), stopping.clone());
             async move {
                 // The node being gone means that the program stops.
                 let _ = this.connection(stream, remote, stop).await;
@@ -99,14 +101,14 @@ impl HttpEdge {
     }
 
     async fn connection(
-        self,
+        self: Arc<Self>,
         stream: TcpStream,
         remote: SocketAddr,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), Stopping> {
         net::socket::tune(&stream);
         // Boxed, as what a handshake needs goes with it, and a future holds what it moves twice.
-        let shaking = Box::pin(tls::accept(self.config.get(), stream, HANDSHAKE_MAX));
+        let shaking = Box::pin(tls::accept_lean(self.config.get(), stream, HANDSHAKE_MAX));
         let stream = match shaking.await {
             Ok(stream) => Box::new(stream),
             Err(e) => {
@@ -116,15 +118,15 @@ impl HttpEdge {
                 return Ok(());
             }
         };
-        let h2 = tls::negotiated(&stream) == Some(b"h2");
-        let handle = self.handle.clone();
+        let h2 = stream.negotiated() == Some(b"h2");
         let limits = self.limits;
         let stopped = async move {
             // The sender being gone means that the program stops, too.
             let _ = stop.wait_for(|stop| *stop).await;
         };
+        let this = self.clone();
         let service = move |request| {
-            let this = self.clone();
+            let this = this.clone();
             async move { this.answer(remote, request).await }
         };
         match front::serve(stream, h2, limits, stopped, service).await {
@@ -135,7 +137,7 @@ impl HttpEdge {
                     cause: violation.cause.into(),
                 };
                 // Boxed likewise: a connection need not have room for what few of them end with.
-                Box::pin(handle.input(Input::Report(report))).await
+                Box::pin(self.handle.input(Input::Report(report))).await
             }
             Ok(Ended::Quietly) => Ok(()),
             Err(e) => {
@@ -499,7 +501,7 @@ mod tests {
     #[test]
     fn a_connections_future_has_no_room_for_what_is_rare() {
         fn size<F: Future>(
-            _: impl Fn(HttpEdge, TcpStream, SocketAddr, watch::Receiver<bool>) -> F,
+            _: impl Fn(Arc<HttpEdge>, TcpStream, SocketAddr, watch::Receiver<bool>) -> F,
         ) -> usize {
             size_of::<F>()
         }

@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod allow_ledger;
+pub mod certificates;
 pub mod control;
 pub mod dial;
 mod directory;

@@ -2,6 +2,7 @@
 //! network does meanwhile.
 #![allow(clippy::unwrap_used)]
 
+mod abroad;
 mod browsers;
 mod calls;
 mod chaos;

@@ -20,6 +20,7 @@ impl Core {
             ("owners of calls", self.owners.len()),
             ("calls between zones", self.betweens.len()),
             ("calls that clients may name", self.grants.len()),
+            ("calls that trunks may make", self.referred.len()),
             ("calls counted", self.ledger.len()),
             ("called places", self.called.len()),
             ("silent calls", self.silences.len()),

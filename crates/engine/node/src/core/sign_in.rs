@@ -388,6 +388,7 @@ impl Core {
 
     /// The password is good: it is kept for SIP, as a hash for the realm of each edge.
     fn keep(&mut self, now: Now, pending: &Pending, granted: Granted) {
+        self.clusters_shown(now, &granted);
         let mut realms: Vec<String> = self
             .links
             .iter()

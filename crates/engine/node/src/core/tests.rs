@@ -38,6 +38,7 @@ mod signing_in;
 mod single_sign_on;
 mod taking;
 mod telephones;
+mod transfers;
 mod trunks;
 
 const HEAD: &str = r#"

@@ -169,6 +169,8 @@ pub struct Granted {
     /// Nodes of the home cluster, the one that knew the user first; none where another directory
     /// was asked.
     pub nodes: Vec<Node>,
+    /// Nodes of other clusters that were asked where the user is at home, and whether they knew.
+    pub lookups: Vec<(Node, bool)>,
     /// The services asked for.
     pub services: Vec<(String, Option<Vec<Server>>)>,
 }

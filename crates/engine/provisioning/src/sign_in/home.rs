@@ -13,6 +13,8 @@ pub(super) struct Search {
     next: usize,
     /// Who could not be asked last, and why.
     silent: Option<(String, String)>,
+    /// Who has answered, and whether they knew the user.
+    lookups: Vec<(Node, bool)>,
 }
 
 /// How it goes on.
@@ -33,7 +35,13 @@ impl Search {
             nodes,
             next: 0,
             silent: None,
+            lookups: Vec::new(),
         }
+    }
+
+    /// Who has answered, and whether they knew the user: taken out.
+    pub(super) fn lookups(&mut self) -> Vec<(Node, bool)> {
+        std::mem::take(&mut self.lookups)
     }
 
     /// Whom to ask next.
@@ -59,10 +67,17 @@ impl Search {
         };
         let why = match got {
             Ok((200, body)) => match uds::cluster_user(&body) {
-                Ok(Some(home)) => return self.home(asked.tls_verify, home.host, home.port),
+                Ok(Some(home)) => {
+                    let verify = asked.tls_verify;
+                    self.lookups.push((asked.clone(), true));
+                    return self.home(verify, home.host, home.port);
+                }
                 // This node's clusters do not know the user; another one's may, where ILS is
                 // missing (F070).
-                Ok(None) => None,
+                Ok(None) => {
+                    self.lookups.push((asked.clone(), false));
+                    None
+                }
                 Err(e) => Some(e.to_string()),
             },
             Ok((status, _)) => Some(format!("status {status} for clusterUser")),

@@ -184,6 +184,7 @@ path = "/a"
             handle: driver::signal::Handle::new().0,
             token: None,
             guard: Some(guard()),
+            certificates: None,
         };
         let (_stop, stopping) = tokio::sync::watch::channel(false);
         tokio::spawn(crate::serve::local(rest, &socket, stopping).unwrap());
