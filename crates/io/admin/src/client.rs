@@ -63,7 +63,7 @@ pub async fn get(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
 ///
 /// # Errors
 /// [`AskFault`].
-pub async fn post(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
+pub async fn command(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
     within(WITHIN, ask(socket, Method::POST, resource)).await
 }
 

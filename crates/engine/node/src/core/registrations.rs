@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use base::{HashMap, Now, Pii, TimerId};
+use base::{HashMap, Now, Pii, TimerId, UnixTime};
 use call::registration::core::{
     Change, Denied, Draft, Place, RegistrationId, Unfit, aor_of, is_line, may_register,
 };
@@ -28,6 +28,9 @@ const LINES_MAX: usize = 32;
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     user: String,
+    /// Where the user is known, and when it was proved.
+    domain: String,
+    proved: UnixTime,
     directory: Box<str>,
     aor: String,
     place: Place,
@@ -76,7 +79,7 @@ impl Core {
                 return self.station.answer(now, key, message, 401, "Unauthorized");
             }
         };
-        let planned = self.plan(peer, message, &admitted);
+        let planned = self.plan(now, peer, message, &admitted);
         let (plan, zones) = match planned {
             Ok(found) => found,
             Err((status, reason)) => {
@@ -169,6 +172,7 @@ impl Core {
     /// What to do about a REGISTER, and the zones to try.
     fn plan(
         &self,
+        now: Now,
         peer: usize,
         message: &Message,
         admitted: &call::registration::core::Admitted,
@@ -258,6 +262,8 @@ impl Core {
         };
         let plan = Plan {
             user,
+            domain: admitted.domain.clone(),
+            proved: now.unix,
             directory,
             aor,
             place,
@@ -404,6 +410,10 @@ impl Core {
             return reply;
         }
         let mut gone = Vec::new();
+        // Its user was signed out while call control thought about it.
+        let plan = &under.plan;
+        let known = &self.outs.known;
+        let out = known.is_void(&plan.user, &plan.domain, plan.proved);
         for (contact, row) in under.plan.contacts.iter().zip(&under.rows) {
             if contact.keep_alive {
                 continue;
@@ -420,11 +430,22 @@ impl Core {
             }
             let draft = contact.draft.clone();
             let change = self.registrar.confirm(now, *row, draft, granted);
+            if out {
+                self.leave_inside(now, *row);
+                self.registrar.remove(*row);
+                continue;
+            }
             self.registration_changed(now, change, Some(&contact.draft), "");
             self.calls_follow(now, *row);
         }
-        let reply = self.registrar.to_client(&response, &under.rows);
-        let reply = self.with_zone(&under, reply);
+        let reply = match self.station.transactions.server_request(key) {
+            Some(request) if out => {
+                let request = request.clone();
+                let tag = self.station.rng.hex(8);
+                request.reply(403, "Signed Out", &tag).build()
+            }
+            _ => self.with_zone(&under, self.registrar.to_client(&response, &under.rows)),
+        };
         // Sent to a standby server, they registered nothing.
         for (contact, row) in under.plan.contacts.iter().zip(&under.rows) {
             if contact.keep_alive {
