@@ -224,11 +224,12 @@ fn core_text(index: usize, plan: &Plan) -> String {
         true => neighbour_text(plan),
         false => String::new(),
     };
+    let sso = if plan.sso { crate::idp::CONFIG } else { "" };
     format!(
         "role = \"core\"\nname = \"core{}\"\ndomain = \"corp.{DOMAIN}\"\n{HEAD}\
          [service.sip]\nlisten = [\"{at}:5060\"]\n\
          [service.media]\nlisten = \"{at}\"\nports = \"36000-39799\"\n{peers}\
-         [[domains]]\nname = \"{DOMAIN}\"\n\
+         [[domains]]\nname = \"{DOMAIN}\"\n{sso}\
          [[unified_cm]]\npublisher = \"{CLUSTER}\"\nuser = \"axl\"\npassword = \"axl pw\"\n\
          {control}{neighbours}",
         index + 1

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::idp::{self, Idp};
 use bytes::Bytes;
 use node::io::{DnsError, Fetch, FetchError, Fetched, Resolve, Resolved};
 use sip::locate::Naptr;
@@ -64,6 +65,8 @@ pub struct Web {
     pub findings: Vec<String>,
     /// Requests that were answered.
     pub answered: u32,
+    /// Who vouches for a domain's users.
+    pub idp: Idp,
 }
 
 impl Web {
@@ -76,6 +79,7 @@ impl Web {
             foreign: Foreign::Service,
             findings: Vec::new(),
             answered: 0,
+            idp: Idp::default(),
         }
     }
 
@@ -85,6 +89,11 @@ impl Web {
     /// The server cannot be reached.
     pub fn fetch(&mut self, request: &Fetch) -> Result<Fetched, FetchError> {
         let server = format!("{}:{}", request.host, request.port);
+        if server == format!("{}:443", idp::HOST) && request.tls_verify {
+            let (status, body) = self.idp.answer(request);
+            let body = Bytes::from(body);
+            return Ok(Fetched { status, body });
+        }
         let known = self.nodes.contains(&request.host) && request.port == 8443;
         if !known || request.scheme != "https" || !request.tls_verify {
             self.findings
@@ -216,7 +225,11 @@ impl Web {
                 Ok(Resolved::Service(vec![(1, 1, 8443, self.nodes[0].clone())]))
             }
             Resolve::Service(name) => {
-                if !name.ends_with(&format!("._tcp.{}", house::DOMAIN)) {
+                let domains = [house::DOMAIN, idp::DOMAIN];
+                if !domains
+                    .iter()
+                    .any(|d| name.ends_with(&format!("._tcp.{d}")))
+                {
                     self.findings.push(format!("DNS was asked for {name}"));
                 }
                 Err(DnsError::NotFound(name.clone()))

@@ -126,6 +126,8 @@ pub struct Plan {
     pub secure_trunk: bool,
     /// Two clients at a time share a number.
     pub twins: bool,
+    /// A second domain, whose users sign in at an identity provider.
+    pub sso: bool,
 }
 
 impl Plan {
@@ -145,6 +147,7 @@ impl Plan {
         neighbours: false,
         secure_trunk: false,
         twins: false,
+        sso: false,
     };
 }
 

@@ -17,6 +17,7 @@ mod destination;
 mod discovery;
 mod dry_run;
 mod lanes;
+mod leaving;
 mod links;
 mod load;
 mod outbound;
@@ -205,7 +206,7 @@ impl Core {
             admission: Admission::new(now),
             desk: sign_in::Desk::new(&mut rng),
             outs: sign_out::Outs::new(&identity.signed_out),
-            sso: sso::Sso::new(now, config),
+            sso: sso::Sso::new(now, &mut rng, config),
             registrar: Registrar::new(&identity.token_seed, &mut rng),
             under_way: HashMap::default(),
             busy: HashMap::default(),
@@ -407,12 +408,12 @@ impl Core {
             }
             Event::Cancelled { key, .. } => self.parked_cancelled(now, key),
             Event::Response { key, message } => {
-                if !self.probe_answered(now, key, Some(message.status())) {
+                if !self.own_answered(now, key, Some(message.status())) {
                     self.lane_response(now, key, &message);
                 }
             }
             Event::Failed { key, .. } => {
-                if !self.probe_answered(now, key, None) {
+                if !self.own_answered(now, key, None) {
                     self.lane_silent(now, key);
                 }
             }
@@ -513,7 +514,6 @@ impl Engine for Core {
             },
             Input::Resolved { id, result } => match self.asked.remove(&id.0) {
                 Some(Asked::SignIn(number)) => self.sign_in_resolved(number, result),
-                Some(Asked::Sso(sso::Why::Home(number))) => self.home_resolved(number, result),
                 Some(Asked::Service(index)) => self.service_answered(now, index, result),
                 Some(Asked::Sender(host)) => self.sender_resolved(now, &host, result),
                 _ => {}
@@ -548,7 +548,7 @@ impl Engine for Core {
         self.senders_timeout(now);
         self.overload_timeout(now);
         self.issuers_timeout(now);
-        self.end_heard(now);
+        self.outs_timeout(now);
         self.board.handle_timeout(&mut self.station.out, now);
         if self.clean_up <= now.instant {
             self.clean_up = now.instant + CLEAN_UP;
@@ -578,7 +578,7 @@ impl Engine for Core {
             self.board.poll_timeout(),
             self.overload.poll_timeout(),
             self.issuers_poll_timeout(),
-            self.outs.due,
+            self.outs.poll_timeout(),
             Some(self.clean_up),
         ]
         .into_iter()

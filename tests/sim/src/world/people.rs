@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use base::{Pii, Secret};
-use node::io::{Input, Question, Reply};
+use node::gate::EdgeGateCore;
+use node::io::{Input, Question, Reply, Shown};
 
 use super::{Event, Hop, World};
 use crate::digest::Login;
-use crate::house;
 use crate::pbx::Way;
 use crate::pipe::Party;
 use crate::text::Text;
 use crate::ua::{Phase, SECOND, Setup, Ua};
 use crate::web::User;
+use crate::{house, idp};
 
 /// A telephone and its connection.
 pub struct Person {
@@ -493,6 +494,48 @@ impl World {
             });
             w.feed(g, Input::Ask { id, question });
         });
+    }
+
+    /// A browser's request of single sign-on, at an edge.
+    pub fn browse(&mut self, edge: usize, target: &str, cookie: &str, token: &str) -> usize {
+        let number = self.sign_ins.len();
+        self.sign_ins.push(SignIn {
+            person: 0,
+            reply: None,
+        });
+        let asked = node::io::SsoRequest {
+            peer: edge,
+            client: Some(self.people[0].ua.setup.media),
+            domain: idp::DOMAIN.to_owned(),
+            target: target.to_owned(),
+            form: None,
+            cookie: Some(cookie.to_owned()),
+            shown: match token {
+                "" => Shown::Nothing,
+                token => Shown::Sessions(vec![token.to_owned()]),
+            },
+            user_agent: "sim".into(),
+        };
+        let now = self.gateways[edge].now(self.now).unix;
+        let gate = self.gateways[edge].gate.clone();
+        let core = gate.and_then(|gate| {
+            let path = target.split('?').next().unwrap_or_default();
+            let issued = |core: &EdgeGateCore| core.token_key.verify(now, token).is_ok();
+            let cores = gate.answering(idp::DOMAIN, path, Some(cookie), issued);
+            cores.first().map(|core| core.peer)
+        });
+        let Some(core) = core.filter(|_| self.gateways[edge].engine.is_some()) else {
+            self.sign_ins[number].answer(plain(502));
+            return number;
+        };
+        let g = self.core_number(core);
+        let wait = self.delay(Hop::Outside) + self.delay(Hop::Link);
+        self.after(wait, move |w| {
+            let id = w.gateways[g].ask(number);
+            let question = Question::Sso(Box::new(asked));
+            w.feed(g, Input::Ask { id, question });
+        });
+        number
     }
 
     pub(super) fn signed_in(&mut self, number: usize, reply: Reply) {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod abroad;
+mod browsers;
 mod calls;
 mod chaos;
 mod content;

@@ -16,6 +16,7 @@ impl Core {
             ("parked requests", self.parked.len()),
             ("requests with another try", self.trials.len()),
             ("questions to trunks", self.probes.len()),
+            ("registrations to be taken out", self.outs.leaving.len()),
             ("owners of calls", self.owners.len()),
             ("calls between zones", self.betweens.len()),
             ("calls that clients may name", self.grants.len()),

@@ -461,6 +461,10 @@ impl World {
                 }
             },
             Output::Answer {
+                answer: Answer::AllowList(taken),
+                ..
+            } => assert!(taken),
+            Output::Answer {
                 answer: Answer::Servers(report),
                 ..
             } => self.servers.push(*report),
