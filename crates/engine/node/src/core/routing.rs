@@ -5,8 +5,8 @@
 use base::{Now, Pii};
 use call::b2bua::Side as Leg;
 use call::registration::core::{
-    Admitted, Binding, DialogMark, Draft, End, Place, RegistrationId, aor_of, may_register,
-    same_aor,
+    Admitted, Binding, DialogMark, Draft, End, Place, Registrar, RegistrationId, aor_of,
+    may_register, same_aor,
 };
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Name, NameAddr, Uri};
@@ -424,6 +424,10 @@ impl Core {
                     self.station.answer(now, key, &message, 200, "OK");
                 }
                 (true, _) => self.trunk_dialog(now, key, flow, message),
+                // A client's that is away: no rule is to lead its calls to somebody else.
+                (false, _) if Registrar::was_ours(&message, |h| self.settings.is_us(h)) => {
+                    self.station.answer(now, key, &message, 404, "Not Found");
+                }
                 (false, _) => self.search_inside(now, key, flow, message),
             };
         };
