@@ -422,6 +422,7 @@ impl Core {
                 self.parked.remove(&key);
                 self.trials.remove(&key);
             }
+            Event::TooLarge { flow, message } => self.too_large(now, flow, &message),
             Event::Closed { .. } | Event::StrayResponse { .. } => {}
         }
     }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use base::{Instant, Now, Rng};
 use sip::proxy::{self, Proxy, Reply};
-use sip::transaction::{self, Event, ServerKey, Transactions, ViaOptions};
+use sip::transaction::{self, Event, Room, ServerKey, Transactions, ViaOptions};
 use sip::{FlowId, Message, Method, Name};
 
 use crate::flows::Flows;
@@ -83,8 +83,16 @@ impl Station {
     /// A connection came in; `None` if there is no room, and it is closed.
     pub(crate) fn accepted(&mut self, conn: ConnId, facts: Facts) -> Option<FlowId> {
         let flow = self.flows.accepted(conn, &facts);
-        if flow.is_none() {
-            self.out.push_back(Output::Close { conn });
+        match flow {
+            None => self.out.push_back(Output::Close { conn }),
+            Some(flow) if matches!(facts.side, Side::Lane { .. }) => {
+                // The other node reads with these.
+                let limits = sip::Limits::lane();
+                let bytes_max = usize::MAX;
+                let room = Room { limits, bytes_max };
+                self.transactions.give_room(flow, room);
+            }
+            Some(_) => {}
         }
         flow
     }

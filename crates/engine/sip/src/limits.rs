@@ -38,6 +38,8 @@ const ADDED: Added = Added {
     id_bytes: 1024,
 };
 
+use crate::{Message, Name};
+
 /// How strictly a message is read. Line ends, the start line, field names and what must stand once
 /// are the same for both: framing is no matter of taste.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +115,19 @@ impl Limits {
     /// For the other node of ours: what it took from its side, and what it added.
     pub fn lane() -> Self {
         Limits::trusted().grown()
+    }
+
+    /// Whether a reader with these limits takes a message that we wrote.
+    pub fn admit(&self, message: &Message) -> bool {
+        // Nearly all are so small that nothing needs to be counted.
+        let length = message.bytes().len();
+        let small = length <= 4 * self.fields_max.min(self.uri_bytes_max);
+        small
+            || (length - message.body().len() <= self.head_bytes_max
+                && message.body().len() <= self.body_bytes_max
+                && message.fields_len() <= self.fields_max
+                && message.request_uri().len() <= self.uri_bytes_max
+                && message.values(Name::Via).count() <= self.vias_max)
     }
 
     /// With room for what one node of ours adds.

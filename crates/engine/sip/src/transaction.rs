@@ -28,6 +28,7 @@ mod client_invite;
 mod client_rows;
 mod key;
 mod machine;
+mod room;
 mod server;
 mod server_invite;
 mod server_rows;
@@ -46,6 +47,7 @@ use server_rows::Server;
 use timers::Timer;
 
 pub use build::received;
+pub use room::Room;
 pub use timers::Times;
 
 /// Names a client transaction: a request that we sent.
@@ -186,6 +188,14 @@ pub enum Event {
         /// The response.
         message: Message,
     },
+    /// A message was not sent: the far end of the flow would not take one so large. A request has
+    /// been answered to its user with [`RequestError::TooLarge`], an answer went out as 502.
+    TooLarge {
+        /// The flow.
+        flow: FlowId,
+        /// The message.
+        message: Message,
+    },
     /// A request of ours got no final response.
     Failed {
         /// The request's transaction.
@@ -213,6 +223,9 @@ pub enum RequestError {
     /// The table of client transactions is full.
     #[error("too many client transactions")]
     Full,
+    /// The flow's far end takes no message so large ([`Transactions::give_room`]).
+    #[error("the message is too large for its receiver")]
+    TooLarge,
     /// The message is a response, an ACK or a CANCEL.
     #[error("not a request that opens a transaction")]
     NotARequest,
@@ -345,6 +358,8 @@ pub struct Transactions {
     servers: Slab<Server>,
     server_index: HashMap<u64, Id>,
     server_flows: BTreeSet<(FlowId, Id)>,
+    /// Of the flows that have one.
+    rooms: HashMap<FlowId, Room>,
 }
 
 impl Transactions {
@@ -375,6 +390,7 @@ impl Transactions {
             servers: Slab::new(limits.servers),
             server_index: HashMap::default(),
             server_flows: BTreeSet::new(),
+            rooms: HashMap::default(),
         }
     }
 
@@ -398,6 +414,13 @@ impl Transactions {
             200..=299 => ServerEvent::Success,
             300..=699 => ServerEvent::Failure,
             _ => return,
+        };
+        let Some(response) = self.fitting(key, response) else {
+            return;
+        };
+        let event = match response.status() {
+            502 => ServerEvent::Failure,
+            _ => event,
         };
         self.server_event(now, key.0, event, Some(response));
     }
@@ -450,6 +473,9 @@ impl Transactions {
     ) {
         let branch = build::branch(&mut self.core.rng, None);
         let message = build::changed_with_via(message, via, &branch, change);
+        if !self.may_go(flow, &message) {
+            return;
+        }
         self.core.send(flow, message.bytes().clone());
     }
 
@@ -486,6 +512,7 @@ impl Transactions {
 
     /// A flow is gone: what waits on it fails or ends.
     pub fn flow_down(&mut self, now: Now, flow: FlowId) {
+        self.rooms.remove(&flow);
         for id in on(&self.client_flows, flow) {
             self.client_event(now, id, ClientEvent::FlowDown, None);
         }

@@ -82,6 +82,9 @@ impl Transactions {
         }
         let branch = build::branch(&mut self.core.rng, mark);
         let request = build::changed_with_via(request, via, &branch, change);
+        if !self.may_go(flow, &request) {
+            return Err(RequestError::TooLarge);
+        }
         self.insert_client(now, flow, reliable, request, branch.into_bytes(), false)
     }
 

@@ -131,6 +131,7 @@ fn describe(output: &Output) -> String {
             Event::Cancelled { .. } => "cancelled".into(),
             Event::Response { message, .. } => format!("response {}", message.status()),
             Event::StrayResponse { .. } => "stray".into(),
+            Event::TooLarge { .. } => "too large".into(),
             Event::Failed { why, .. } => format!("failed {why:?}"),
             Event::Closed { .. } => "closed".into(),
             Event::Ended { ending, .. } => format!("ended {ending:?}"),
