@@ -316,7 +316,7 @@ impl Core {
                 }
                 let lane = matches!(self.station.side(flow), Some(Side::Lane { .. }));
                 if lane && !message.is_request() {
-                    message = routing::unprivileged(&message);
+                    message = self.from_outside(now, &message);
                 }
                 self.station.transactions.receive(now, flow, true, message);
             }
