@@ -85,16 +85,22 @@ impl Station {
         let flow = self.flows.accepted(conn, &facts);
         match flow {
             None => self.out.push_back(Output::Close { conn }),
-            Some(flow) if matches!(facts.side, Side::Lane { .. }) => {
-                // The other node reads with these.
-                let limits = sip::Limits::lane();
-                let bytes_max = usize::MAX;
-                let room = Room { limits, bytes_max };
-                self.transactions.give_room(flow, room);
-            }
+            Some(flow) if facts.side != Side::Client => self.shared(flow, facts.side),
             Some(_) => {}
         }
         flow
+    }
+
+    /// A connection carries the requests of many.
+    fn shared(&mut self, flow: FlowId, side: Side) {
+        self.transactions.share(flow);
+        if matches!(side, Side::Lane { .. }) {
+            // The other node reads with these.
+            let limits = sip::Limits::lane();
+            let bytes_max = usize::MAX;
+            self.transactions
+                .give_room(flow, Room { limits, bytes_max });
+        }
     }
 
     /// A dialled connection stands: what waited for it leaves.
@@ -114,6 +120,7 @@ impl Station {
         }
         let (flow, output) = self.flows.dial(target)?;
         self.out.push_back(output);
+        self.shared(flow, Side::Inside);
         Some(flow)
     }
 

@@ -141,6 +141,17 @@ impl Message {
             .unwrap_or_default()
     }
 
+    /// Its start line and header, in memory of their own.
+    pub(crate) fn only_head(&self) -> Message {
+        let head = self.slice(0, self.head.end);
+        Message {
+            bytes: Bytes::copy_from_slice(head),
+            head: self.head.clone(),
+            body_end: self.head.end,
+            facts: self.facts,
+        }
+    }
+
     /// What it is and how large, for people.
     pub fn measure(&self) -> String {
         let what = match self.status() {

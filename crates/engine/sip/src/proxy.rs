@@ -23,7 +23,7 @@ use base::{HashMap, Id, Instant, Now, Queue, Slab, TimerId, Timers};
 
 use crate::build::Digits;
 use crate::transaction::{
-    ClientKey, Event, Limits, RequestError, ServerKey, Transactions, ViaOptions, Why,
+    ClientKey, Event, Limits, RequestError, ServerKey, Transactions, ViaOptions, Why, slim,
 };
 use crate::{FlowId, Message, Method, Name};
 use preflight::Refusal;
@@ -108,6 +108,14 @@ struct Context {
 impl Context {
     fn branch(&mut self, client: ClientKey) -> Option<&mut Branch> {
         self.branches.iter_mut().find(|b| b.client == client)
+    }
+
+    /// A final response goes back: the body is no longer needed.
+    fn answer(&mut self) {
+        self.answered = true;
+        if let Some(slim) = slim(&self.request) {
+            self.request = slim;
+        }
     }
 
     fn finished(&self) -> bool {
@@ -362,7 +370,7 @@ impl Proxy {
             200..=299 => {
                 stop(&mut self.timers, branch);
                 branch.answer = Some(message.clone());
-                context.answered = true;
+                context.answer();
                 // Every 2xx to an INVITE goes back at once, late ones too (step 5).
                 if invite || !answered {
                     self.reply(server, Some(client), message);
@@ -414,7 +422,7 @@ impl Proxy {
         if context.answered || context.branches.iter().any(|b| b.answer.is_none()) {
             return;
         }
-        context.answered = true;
+        context.answer();
         let server = context.server;
         let answers = context
             .branches

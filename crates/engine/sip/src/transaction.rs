@@ -22,6 +22,7 @@
 //! while let Some(output) = transactions.poll_output() { /* Send: flow, Event: user */ }
 //! ```
 
+mod budget;
 mod build;
 mod client;
 mod client_invite;
@@ -40,12 +41,15 @@ use base::{HashMap, Id, Instant, Now, Queue, Rng, Slab, TimerId, Timers};
 use bytes::Bytes;
 
 use crate::{Edit, FlowId, Message, Method};
+use budget::Budget;
 use client_rows::Client;
 use key::Secret;
 use machine::{ClientEvent, ServerEvent};
 use server_rows::Server;
 use timers::Timer;
 
+use budget::is_full;
+pub(crate) use budget::slim;
 pub use build::received;
 pub use room::Room;
 pub use timers::Times;
@@ -78,20 +82,6 @@ impl Default for Limits {
             times: Times::default(),
         }
     }
-}
-
-/// The part of each table that INVITEs leave to other requests, an eighth: a call that cannot end,
-/// or a connection that cannot show that it lives, is worse than a call that cannot begin.
-const KEPT: usize = 8;
-
-/// Whether a table with room for `limit` rows takes no more requests of this method.
-fn is_full<T>(rows: &Slab<T>, limit: usize, method: Method) -> bool {
-    let kept = if method == Method::Invite {
-        limit / KEPT
-    } else {
-        0
-    };
-    rows.len() >= limit - kept
 }
 
 /// What our own Via says about us (RFC 3261 §18.1.1).
@@ -360,6 +350,7 @@ pub struct Transactions {
     server_flows: BTreeSet<(FlowId, Id)>,
     /// Of the flows that have one.
     rooms: HashMap<FlowId, Room>,
+    budget: Budget,
 }
 
 impl Transactions {
@@ -391,6 +382,7 @@ impl Transactions {
             server_index: HashMap::default(),
             server_flows: BTreeSet::new(),
             rooms: HashMap::default(),
+            budget: Budget::default(),
         }
     }
 
@@ -519,6 +511,7 @@ impl Transactions {
         for id in on(&self.server_flows, flow) {
             self.server_event(now, id, ServerEvent::FlowDown, None);
         }
+        self.budget.forget(flow);
     }
 
     /// Runs every timer that is due.

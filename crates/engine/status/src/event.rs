@@ -128,8 +128,7 @@ kinds! {
     CallFailed = 2012, Warning, "call failed", "";
     /// A message grew past what its receiver takes.
     MessageTooLarge = 2013, Warning, "SIP message too large to be sent on",
-        "raise message_bytes_max of the zone if the server inside takes larger messages; a \
-         message that grows so large is nothing that a telephone sends";
+        "look at who sends it: a message that grows so large is nothing that a telephone sends";
     /// No core can take a client's request.
     NoCore = 2020, Error, "no core is linked",
         "check the links (causeway status); clients get 503 until one is up";

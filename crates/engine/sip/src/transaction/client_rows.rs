@@ -176,6 +176,12 @@ impl Transactions {
             return;
         };
         let acts = row.step(event);
+        // An ACK needs the header alone.
+        if matches!(event, ClientEvent::Success | ClientEvent::Failure)
+            && let Some(slim) = super::slim(&row.request)
+        {
+            row.request = slim;
+        }
         self.run_client(now, id, acts, message);
         if event == ClientEvent::Provisional {
             self.cancel_when_due(now, id);

@@ -34,6 +34,12 @@ impl RequestError {
 }
 
 impl Transactions {
+    /// Says that a flow carries the requests of many, until [`Transactions::flow_down`]. What those
+    /// of any other hold in rows is bounded (1 MiB).
+    pub fn share(&mut self, flow: FlowId) {
+        self.budget.share(flow);
+    }
+
     /// Says what the far end of a flow takes, until [`Transactions::flow_down`]. Without it, it is
     /// given everything.
     pub fn give_room(&mut self, flow: FlowId, room: Room) {
