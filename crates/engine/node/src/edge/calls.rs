@@ -7,6 +7,7 @@
 //! several legs. Every way a call can end frees its ports: an answer that refuses it, a BYE on
 //! its way, and for all that gets lost a bound in time ([`Doom`]).
 
+mod family;
 mod streams;
 
 use std::net::{IpAddr, SocketAddr};
@@ -19,8 +20,9 @@ use media::{Command, Counters, LegId, LinkId, PortPair, StreamId};
 use sip::{FlowId, Message};
 use smallvec::SmallVec;
 
+use family::{Family, Moving};
 pub(crate) use streams::Exchange;
-use streams::{Family, Stream};
+use streams::Stream;
 
 /// How long a call may go without an answer: longer than any ringing a proxy allows.
 const RING_MAX: Duration = Duration::from_secs(15 * 60);
@@ -91,6 +93,8 @@ pub(crate) struct Call {
     /// The family of the client's signalling when it last described its media, and that of its
     /// media then.
     described: Option<(Family, Family)>,
+    /// What an offer that is under way would change.
+    moving: Option<Box<Moving>>,
     /// Where its RTP has been verified to come from.
     verified: Option<IpAddr>,
     /// The figures of m-lines that are closed already.
@@ -298,6 +302,7 @@ impl Calls {
             to: uri(b.invite.to()),
             media: Vec::new(),
             described: None,
+            moving: None,
             verified: None,
             closed: Vec::new(),
             lines: None,
@@ -435,6 +440,7 @@ impl Calls {
             }
         }
         call.lines = Some(call.media.iter().flatten().count());
+        self.unused(now, call.moving.take());
         for stream in std::mem::take(&mut call.media).into_iter().flatten() {
             call.closed.push(self.free(now, call.link, stream));
         }
