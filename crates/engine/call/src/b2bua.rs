@@ -551,6 +551,12 @@ impl B2bua {
     }
 }
 
+/// Why a request could not be sent on.
+fn unsent(error: sip::transaction::RequestError) -> Refusal {
+    let (status, reason) = error.status();
+    Refusal::new(status, reason)
+}
+
 /// The request fits no dialog.
 const GONE: Refusal = Refusal {
     status: 481,

@@ -325,7 +325,7 @@ impl Core {
                 }
                 let lane = matches!(self.station.side(flow), Some(Side::Lane { .. }));
                 if lane && !message.is_request() {
-                    message = routing::unprivileged(&message);
+                    message = self.from_outside(now, &message);
                 }
                 self.station.transactions.receive(now, flow, true, message);
             }
@@ -432,6 +432,7 @@ impl Core {
                 self.parked.remove(&key);
                 self.trials.remove(&key);
             }
+            Event::TooLarge { flow, message } => self.too_large(now, flow, &message),
             Event::Closed { .. } | Event::StrayResponse { .. } => {}
         }
     }

@@ -341,6 +341,7 @@ impl Edge {
                 self.asking.remove(&key);
                 self.outward_ended(key);
             }
+            Event::TooLarge { flow, message } => self.too_large(now, flow, &message),
             // What has no context here has been answered already, or never came from us.
             Event::Response { .. } | Event::Failed { .. } | Event::Closed { .. } => {}
         }

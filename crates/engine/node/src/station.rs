@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use base::{Instant, Now, Rng};
 use sip::proxy::{self, Proxy, Reply};
-use sip::transaction::{self, Event, ServerKey, Transactions, ViaOptions};
+use sip::transaction::{self, Event, Room, ServerKey, Transactions, ViaOptions};
 use sip::{FlowId, Message, Method, Name};
 
 use crate::flows::Flows;
@@ -83,10 +83,24 @@ impl Station {
     /// A connection came in; `None` if there is no room, and it is closed.
     pub(crate) fn accepted(&mut self, conn: ConnId, facts: Facts) -> Option<FlowId> {
         let flow = self.flows.accepted(conn, &facts);
-        if flow.is_none() {
-            self.out.push_back(Output::Close { conn });
+        match flow {
+            None => self.out.push_back(Output::Close { conn }),
+            Some(flow) if facts.side != Side::Client => self.shared(flow, facts.side),
+            Some(_) => {}
         }
         flow
+    }
+
+    /// A connection carries the requests of many.
+    fn shared(&mut self, flow: FlowId, side: Side) {
+        self.transactions.share(flow);
+        if matches!(side, Side::Lane { .. }) {
+            // The other node reads with these.
+            let limits = sip::Limits::lane();
+            let bytes_max = usize::MAX;
+            self.transactions
+                .give_room(flow, Room { limits, bytes_max });
+        }
     }
 
     /// A dialled connection stands: what waited for it leaves.
@@ -106,6 +120,7 @@ impl Station {
         }
         let (flow, output) = self.flows.dial(target)?;
         self.out.push_back(output);
+        self.shared(flow, Side::Inside);
         Some(flow)
     }
 

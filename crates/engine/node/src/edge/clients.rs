@@ -19,6 +19,10 @@ use super::proving::ONLY_INSIDE;
 use super::{Edge, Side};
 use crate::station::in_dialog;
 
+/// What a client that has not registered on its connection may send, in bytes. A telephone's
+/// REGISTER with its parts has less than 10 KiB, an INVITE with video about as much.
+const STRANGER_BYTES_MAX: usize = 48 * 1024;
+
 /// Where a description stands in a body, and what it becomes.
 pub(super) type Description = (std::ops::Range<usize>, Vec<u8>);
 
@@ -39,6 +43,11 @@ impl Edge {
         message: &Message,
     ) {
         if let Err((status, reason)) = sip::validate::request(message) {
+            self.station.answer(now, key, message, status, reason);
+            return self.refused(now, flow);
+        }
+        if message.bytes().len() > STRANGER_BYTES_MAX && !self.relay.is_known(flow) {
+            let (status, reason) = (513, "Message Too Large");
             self.station.answer(now, key, message, status, reason);
             return self.refused(now, flow);
         }
