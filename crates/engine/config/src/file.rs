@@ -202,6 +202,7 @@ section!(Domain {
     im_presence: Option<bool>,
     federation: Option<bool>,
     call_control: Vec<String>,
+    extensions_of: Vec<String>,
     sign_in: SignIn,
     tokens: Option<Tokens>,
 });

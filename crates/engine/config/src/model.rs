@@ -391,6 +391,8 @@ pub struct Domain {
     /// Names of [`CallControl`] entries that its clients register with. Default: all there are, or
     /// Unified CM where there is none.
     pub call_control: Vec<String>,
+    /// What numbers of its users begin with, in digits; the rest is the extension. Default: none.
+    pub extensions_of: Vec<String>,
     /// Who checks the passwords of its users. Default: Unified CM.
     pub sign_in: SignInBy,
     /// An identity provider by which its users sign in. Default: they sign in by password.

@@ -327,11 +327,11 @@ impl Core {
         let (user_part, aor) = aor_of(from)?;
         let zone = self.zones_for(&host_of(from)?).into_iter().next()?;
         let found = self.zone(&zone)?;
-        let decides = found.unified_cm;
+        let numbers = self.settings.numbers(from, found.unified_cm);
         if !self.is_user_of(&admitted.domain, from, found) {
             return None;
         }
-        if may_register(admitted, user_part, b"", decides).is_err() {
+        if may_register(admitted, user_part, b"", numbers).is_err() {
             return None;
         }
         let recorded = message.values(Name::RecordRoute).next()?;

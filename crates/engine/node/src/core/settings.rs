@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Rng, Secret};
-use call::registration::core::Address;
+use call::registration::core::{Address, Numbers};
 use config::routing::{Ice, Routing};
 use config::{CallControl, Config, ContactMode, Password, Publisher, Role, SignInBy};
 use policy::credentials::Kept;
@@ -105,6 +105,8 @@ pub(super) struct Settings {
     directories: Vec<String>,
     /// Domains with registrars of their own.
     registrars: Vec<(String, Vec<String>)>,
+    /// Domains with extensions, and what their numbers begin with.
+    extensions: Vec<(String, Vec<String>)>,
     pub(super) unified_cm: Vec<Server>,
     pub(super) im_presence: Vec<Server>,
     pub(super) unity_connection: Vec<Server>,
@@ -155,6 +157,7 @@ impl Settings {
             domains: core.iter().flat_map(|c| &c.domains).map(offer).collect(),
             directories: core.map(|c| directories(&c.domains)).unwrap_or_default(),
             registrars: core.map(|c| registrars(&c.domains)).unwrap_or_default(),
+            extensions: core.map(|c| extensions(&c.domains)).unwrap_or_default(),
             unified_cm: servers(core.map(|c| &c.unified_cm)),
             im_presence: servers(core.map(|c| &c.im_presence)),
             unity_connection: servers(core.map(|c| &c.unity_connection)),
@@ -282,6 +285,15 @@ impl Settings {
         other.eq_ignore_ascii_case(domain) || judges == [Judge::UnifiedCm; 2]
     }
 
+    /// Which extensions numbers have at the host of an address of record.
+    pub(super) fn numbers(&self, uri: &[u8], decided: bool) -> Numbers<'_> {
+        let host = super::registrations::host_of(uri).unwrap_or_default();
+        let mut own = self.extensions.iter();
+        let own = own.find(|(domain, _)| domain.eq_ignore_ascii_case(&host));
+        let prefixes = own.map_or(&[][..], |(_, prefixes)| prefixes);
+        Numbers { decided, prefixes }
+    }
+
     /// What of a domain is served.
     pub(super) fn domain(&self, domain: &str) -> Option<&DomainOffer> {
         self.domains
@@ -323,6 +335,12 @@ fn directories(domains: &[config::Domain]) -> Vec<String> {
 fn registrars(domains: &[config::Domain]) -> Vec<(String, Vec<String>)> {
     let own = domains.iter().filter(|d| !d.call_control.is_empty());
     own.map(|d| (d.name.as_str().to_owned(), d.call_control.clone()))
+        .collect()
+}
+
+fn extensions(domains: &[config::Domain]) -> Vec<(String, Vec<String>)> {
+    let own = domains.iter().filter(|d| !d.extensions_of.is_empty());
+    own.map(|d| (d.name.as_str().to_owned(), d.extensions_of.clone()))
         .collect()
 }
 
