@@ -517,6 +517,11 @@ impl B2bua {
         agreed.then(|| call.bridge.lines())
     }
 
+    /// The media streams that a call has, agreed on or not.
+    pub fn streams(&self, call: CallId) -> Option<usize> {
+        Some(self.calls.get(call.0)?.bridge.lines())
+    }
+
     fn tell(&mut self, call: Option<Id>, event: Event) {
         let _ = self.out.push(Output::Event {
             call: call.map(CallId),

@@ -78,6 +78,8 @@ section!(Business {
     reach: Vec<String>,
     calls_max: Option<Number>,
     calls_per_minute: Option<Number>,
+    calls_per_source: Option<Number>,
+    ringing_max_s: Option<Number>,
 });
 section!(Dns { servers: Vec<String> });
 section!(Certificate {
@@ -98,6 +100,8 @@ section!(Limits {
     burst: Option<Number>,
     refusals_max: Option<Number>,
     registrations_pending_max: Option<Number>,
+    calls_per_user: Option<Number>,
+    media_ports_per_user: Option<Number>,
 });
 section!(Overload {
     refuse_strangers_ms: Option<Number>,
@@ -280,6 +284,8 @@ section!(Credentials {
 section!(Calls {
     licences: Option<Number>,
     concurrent_max: Option<Number>,
+    per_user_max: Option<Number>,
+    media_per_user_max: Option<Number>,
     registrations_max: Option<Number>,
     session_interval_s: Option<Number>,
 });

@@ -31,6 +31,7 @@ mod search;
 mod senders;
 mod servers;
 mod settings;
+mod shares;
 mod sign_in;
 mod sign_out;
 mod sso;
@@ -143,6 +144,7 @@ pub struct Core {
     called: HashMap<b2bua::CallId, Place>,
     /// Whose calls they are.
     owners: HashMap<b2bua::CallId, calls::Owner>,
+    shares: shares::Shares,
     /// Whom calls are between, where both are inside.
     betweens: HashMap<b2bua::CallId, between::Between>,
     /// Calls that clients were asked to name.
@@ -184,6 +186,7 @@ impl Core {
         let mut publishers = ask(&settings.unified_cm, Duty::VoiceVideo);
         publishers.extend(ask(&settings.im_presence, Duty::ImPresence));
         publishers.extend(ask(&settings.unity_connection, Duty::Voicemail));
+        let services = settings.call_control.iter();
         let mut core = Core {
             instance: rng.hex(16),
             overload: crate::overload::Overload::new(&settings.overload),
@@ -193,11 +196,7 @@ impl Core {
             publishers,
             history: servers::History::default(),
             refreshes: Vec::new(),
-            services: settings
-                .call_control
-                .iter()
-                .map(|c| Service::new(now, c))
-                .collect(),
+            services: services.map(|c| Service::new(now, c)).collect(),
             tokens: settings::token_key(&identity, &mut rng),
             credentials: Credentials::new(&mut rng, settings.refresh, settings.cleanup),
             admission: Admission::new(now),
@@ -226,6 +225,7 @@ impl Core {
             again: false,
             called: HashMap::default(),
             owners: HashMap::default(),
+            shares: HashMap::default(),
             betweens: HashMap::default(),
             grants: taking::Grants::default(),
             silences: HashMap::default(),

@@ -46,7 +46,7 @@ use crate::Engine;
 use crate::io::{Answer, ConnId, Facts, Input, Output, Question, Report, Side};
 use crate::station::{Item, Station};
 use crate::strikes::Strikes;
-use calls::{CallId, Calls, Outside};
+use calls::{CallId, Calls, Outside, Shares};
 use guests::Guests;
 use links::{Candidate, Link};
 use parking::Parking;
@@ -127,14 +127,14 @@ impl Edge {
             advertise,
         });
         let outside: Vec<Outside> = outside.collect();
-        let link = settings.link_address();
+        let (link, shares) = (settings.link_address(), Shares::new(&settings.rates));
         let mut edge = Edge {
             instance: rng.hex(16),
             station: Station::new(&mut rng, FLOWS_MAX),
             relay: EdgeRelay::new(settings.relay()),
             tokens: TokenKey::new(&mut rng),
             nonces: NonceKey::new(&mut rng),
-            calls: Calls::new(outside, link, rng.fork(), CALLS_MAX),
+            calls: Calls::new(outside, link, rng.fork(), (CALLS_MAX, shares)),
             links: links.map(|(index, peer)| Link::new(index, peer)).collect(),
             candidates: Map::new(),
             routes: HashMap::default(),
@@ -556,6 +556,7 @@ impl Engine for Edge {
         self.links_timeout(now);
         self.parking_timeout(now);
         self.guests_timeout(now);
+        self.business_timeout(now);
         self.ledger.handle_timeout(now);
         self.pump(now);
     }
@@ -575,6 +576,7 @@ impl Engine for Edge {
             self.parking.poll_timeout(),
             self.guests.poll_timeout(),
             self.strangers.next(),
+            self.peers.poll_timeout(),
         ]
         .into_iter()
         .chain(self.links.iter().map(Link::poll_timeout))

@@ -480,7 +480,11 @@ fn calls(r: &mut Reader<'_>, file: &File) -> Calls {
     let written = &file.calls;
     let concurrent_max = r.number(SECTION, 0, "concurrent_max", written.concurrent_max);
     let interval = r.number(SECTION, 0, "session_interval_s", written.session_interval_s);
+    let per_user = r.number(SECTION, 0, "per_user_max", written.per_user_max);
+    let media = r.number(SECTION, 0, "media_per_user_max", written.media_per_user_max);
     let calls = Calls {
+        per_user_max: per_user.unwrap_or(100),
+        media_per_user_max: media.unwrap_or(300),
         session_interval: Duration::from_secs(interval.unwrap_or(1_800)),
         licences: r.number(SECTION, 0, "licences", written.licences),
         concurrent_max: concurrent_max.unwrap_or(2_000),

@@ -17,6 +17,7 @@ impl Core {
             ("requests with another try", self.trials.len()),
             ("questions to trunks", self.probes.len()),
             ("owners of calls", self.owners.len()),
+            ("users with calls", self.shares.len()),
             ("calls between zones", self.betweens.len()),
             ("calls that clients may name", self.grants.len()),
             ("calls counted", self.ledger.len()),

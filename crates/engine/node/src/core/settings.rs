@@ -141,6 +141,8 @@ impl Settings {
         let no_calls = config::Calls {
             licences: None,
             concurrent_max: 1,
+            per_user_max: 1,
+            media_per_user_max: 1,
             registrations_max: None,
             session_interval: Duration::from_secs(1_800),
         };

@@ -254,6 +254,7 @@ impl Edge {
                 link,
                 flow,
                 by_client: true,
+                holder: self.holder(flow, message),
                 invite: message,
             },
         )?;
@@ -450,6 +451,16 @@ impl Edge {
         if refusal == Refusal::Exhausted {
             let cause = format!("{} port pairs are in use", self.calls.ports_in_use());
             self.ledger.caused(now, Kind::PortsExhausted, None, &cause);
+            return self.busy(now, key, message);
+        }
+        if refusal == Refusal::Share {
+            // What the user has is told with what is allowed.
+            let rates = self.settings.rates;
+            let cause = format!(
+                "sip: one user or source has {} calls or {} media ports",
+                rates.calls_per_user, rates.media_ports_per_user
+            );
+            self.ledger.caused(now, Kind::Flooded, None, &cause);
             return self.busy(now, key, message);
         }
         let (status, reason) = refusal.answer();
