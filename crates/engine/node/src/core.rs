@@ -169,6 +169,7 @@ impl Core {
         let settings = Settings::of(config, &identity);
         let mut calls = b2bua::Settings::new(settings.media.advertise, settings.media.advertise);
         calls.edge_port = 36_000;
+        (calls.own, calls.own_ports) = settings.own_media();
         calls.session_interval = settings.limits.session_interval;
         let limits = Limits {
             licences: settings.limits.licences,

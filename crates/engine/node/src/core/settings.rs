@@ -1,6 +1,7 @@
 //! What the core takes from its configuration, and from its driver.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -285,6 +286,13 @@ impl Settings {
     pub(super) fn one_directory(&self, domain: &str, other: &str) -> bool {
         let judges = [domain, other].map(|d| self.signs_in_by(d));
         other.eq_ignore_ascii_case(domain) || judges == [Judge::UnifiedCm; 2]
+    }
+
+    /// Our own addresses inside, and the ports for media at them.
+    pub(super) fn own_media(&self) -> (Vec<IpAddr>, RangeInclusive<u16>) {
+        let sip = self.sip.iter().chain(&self.sip_tls).map(SocketAddr::ip);
+        let own = sip.chain([self.media.listen, self.media.advertise]);
+        (own.collect(), self.media.ports.clone())
     }
 
     /// Which extensions numbers have at the host of an address of record.
