@@ -57,6 +57,11 @@ impl Peers {
         self.proved.insert(flow, name);
     }
 
+    /// Whether a connection is of a foreign host that has calls.
+    pub(super) fn is_foreign(&self, flow: FlowId) -> bool {
+        self.known.contains_key(&flow)
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.ringing.next()
     }

@@ -8,7 +8,9 @@
 use ::status::Kind;
 use base::Now;
 use call::b2bua::body::{self, Body};
-use call::registration::{bears_token, credentials, is_claim, without_links};
+use call::registration::{
+    bears_token, commands_a_phone, credentials, is_claim, is_for_friends, without_links,
+};
 use sip::nonce::Verdict;
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Name};
@@ -247,6 +249,10 @@ impl Edge {
         inside: bool,
     ) -> Result<Message, Refusal> {
         let link = media::LinkId(index as u32);
+        // A foreign host makes no telephone of ours take a call.
+        if self.peers.is_foreign(flow) && commands_a_phone(message) {
+            return Err(Refusal::NotAcceptable);
+        }
         let call = self.call_for(
             now,
             message,
@@ -278,6 +284,7 @@ impl Edge {
             edit.remove(Name::Route);
         }
         let business = self.is_business(flow, message, inside);
+        let foreign = business || self.peers.is_foreign(flow);
         if !business {
             edit.remove(Name::RecordRoute);
         }
@@ -285,6 +292,7 @@ impl Edge {
         edit.remove_fields(|f| {
             let credentials = matches!(f.id, Name::Authorization | Name::ProxyAuthorization);
             is_claim(f.name, f.value)
+                || foreign && is_for_friends(f.name)
                 || credentials && Some(f.index) != answer && self.is_ours(f.value)
         });
         without_links(message, &mut edit);

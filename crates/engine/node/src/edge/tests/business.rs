@@ -121,6 +121,48 @@ fn foreign_calls_are_bounded_by_source_and_in_number() {
 }
 
 #[test]
+fn a_foreign_call_makes_no_telephone_answer_by_itself() {
+    let mut bench = open(5, 10);
+    let invite = bench.foreign(BOB, TO);
+    let mut edit = invite.edit();
+    for (name, value) in [
+        ("Call-Info", "<sip:partner.test>;answer-after=0"),
+        ("Alert_Info", "<urn:x>;info=alert-autoanswer"),
+        ("Answer-Mode", "Auto"),
+        ("Priv-Answer-Mode", "Auto"),
+        ("Reply-To", "<sip:1001@example.test>"),
+        ("Referred-By", "<sip:boss@example.test>"),
+        ("X-Color", "blue"),
+    ] {
+        edit.push_back(Name::Other(name), value);
+    }
+    bench.frame(ConnId(1), edit.finish());
+    assert_eq!(bench.take(ConnId(1)).status(), 100);
+    let inside = bench.take(LANE);
+    let text = String::from_utf8_lossy(inside.bytes()).to_ascii_lowercase();
+    for gone in [
+        "call-info",
+        "alert_info",
+        "answer-mode",
+        "reply-to",
+        "referred-by",
+    ] {
+        assert!(!text.contains(gone), "{gone}: {text}");
+    }
+    assert!(text.contains("x-color"));
+    // Nor by the request that many take for it.
+    let sdp = from_core(attribute(&body(&inside), "x-causeway-stream").unwrap());
+    bench.reply_sdp(LANE, &inside, 200, "core", &sdp);
+    let answer = bench.take(ConnId(1));
+    let notify = bench.within("NOTIFY", &answer, true, &routes(&answer), "");
+    for (event, status) in [("talk", 488), ("Hold;x=1", 488)] {
+        let mut edit = notify.edit();
+        edit.set(Name::Event, event);
+        assert_eq!(bench.refused(ConnId(1), edit.finish()), status, "{event}");
+    }
+}
+
+#[test]
 fn one_source_has_a_share_of_foreign_calls_and_none_of_ours_goes_for_them() {
     let mut bench = shared(4, 100, 2);
     for n in 0..4 {
