@@ -252,6 +252,7 @@ impl Edge {
             return;
         }
         match frame {
+            Frame::Message(message) if self.is_noise(now, flow, &message) => {}
             Frame::Message(message) if self.is_forged(flow, &message) => {
                 let source = self.station.remote(flow).map(|a| a.ip());
                 let cause = "sip: a response to a request that went to another";
