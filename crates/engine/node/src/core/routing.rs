@@ -45,7 +45,7 @@ impl Core {
         if let Err((status, reason)) = sip::validate::request(&message) {
             return self.station.answer(now, key, &message, status, reason);
         }
-        if self.sheds(peer, &message) {
+        if self.sheds(now, peer, &message) {
             return self.shed(now, key, &message);
         }
         if let Err((status, reason)) = self.may_refer_to(now, &message) {
