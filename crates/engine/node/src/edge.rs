@@ -380,7 +380,8 @@ impl Edge {
                 }
                 Change::Moved { from, to } => {
                     self.calls.moved(now.instant, from, to);
-                    self.ledger.moved(now);
+                    let source = self.station.remote(to).map(|a| a.ip());
+                    self.ledger.moved(now, source);
                     // The connection it left has nothing more to do here.
                     if !self.relay.is_known(from) {
                         self.station.close(from);
