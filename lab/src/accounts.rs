@@ -1,6 +1,6 @@
 //! Who may sign in with what: the users' passwords, which they can change, and the administrator.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -12,8 +12,36 @@ use crate::world::{User, World};
 pub struct Accounts {
     /// Who there is.
     pub world: Arc<World>,
+    /// Tokens of the identity provider.
+    pub bearers: Bearers,
     changed: Mutex<HashMap<String, Record>>,
     lookups: AtomicU32,
+}
+
+/// Tokens that the identity provider gave out, and whose they are: Unified CM looks them up there.
+/// Clones share them.
+#[derive(Clone, Default)]
+pub struct Bearers(Arc<Mutex<VecDeque<(String, String)>>>);
+
+/// Tokens that are kept.
+const TOKENS: usize = 1_000;
+
+impl Bearers {
+    /// That token is that user's.
+    pub fn issued(&self, token: &str, user: &str) {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if tokens.len() >= TOKENS {
+            tokens.pop_front();
+        }
+        tokens.push_back((token.to_owned(), user.to_owned()));
+    }
+
+    /// Whose a token is.
+    pub fn user(&self, token: &str) -> Option<String> {
+        let tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = tokens.iter().find(|(known, _)| known == token);
+        found.map(|(_, user)| user.clone())
+    }
 }
 
 /// What UDS tells of a user's credentials.
@@ -31,6 +59,7 @@ impl Accounts {
     pub fn new(world: Arc<World>) -> Accounts {
         Accounts {
             world,
+            bearers: Bearers::default(),
             changed: Mutex::default(),
             lookups: AtomicU32::new(0),
         }
@@ -51,10 +80,14 @@ impl Accounts {
         }
     }
 
-    /// Whether this lookup of a user fails where it should not.
-    pub fn is_blind(&self) -> bool {
-        let missing = self.world.mistakes.contains(&Mistake::LookupMissing);
-        missing && self.lookups.fetch_add(1, Ordering::Relaxed) % 2 == 1
+    /// Whether this lookup of a user at a node fails where it should not: by turns, and always in
+    /// a cluster that is not the user's.
+    pub fn is_blind(&self, node: &str, user: &User) -> bool {
+        if !self.world.mistakes.contains(&Mistake::LookupMissing) {
+            return false;
+        }
+        let turn = || self.lookups.fetch_add(1, Ordering::Relaxed) % 2 == 1;
+        !self.world.is_home(node, user) || turn()
     }
 
     /// Whether these are the administrator's.

@@ -35,6 +35,18 @@ pub enum Change {
     AccountLocked,
     /// It lacks its role: 403
     RoleMissing,
+    /// UDS answers after half a second
+    UdsSlow,
+    /// UDS throttles: 503
+    UdsBusy,
+    /// All users' accounts are locked: 401 for good passwords
+    UsersLocked,
+    /// A region allows video calls 384 kbit/s (F341)
+    RegionLimited,
+    /// Unified CM's web services show a certificate that they signed themselves
+    SelfSigned,
+    /// Neither cluster knows users of the other: the lookup service is off
+    IlsOff,
 }
 
 /// The second node's name while it has not been renamed.

@@ -5,6 +5,7 @@
 //! TLS by rustls, XMPP streams by tokio-xmpp, SIP and media as in [`crate::sip`] and
 //! [`crate::media`].
 
+mod browser;
 mod chat;
 mod discovery;
 mod edge_config;
@@ -12,11 +13,12 @@ mod remote;
 mod soap;
 mod web;
 
+pub(crate) use browser::{Browser, Page, value_of};
 pub(crate) use chat::Chat;
 pub(crate) use discovery::{discover, trust};
-pub(crate) use edge_config::{EdgeConfig, child, descendant};
+pub(crate) use edge_config::{EdgeConfig, child, descendant, element};
 pub(crate) use remote::{Remote, Telephone, chat_inside};
-pub(crate) use web::{Reply, Web};
+pub(crate) use web::{Reply, Web, lane};
 
 #[cfg(test)]
 mod tests;

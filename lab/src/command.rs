@@ -49,6 +49,8 @@ enum Command {
     Signin(Signin),
     /// Change something at the servers inside, as their administrators would, in a lab that runs
     Change(ChangeNow),
+    /// Make each mistake of an administrator in a lab of its own, and show what is said of it
+    Mistakes(Mistakes),
     /// Become another program that dies with the lab (the lab itself uses it)
     #[command(hide = true)]
     Child {
@@ -210,6 +212,17 @@ pub struct ChangeNow {
     pub changes: Vec<Change>,
 }
 
+/// `cargo lab mistakes`.
+#[derive(Args, Clone)]
+pub struct Mistakes {
+    /// Print one JSON object and nothing else
+    #[arg(long)]
+    pub json: bool,
+    /// These alone; all of them if none is named
+    #[arg(value_name = "NAME", value_enum)]
+    pub mistakes: Vec<Mistake>,
+}
+
 impl Lab {
     /// Does what the command line says.
     pub async fn run(self) -> ExitCode {
@@ -229,6 +242,7 @@ impl Lab {
             Some(Command::Call(options)) => crate::visit::call(&options).await,
             Some(Command::Message(options)) => crate::visit::message(&options).await,
             Some(Command::Signin(options)) => crate::visit::signin(&options).await,
+            Some(Command::Mistakes(options)) => crate::mistakes::run(&options).await,
             Some(Command::Change(options)) => crate::changes::run(&options.dir, &options.changes),
             Some(Command::Child { parent, argv }) => {
                 crate::house::become_child(parent, &argv)?;

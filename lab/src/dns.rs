@@ -30,7 +30,7 @@ pub struct Zone {
 }
 
 impl Zone {
-    /// What the public sees: the edges and `_collab-edge._tls`.
+    /// What the public sees: the edges, `_collab-edge._tls`, and the identity provider.
     pub fn outside(world: &World) -> Zone {
         let mut zone = Zone::default();
         for edge in &world.edges {
@@ -39,6 +39,7 @@ impl Zone {
             zone.service(&format!("_sips._tcp.{DOMAIN}"), 5061, &edge.fqdn);
             zone.service(&format!("_xmpp-server._tcp.{DOMAIN}"), 5269, &edge.fqdn);
         }
+        zone.address(&world.identity.fqdn, world.identity.address);
         zone
     }
 
@@ -47,6 +48,7 @@ impl Zone {
         let mut zone = Zone::default();
         let inside = [
             &world.unity,
+            &world.identity,
             &world.phone,
             &world.allowed_web,
             &world.forbidden_web,
@@ -55,7 +57,8 @@ impl Zone {
             .edges
             .iter()
             .chain(&world.cores)
-            .chain(&world.unified_cm);
+            .chain(&world.unified_cm)
+            .chain(&world.other_cluster);
         for host in all.chain(&world.im_presence).chain(inside) {
             zone.address(&host.fqdn, host.address);
         }

@@ -133,6 +133,9 @@ pub struct Core {
 pub struct Inside {
     /// The cluster's nodes, the publisher first.
     pub unified_cm: Vec<UnifiedCm>,
+    /// Those of the other cluster, where a few users are at home.
+    #[serde(default)]
+    pub other_cluster: Vec<UnifiedCm>,
     /// The nodes of IM and presence, the publisher first.
     pub im_presence: Vec<ImPresence>,
     /// Voicemail.
@@ -204,6 +207,9 @@ pub struct User {
     pub jid: String,
     /// The address of record.
     pub sip: String,
+    /// The publisher of the user's home cluster.
+    #[serde(default)]
+    pub home: String,
 }
 
 /// Who may administer edges, cores and Unified CM.

@@ -20,6 +20,7 @@ use anyhow::Result;
 use self::folder::Folder;
 use self::process::Node;
 pub use self::process::become_child;
+pub use self::ready::status;
 use crate::authority::Authority;
 use crate::changes::Changes;
 use crate::command::{self, Mistake};
@@ -78,6 +79,7 @@ impl House {
             world: &world,
             authority: &authority,
             ports: &ports,
+            provider: &started.provider,
         };
         let (edges, cores) = (plan.edges(&program)?, plan.cores(&program, options)?);
         let mut house = House {
@@ -92,7 +94,7 @@ impl House {
                 edges,
                 cores,
                 inside: inside::described(&world, &ports, options),
-                users: world.users.iter().map(described).collect(),
+                users: world.users.iter().map(|u| described(&world, u)).collect(),
                 administrator: file::Administrator {
                     name: world.administrator.clone(),
                     password: world.administrator_password.clone(),
@@ -155,7 +157,7 @@ impl House {
     }
 }
 
-fn described(user: &crate::world::User) -> file::User {
+fn described(world: &World, user: &crate::world::User) -> file::User {
     file::User {
         name: user.name.clone(),
         password: user.password.clone(),
@@ -163,6 +165,7 @@ fn described(user: &crate::world::User) -> file::User {
         extension: user.extension.clone(),
         jid: user.jid(),
         sip: user.sip(),
+        home: world.home_of(user).to_owned(),
     }
 }
 

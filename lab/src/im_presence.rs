@@ -46,7 +46,7 @@ pub async fn start(
     let answering = shared.clone();
     let answer = move |request: web::Request| {
         let answer = if matches!(request.path.as_str(), "/axl" | "/axl/") {
-            crate::unified_cm::axl(&answering.accounts, &request)
+            crate::unified_cm::axl("", &answering.accounts, &request)
         } else if request.path.starts_with("/EPASSoap/service") {
             epas::answer(&answering, &request)
         } else {

@@ -2,17 +2,20 @@
 //!
 //! It starts a house, plays the remote clients and looks from inside at what arrives: registrations
 //! at Unified CM, the tone that the telephone hears, the page that nobody may reach. The order is
-//! that of a day: find the edge, sign in, read the directory, register, call, chat, sign off; at
-//! the end the house is looked over, UDS is switched off and on again, and servers are changed.
+//! that of a day: find the edge, sign in, read the directory, register, call, chat, sign off; then
+//! users of another cluster come in, servers are changed, and an identity provider vouches for
+//! users; at the end the house is looked over, and UDS is switched off and on again.
 
 mod audio;
 mod calls;
 mod chat;
+mod clusters;
 mod lookover;
 mod manners;
 mod report;
 mod servers;
 mod signin;
+mod sso;
 mod web;
 
 use std::process::ExitCode;
@@ -39,6 +42,8 @@ struct Stage {
     bob: Option<Remote>,
     alices_telephone: Option<Telephone>,
     bobs_telephone: Option<Telephone>,
+    /// What no log may hold.
+    secrets: Vec<String>,
 }
 
 impl Stage {
@@ -90,6 +95,7 @@ pub(crate) async fn run(options: &command::Tour) -> Result<ExitCode> {
         bob: None,
         alices_telephone: None,
         bobs_telephone: None,
+        secrets: Vec::new(),
     };
     let ladder = tokio::select! {
         ladder = walk(&mut stage, &mut report) => Some(ladder),
@@ -133,9 +139,11 @@ async fn walk(stage: &mut Stage, report: &mut Report) -> Ladder {
     calls::between_remotes(stage, report).await;
     chat::walk(stage, report).await;
     calls::unregister(stage, report).await;
+    clusters::walk(stage, report).await;
+    servers::walk(stage, report).await;
+    sso::walk(stage, report).await;
     lookover::walk(stage, report).await;
     lookover::switch_off_and_on(stage, report).await;
-    servers::walk(stage, report).await;
     Ladder::read(&stage.house.file, &report.spans(), stage.recorder.summary())
 }
 

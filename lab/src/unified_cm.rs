@@ -4,10 +4,12 @@
 //! references. The line side (SIP) stands in `sip::unified_cm`.
 
 mod axl;
+mod certificate;
 mod files;
 mod uds;
 
 pub use axl::answer as axl;
+pub use certificate::acceptor;
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,7 +24,10 @@ use crate::web;
 use crate::world::Host;
 
 /// How long an answer of a slow AXL takes.
-const SLOW: Duration = Duration::from_secs(2);
+const AXL_SLOW: Duration = Duration::from_secs(2);
+
+/// How long one of a slow UDS takes: a sign-in asks for several.
+const UDS_SLOW: Duration = Duration::from_millis(500);
 
 /// The realm of every login to Unified CM.
 pub const REALM: &str = "Cisco Web Services Realm";
@@ -42,19 +47,32 @@ pub async fn start(
     let secure = {
         let (name, accounts) = (name.clone(), accounts.clone());
         move |request: web::Request| {
-            let answer = if request.path.starts_with("/cucm-uds/") {
+            let first = accounts.world.unified_cm.iter().any(|n| n.fqdn == name);
+            let has = |change| first && accounts.world.changes.has(change);
+            let uds = request.path.starts_with("/cucm-uds/");
+            let answer = if uds && has(Change::UdsBusy) {
+                web::Answer::empty(503)
+            } else if uds {
                 uds::answer(&name, &accounts, &request)
             } else if matches!(request.path.as_str(), "/axl" | "/axl/") {
-                axl::answer(&accounts, &request)
+                axl::answer(&name, &accounts, &request)
             } else {
                 web::Answer::empty(404)
             };
-            let slow =
-                request.path.starts_with("/axl") && accounts.world.changes.has(Change::AxlSlow);
+            let slow = match uds {
+                true if has(Change::UdsSlow) => UDS_SLOW,
+                false if has(Change::AxlSlow) => AXL_SLOW,
+                _ => Duration::ZERO,
+            };
+            // Who connects anew is to see the other certificate.
+            let closes = accounts.world.changes.has(Change::SelfSigned);
+            let answer = if closes {
+                answer.with("connection", "close")
+            } else {
+                answer
+            };
             async move {
-                if slow {
-                    tokio::time::sleep(SLOW).await;
-                }
+                tokio::time::sleep(slow).await;
                 answer
             }
         }

@@ -46,6 +46,20 @@ impl Request {
         found.map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
     }
 
+    /// The first value of that name in a form (`application/x-www-form-urlencoded`).
+    pub fn field(&self, name: &str) -> Option<String> {
+        let form = String::from_utf8_lossy(&self.body);
+        let mut fields = pairs(&form).into_iter();
+        fields.find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// The token of `Authorization: Bearer` (RFC 6750 §2.1).
+    pub fn bearer(&self) -> Option<&str> {
+        let value = self.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, rest) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim())
+    }
+
     /// The name and password of HTTP Basic (RFC 7617).
     pub fn basic(&self) -> Option<(String, String)> {
         let value = self.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
@@ -239,6 +253,20 @@ pub fn decoded(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Percent-encoded for a query (RFC 3986 §2.3).
+pub fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte));
+            }
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
 }
 
 /// Text for an XML document's content or attribute.

@@ -26,8 +26,15 @@ pub const DNS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 
 pub const DNS_INSIDE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 54)), 5353);
 /// The phone security profile of encrypted devices, in mixed mode.
 pub const SECURITY_PROFILE: &str = "csf-encrypted.example.test";
+/// A domain whose users sign in by OpenID Connect, or show a bearer token.
+pub const OIDC_DOMAIN: &str = "oidc.example.test";
+/// A domain whose users sign in by SAML.
+pub const SAML_DOMAIN: &str = "saml.example.test";
 /// The version that Unified CM tells.
 pub const UNIFIED_CM_VERSION: &str = "12.5.1";
+
+/// How many of the first users are at home in the other cluster: the last ones of the first ten.
+const AWAY: std::ops::Range<usize> = 8..10;
 
 const NAMES: [(&str, &str); 10] = [
     ("alice", "Adams"),
@@ -69,7 +76,7 @@ impl Size {
 }
 
 /// A machine of the lab.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// The first label of `fqdn`.
     pub name: String,
@@ -105,6 +112,8 @@ pub struct User {
     pub id: String,
     /// The number.
     pub extension: String,
+    /// Whether the other cluster is at home to them.
+    pub away: bool,
 }
 
 impl User {
@@ -138,6 +147,8 @@ pub struct World {
     pub cores: Vec<Host>,
     /// Unified CM, the publisher first.
     pub unified_cm: Vec<Host>,
+    /// Unified CM's other cluster, the publisher first.
+    pub other_cluster: Vec<Host>,
     /// Whether Unified CM has a line side, or a real server stands in its place.
     pub line_side: bool,
     /// Whether Unified CM's cluster is in mixed mode.
@@ -150,6 +161,10 @@ pub struct World {
     pub im_presence: Vec<Host>,
     /// Unity Connection.
     pub unity: Host,
+    /// The identity provider, which is on the internet.
+    pub identity: Host,
+    /// What the cores prove to it that they are.
+    pub identity_secret: String,
     /// The phone inside.
     pub phone: Host,
     /// The web server that the allow list names.
@@ -186,6 +201,7 @@ impl World {
                 device_id: uuid(),
                 id: uuid(),
                 extension,
+                away: AWAY.contains(&n),
                 name,
             }
         };
@@ -193,12 +209,15 @@ impl World {
             edges: (1..=size.edges).map(|n| host("edge", n, 1, n)).collect(),
             cores: (1..=size.cores).map(|n| host("core", n, 2, n)).collect(),
             unified_cm: vec![host("cucm", 1, 3, 1)],
+            other_cluster: vec![host("west", 1, 3, 5)],
             line_side: true,
             mixed_mode: false,
             mistakes: Vec::new(),
             changes: Changes::default(),
             im_presence: vec![host("imp", 1, 3, 11)],
             unity: host("cuc", 1, 3, 21),
+            identity: host("idp", 1, 3, 51),
+            identity_secret: secret(32),
             phone: host("phone", 1, 3, 31),
             allowed_web: host("web", 1, 3, 41),
             forbidden_web: host("web", 2, 3, 42),
@@ -208,6 +227,30 @@ impl World {
             administrator_token: secret(32),
             zone_password: secret(24),
         }
+    }
+
+    /// The nodes of the cluster that a node belongs to, the publisher first.
+    pub fn cluster_of(&self, node: &str) -> &[Host] {
+        let is = |host: &Host| host.fqdn == node;
+        match self.other_cluster.iter().any(is) {
+            true => &self.other_cluster,
+            false => &self.unified_cm,
+        }
+    }
+
+    /// The publisher of the cluster that a user is at home in.
+    pub fn home_of(&self, user: &User) -> &str {
+        let cluster = match user.away {
+            true => &self.other_cluster,
+            false => &self.unified_cm,
+        };
+        cluster.first().map_or("", |node| &node.fqdn)
+    }
+
+    /// Whether a user is at home in the cluster of a node.
+    pub fn is_home(&self, node: &str, user: &User) -> bool {
+        let publisher = self.cluster_of(node).first();
+        publisher.is_some_and(|publisher| publisher.fqdn == self.home_of(user))
     }
 
     /// The user of that sign-in name, in any case.

@@ -7,12 +7,13 @@ use anyhow::{Context, Result, bail};
 use hyper::Method;
 use tokio::sync::mpsc;
 
+use super::browser::Browser;
 use super::chat::{Chat, Place, Proof};
 use super::discovery::{Edge, discover, trust};
 use super::edge_config::{EdgeConfig, child, descendant, element};
 use super::soap::one_time_password;
 use super::web::{Asked, Identity, Reply, Web, lane};
-use crate::file::{LabFile, User};
+use crate::file::{LabFile, UnifiedCm, User};
 use crate::ladder::Recorder;
 use crate::names::Names;
 use crate::sip::agent::{Agent, Profile};
@@ -26,6 +27,9 @@ pub(crate) struct Remote {
     pub(crate) user: User,
     /// The services domain.
     pub(crate) domain: String,
+    /// What its telephone registers at: the domain, or a node of the other cluster by name, as
+    /// device files have it.
+    registrar: String,
     /// The address of its device.
     pub(crate) local: IpAddr,
     /// The edge it found.
@@ -75,8 +79,11 @@ impl Remote {
             Arc::clone(&tls),
             recorder.of("client"),
         );
+        let away = |node: &&UnifiedCm| node.name == user.home;
+        let registrar = lab.inside.other_cluster.iter().find(away);
         Ok(Remote {
             user: user.clone(),
+            registrar: registrar.map_or(&lab.domain, |node| &node.name).clone(),
             domain: lab.domain.clone(),
             local,
             edge,
@@ -96,8 +103,24 @@ impl Remote {
     pub(crate) async fn sign_in(&mut self, domain: &str, password: &str) -> Result<Reply> {
         let who = Identity {
             basic: Some((self.user.name.clone(), password.to_owned())),
-            token: None,
+            ..Identity::default()
         };
+        self.sign_in_as(domain, who).await
+    }
+
+    /// The same by a bearer token.
+    ///
+    /// # Errors
+    /// As of [`Remote::sign_in`].
+    pub(crate) async fn sign_in_by_token(&mut self, domain: &str, token: &str) -> Result<Reply> {
+        let who = Identity {
+            bearer: Some(token.to_owned()),
+            ..Identity::default()
+        };
+        self.sign_in_as(domain, who).await
+    }
+
+    async fn sign_in_as(&mut self, domain: &str, who: Identity) -> Result<Reply> {
         let path = format!(
             "/{}/get_edge_config?service_name=_cisco-uds&service_name=_cuplogin",
             lane(domain, None)
@@ -105,7 +128,9 @@ impl Remote {
         let reply = self.web.send(&who, get(&path)).await?;
         if reply.status == 200 {
             let config = EdgeConfig::read(&reply.body)?;
-            let token = cookie(&reply).context("a 200 without the X-Auth cookie")?;
+            // Who comes with a session's own token has it already.
+            let token = cookie(&reply).or_else(|| who.bearer.clone());
+            let token = token.context("a 200 without the X-Auth cookie")?;
             self.identity = Identity {
                 token: Some(token),
                 ..who
@@ -187,6 +212,18 @@ impl Remote {
     /// # Errors
     /// Not signed in, or the edge's name does not resolve.
     pub(crate) async fn telephone(&self, hz: f64) -> Result<Telephone> {
+        self.telephone_with_token(hz, None).await
+    }
+
+    /// The same; it shows Unified CM that token beside the digest that the edge asks for.
+    ///
+    /// # Errors
+    /// As of [`Remote::telephone`].
+    pub(crate) async fn telephone_with_token(
+        &self,
+        hz: f64,
+        bearer: Option<String>,
+    ) -> Result<Telephone> {
         let config = self.config.as_ref().context("not signed in")?;
         let (host, port) = config.sip.first().context("no SIP edge")?;
         let address = self.names.address(host).await?;
@@ -198,8 +235,9 @@ impl Remote {
             .context("a password, which the digest needs")?;
         let profile = Profile {
             extension: self.user.extension.clone(),
-            domain: self.domain.clone(),
+            domain: self.registrar.clone(),
             credentials: Some(credentials),
+            bearer,
             device: Some(self.user.device.clone()),
             uplink: (SocketAddr::new(address, *port), Some(host.clone())),
             route: config.route.clone(),
@@ -224,6 +262,12 @@ impl Remote {
             dialing: Some(Arc::clone(&self.tls)),
             recorder: self.recorder.clone(),
         })
+    }
+
+    /// A browser on the same machine.
+    pub(crate) fn browser(&self) -> Browser {
+        let (tls, names) = (Arc::clone(&self.tls), self.names.clone());
+        Browser::new(self.local, tls, names, self.recorder.clone())
     }
 
     /// The token that sign-in gave.

@@ -63,6 +63,8 @@ pub(crate) struct Identity {
     pub(crate) basic: Option<(String, String)>,
     /// The `X-Auth` cookie.
     pub(crate) token: Option<String>,
+    /// A bearer token, in place of a password.
+    pub(crate) bearer: Option<String>,
 }
 
 /// A request without its target.
@@ -172,6 +174,9 @@ impl Web {
         if let Some((name, password)) = &who.basic {
             let value = STANDARD.encode(format!("{name}:{password}"));
             request = request.header("authorization", format!("Basic {value}"));
+        }
+        if let Some(token) = &who.bearer {
+            request = request.header("authorization", format!("Bearer {token}"));
         }
         if let Some(token) = &who.token {
             request = request.header("cookie", format!("X-Auth={token}"));

@@ -37,6 +37,7 @@ fn file_of(pid: u32) -> LabFile {
         cores: Vec::new(),
         inside: Inside {
             unified_cm: Vec::new(),
+            other_cluster: Vec::new(),
             im_presence: Vec::new(),
             unity: Vec::new(),
             phone: Phone {

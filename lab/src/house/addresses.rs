@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use anyhow::{Result, bail};
 
 use super::Ports;
-use crate::command;
 use crate::world::{DNS, DNS_INSIDE, World};
+use crate::{command, identity};
 
 /// The ports that an edge listens on, TCP.
 const EDGE: [u16; 6] = [8443, 5061, 5222, 7001, 2222, 7400];
@@ -34,7 +34,7 @@ pub fn claim(world: &World, options: &command::House) -> Result<Ports> {
     for core in &world.cores {
         CORE.iter().try_for_each(|port| tcp(core.port(*port)))?;
     }
-    for node in &world.unified_cm {
+    for node in world.unified_cm.iter().chain(&world.other_cluster) {
         [8443, 6970]
             .iter()
             .try_for_each(|port| tcp(node.port(*port)))?;
@@ -50,6 +50,7 @@ pub fn claim(world: &World, options: &command::House) -> Result<Ports> {
             tcp(node.port(5222))?;
         }
     }
+    tcp(world.identity.port(identity::PORT))?;
     tcp(world.phone.port(5060))?;
     tcp(world.allowed_web.port(8080))?;
     tcp(world.forbidden_web.port(8080))?;

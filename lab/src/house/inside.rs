@@ -17,7 +17,7 @@ use crate::sip::agent::Agent;
 use crate::sip::phone;
 use crate::sip::unified_cm::{Config, Line, Manners, UnifiedCm};
 use crate::world::{DNS, DNS_INSIDE, DOMAIN, Host, PHONE_EXTENSION, SECURITY_PROFILE, World};
-use crate::{command, dns, file, im_presence, pages, unified_cm, unity};
+use crate::{command, dns, file, identity, im_presence, pages, unified_cm, unity};
 
 /// The station throttle of a Unified CM that serves remote devices (its default is a fifth of it).
 const THROTTLE_BYTES_PER_S: u32 = 750_000;
@@ -26,8 +26,12 @@ const REGION_KBPS: u32 = 384;
 
 /// What runs inside and can be asked or told something.
 pub struct Inside {
+    /// The identity provider.
+    pub provider: identity::Provider,
     /// The line side of Unified CM, if no real call control stands in its place.
     pub line_side: Option<UnifiedCm>,
+    /// That of the other cluster.
+    pub other_line_side: Option<UnifiedCm>,
     /// The telephone, if call control takes its registration.
     pub phone: Option<Agent>,
     /// What crossed line side, telephone and whoever else the lab plays.
@@ -110,8 +114,12 @@ pub async fn start(
         accounts: accounts.clone(),
         runtime: None,
     };
-    for node in &world.unified_cm {
-        let tls = authority.issue(&[&node.fqdn], node.address)?.acceptor()?;
+    for node in world.unified_cm.iter().chain(&world.other_cluster) {
+        let issued = authority.issue(&[&node.fqdn], node.address)?;
+        let tls = match world.cluster_of(&node.fqdn) == world.unified_cm {
+            true => unified_cm::acceptor(node, &issued, &world.changes)?,
+            false => issued.acceptor()?,
+        };
         web_side.nodes.push((node.clone(), tls));
     }
     web_side.start().await?;
@@ -129,9 +137,21 @@ pub async fn start(
     let tls = authority
         .issue(&[&world.unity.fqdn], world.unity.address)?
         .acceptor()?;
-    unity::start(ports.unity, tls, accounts)
+    unity::start(ports.unity, tls, accounts.clone())
         .await
         .context("voicemail")?;
+    let provider = identity::Provider::new(
+        &world.identity.fqdn,
+        &world.identity_secret,
+        accounts.clone(),
+    )?;
+    let tls = authority
+        .issue(&[&world.identity.fqdn], world.identity.address)?
+        .acceptor()?;
+    provider
+        .serve(world.identity.port(identity::PORT), tls)
+        .await
+        .context("the identity provider")?;
     pages::start_allowed(world.allowed_web.port(8080))
         .await
         .context("the allowed page")?;
@@ -139,9 +159,12 @@ pub async fn start(
         .await
         .context("the forbidden server")?;
     let recorder = Recorder::new("inside");
-    let line_side = match options.call_control {
-        None => Some(line_side(world, authority, &recorder).await?),
-        Some(_) => None,
+    let (line_side, other_line_side) = match options.call_control {
+        None => (
+            Some(line_side(&accounts, &world.unified_cm, authority, &recorder).await?),
+            Some(line_side(&accounts, &world.other_cluster, authority, &recorder).await?),
+        ),
+        Some(_) => (None, None),
     };
     let phone = telephone(world, options, &recorder).await;
     if let (Err(e), Some(_), []) = (&phone, &line_side, world.mistakes.as_slice()) {
@@ -151,18 +174,28 @@ pub async fn start(
         .inspect_err(|e| say(&format!("the telephone inside is not registered: {e:#}")))
         .ok();
     Ok(Inside {
+        provider,
         line_side,
+        other_line_side,
         phone,
         recorder,
         web_side,
     })
 }
 
-/// The simulated line side: every user's device, and the telephone.
-async fn line_side(world: &World, authority: &Authority, recorder: &Recorder) -> Result<UnifiedCm> {
-    let node = world.unified_cm.first().context("a lab has call control")?;
+/// The simulated line side of a cluster: the devices of who is at home there, and, in the first
+/// one, the telephone.
+async fn line_side(
+    accounts: &Accounts,
+    cluster: &[Host],
+    authority: &Authority,
+    recorder: &Recorder,
+) -> Result<UnifiedCm> {
+    let world = &accounts.world;
+    let node = cluster.first().context("a lab has call control")?;
     let issued = authority.issue(&[&node.fqdn], node.address)?;
-    let tls = if world.mixed_mode {
+    let mixed = world.mixed_mode || cluster != world.unified_cm;
+    let tls = if mixed {
         issued.mutual(&authority.certificate)?
     } else {
         issued.acceptor()?
@@ -173,13 +206,16 @@ async fn line_side(world: &World, authority: &Authority, recorder: &Recorder) ->
         display: user.display(),
         user: Some((user.name.clone(), user.password.clone())),
     };
-    let mut lines: Vec<Line> = world.users.iter().map(of_user).collect();
-    lines.push(Line {
-        extension: PHONE_EXTENSION.into(),
-        devices: Vec::new(),
-        display: "Telephone Inside".into(),
-        user: None,
-    });
+    let at_home = world.users.iter().filter(|u| world.is_home(&node.fqdn, u));
+    let mut lines: Vec<Line> = at_home.map(of_user).collect();
+    if cluster == world.unified_cm {
+        lines.push(Line {
+            extension: PHONE_EXTENSION.into(),
+            devices: Vec::new(),
+            display: "Telephone Inside".into(),
+            user: None,
+        });
+    }
     let config = Config {
         name: node.fqdn.clone(),
         sip: node.port(5060),
@@ -188,24 +224,22 @@ async fn line_side(world: &World, authority: &Authority, recorder: &Recorder) ->
         dns: Some(DNS_INSIDE),
         lines,
         digest: false,
-        manners: manners(world),
+        bearers: accounts.bearers.clone(),
+        manners: manners(world, mixed),
         recorder: recorder.clone(),
     };
     UnifiedCm::start(config).await.context("the line side")
 }
 
 /// How Unified CM is set up, mistakes and all.
-fn manners(world: &World) -> Manners {
+fn manners(world: &World, mixed: bool) -> Manners {
     let has = |mistake| world.mistakes.contains(&mistake);
     Manners {
-        security_profiles: world
-            .mixed_mode
-            .then(|| SECURITY_PROFILE.into())
-            .into_iter()
-            .collect(),
+        security_profiles: mixed.then(|| SECURITY_PROFILE.into()).into_iter().collect(),
         throttle_bytes_per_s: Some(THROTTLE_BYTES_PER_S),
         trunk_on_line_port: has(Mistake::TrunkOnLinePort),
         region_kbps: has(Mistake::RegionLimit).then_some(REGION_KBPS),
+        changes: world.changes.clone(),
     }
 }
 
@@ -224,18 +258,16 @@ async fn telephone(world: &World, options: &command::House, recorder: &Recorder)
 
 /// What `lab.json` says about the inside.
 pub fn described(world: &World, ports: &Ports, options: &command::House) -> file::Inside {
+    let unified_cm = |node: &Host| file::UnifiedCm {
+        name: node.fqdn.clone(),
+        https: node.port(8443),
+        files: node.port(6970),
+        sip: options.call_control.unwrap_or_else(|| node.port(5060)),
+        sip_tls: node.port(5061),
+    };
     file::Inside {
-        unified_cm: world
-            .unified_cm
-            .iter()
-            .map(|node| file::UnifiedCm {
-                name: node.fqdn.clone(),
-                https: node.port(8443),
-                files: node.port(6970),
-                sip: options.call_control.unwrap_or_else(|| node.port(5060)),
-                sip_tls: node.port(5061),
-            })
-            .collect(),
+        unified_cm: world.unified_cm.iter().map(unified_cm).collect(),
+        other_cluster: world.other_cluster.iter().map(unified_cm).collect(),
         im_presence: world
             .im_presence
             .iter()

@@ -11,7 +11,10 @@ use sha2::{Digest, Sha256};
 use super::Ports;
 use crate::authority::{Authority, Issued, write};
 use crate::command::Mistake;
-use crate::world::{DNS, DNS_INSIDE, DOMAIN, Host, SECURITY_PROFILE, World};
+use crate::identity::{CLIENT, Provider};
+use crate::world::{
+    DNS, DNS_INSIDE, DOMAIN, Host, OIDC_DOMAIN, SAML_DOMAIN, SECURITY_PROFILE, World,
+};
 use crate::{command, file};
 
 /// The name of a node's configuration file.
@@ -33,6 +36,8 @@ pub struct Plan<'a> {
     pub authority: &'a Authority,
     /// The movable ports.
     pub ports: &'a Ports,
+    /// Who vouches for the users of two more domains.
+    pub provider: &'a Provider,
 }
 
 impl Plan<'_> {
@@ -124,7 +129,7 @@ impl Plan<'_> {
     fn core(&self, core: &Host, program: &Path, options: &command::House) -> Result<file::Core> {
         let has = |mistake| self.world.mistakes.contains(&mistake);
         let mut names = vec![core.fqdn.as_str()];
-        if self.world.mixed_mode && !has(Mistake::ProfileMissing) {
+        if !has(Mistake::ProfileMissing) {
             names.push(SECURITY_PROFILE);
         }
         let issued = self.authority.issue(&names, core.address)?;
@@ -145,10 +150,13 @@ impl Plan<'_> {
              \n[[domains]]\nname = \"{DOMAIN}\"\nsip = true\nim_presence = true\n",
             MEDIA[1]
         )?;
+        self.single_sign_on(&mut text)?;
         self.servers(&mut text, options)?;
         text.push_str("\n# Users who register before they sign in over HTTPS.\n");
         text.push_str("[credentials]\nfile = \"users\"\n");
         let home = self.write_node(core, &text)?;
+        write_secret(&home.join("identity-secret"), &self.world.identity_secret)?;
+        write(&home.join("identity.xml"), &self.provider.metadata(), 0o644)?;
         write_secret(&home.join("users"), &self.users())?;
         write_secret(
             &home.join("servers-password"),
@@ -193,6 +201,22 @@ impl Plan<'_> {
         ))
     }
 
+    /// Domains whose users an identity provider vouches for.
+    fn single_sign_on(&self, text: &mut String) -> Result<()> {
+        let issuer = self.provider.issuer();
+        write!(
+            text,
+            "\n[[domains]]\nname = \"{OIDC_DOMAIN}\"\nim_presence = false\n\
+             [domains.sign_in]\nby = \"oidc\"\nissuer = \"{issuer}\"\n\
+             client_id = \"{CLIENT}\"\nclient_secret_file = \"identity-secret\"\n\
+             [domains.tokens]\nissuer = \"{issuer}\"\naudience = \"{CLIENT}\"\n\
+             user_claim = \"uid\"\n\
+             \n[[domains]]\nname = \"{SAML_DOMAIN}\"\nim_presence = false\n\
+             [domains.sign_in]\nby = \"saml\"\nmetadata_file = \"identity.xml\"\n"
+        )?;
+        Ok(())
+    }
+
     /// The servers inside that a core works with.
     fn servers(&self, text: &mut String, options: &command::House) -> Result<()> {
         let login = format!(
@@ -201,6 +225,7 @@ impl Plan<'_> {
         );
         let publishers = [
             ("unified_cm", self.world.unified_cm.first(), 8443),
+            ("unified_cm", self.world.other_cluster.first(), 8443),
             ("im_presence", self.world.im_presence.first(), 8443),
         ];
         for (section, node, port) in publishers {

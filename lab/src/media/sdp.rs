@@ -1,4 +1,5 @@
-//! Session descriptions of one audio stream: written and read with `sdp-types`.
+//! Session descriptions of one audio stream, and a picture beside it: written and read with
+//! `sdp-types`.
 //!
 //! What a party says of itself is a [`Description`]; [`Description::write`] gives the text,
 //! [`Description::read`] takes a peer's. Keys are SDES (RFC 4568) with the one suite
@@ -48,6 +49,17 @@ pub(crate) struct Description {
     pub(crate) sdes: Option<Sdes>,
     /// Whether G.711 µ-law is among the formats.
     pub(crate) pcmu: bool,
+    /// The picture.
+    pub(crate) video: Option<Video>,
+}
+
+/// A stream of pictures, which are described and never sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Video {
+    /// Its port, at the address of the audio.
+    pub(crate) port: u16,
+    /// Its key; `None` is plain RTP.
+    pub(crate) sdes: Option<Sdes>,
 }
 
 impl Description {
@@ -67,13 +79,21 @@ impl Description {
         media.add_attribute(Attribute::with_value("rtpmap", "101 telephone-event/8000"));
         media.add_attribute(Attribute::with_value("fmtp", "101 0-15"));
         media.add_attribute(Attribute::with_value("ptime", "20"));
-        if let Some(sdes) = &self.sdes {
-            let key = base64::engine::general_purpose::STANDARD.encode(sdes.key);
-            let value = format!("{} {SUITE} inline:{key}", sdes.tag);
-            media.add_attribute(Attribute::with_value("crypto", value));
-        }
+        add_key(&mut media, self.sdes.as_ref());
         media.add_attribute(Attribute::new(self.direction.as_str()));
         session.add_media(media);
+        if let Some(video) = &self.video {
+            let proto = match video.sdes {
+                Some(_) => TransportProto::RtpSavp,
+                None => TransportProto::RtpAvp,
+            };
+            let mut media = sdp_types::Media::new(MediaType::Video, video.port, proto, "97");
+            media.add_attribute(Attribute::with_value("rtpmap", "97 H264/90000"));
+            media.add_attribute(Attribute::with_value("fmtp", "97 profile-level-id=42801f"));
+            add_key(&mut media, video.sdes.as_ref());
+            media.add_attribute(Attribute::new(self.direction.as_str()));
+            session.add_media(media);
+        }
         let mut text = Vec::new();
         session
             .write(&mut text)
@@ -115,13 +135,12 @@ impl Description {
             "RTP/SAVP" => true,
             other => bail!("media over {other}"),
         };
-        let sdes = audio
-            .get_attribute_values("crypto")
-            .flatten()
-            .find_map(read_sdes);
+        let sdes = key_of(audio);
         if secure && sdes.is_none() {
             bail!("RTP/SAVP without an {SUITE} key");
         }
+        let picture = session.medias.iter().find(|media| media.media == "video");
+        let picture = picture.filter(|media| media.port != 0);
         let session_number = session.origin.sess_id.parse().unwrap_or(0);
         Ok(Description {
             session: (session_number, session.origin.sess_version),
@@ -130,8 +149,25 @@ impl Description {
             direction: direction(audio, &session),
             sdes: if secure { sdes } else { None },
             pcmu: audio.fmt.split(' ').any(|format| format == "0"),
+            video: picture.map(|media| Video {
+                port: media.port,
+                sdes: key_of(media),
+            }),
         })
     }
+}
+
+fn add_key(media: &mut sdp_types::Media, sdes: Option<&Sdes>) {
+    if let Some(sdes) = sdes {
+        let key = base64::engine::general_purpose::STANDARD.encode(sdes.key);
+        let value = format!("{} {SUITE} inline:{key}", sdes.tag);
+        media.add_attribute(Attribute::with_value("crypto", value));
+    }
+}
+
+fn key_of(media: &sdp_types::Media) -> Option<Sdes> {
+    let mut keys = media.get_attribute_values("crypto").flatten();
+    keys.find_map(read_sdes)
 }
 
 fn direction(media: &sdp_types::Media, session: &Session) -> Direction {
@@ -184,6 +220,10 @@ mod tests {
                 key: [9; KEY_BYTES],
             }),
             pcmu: true,
+            video: Some(Video {
+                port: 4002,
+                sdes: Some(Sdes::random(3)),
+            }),
         };
         let heard = Description::read(said.write().unwrap().as_bytes()).unwrap();
         assert_eq!(heard.session, said.session);
@@ -191,6 +231,7 @@ mod tests {
         assert_eq!(heard.direction, said.direction);
         assert_eq!(heard.sdes, said.sdes);
         assert!(heard.pcmu);
+        assert_eq!(heard.video, said.video);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use webrtc_util::marshal::{Marshal, Unmarshal};
 
 use super::figures::{Arrivals, Figures, Heard};
 use super::rtcp;
-use super::sdp::{Description, Sdes};
+use super::sdp::{Description, Sdes, Video};
 use super::tone::{self, PACKET_SAMPLES, Tone};
 
 const PACKET_INTERVAL: Duration = Duration::from_millis(20);
@@ -42,6 +42,8 @@ pub(crate) struct Stream {
     version: u64,
     own: Option<Sdes>,
     direction: Direction,
+    /// Where a picture would go, with its key.
+    video: Option<((UdpSocket, UdpSocket), Option<Sdes>)>,
     _tasks: JoinSet<()>,
 }
 
@@ -97,6 +99,7 @@ impl Stream {
             version: 0,
             own: secure.then(|| Sdes::random(1)),
             direction: Direction::SendRecv,
+            video: None,
             _tasks: tasks,
         })
     }
@@ -104,6 +107,16 @@ impl Stream {
     /// Its ear.
     pub(crate) fn ear(&self) -> Ear {
         self.ear.clone()
+    }
+
+    /// Describes a picture, too, from now on. None is sent.
+    ///
+    /// # Errors
+    /// No ports are left.
+    pub(crate) async fn add_video(&mut self) -> Result<()> {
+        let key = self.own.as_ref().map(|_| Sdes::random(1));
+        self.video = Some((port_pair(self.local.0.ip()).await?, key));
+        Ok(())
     }
 
     /// An offer with that direction.
@@ -133,6 +146,10 @@ impl Stream {
         if let (Some(own), Some(theirs)) = (&mut self.own, &peer.sdes) {
             own.tag = theirs.tag;
         }
+        let theirs = peer.video.as_ref().and_then(|video| video.sdes.as_ref());
+        if let (Some((_, Some(own))), Some(theirs)) = (&mut self.video, theirs) {
+            own.tag = theirs.tag;
+        }
         self.direction = Direction::SendRecv;
         self.apply(&peer)?;
         self.describe(peer.direction.reverse())
@@ -147,8 +164,19 @@ impl Stream {
             direction,
             sdes: self.own.clone(),
             pcmu: true,
+            video: self.picture()?,
         };
         description.write()
+    }
+
+    fn picture(&self) -> Result<Option<Video>> {
+        let Some(((rtp, _), sdes)) = &self.video else {
+            return Ok(None);
+        };
+        Ok(Some(Video {
+            port: rtp.local_addr()?.port(),
+            sdes: sdes.clone(),
+        }))
     }
 
     fn apply(&mut self, peer: &Description) -> Result<()> {

@@ -23,6 +23,7 @@ use tokio::sync::{Notify, mpsc};
 pub(crate) use aside::Notice;
 pub(crate) use call::Call;
 
+use self::call::Manner;
 use self::credentials::Credentials;
 use super::message;
 use super::stack::{Answers, Flow, Incoming, Stack};
@@ -40,6 +41,8 @@ pub(crate) struct Profile {
     pub(crate) domain: String,
     /// Name and password for a digest.
     pub(crate) credentials: Option<(String, String)>,
+    /// A token to show beside them (RFC 8898).
+    pub(crate) bearer: Option<String>,
     /// The device that it says it is, as Unified CM knows it.
     pub(crate) device: Option<String>,
     /// Where it sends everything, and the name the certificate there must show; a name asks for
@@ -93,7 +96,7 @@ impl Agent {
         let agent = Agent(Arc::new(Inner {
             stack: stack.clone(),
             contact: registration::uuid(),
-            credentials: tokio::sync::Mutex::new(Credentials::new(profile.credentials.clone())),
+            credentials: tokio::sync::Mutex::new(Credentials::new(&profile)),
             registration: tokio::sync::Mutex::default(),
             calls: Mutex::default(),
             notices: Mutex::default(),
@@ -125,7 +128,19 @@ impl Agent {
     /// # Errors
     /// Refused, with status and reason, or no media could be agreed on.
     pub(crate) async fn call(&self, number: &str) -> Result<Call> {
-        call::place(self, number, false).await
+        call::place(self, number, Manner::default()).await
+    }
+
+    /// The same, with a picture beside the sound.
+    ///
+    /// # Errors
+    /// As of [`Agent::call`].
+    pub(crate) async fn call_with_video(&self, number: &str) -> Result<Call> {
+        let manner = Manner {
+            video: true,
+            ..Manner::default()
+        };
+        call::place(self, number, manner).await
     }
 
     /// Calls with the first digits of a number; the others follow as key presses when they are
@@ -142,7 +157,11 @@ impl Agent {
     /// # Errors
     /// As of [`Agent::call`].
     pub(crate) async fn call_late(&self, number: &str) -> Result<Call> {
-        call::place(self, number, true).await
+        let manner = Manner {
+            late: true,
+            ..Manner::default()
+        };
+        call::place(self, number, manner).await
     }
 
     /// The next call that came in and was answered.

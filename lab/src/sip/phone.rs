@@ -45,6 +45,7 @@ pub(crate) async fn start(config: Config) -> Result<Agent> {
         extension: config.extension,
         domain: config.domain,
         credentials: None,
+        bearer: None,
         device: config.device,
         uplink: (config.unified_cm, None),
         route: None,

@@ -297,10 +297,24 @@ impl Stack {
 
     /// Sends a keep-alive and waits for its answer (RFC 5626 §4.4.1).
     pub(crate) async fn ping(&self, flow: &Flow, patience: Duration) -> Result<Duration> {
+        self.probe(flow, Bytes::from_static(b"\r\n\r\n"), patience)
+            .await
+    }
+
+    /// Sends a STUN binding request and waits for its answer, or any other sign of life.
+    ///
+    /// # Errors
+    /// None came.
+    pub(crate) async fn bind(&self, flow: &Flow, patience: Duration) -> Result<Duration> {
+        self.probe(flow, door::request(rand::random()).into(), patience)
+            .await
+    }
+
+    async fn probe(&self, flow: &Flow, bytes: Bytes, patience: Duration) -> Result<Duration> {
         let start = std::time::Instant::now();
         let pong = flow.pong.notified();
         flow.out
-            .send(Bytes::from_static(b"\r\n\r\n"))
+            .send(bytes)
             .await
             .context("the connection is closed")?;
         tokio::time::timeout(patience, pong)

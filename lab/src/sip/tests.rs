@@ -9,6 +9,7 @@ use super::agent::{Agent, Profile};
 use super::stack::{Setup, Stack};
 use super::unified_cm::{Config, Line, Manners, UnifiedCm};
 use super::{message, phone};
+use crate::accounts::Bearers;
 use crate::ladder::Recorder;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -45,6 +46,7 @@ async fn with_manners(digest: bool, tls: Option<&Certificates>, manners: Manners
         dns: None,
         lines,
         digest,
+        bearers: Bearers::default(),
         manners,
         recorder: Recorder::new("inside"),
     };
@@ -104,6 +106,7 @@ fn agent(
         extension: extension.into(),
         domain: "example.test".into(),
         credentials: Some((format!("user{extension}"), "secret".into())),
+        bearer: None,
         device: device.map(str::to_owned),
         uplink,
         route: None,

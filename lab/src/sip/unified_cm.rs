@@ -26,6 +26,7 @@ pub(crate) use registrar::Registration;
 
 use super::message;
 use super::stack::{Incoming, Setup, Stack};
+use crate::accounts::Bearers;
 use crate::ladder::Recorder;
 use crate::names::Names;
 
@@ -49,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) lines: Vec<Line>,
     /// Whether it asks devices for a digest with the realm `ccmsipline`.
     pub(crate) digest: bool,
+    /// Tokens that it takes in place of a digest (RFC 8898).
+    pub(crate) bearers: Bearers,
     /// How it is set up, and what is wrong with it.
     pub(crate) manners: Manners,
     /// Where it writes what crosses it.
@@ -66,6 +69,13 @@ pub(crate) struct Line {
     pub(crate) display: String,
     /// Name and password of its digest user, when that is asked for.
     pub(crate) user: Option<(String, String)>,
+}
+
+impl Line {
+    /// Whose line it is.
+    fn user_name(&self) -> Option<String> {
+        self.user.as_ref().map(|(name, _)| name.clone())
+    }
 }
 
 /// A running line side; clones share it.
@@ -152,6 +162,11 @@ impl UnifiedCm {
     /// Calls so far, those under way among them.
     pub(crate) fn calls(&self) -> Vec<CallView> {
         self.call_table().history.clone()
+    }
+
+    /// Its full name.
+    pub(crate) fn name(&self) -> &str {
+        &self.0.config.name
     }
 
     /// Where it takes SIP over TCP.

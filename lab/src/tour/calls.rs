@@ -13,7 +13,7 @@ use crate::sip::phone;
 use crate::sip::unified_cm::Registration;
 
 const ALICE_HZ: f64 = 440.0;
-const BOB_HZ: f64 = 660.0;
+pub(super) const BOB_HZ: f64 = 660.0;
 pub(super) const PATIENCE: Duration = Duration::from_secs(8);
 /// After a hold, what was under way may still arrive.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -57,6 +57,28 @@ pub(super) async fn register(stage: &mut Stage, report: &mut Report) {
                 telephone.as_ref().context("alice is not registered")?,
             )
             .await
+        })
+        .await;
+    report
+        .step("STUN on the same connection is answered", async {
+            let telephone = telephone.as_ref().context("alice is not registered")?;
+            let time = telephone.agent.bind().await?;
+            let time = time.as_secs_f64() * 1000.0;
+            Ok(((), format!("answered after {time:.1} ms")))
+        })
+        .await;
+    report
+        .step("a keep-alive REGISTER unregisters nothing", async {
+            let telephone = telephone.as_ref().context("alice is not registered")?;
+            let before = registration(stage, &telephone.agent)?;
+            telephone.agent.stand_by().await?;
+            let after = registration(stage, &telephone.agent)?;
+            let [before, after] = [before, after].map(|row| row.contact.to_string());
+            ensure(after == before, || format!("{before} became {after}"))?;
+            Ok((
+                (),
+                "Expires: 0 with cisco-keep-alive: 200, and she stays".into(),
+            ))
         })
         .await;
     stage.alices_telephone = telephone;
@@ -414,6 +436,9 @@ fn parties<'a>(stage: &Stage, mine: &'a Call, theirs: &'a Call) -> Result<(Party
 async fn hold(stage: &Stage, (holding, held): &Pair) -> Result<((), String)> {
     holding.hold().await?;
     ensure(held.is_held(), || "the other side was not told".into())?;
+    ensure(held.told().contains("remotecc:hold"), || {
+        format!("its Call-Info came as {:?}", held.told())
+    })?;
     if let Some(line_side) = &stage.house.inside.line_side {
         let call = line_side
             .calls()
@@ -446,6 +471,14 @@ async fn resume(stage: &Stage, (mine, theirs): &Pair) -> Result<((), String)> {
     ensure(!mine.is_held() && !theirs.is_held(), || {
         "the other side is still on hold".into()
     })?;
+    let resumed = |call: &Call| call.told().contains("remotecc:resume");
+    ensure(resumed(mine) || resumed(theirs), || {
+        format!(
+            "its Call-Info came as {:?} {:?}",
+            mine.told(),
+            theirs.told()
+        )
+    })?;
     let (one, other) = parties(stage, mine, theirs)?;
     let talks = talk("after a hold", one, other).await?;
     let lost: u64 = talks.iter().map(|talk| talk.figures.lost).sum();
@@ -471,51 +504,6 @@ async fn bob(stage: &Stage) -> Result<((Remote, Telephone), String)> {
         (remote, telephone),
         format!("{} for {} s", user.extension, registered.expires_s),
     ))
-}
-
-/// Whether the cores have zones for devices with secure profiles: the cluster is in mixed mode.
-pub(super) async fn is_mixed(stage: &Stage) -> bool {
-    let Some(core) = stage.house.file.cores.first() else {
-        return false;
-    };
-    let snapshot = stage.house.status(&core.config).await.unwrap_or_default();
-    let zones = snapshot["zones"].as_array().cloned().unwrap_or_default();
-    let name = |zone: &serde_json::Value| zone[0].as_str().unwrap_or_default().to_owned();
-    zones.iter().any(|zone| name(zone).starts_with("CEtls-"))
-}
-
-/// In mixed mode, bob's telephone with a secure profile: TLS on the whole of its way.
-pub(super) async fn secure_device(stage: &Stage) -> Result<((), String)> {
-    let user = stage.user("bob")?;
-    let mut remote = Remote::discover(&stage.house.file, user, &stage.recorder).await?;
-    signin::sign_in(stage, &mut remote).await?;
-    let telephone = remote.telephone(BOB_HZ).await?;
-    let made = async {
-        telephone.agent.register_over_tls().await?;
-        let mut zones = Vec::new();
-        for core in &stage.house.file.cores {
-            let snapshot = stage.house.status(&core.config).await?;
-            let rows = snapshot["registrations"].as_array().cloned();
-            let rows = rows.unwrap_or_default();
-            zones.extend(
-                rows.iter()
-                    .filter_map(|row| Some(row["zone"].as_str()?.to_owned())),
-            );
-        }
-        let zone = zones.iter().find(|zone| zone.starts_with("CEtls-"));
-        let zone = zone.with_context(|| format!("it is registered in {zones:?}"))?;
-        let mine = telephone
-            .agent
-            .call(&phone(stage)?.profile().extension)
-            .await?;
-        let theirs = phone(stage)?.next_call(PATIENCE).await?;
-        hang_up(&(mine, theirs)).await?;
-        Ok(((), format!("in {zone}, and 1100 answers it")))
-    };
-    let outcome = made.await;
-    telephone.agent.unregister().await?;
-    telephone.agent.stack().stop();
-    outcome
 }
 
 /// Calls under way on the cores.

@@ -1,4 +1,4 @@
-//! i and j: what is left behind, what the logs hold, and what happens when the inside is away.
+//! m and n: what is left behind, what the logs hold, and what happens when the inside is away.
 
 use std::time::Duration;
 
@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::Stage;
 use super::report::{Report, ensure};
+use super::servers::event;
 use super::signin::expect;
+use crate::changes::Change;
 use crate::client::Remote;
 
 /// Ports are freed once the last message of a call has passed.
@@ -16,9 +18,9 @@ const FREED_WITHIN: Duration = Duration::from_secs(5);
 /// Somebody who has not signed in before, so that no cache can answer for the inside.
 const NEWCOMER: &str = "dave";
 
-/// j.
+/// m.
 pub(super) async fn walk(stage: &Stage, report: &mut Report) {
-    report.part('j', "Look the house over");
+    report.part('m', "Look the house over");
     report
         .step("every media port is free again", async {
             ports(stage).await
@@ -33,9 +35,20 @@ pub(super) async fn walk(stage: &Stage, report: &mut Report) {
     report.step("nobody panicked", async { calm(stage) }).await;
 }
 
-/// j, which leaves the inside as it was.
+/// n, which leaves the inside as it was.
 pub(super) async fn switch_off_and_on(stage: &mut Stage, report: &mut Report) {
-    report.part('k', "Switch UDS off and on");
+    report.part('n', "Switch UDS off and on");
+    for (name, change, status, fault) in FAULTS {
+        report
+            .step(name, async {
+                stage.house.changes.set(&[change])?;
+                faulty(stage, status, fault).await
+            })
+            .await;
+    }
+    if let Err(fault) = stage.house.changes.set(&[]) {
+        report.note(&format!("UDS stays as it is: {fault:#}"));
+    }
     stage.house.inside.darken();
     report
         .step("sign-in while it is off: not 401, but 502", async {
@@ -115,6 +128,7 @@ fn secrets(stage: &Stage) -> Result<((), String)> {
         .collect();
     secrets.push(file.administrator.password.clone());
     secrets.push(file.administrator.token.clone());
+    secrets.extend(stage.secrets.iter().cloned());
     secrets.extend(stage.alice.as_ref().and_then(Remote::token));
     secrets.extend(stage.bob.as_ref().and_then(Remote::token));
     let mut lines = 0;
@@ -202,6 +216,41 @@ fn calm(stage: &Stage) -> Result<((), String)> {
         }
     }
     Ok(((), "no panic in any log".to_owned()))
+}
+
+/// What is wrong with UDS, what a sign-in is answered then, and what event 3003 gives for cause.
+const FAULTS: [(&str, Change, u16, Option<&str>); 3] = [
+    (
+        "sign-in while UDS throttles: not 401, but 502",
+        Change::UdsBusy,
+        502,
+        Some("status 503"),
+    ),
+    (
+        "sign-in while her account is locked: 401",
+        Change::UsersLocked,
+        401,
+        None,
+    ),
+    (
+        "sign-in while UDS is slow: all is well",
+        Change::UdsSlow,
+        200,
+        None,
+    ),
+];
+
+async fn faulty(stage: &Stage, status: u16, told: Option<&str>) -> Result<((), String)> {
+    let user = stage.user(if status == 200 { "frank" } else { "erin" })?;
+    let mut newcomer = Remote::discover(&stage.house.file, user, &stage.recorder).await?;
+    let (domain, password) = (newcomer.domain.clone(), newcomer.user.password.clone());
+    let reply = newcomer.sign_in(&domain, &password).await?;
+    expect(&reply, status)?;
+    let Some(cause) = told else {
+        return Ok(((), status.to_string()));
+    };
+    let fix = event(stage, 3003, cause).await?;
+    Ok(((), format!("3003 {cause} — {fix}")))
 }
 
 async fn off(stage: &Stage) -> Result<((), String)> {

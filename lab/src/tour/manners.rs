@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::Stage;
-use super::calls::{PATIENCE, alices, hang_up, is_mixed, phone, registration, secure_device};
+use super::calls::{BOB_HZ, PATIENCE, alices, hang_up, phone, registration};
 use super::report::{Report, ensure};
+use super::servers::event;
+use super::{Stage, signin};
+use crate::changes::Change;
+use crate::client::Remote;
 use crate::sip::agent::Agent;
 use crate::sip::phone as telephone;
 
@@ -38,6 +41,11 @@ pub(super) async fn walk(stage: &Stage, report: &mut Report) {
     report
         .step("her desk telephone shares the line: both ring", async {
             shared(stage).await
+        })
+        .await;
+    report
+        .step("a video call in a region of 384 kbit/s is told of", async {
+            little_video(stage).await
         })
         .await;
     if is_mixed(stage).await {
@@ -143,6 +151,71 @@ async fn shared(stage: &Stage) -> Result<((), String)> {
     let outcome = made.await;
     desk.unregister().await?;
     desk.stack().stop();
+    outcome
+}
+
+/// Call control allows the call's video less than the client asked for: event 5006.
+async fn little_video(stage: &Stage) -> Result<((), String)> {
+    stage.house.changes.set(&[Change::RegionLimited])?;
+    let made = async {
+        let mine = alices(stage)?
+            .call_with_video(&stage.house.file.inside.phone.extension)
+            .await?;
+        let theirs = phone(stage)?.next_call(PATIENCE).await?;
+        hang_up(&(mine, theirs)).await
+    };
+    let made = made.await;
+    stage.house.changes.set(&[])?;
+    made?;
+    let fix = event(stage, 5006, "allows the video less kbps 384").await?;
+    Ok(((), format!("5006 with kbps 384 — {fix}")))
+}
+
+/// Whether the cores have zones for devices with secure profiles in the first cluster: it is in
+/// mixed mode.
+pub(super) async fn is_mixed(stage: &Stage) -> bool {
+    let Some(core) = stage.house.file.cores.first() else {
+        return false;
+    };
+    let snapshot = stage.house.status(&core.config).await.unwrap_or_default();
+    let zones = snapshot["zones"].as_array().cloned().unwrap_or_default();
+    let name = |zone: &serde_json::Value| zone[0].as_str().unwrap_or_default().to_owned();
+    let node = stage.house.file.inside.unified_cm.first();
+    let of_it = node.map(|node| format!("CEtls-{}", node.name));
+    zones.iter().any(|zone| Some(name(zone)) == of_it)
+}
+
+/// In mixed mode, bob's telephone with a secure profile: TLS on the whole of its way.
+async fn secure_device(stage: &Stage) -> Result<((), String)> {
+    let user = stage.user("bob")?;
+    let mut remote = Remote::discover(&stage.house.file, user, &stage.recorder).await?;
+    signin::sign_in(stage, &mut remote).await?;
+    let telephone = remote.telephone(BOB_HZ).await?;
+    let made = async {
+        telephone.agent.register_over_tls().await?;
+        let mut zones = Vec::new();
+        for core in &stage.house.file.cores {
+            let snapshot = stage.house.status(&core.config).await?;
+            let rows = snapshot["registrations"].as_array().cloned();
+            let rows = rows.unwrap_or_default();
+            zones.extend(
+                rows.iter()
+                    .filter_map(|row| Some(row["zone"].as_str()?.to_owned())),
+            );
+        }
+        let zone = zones.iter().find(|zone| zone.starts_with("CEtls-"));
+        let zone = zone.with_context(|| format!("it is registered in {zones:?}"))?;
+        let mine = telephone
+            .agent
+            .call(&phone(stage)?.profile().extension)
+            .await?;
+        let theirs = phone(stage)?.next_call(PATIENCE).await?;
+        hang_up(&(mine, theirs)).await?;
+        Ok(((), format!("in {zone}, and 1100 answers it")))
+    };
+    let outcome = made.await;
+    telephone.agent.unregister().await?;
+    telephone.agent.stack().stop();
     outcome
 }
 

@@ -5,7 +5,7 @@ use crate::changes::{Change, PROFILE, RENAMED, SECOND};
 use crate::command::Mistake;
 use crate::soap::{Call, SOAP_1_1, axl_fault, child, envelope};
 use crate::web::{Answer, Request, escaped};
-use crate::world::{SECURITY_PROFILE, World};
+use crate::world::{Host, SECURITY_PROFILE, World};
 
 use super::REALM;
 
@@ -16,9 +16,11 @@ const RELEASE: &str = "12.5.1.11900-146";
 /// AXL's code for an operation that its schema does not know.
 const UNKNOWN_OPERATION: i32 = 5003;
 
-/// The answer to a request to `/axl/`.
-pub fn answer(accounts: &Accounts, request: &Request) -> Answer {
-    let has = |change| accounts.world.changes.has(change);
+/// The answer of a node, of Unified CM or of IM and presence, to a request to `/axl/`. The first
+/// cluster is the one that changes.
+pub fn answer(node: &str, accounts: &Accounts, request: &Request) -> Answer {
+    let cluster = Cluster::of(node, &accounts.world);
+    let has = |change| cluster.has(change);
     if has(Change::AxlOff) {
         let page = "<!DOCTYPE html><html><body>HTTP Status 404</body></html>";
         return Answer::new(404, "text/html;charset=utf-8", page.to_owned());
@@ -60,20 +62,18 @@ pub fn answer(accounts: &Accounts, request: &Request) -> Answer {
         return Answer::new(599, "text/html;charset=utf-8", text);
     }
     let inside = match operation.as_str() {
-        "listProcessNode" => nodes(&accounts.world, &call, schema),
+        "listProcessNode" => nodes(&cluster, &call, schema),
         "getCCMVersion" => {
             format!("<componentVersion><version>{RELEASE}</version></componentVersion>")
         }
-        "listCallManager" => call_managers(&accounts.world),
-        "listPhoneSecurityProfile" => profiles(&accounts.world),
+        "listCallManager" => call_managers(&cluster),
+        "listPhoneSecurityProfile" => profiles(&cluster),
         "listPhoneNtp" => "<phoneNtp><ipAddress>198.51.100.123</ipAddress></phoneNtp>".into(),
         "listSipTrunkSecurityProfile" => trunks(&accounts.world),
-        "executeSQLQuery" => {
-            match query(&accounts.world, &call.argument("sql").unwrap_or_default()) {
-                Some(rows) => rows,
-                None => return axl_fault(-201, "A syntax error has occurred.", &operation),
-            }
-        }
+        "executeSQLQuery" => match query(&cluster, &call.argument("sql").unwrap_or_default()) {
+            Some(rows) => rows,
+            None => return axl_fault(-201, "A syntax error has occurred.", &operation),
+        },
         _ => {
             let text = format!("Unknown operation {operation} in the schema {schema}");
             return axl_fault(UNKNOWN_OPERATION, &text, &operation);
@@ -86,9 +86,40 @@ pub fn answer(accounts: &Accounts, request: &Request) -> Answer {
     Answer::new(200, "text/xml;charset=UTF-8", envelope(SOAP_1_1, &inner))
 }
 
+/// A cluster as its database knows it.
+struct Cluster<'a> {
+    world: &'a World,
+    unified_cm: &'a [Host],
+    im_presence: &'a [Host],
+    /// Whether it is the one that changes.
+    changes: bool,
+}
+
+impl Cluster<'_> {
+    fn of<'a>(node: &str, world: &'a World) -> Cluster<'a> {
+        let unified_cm = world.cluster_of(node);
+        let changes = world.other_cluster.iter().all(|n| n.fqdn != node);
+        let im_presence = if changes {
+            world.im_presence.as_slice()
+        } else {
+            &[]
+        };
+        Cluster {
+            world,
+            unified_cm,
+            im_presence,
+            changes,
+        }
+    }
+
+    fn has(&self, change: Change) -> bool {
+        self.changes && self.world.changes.has(change)
+    }
+}
+
 /// The nodes whose name matches, with the tags asked for, as the database has them: with its
 /// pseudo-node in front. The role came with schema 10.0.
-fn nodes(world: &World, call: &Call, schema: &str) -> String {
+fn nodes(cluster: &Cluster<'_>, call: &Call, schema: &str) -> String {
     let pattern = child(&call.operation, "searchCriteria")
         .and_then(|c| child(c, "name"))
         .map_or_else(|| "%".to_owned(), |n| n.text().trim().to_lowercase());
@@ -99,16 +130,16 @@ fn nodes(world: &World, call: &Call, schema: &str) -> String {
     };
     let voice = "CUCM Voice/Video";
     let mut rows = vec![("EnterpriseWideData".to_owned(), "Publisher", voice)];
-    let second = second(world);
+    let second = second(cluster);
     // A node without a line side is none that a gateway could send calls to.
-    let unified_cm = if world.line_side {
-        world.unified_cm.as_slice()
+    let unified_cm = if cluster.world.line_side {
+        cluster.unified_cm
     } else {
         &[]
     };
     for (nodes, role) in [
         (unified_cm, voice),
-        (&world.im_presence, "CUCM IM and Presence"),
+        (cluster.im_presence, "CUCM IM and Presence"),
     ] {
         for (n, node) in nodes.iter().enumerate() {
             let usage = if n == 0 { "Publisher" } else { "Subscriber" };
@@ -163,8 +194,8 @@ fn like(text: &str, pattern: &str) -> bool {
 }
 
 /// The node that has joined, if one has, and the port of its phones.
-fn second(world: &World) -> Option<(&'static str, u16)> {
-    let has = |change| world.changes.has(change);
+fn second(cluster: &Cluster<'_>) -> Option<(&'static str, u16)> {
+    let has = |change| cluster.has(change);
     let name = if has(Change::NodeRenamed) {
         RENAMED
     } else {
@@ -174,11 +205,13 @@ fn second(world: &World) -> Option<(&'static str, u16)> {
     has(Change::NodeAdded).then_some((name, port))
 }
 
-fn is_mixed(world: &World) -> bool {
-    world.mixed_mode != world.changes.has(Change::MixedModeToggled)
+fn is_mixed(cluster: &Cluster<'_>) -> bool {
+    // The other cluster always is.
+    let begins = cluster.world.mixed_mode || !cluster.changes;
+    begins != cluster.has(Change::MixedModeToggled)
 }
 
-fn call_managers(world: &World) -> String {
+fn call_managers(cluster: &Cluster<'_>) -> String {
     let one = |node: &str, port: u16| {
         format!(
             "<callManager><name>CM_{node}</name><processNodeName>{node}</processNodeName><ports>\
@@ -188,13 +221,13 @@ fn call_managers(world: &World) -> String {
              </callManager>"
         )
     };
-    let first = world.unified_cm.iter().map(|n| one(&n.fqdn, 5060));
-    let second = second(world).map(|(name, port)| one(name, port));
+    let first = cluster.unified_cm.iter().map(|n| one(&n.fqdn, 5060));
+    let second = second(cluster).map(|(name, port)| one(name, port));
     first.chain(second).collect()
 }
 
 /// The security profiles of telephones: the encrypted one only means something in mixed mode.
-fn profiles(world: &World) -> String {
+fn profiles(cluster: &Cluster<'_>) -> String {
     let one = |name: &str, mode: &str, transport: &str| {
         format!(
             "<phoneSecurityProfile><name>{name}</name><description/><phoneType>Cisco Unified \
@@ -208,34 +241,35 @@ fn profiles(world: &World) -> String {
         "Non Secure",
         "TCP",
     );
-    let secure = secure_profiles(world).into_iter();
+    let secure = secure_profiles(cluster).into_iter();
     open + &secure
         .map(|name| one(name, "Encrypted", "TLS"))
         .collect::<String>()
 }
 
-fn secure_profiles(world: &World) -> Vec<&'static str> {
-    let own = is_mixed(world).then_some(SECURITY_PROFILE);
-    let added = world.changes.has(Change::ProfileAdded).then_some(PROFILE);
+fn secure_profiles(cluster: &Cluster<'_>) -> Vec<&'static str> {
+    let own = is_mixed(cluster).then_some(SECURITY_PROFILE);
+    let added = cluster.has(Change::ProfileAdded).then_some(PROFILE);
     own.into_iter().chain(added).collect()
 }
 
 /// Whatever of the cluster a gateway looks at, a row each.
-fn fingerprint(world: &World, whole: bool) -> String {
+fn fingerprint(cluster: &Cluster<'_>, whole: bool) -> String {
     let row = |value: &str| format!("<row><v>{value}</v></row>");
-    let nodes = world.unified_cm.iter().chain(&world.im_presence);
+    let nodes = cluster.unified_cm.iter().chain(cluster.im_presence);
     let mut rows: String = nodes.map(|n| row(&n.fqdn)).collect();
-    rows.extend(second(world).map(|(name, _)| row(name)));
+    rows.extend(second(cluster).map(|(name, _)| row(name)));
     if whole {
-        rows.push_str(&row(if is_mixed(world) { "1" } else { "0" }));
-        rows.extend(secure_profiles(world).into_iter().map(row));
+        rows.push_str(&row(if is_mixed(cluster) { "1" } else { "0" }));
+        rows.extend(secure_profiles(cluster).into_iter().map(row));
     }
     rows
 }
 
 /// Regions that leave video little.
-fn regions(world: &World) -> String {
-    match world.mistakes.contains(&Mistake::RegionLimit) {
+fn regions(cluster: &Cluster<'_>) -> String {
+    let from_the_start = cluster.world.mistakes.contains(&Mistake::RegionLimit);
+    match from_the_start || cluster.has(Change::RegionLimited) {
         true => "<row><regiona>Default</regiona><regionb>Default</regionb><videobandwidth>384\
                  </videobandwidth></row>"
             .into(),
@@ -256,22 +290,22 @@ fn trunks(world: &World) -> String {
 }
 
 /// The few settings that a gateway asks for by SQL.
-fn query(world: &World, sql: &str) -> Option<String> {
+fn query(cluster: &Cluster<'_>, sql: &str) -> Option<String> {
     let sql = sql.to_lowercase();
     if !sql.trim_start().starts_with("select ") {
         return None;
     }
     let value = |value: u8| format!("<row><paramvalue>{value}</paramvalue></row>");
     Some(if sql.contains("from processnode") {
-        fingerprint(world, sql.contains("from securityprofile"))
+        fingerprint(cluster, sql.contains("from securityprofile"))
     } else if sql.contains("from regionmatrix") {
-        regions(world)
+        regions(cluster)
     } else if sql.contains("%throttle%") {
         "<row><paramname>SIPStationTCPPortThrottleThreshold</paramname><paramvalue>750\
          </paramvalue></row>"
             .into()
     } else if sql.contains("clustersecuritymode") {
-        value(is_mixed(world).into())
+        value(is_mixed(cluster).into())
     } else if sql.contains("clustersipoauthmode") {
         value(0)
     } else {

@@ -3,7 +3,7 @@
 use http::Method;
 
 use crate::web::{Answer, Request, decoded, escaped};
-use crate::world::{DOMAIN, User, World};
+use crate::world::{DOMAIN, Host, User, World};
 
 /// The answer to a request for a file. A signed file (`.sgn`) is served as the plain one, which is
 /// what a cluster without security does.
@@ -21,21 +21,22 @@ pub fn answer(node: &str, world: &World, request: &Request) -> Answer {
 }
 
 fn text(name: &str, node: &str, world: &World) -> Option<String> {
+    let cluster = world.cluster_of(node);
     match name {
         "SPDefault.cnf.xml" => Some(service_profile(node, world)),
-        "jabber-config.xml" => Some(jabber_config(world)),
+        "jabber-config.xml" => Some(jabber_config(cluster, world)),
         "global-settings.xml" => Some(global_settings()),
-        "XMLDefault.cnf.xml" => Some(default_phone(world)),
+        "XMLDefault.cnf.xml" => Some(default_phone(cluster)),
         "AppDialRules.xml" => Some(dial_rules("AppDialRules")),
         "DirLookupDialRules.xml" => Some(dial_rules("DirLookupDialRules")),
-        "ConfigFileCacheList.txt" => Some(cached(world)),
+        "ConfigFileCacheList.txt" => Some(cached(node, world)),
         _ => {
             let device = name.strip_suffix(".cnf.xml")?;
             let user = world
                 .users
                 .iter()
-                .find(|u| u.device.eq_ignore_ascii_case(device))?;
-            Some(device_file(user, world))
+                .find(|u| u.device.eq_ignore_ascii_case(device) && world.is_home(node, u))?;
+            Some(device_file(user, cluster))
         }
     }
 }
@@ -43,9 +44,9 @@ fn text(name: &str, node: &str, world: &World) -> Option<String> {
 const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
 /// The nodes that a device registers at, in order.
-fn members(world: &World) -> String {
+fn members(cluster: &[Host]) -> String {
     let mut out = String::from("<members>");
-    for (priority, node) in world.unified_cm.iter().enumerate() {
+    for (priority, node) in cluster.iter().enumerate() {
         out.push_str(&format!(
             "<member priority=\"{priority}\"><callManager><name>{0}</name><ports>\
              <ethernetPhonePort>2000</ethernetPhonePort><sipPort>5060</sipPort>\
@@ -59,12 +60,12 @@ fn members(world: &World) -> String {
 }
 
 /// What a soft client must know to register its line.
-fn device_file(user: &User, world: &World) -> String {
+fn device_file(user: &User, cluster: &[Host]) -> String {
     let device_pool = format!(
         "<devicePool><name>Default</name><dateTimeSetting><dateTemplate>D.M.Y</dateTemplate>\
          <timeZone>UTC</timeZone><ntps/></dateTimeSetting><callManagerGroup><name>Default</name>\
          {}</callManagerGroup><srstInfo><name>Disable</name></srstInfo></devicePool>",
-        members(world)
+        members(cluster)
     );
     let line = format!(
         "<line button=\"1\" lineIndex=\"1\"><featureID>9</featureID><featureLabel>{display}\
@@ -101,12 +102,12 @@ fn device_file(user: &User, world: &World) -> String {
          <phonePort>3804</phonePort><processNodeName>{publisher}</processNodeName></capf>\
          </capfList><dialToneSetting>2</dialToneSetting></device>\n",
         stamp = user.id,
-        publisher = world
-            .unified_cm
-            .first()
-            .map(|n| n.fqdn.as_str())
-            .unwrap_or_default(),
+        publisher = publisher(cluster),
     )
+}
+
+fn publisher(cluster: &[Host]) -> &str {
+    cluster.first().map_or("", |node| &node.fqdn)
 }
 
 /// Where a client finds presence, voicemail and the directory.
@@ -127,7 +128,7 @@ fn service_profile(node: &str, world: &World) -> String {
     )
 }
 
-fn jabber_config(world: &World) -> String {
+fn jabber_config(cluster: &[Host], world: &World) -> String {
     format!(
         "{DECLARATION}<config version=\"1.0\"><Client><ServicesDomain>{DOMAIN}</ServicesDomain>\
          <VoiceServicesDomain>{DOMAIN}</VoiceServicesDomain></Client><Directory>\
@@ -135,11 +136,7 @@ fn jabber_config(world: &World) -> String {
          <TftpServer1>{publisher}</TftpServer1><CcmcipServer1>{publisher}</CcmcipServer1></Phone>\
          <Presence><PresenceServerAddress>{presence}</PresenceServerAddress></Presence>\
          <Voicemail><VmServer1>{voicemail}</VmServer1></Voicemail></config>\n",
-        publisher = world
-            .unified_cm
-            .first()
-            .map(|n| n.fqdn.as_str())
-            .unwrap_or_default(),
+        publisher = publisher(cluster),
         presence = world
             .im_presence
             .first()
@@ -155,11 +152,11 @@ fn global_settings() -> String {
     )
 }
 
-fn default_phone(world: &World) -> String {
+fn default_phone(cluster: &[Host]) -> String {
     format!(
         "{DECLARATION}<Default><callManagerGroup>{}</callManagerGroup><authenticationURL/>\
          <directoryURL/><idleURL/><servicesURL/></Default>\n",
-        members(world)
+        members(cluster)
     )
 }
 
@@ -168,9 +165,9 @@ fn dial_rules(name: &str) -> String {
 }
 
 /// What the server keeps, which shows the names of all devices: no gateway may hand it out.
-fn cached(world: &World) -> String {
+fn cached(node: &str, world: &World) -> String {
     let mut out = String::from("SPDefault.cnf.xml 1 1\njabber-config.xml 1 1\n");
-    for user in &world.users {
+    for user in world.users.iter().filter(|u| world.is_home(node, u)) {
         out.push_str(&format!("{}.cnf.xml 1 1\n", user.device));
     }
     out

@@ -147,6 +147,7 @@ fn ask(accounts: &Accounts, login: (&str, &str), schema: &str, inner: &str) -> (
          {inner}</soapenv:Body></soapenv:Envelope>"
     );
     axl::answer(
+        NODE,
         accounts,
         &Request::of(Method::POST, "/axl/", Some(login), &body),
     )

@@ -1,7 +1,9 @@
 //! UDS, the user data service: who a user is, which devices they have, the directory.
 //!
 //! Version, cluster, servers and the directory are open to all; a user's own resources want the
-//! user's own name and password (401 otherwise, also for somebody else's valid ones).
+//! user's own name and password (401 otherwise, also for somebody else's valid ones, and in a
+//! cluster that is not the user's home). Of another cluster's users a node knows where their home
+//! is, as long as the clusters tell one another (ILS).
 
 mod record;
 
@@ -9,6 +11,7 @@ use http::Method;
 
 use super::REALM;
 use crate::accounts::Accounts;
+use crate::changes::Change;
 use crate::soap::child;
 use crate::web::{Answer, Request, decoded, escaped};
 use crate::world::{UNIFIED_CM_VERSION as VERSION, User, World};
@@ -47,6 +50,11 @@ impl Uds<'_> {
         &self.accounts.world
     }
 
+    fn is_other(&self) -> bool {
+        let mut others = self.world().other_cluster.iter();
+        others.any(|node| node.fqdn == self.node)
+    }
+
     fn uri(&self, path: &str) -> String {
         format!("https://{}:8443/cucm-uds/{path}", self.node)
     }
@@ -67,7 +75,12 @@ impl Uds<'_> {
             ["clusterUser"] => self.cluster_user(request),
             ["servers"] => {
                 let name = |n: &crate::world::Host| format!("<server>{}</server>", n.fqdn);
-                let servers: String = self.world().unified_cm.iter().map(name).collect();
+                let servers: String = self
+                    .world()
+                    .cluster_of(self.node)
+                    .iter()
+                    .map(name)
+                    .collect();
                 let uri = self.uri("servers");
                 Answer::xml(
                     200,
@@ -105,8 +118,11 @@ impl Uds<'_> {
         };
         let uri = self.uri(&format!("clusterUser?{key}={}", escaped(value)));
         // Without the lookup service a node knows its own cluster's users only: by turns, some.
-        let blind = self.accounts.is_blind();
-        let Some(user) = user.filter(|_| !blind) else {
+        let known = |user: &&User| {
+            self.world().is_home(self.node, user) || !self.world().changes.has(Change::IlsOff)
+        };
+        let sees = |user: &&User| !self.accounts.is_blind(self.node, user);
+        let Some(user) = user.filter(known).filter(sees) else {
             return Answer::xml(
                 200,
                 format!(
@@ -114,6 +130,14 @@ impl Uds<'_> {
                  </clusterUser>"
                 ),
             );
+        };
+        let home = match self.world().is_home(self.node, user) {
+            true => self.node,
+            false => self.world().home_of(user),
+        };
+        let at = Uds {
+            node: home,
+            accounts: self.accounts,
         };
         Answer::xml(
             200,
@@ -123,9 +147,9 @@ impl Uds<'_> {
              version=\"{VERSION}\"/><homeCluster serversUri=\"{}\">{}</homeCluster>\
              <homeClusterDetails><selfProvisioningSecureMode>true</selfProvisioningSecureMode>\
              <adminProvisionMode>false</adminProvisionMode></homeClusterDetails></clusterUser>",
-                self.uri(&format!("user/{}", user.name)),
-                self.uri("servers"),
-                self.node,
+                at.uri(&format!("user/{}", user.name)),
+                at.uri("servers"),
+                home,
             ),
         )
     }
@@ -163,9 +187,20 @@ impl Uds<'_> {
 
     /// A user's own resources.
     fn own(&self, id: &str, rest: &[&str], request: &Request) -> Answer {
-        let login = request.basic();
-        let user = login.and_then(|(name, password)| self.accounts.check(&name, &password));
-        let Some(user) = user.filter(|u| u.name.eq_ignore_ascii_case(id)) else {
+        let user = match (request.basic(), request.bearer()) {
+            (Some((name, password)), _) => self.accounts.check(&name, &password),
+            (None, Some(token)) => {
+                let name = self.accounts.bearers.user(token);
+                name.and_then(|name| self.world().user(&name))
+            }
+            (None, None) => None,
+        };
+        let locked = !self.is_other() && self.world().changes.has(Change::UsersLocked);
+        let here = |u: &&User| {
+            let own = u.name.eq_ignore_ascii_case(id);
+            own && self.world().is_home(self.node, u) && !locked
+        };
+        let Some(user) = user.filter(here) else {
             return Answer::unauthorized(REALM);
         };
         let reads = matches!(request.method, Method::GET | Method::HEAD);

@@ -12,6 +12,7 @@
 mod chat;
 pub mod mutate;
 mod packets;
+mod providers;
 mod session;
 mod settings;
 mod signalling;
@@ -104,6 +105,26 @@ pub const TARGETS: &[Target] = &[
         name: "session_token",
         run: web::token,
         words: &[],
+    },
+    Target {
+        name: "signed_token",
+        run: providers::token,
+        words: providers::WORDS,
+    },
+    Target {
+        name: "sso_documents",
+        run: providers::documents,
+        words: providers::WORDS,
+    },
+    Target {
+        name: "saml_metadata",
+        run: providers::metadata,
+        words: providers::WORDS,
+    },
+    Target {
+        name: "saml_response",
+        run: providers::response,
+        words: providers::WORDS,
     },
     Target {
         name: "configuration",

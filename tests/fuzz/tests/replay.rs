@@ -92,6 +92,6 @@ macro_rules! targets {
 
 targets! {
     sip_message sip_stream sip_address sip_credentials sip_locate sdp_session sdes link_frame
-    media_frame srtp relay http_framing edge_path documents session_token configuration xmpp_stream
-    xmpp_sign_in xmpp_starttls
+    media_frame srtp relay http_framing edge_path documents session_token signed_token sso_documents
+    saml_metadata saml_response configuration xmpp_stream xmpp_sign_in xmpp_starttls
 }

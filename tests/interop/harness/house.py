@@ -7,6 +7,7 @@ routes, so whatever passes, passed through both:
                                                                  10.0.0.0/24 ────┤ servers .5, phone .31
 """
 
+import json
 import os
 
 from . import certs, dns, net, process
@@ -42,17 +43,17 @@ name = "{name}"
 domain = "{domain}"
 """ + NODE + """
 [service.https]
-listen = ["{at}:8443"]
+listen = {https}
 
 [service.sip]
-listen = ["{at}:5061"]
+listen = {sip}
 
 [service.xmpp]
-listen = ["{at}:5222"]
+listen = {xmpp}
 
 [service.media]
-listen = "{services}"
-advertise = "{advertise}"
+listen = {media}
+advertise = {advertise}
 ports = "36002-59999"
 
 [traversal]
@@ -115,6 +116,7 @@ class House:
         self.dial, self.advertised = EDGE_DMZ, EDGE_OUTSIDE
         self.edge_nameserver = self.public_nameserver = REMOTE
         self.pair = {}
+        self.edge_ipv6 = None  # The edge's second address.
         self.edge2 = None
         self.edge_extra = ""  # More of the edges' configuration.
 
@@ -124,14 +126,22 @@ class House:
         self.edge_nameserver = self.public_nameserver = REMOTE_IPV6
         return self
 
+    def both_families(self):
+        """The same with IPv4 and IPv6 side by side there; call it before all else."""
+        self.edge_ipv6 = EDGE_IPV6
+        return self
+
     def flat(self, pbx=None):
         """The three networks of the drawing above; with an address, a second server `pbx` inside."""
         self.remote, self.edge, self.core = (net.Host(n) for n in ("remote", "edge", "core"))
         self.servers, self.phone = net.Host("servers"), net.Host("phone")
         self.public = self.remote
         bits = 64 if ":" in self.advertised else 24
-        self.remote_port, _ = net.wire(self.remote, f"{self.public_nameserver}/{bits}",
-                                       self.edge, f"{self.advertised}/{bits}")
+        self.remote_port, edge_port = net.wire(self.remote, f"{self.public_nameserver}/{bits}",
+                                               self.edge, f"{self.advertised}/{bits}")
+        if self.edge_ipv6:
+            self.remote.ip("addr", "add", f"{REMOTE_IPV6}/64", "dev", self.remote_port, "nodad")
+            self.edge.ip("addr", "add", f"{self.edge_ipv6}/64", "dev", edge_port, "nodad")
         self.link_port, _ = net.wire(self.core, f"{CORE_DMZ}/24", self.edge, f"{EDGE_DMZ}/24")
         # The core's media leaves from its one inside address; the edge must find the way back.
         self.edge.route(CORE, CORE_DMZ)
@@ -167,7 +177,8 @@ class House:
         """Name servers: one outside with what the public sees, one inside with what the core asks."""
         dns.start(self.run, self.public, self.public_nameserver, [
             f"edge1.{DOMAIN} {'AAAA' if ':' in self.advertised else 'A'} {self.advertised}",
-            f"_collab-edge._tls.{DOMAIN} SRV 10 10 8443 edge1.{DOMAIN}", *public])
+            f"_collab-edge._tls.{DOMAIN} SRV 10 10 8443 edge1.{DOMAIN}",
+            *([f"edge1.{DOMAIN} AAAA {self.edge_ipv6}"] if self.edge_ipv6 else []), *public])
         dns.start(self.run, self.servers, SERVERS, list(inside) or [f"ns.{DOMAIN} A {SERVERS}"])
         return self
 
@@ -207,10 +218,16 @@ class House:
     def write_edge(self, name, folder, services, traversal, advertise, ssh_port, shared):
         """Writes an edge's certificate and configuration; where it is."""
         chain, key = self.authority.issue(f"{name}.{DOMAIN}", [DOMAIN, f"sip.{DOMAIN}"])
+        second = [self.edge_ipv6] if self.edge_ipv6 else []
+
+        def listen(port):
+            return json.dumps([f"{net.host_part(at)}:{port}" for at in [services, *second]])
+        media, advertised = ([first, *second] if second else first for first in (services, advertise))
         return self.run.write(f"{folder}/causeway.toml", EDGE.format(
             name=name, chain=chain, key=key, nameserver=net.host_part(self.edge_nameserver),
-            at=net.host_part(services), services=services,
-            traversal=traversal, advertise=advertise, ssh_port=ssh_port, **shared)
+            https=listen(8443), sip=listen(5061), xmpp=listen(5222),
+            media=json.dumps(media), traversal=traversal,
+            advertise=json.dumps(advertised), ssh_port=ssh_port, **shared)
             + self.edge_extra)
 
     def start_edge(self):

@@ -17,14 +17,14 @@ def inside_phone(run, host, address=house.PHONE, number="1002", refresh_s=600, n
 
 def remote_phone(run, host, user, password, trusted, address=house.REMOTE,
                  nameserver=house.REMOTE, name="alice", number="1001", refresh_s=600,
-                 edge=None, extra="", **more):
+                 edge=None, extra="", tone_hz=REMOTE_HZ, **more):
     """The remote telephone: TLS with the edge's name checked, and SRTP or nothing."""
     edge = f"sip:{edge or f'edge1.{house.DOMAIN}:5061'};transport=tls"
     return baresip.Baresip(
         run, name, host, address,
         f'<sip:{number}@{house.DOMAIN};transport=tls>;outbound="{edge}";auth_user={user}'
         f";auth_pass={password};regint={refresh_s};answermode=auto;mediaenc=srtp-mand"
-        + extra, REMOTE_HZ,
+        + extra, tone_hz,
         nameserver=f"{net.host_part(nameserver)}:53", trusted=trusted, encrypted=True, **more)
 
 

@@ -28,6 +28,12 @@ pub const TRUNK_DOMAIN: &str = "trunk.test";
 /// A host of a foreign domain.
 pub const FOREIGN: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 250);
 
+/// Servers of its domain that are no more, or never were.
+pub const FOREIGN_DEAD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 251);
+
+/// Whom its domain knows.
+pub const FOREIGN_NUMBER: &str = "boss";
+
 /// Its domain.
 pub const FOREIGN_DOMAIN: &str = "partner.test";
 
@@ -134,7 +140,10 @@ fn edge_text(index: usize, plan: &Plan) -> String {
         .collect();
     let names = names.join(", ");
     let business = match plan.neighbours {
-        true => "[business]\naccept = true\ncalls_per_minute = 600\ncalls_max = 100\n",
+        true => {
+            "[business]\naccept = true\ncall = true\ntrusted = \"public.pem\"\n\
+             reach = [\"198.51.100.248/29\"]\ncalls_per_minute = 600\ncalls_max = 100\n"
+        }
         false => "",
     };
     format!(
@@ -152,7 +161,8 @@ fn edge_text(index: usize, plan: &Plan) -> String {
 }
 
 /// The trunk, and what is led where: to the neighbour whatever begins with a 9, to call control
-/// what the neighbour and foreign domains call. The zone of a Unified CM has its own rule.
+/// what the neighbour and foreign domains call, to the edges what is of a foreign domain. The zone
+/// of a Unified CM has its own rule.
 fn neighbour_text(plan: &Plan) -> String {
     let to_control = match plan.control {
         Control::UnifiedCm => format!("CEtcp-{CLUSTER}"),
@@ -165,12 +175,22 @@ fn neighbour_text(plan: &Plan) -> String {
              target = \"{to_control}\"\n"
         )
     };
+    let abroad: String = (0..plan.edges)
+        .map(|i| {
+            format!(
+                "[[search_rules]]\nname = \"abroad by edge{0}\"\npriority = {0}\n\
+                 pattern_type = \"suffix\"\npattern = \"@{FOREIGN_DOMAIN}\"\n\
+                 target = \"edge{0}\"\n",
+                i + 1
+            )
+        })
+        .collect();
     let encryption = if plan.secure_trunk { "force" } else { "off" };
     format!(
         "[[zones]]\nname = \"trunk\"\ntype = \"neighbor\"\npeers = [\"{NEIGHBOUR}\"]\n\
          transport = \"tcp\"\nmonitor = false\nmedia_encryption = \"{encryption}\"\n\
          [[search_rules]]\nname = \"outside line\"\npriority = 10\npattern = \"9\"\n\
-         on_match = \"stop\"\ntarget = \"trunk\"\n{}{}",
+         on_match = \"stop\"\ntarget = \"trunk\"\n{abroad}{}{}",
         from("trunk"),
         from("DefaultZone")
     )
@@ -204,11 +224,12 @@ fn core_text(index: usize, plan: &Plan) -> String {
         true => neighbour_text(plan),
         false => String::new(),
     };
+    let sso = if plan.sso { crate::idp::CONFIG } else { "" };
     format!(
         "role = \"core\"\nname = \"core{}\"\ndomain = \"corp.{DOMAIN}\"\n{HEAD}\
          [service.sip]\nlisten = [\"{at}:5060\"]\n\
          [service.media]\nlisten = \"{at}\"\nports = \"36000-39799\"\n{peers}\
-         [[domains]]\nname = \"{DOMAIN}\"\n\
+         [[domains]]\nname = \"{DOMAIN}\"\n{sso}\
          [[unified_cm]]\npublisher = \"{CLUSTER}\"\nuser = \"axl\"\npassword = \"axl pw\"\n\
          {control}{neighbours}",
         index + 1

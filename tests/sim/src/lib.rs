@@ -30,6 +30,7 @@ pub mod garnish;
 pub mod gateway;
 pub mod hostile;
 pub mod house;
+pub mod idp;
 pub mod pbx;
 pub mod pipe;
 pub mod raw;

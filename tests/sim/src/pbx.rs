@@ -95,6 +95,8 @@ pub struct Pbx {
     pub address: SocketAddr,
     /// Its domain.
     pub domain: String,
+    /// Cores by which foreign domains are called, one after the other.
+    pub trunks: Vec<SocketAddr>,
     /// Dial the device's registered address, even where the connection it registered by stands.
     pub dials: bool,
     /// REGISTERs seen, with what the core added: number, Contact, Path.
@@ -151,6 +153,7 @@ impl Pbx {
         Pbx {
             address,
             domain: domain.to_owned(),
+            trunks: Vec::new(),
             dials: false,
             registered: Vec::new(),
             asserted: Vec::new(),
@@ -244,6 +247,11 @@ impl Pbx {
 
     /// Where all devices of a number are, the one that was registered last first.
     fn locate_all(&self, now: u64, number: &str) -> Vec<Place> {
+        if number == crate::house::FOREIGN_NUMBER && !self.trunks.is_empty() {
+            let core = self.trunks[self.next_bridge as usize % self.trunks.len()];
+            let target = format!("sip:{number}@{}", crate::house::FOREIGN_DOMAIN);
+            return vec![(target, Vec::new(), Way::Address(core))];
+        }
         let mine = self.bindings.iter().filter(|((n, _), _)| n == number);
         let mut mine: Vec<&Binding> = mine.map(|(_, b)| b).filter(|b| b.until > now).collect();
         mine.sort_by_key(|b| std::cmp::Reverse(b.until));

@@ -243,6 +243,30 @@ impl Ua {
         self.registration_disconnected(now);
     }
 
+    /// One of several connections is gone: requests that went out on it have no answer, and of
+    /// calls only those go with it that had come or gone there and are not answered.
+    pub fn way_lost(&mut self, came: &[String], went: &[String]) {
+        let lost = |branch: &str, of: &[String]| of.iter().any(|known| known == branch);
+        for (branch, pending) in &mut self.pending {
+            // A CANCEL has its INVITE's branch.
+            let branch = branch.split('/').next().unwrap_or_default();
+            if pending.status.is_none() && lost(branch, went) {
+                pending.lost = true;
+            }
+        }
+        for i in 0..self.calls.len() {
+            let call = &mut self.calls[i];
+            let rings = call.phase == Phase::Ringing && lost(dialog::branch(&call.invite), came);
+            if lost(&call.branch, went) {
+                call.change = None;
+            }
+            let calls = call.phase == Phase::Calling && lost(&call.branch, went);
+            if rings || calls {
+                self.end(i, "connection");
+            }
+        }
+    }
+
     /// Its connection lets nothing through any more, and it does not know.
     pub fn deafen(&mut self) {
         self.deaf = true;

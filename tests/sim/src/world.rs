@@ -24,6 +24,7 @@ use crate::ua::SECOND;
 use crate::watch::Watch;
 use crate::web::Web;
 
+pub use neighbours::Abroad;
 pub use people::{Person, SignIn};
 
 /// How many things may happen at one moment before something must be going in circles.
@@ -125,6 +126,8 @@ pub struct Plan {
     pub secure_trunk: bool,
     /// Two clients at a time share a number.
     pub twins: bool,
+    /// A second domain, whose users sign in at an identity provider.
+    pub sso: bool,
 }
 
 impl Plan {
@@ -144,6 +147,7 @@ impl Plan {
         neighbours: false,
         secure_trunk: false,
         twins: false,
+        sso: false,
     };
 }
 
@@ -177,6 +181,8 @@ pub struct World {
     pub strangers: BTreeMap<u64, Vec<u8>>,
     /// What is wrong but expected: a finding that holds one of these is passed over.
     pub tolerated: Vec<&'static str>,
+    /// What a host of a foreign domain does when an edge dials it.
+    pub abroad: Abroad,
     /// Links that a firewall blocks: edge, core.
     pub blocked: Vec<(usize, usize)>,
     /// Datagrams that reached their listener, and those that met nobody.
@@ -219,6 +225,7 @@ impl World {
             watch: Watch::default(),
             strangers: BTreeMap::new(),
             tolerated: Vec::new(),
+            abroad: Abroad::Answers,
             blocked: Vec::new(),
             datagrams: [0; 2],
             caring: false,

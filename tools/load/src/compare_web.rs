@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use rustls_pki_types::ServerName;
 
+use crate::bars::{Figure, Figures, Of};
 use crate::compare::median;
 use crate::conn::Edge;
 use crate::house::{DOMAIN, NAME};
@@ -50,6 +51,7 @@ pub(crate) struct Options {
 }
 
 struct Side {
+    of: Of,
     name: &'static str,
     edge: Edge,
     /// Session cookie, for ours.
@@ -57,9 +59,12 @@ struct Side {
     watched: Vec<Watched>,
 }
 
+/// The work whose rate and tail are held against theirs.
+const SMALL: &str = "1 KiB";
+
 /// Works by name: kind, file, connections (0: as many as the options say), rate.
 const WORKS: &[(&str, WebKind, &str, usize, Option<f64>)] = &[
-    ("1 KiB", WebKind::Get, "1k", 0, None),
+    (SMALL, WebKind::Get, "1k", 0, None),
     (
         "1 KiB, 16 connections at 200/s",
         WebKind::Get,
@@ -86,7 +91,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         let trust = tls::clients(&house.folder().join("ca.pem"))?;
         let sides = sides(chains, &trust).await?;
         for side in sides.iter().filter(|_| key == KeyKind::Rsa) {
-            beside(options, side).await?;
+            beside(options, side, &mut rows.figures).await?;
         }
         for turn in 1..=options.repeats {
             eprintln!("{word}, turn {turn} of {}", options.repeats);
@@ -120,6 +125,7 @@ async fn sides(chains: Chains, trust: &std::sync::Arc<rustls::ClientConfig>) -> 
     let mut sides = Vec::new();
     if !chains.theirs.is_empty() {
         sides.push(Side {
+            of: Of::Theirs,
             name: "nginx, OpenSSH, nginx",
             edge: edge(THEIRS)?,
             lines: String::new(),
@@ -129,6 +135,7 @@ async fn sides(chains: Chains, trust: &std::sync::Arc<rustls::ClientConfig>) -> 
     let ours = edge(OURS)?;
     let lines = sign_in(&ours, NAME, DOMAIN, USER).await?;
     sides.push(Side {
+        of: Of::Ours,
         name: "Causeway",
         edge: ours,
         lines,
@@ -143,7 +150,7 @@ fn request(side: &Side, file: &str) -> Rc<[u8]> {
 }
 
 /// Memory of idle connections, and a large download beside small requests.
-async fn beside(options: &Options, side: &Side) -> Result<()> {
+async fn beside(options: &Options, side: &Side, figures: &mut Figures) -> Result<()> {
     let load = |connections, rate, seconds| WebLoad {
         kind: WebKind::Get,
         request: request(side, "1k"),
@@ -160,6 +167,8 @@ async fn beside(options: &Options, side: &Side) -> Result<()> {
                 side.name, watched.name
             );
         }
+        let edge = held.each_kib.first().copied().unwrap_or_default();
+        figures.note(Figure::Idle, side.of, edge * 1.024);
         // Those that were held go.
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
@@ -168,7 +177,7 @@ async fn beside(options: &Options, side: &Side) -> Result<()> {
     }
     let small = load(8, 250.0, 4.0);
     let alone = web_work::run(&small, &side.edge, &side.watched).await?;
-    let large = request(side, "1g");
+    let large = request(side, "1g").to_vec();
     let beside = web_work::download(large, &small, &side.edge, &side.watched).await?;
     println!(
         "{}: 1 GiB at {:.0} MB/s; 1,000 small requests at 250/s beside it: ms p50 {:.2}, \
@@ -181,8 +190,22 @@ async fn beside(options: &Options, side: &Side) -> Result<()> {
         alone.latency(0.5),
         alone.latency(0.99),
     );
-    for (watched, kib) in side.watched.iter().zip(&beside.grown_kib) {
-        let mib = *kib as f64 / 1024.0;
+    let measured = [
+        (Figure::AloneMedian, alone.latency(0.5)),
+        (Figure::AloneTail, alone.latency(0.99)),
+        (Figure::BesideMedian, beside.beside.latency(0.5)),
+        (Figure::BesideTail, beside.beside.latency(0.99)),
+    ];
+    for (figure, value) in measured {
+        figures.note(figure, side.of, value);
+    }
+    let failed = alone.failed + beside.beside.failed;
+    figures.add(Figure::Failed, side.of, failed as f64);
+    let mib = |kib: &u64| *kib as f64 / 1024.0;
+    let mut grown = beside.grown_kib.iter().map(mib);
+    figures.note(Figure::EdgeGrew, side.of, grown.next().unwrap_or_default());
+    figures.note(Figure::CoreGrew, side.of, grown.sum());
+    for (watched, mib) in side.watched.iter().zip(beside.grown_kib.iter().map(mib)) {
         println!(
             "{}, {}: {mib:.1} MiB more meanwhile",
             side.name, watched.name
@@ -191,9 +214,21 @@ async fn beside(options: &Options, side: &Side) -> Result<()> {
     Ok(())
 }
 
-/// By work and side, in the order measured.
+/// By work and side, in the order measured, and what is held against the bars.
 #[derive(Default)]
-struct Rows(Vec<(String, &'static str, usize, Outcome)>);
+struct Rows {
+    rows: Vec<Row>,
+    figures: Figures,
+}
+
+struct Row {
+    work: String,
+    side: &'static str,
+    of: Of,
+    /// Processes of the chain.
+    parts: usize,
+    outcome: Outcome,
+}
 
 impl Rows {
     async fn measure(
@@ -228,46 +263,67 @@ impl Rows {
             outcome.latency(0.99),
             outcome.failed
         );
-        self.0.push((name, side.name, side.watched.len(), outcome));
+        let failed = outcome.failed as f64;
+        self.figures.add(Figure::Failed, side.of, failed);
+        self.rows.push(Row {
+            work: name,
+            side: side.name,
+            of: side.of,
+            parts: side.watched.len(),
+            outcome,
+        });
         // Ports and descriptors of closed connections rest a moment.
         tokio::time::sleep(Duration::from_secs(1)).await;
         Ok(())
     }
 
-    fn print(&self) {
+    fn print(&mut self) {
         println!(
             "\n| work | chain | /s | MB/s | /CPU-s of the chain | MB/CPU-s | edge /CPU-s | \
              p50 ms | p90 ms | p99 ms | failed |\n|---|---|---|---|---|---|---|---|---|---|---|"
         );
         let mut seen: Vec<(&str, &str)> = Vec::new();
-        for (work, side, parts, _) in &self.0 {
+        for Row {
+            work,
+            side,
+            of,
+            parts,
+            ..
+        } in &self.rows
+        {
             if seen.contains(&(work.as_str(), *side)) {
                 continue;
             }
             seen.push((work, side));
-            let all: Vec<&Outcome> = self
-                .0
-                .iter()
-                .filter(|row| row.0 == *work && row.1 == *side)
-                .map(|row| &row.3)
-                .collect();
+            let same = |row: &&Row| row.work == *work && row.side == *side;
+            let all: Vec<&Outcome> = self.rows.iter().filter(same).map(|r| &r.outcome).collect();
             let mid = |of: &dyn Fn(&Outcome) -> f64| median(all.iter().map(|o| of(o)));
             let mb = |o: &Outcome| o.bytes as f64 / 1e6;
             let per_request = |o: &Outcome| mb(o) / o.done as f64;
+            let tail = mid(&|o| o.latency(0.99));
+            let (chain, edge) = (mid(&|o| o.per_cpu(0, *parts)), mid(&|o| o.per_cpu(0, 1)));
             println!(
-                "| {work} | {side} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} \
-                 | {} |",
+                "| {work} | {side} | {:.0} | {:.0} | {chain:.0} | {:.0} | {edge:.0} | {:.2} | \
+                 {:.2} | {tail:.2} | {} |",
                 mid(&Outcome::rate),
                 mid(&|o| mb(o) / o.seconds),
-                mid(&|o| o.per_cpu(0, *parts)),
                 mid(&|o| o.per_cpu(0, *parts) * per_request(o)),
-                mid(&|o| o.per_cpu(0, 1)),
                 mid(&|o| o.latency(0.5)),
                 mid(&|o| o.latency(0.9)),
-                mid(&|o| o.latency(0.99)),
                 all.iter().map(|o| o.failed).sum::<usize>(),
             );
+            let figures = &mut self.figures;
+            match work.as_str() {
+                SMALL => {
+                    figures.note(Figure::Rate, *of, mid(&Outcome::rate));
+                    figures.note(Figure::Tail, *of, tail);
+                    figures.note(Figure::PerCpu, *of, chain);
+                }
+                "handshake, RSA-2048" => figures.note(Figure::Rsa, *of, edge),
+                "handshake, ECDSA P-256" => figures.note(Figure::Ecdsa, *of, edge),
+                _ => {}
+            }
         }
-        println!();
+        println!("\n{}", self.figures.table());
     }
 }

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bars;
 mod compare;
 mod compare_web;
 mod conn;

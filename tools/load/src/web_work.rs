@@ -6,6 +6,8 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -214,7 +216,7 @@ pub(crate) async fn hold(
     Ok(Idle { each_kib })
 }
 
-/// What a large download did.
+/// What large downloads did.
 pub(crate) struct Download {
     /// MB a second.
     pub(crate) mb_per_s: f64,
@@ -224,46 +226,63 @@ pub(crate) struct Download {
     pub(crate) beside: Outcome,
 }
 
-/// Downloads something large while `beside` goes on, for as long as that takes.
+/// Downloads something large, again and again while `beside` goes on. The downloads and the looks
+/// at memory have threads of their own, so that `beside` waits for the edge and not for this tool.
 ///
 /// # Errors
-/// The download fails, or nothing was done beside it.
+/// A download fails, or nothing was done beside it.
 pub(crate) async fn download(
-    large: Rc<[u8]>,
+    large: Vec<u8>,
     beside: &WebLoad,
     edge: &Edge,
     watched: &[Watched],
 ) -> Result<Download> {
     let memory = || -> Result<Vec<u64>> { watched.iter().map(|w| proc::pss(w.pid)).collect() };
     let base = memory()?;
-    let mut client = Client::open(edge).await?;
-    let began = Instant::now();
-    let pulling = tokio::task::spawn_local(async move {
-        let answer = client.ask(&large).await?;
-        ensure!(answer.status == 200, "status {}", answer.status);
-        anyhow::Ok((answer.bytes, began.elapsed().as_secs_f64()))
-    });
-    let peak = Rc::new(RefCell::new(base.clone()));
-    let (seen, pids) = (
-        peak.clone(),
-        watched.iter().map(|w| w.pid).collect::<Vec<_>>(),
-    );
-    let looking = tokio::task::spawn_local(async move {
-        loop {
-            for (peak, pid) in seen.borrow_mut().iter_mut().zip(&pids) {
-                *peak = (*peak).max(proc::pss(*pid).unwrap_or(0));
-            }
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
-    });
-    let beside = run(beside, edge, watched).await?;
-    let (bytes, seconds) = pulling.await??;
-    looking.abort();
+    let enough = Arc::new(AtomicBool::new(false));
+    let (from, until) = (edge.clone(), enough.clone());
+    let pulling = tokio::task::spawn_blocking(move || pull(&from, &large, &until));
+    let pids: Vec<u32> = watched.iter().map(|w| w.pid).collect();
+    let (seen, until) = (base.clone(), enough.clone());
+    let looking = tokio::task::spawn_blocking(move || most(&pids, seen, &until));
+    let beside = run(beside, edge, watched).await;
+    enough.store(true, Ordering::Relaxed);
+    let (mb_per_s, peak) = (pulling.await??, looking.await?);
     let grown = |(peak, base): (&u64, &u64)| peak.saturating_sub(*base);
-    let grown_kib = peak.borrow().iter().zip(&base).map(grown).collect();
     Ok(Download {
-        mb_per_s: bytes as f64 / 1e6 / seconds,
-        grown_kib,
-        beside,
+        mb_per_s,
+        grown_kib: peak.iter().zip(&base).map(grown).collect(),
+        beside: beside?,
+    })
+}
+
+/// The most memory that processes have until it is enough, in KiB. To look takes milliseconds, in
+/// which nothing else could be done here.
+fn most(pids: &[u32], mut seen: Vec<u64>, enough: &AtomicBool) -> Vec<u64> {
+    while !enough.load(Ordering::Relaxed) {
+        for (most, pid) in seen.iter_mut().zip(pids) {
+            *most = (*most).max(proc::pss(*pid).unwrap_or(0));
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    seen
+}
+
+/// Downloads until it is enough, whole downloads only and one at least; gives MB a second.
+fn pull(edge: &Edge, large: &[u8], enough: &AtomicBool) -> Result<f64> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut client = Client::open(edge).await?;
+        let (began, mut bytes) = (Instant::now(), 0);
+        loop {
+            let answer = client.ask(large).await?;
+            ensure!(answer.status == 200, "status {}", answer.status);
+            bytes += answer.bytes;
+            if enough.load(Ordering::Relaxed) {
+                return Ok(bytes as f64 / 1e6 / began.elapsed().as_secs_f64());
+            }
+        }
     })
 }

@@ -7,7 +7,7 @@ use crate::interop;
 use crate::quick::{self, BUILD, SLOW_AND_FAILED, TESTS, cargo, has_cargo};
 use crate::step::{Board, Verdict};
 
-/// The tour takes well under a minute.
+/// The tour takes well under a minute, and so do the mistakes.
 const TOUR: Duration = Duration::from_secs(5 * 60);
 
 /// Runs all steps that `only` wants (all, if it is empty). `install`: missing Debian packages of
@@ -44,6 +44,8 @@ pub(crate) fn run(root: &Path, only: &[String], install: bool) -> anyhow::Result
     );
     board.program("build", product, Verdict::Exit, BUILD);
     board.program("tour", cargo(root, &["lab"]), Verdict::Lines, TOUR);
+    let mistakes = cargo(root, &["lab", "mistakes"]);
+    board.program("mistakes", mistakes, Verdict::Lines, TOUR);
     interop::run(root, &mut board, install)?;
     Ok(board.close())
 }

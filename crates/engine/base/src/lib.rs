@@ -6,7 +6,8 @@
 //! - [`Now`], [`Instant`], [`UnixTime`]: the time of an input, given by the driver or a simulation.
 //! - [`Rng`]: cryptographically strong randomness from a 32-byte seed.
 //! - [`Slab`] and [`Id`]: rows named by slot and generation, so that a stale name never matches.
-//! - [`HashMap`], [`HashSet`]: tables that give their memory back, as [`Slab`] and [`Queue`] do.
+//! - [`HashMap`], [`HashSet`]: tables that give their memory back, and that move a few entries at
+//!   a time, as [`Slab`] and [`Queue`] do.
 //! - [`hash`]: how they hash; under a key of the process, if it has one.
 //! - [`Timers`]: what is due, in order, with cancellation.
 //! - [`Queue`]: a bounded first-in-first-out queue whose overflow is a typed outcome.
@@ -19,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod bucket;
+mod chunks;
 mod endpoint;
 pub mod hash;
 mod line;
@@ -27,7 +29,7 @@ pub mod privacy;
 mod queue;
 mod random;
 mod slab;
-mod table;
+pub mod table;
 mod time;
 mod timers;
 mod xml_bounds;

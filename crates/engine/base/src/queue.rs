@@ -12,9 +12,14 @@ const BURST: usize = 256;
 pub struct Full<T>(pub T);
 
 /// First in, first out, at most `limit` entries.
+///
+/// It is kept in pieces of [`BURST`] entries: none moves for another, and a piece that is through
+/// gives its memory back.
 #[derive(Debug)]
 pub struct Queue<T> {
-    entries: VecDeque<T>,
+    /// All but the last are full, or were; all but the first have entries.
+    pieces: VecDeque<VecDeque<T>>,
+    len: usize,
     limit: usize,
     refused: u64,
 }
@@ -23,7 +28,8 @@ impl<T> Queue<T> {
     /// An empty queue for at most `limit` entries.
     pub fn new(limit: usize) -> Self {
         Queue {
-            entries: VecDeque::new(),
+            pieces: VecDeque::new(),
+            len: 0,
             limit,
             refused: 0,
         }
@@ -34,29 +40,38 @@ impl<T> Queue<T> {
     /// # Errors
     /// [`Full`] with the value, counted in [`Queue::refused`].
     pub fn push(&mut self, value: T) -> Result<(), Full<T>> {
-        if self.entries.len() >= self.limit {
+        if self.len >= self.limit {
             self.refused += 1;
             return Err(Full(value));
         }
-        self.entries.push_back(value);
+        self.len += 1;
+        match self.pieces.back_mut() {
+            Some(last) if last.len() < BURST => last.push_back(value),
+            _ => self.pieces.push_back(VecDeque::from([value])),
+        }
         Ok(())
     }
 
     /// Takes from the front.
     pub fn pop(&mut self) -> Option<T> {
-        let value = self.entries.pop_front();
-        tighten(&mut self.entries);
-        value
+        let first = self.pieces.front_mut()?;
+        let value = first.pop_front()?;
+        self.len -= 1;
+        if first.is_empty() && self.len > 0 {
+            self.pieces.pop_front();
+            tighten(&mut self.pieces);
+        }
+        Some(value)
     }
 
     /// Entries waiting.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.len
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len == 0
     }
 
     /// How many pushes were refused since the start.
@@ -94,6 +109,26 @@ mod tests {
             q.push(n).unwrap();
         }
         assert!((0..50_000).all(|n| q.pop() == Some(n)));
-        assert!(q.entries.capacity() <= 2 * BURST);
+        let room: usize = q.pieces.iter().map(VecDeque::capacity).sum();
+        assert!(room <= 2 * BURST && q.pieces.len() == 1 && q.is_empty());
+    }
+
+    #[test]
+    fn a_queue_is_a_queue_whatever_comes_and_goes() {
+        let (mut rng, mut q) = (crate::Rng::from_number(5), Queue::new(3_000));
+        let mut wanted = VecDeque::new();
+        for step in 0..60_000u64 {
+            let adds = if step / 6_000 % 2 == 0 { 3 } else { 1 };
+            if rng.below(4) < adds {
+                match q.push(step) {
+                    Ok(()) => wanted.push_back(step),
+                    Err(Full(value)) => assert_eq!((value, wanted.len()), (step, 3_000)),
+                }
+            } else {
+                assert_eq!(q.pop(), wanted.pop_front());
+            }
+            assert_eq!((q.len(), q.is_empty()), (wanted.len(), wanted.is_empty()));
+            assert!(q.pieces.iter().all(|piece| piece.capacity() <= BURST));
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::chunks::Chunks;
 use crate::table::smaller;
 
 /// The name of a row: a slot, and a generation that tells its successive tenants apart.
@@ -53,13 +54,14 @@ enum Slot<T> {
     },
 }
 
-/// A bounded table of rows with O(1) insert, look-up and removal.
+/// A bounded table of rows with O(1) insert, look-up and removal: no row moves for another, however
+/// many there are.
 ///
 /// It gives its memory back once it is sparse: free slots at its end go, some thousands with a
 /// removal, and then its room. Slots at the front are used first, so that the end comes free. The
 /// generations go on where those of the slots were that went, and a name of before matches nothing.
 pub struct Slab<T> {
-    slots: Vec<Slot<T>>,
+    slots: Chunks<Slot<T>>,
     /// The first and the last of the free slots.
     free: Option<(u32, u32)>,
     /// The generation of slots that are added: no row had a later one.
@@ -75,7 +77,7 @@ impl<T> Slab<T> {
     /// An empty table for at most `limit` rows.
     pub fn new(limit: usize) -> Self {
         Slab {
-            slots: Vec::new(),
+            slots: Chunks::default(),
             free: None,
             fresh: 0,
             len: 0,
@@ -109,7 +111,9 @@ impl<T> Slab<T> {
         self.len += 1;
         if let Some((slot, _)) = self.free {
             let generation = self.unlink(slot);
-            self.slots[slot as usize] = Slot::Used { generation, value };
+            if let Some(place) = self.at(Some(slot)) {
+                *place = Slot::Used { generation, value };
+            }
             return Ok(Id { slot, generation });
         }
         let (slot, generation) = (self.slots.len() as u32, self.fresh);
@@ -119,11 +123,11 @@ impl<T> Slab<T> {
 
     /// Takes a slot out of the list of free ones; gives its generation.
     fn unlink(&mut self, slot: u32) -> u32 {
-        let Slot::Free {
+        let Some(&mut Slot::Free {
             previous,
             next,
             generation,
-        } = self.slots[slot as usize]
+        }) = self.at(Some(slot))
         else {
             unreachable!("the free list names used slots only by our own fault")
         };
@@ -200,9 +204,6 @@ impl<T> Slab<T> {
             self.unlink(last);
             self.slots.pop();
         }
-        if let Some(room) = smaller(self.slots.len(), self.slots.capacity()) {
-            self.slots.shrink_to(room);
-        }
     }
 
     /// The row, if `id` still names it.
@@ -230,7 +231,7 @@ impl<T> Slab<T> {
             self.fresh = generation;
         }
         let free = self.link(id.slot, generation);
-        let old = std::mem::replace(&mut self.slots[id.slot as usize], free);
+        let old = std::mem::replace(self.at(Some(id.slot))?, free);
         self.len -= 1;
         self.tighten();
         match old {

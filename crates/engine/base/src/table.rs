@@ -1,25 +1,34 @@
-//! Hash tables that give their memory back.
+//! Hash tables that move a few entries at a time, and give their memory back.
 //!
-//! In: what a table of the standard library takes; all of its methods are there. Out: the same, in
-//! an order that is the same in every run of the same program, unless the process has a key
-//! ([`crate::hash`]). A table that has become sparse by [`HashMap::remove`] or [`HashMap::retain`]
-//! shrinks: with fewer entries than an eighth of its room it moves to twice what it needs, so that
-//! each entry that was added pays for less than one move. All move at once, in about a millisecond
-//! at most: a table with more entries keeps its room until fewer are left. (Cold, an entry of
-//! numbers takes 30 to 80 ns, one whose key is a text 350.) To grow, the standard library moves
-//! all entries too, however many. What an entry of
-//! [`std::collections::hash_map::OccupiedEntry`] removes, is noticed with the next removal.
+//! In: what a table of the standard library takes. Out: the same, in an order that is the same in
+//! every run of the same program, unless the process has a key ([`crate::hash`]).
+//!
+//! A table that is full, or that has become sparse, moves to another room: twice as large, or twice
+//! what it needs once fewer entries are left than an eighth of its room. Its entries follow with
+//! the operations that come after, [`MOVES`] of them or [`PLACES`] looked at with each, and are
+//! looked up in both rooms meanwhile. So no insertion and no removal costs more than that, however
+//! many entries there are; the last of them has moved long before the new room is full or sparse.
+//! Only [`HashMap::retain`] looks at everything, and moves what few entries it leaves at once. A
+//! table of [`SMALL`] places or fewer moves as a whole.
+//!
+//! Underneath is `hashbrown`, as in the standard library, whose own tables move all at once (cold,
+//! an entry of numbers takes 30 to 80 ns, one whose key is a text 350).
+
+mod entry;
+mod iter;
+mod set;
 
 use std::borrow::Borrow;
-use std::hash::Hash;
-use std::ops::{Deref, DerefMut};
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+
+use hashbrown::HashTable;
 
 use crate::FixedState;
 
-#[allow(clippy::disallowed_types)]
-type StdMap<K, V> = std::collections::HashMap<K, V, FixedState>;
-#[allow(clippy::disallowed_types)]
-type StdSet<K> = std::collections::HashSet<K, FixedState>;
+pub use entry::Entry;
+pub use iter::{IntoIter, Iter, IterMut};
+pub use set::HashSet;
 
 /// Room below which a table stays as it is, in entries.
 pub(crate) const SMALL: usize = 64;
@@ -29,241 +38,343 @@ pub(crate) fn smaller(entries: usize, room: usize) -> Option<usize> {
     (room > SMALL && entries < room / 8).then_some(SMALL.max(2 * entries))
 }
 
-/// Entries that move at once when a table shrinks, at most: of keys that lie in the table, and of
-/// those that must be looked up elsewhere to be hashed.
-const MOVES: (usize, usize) = (12_500, 2_500);
+/// Entries that follow with an operation, at most.
+const MOVES: usize = 8;
 
-/// The room that a table of keys `K` moves to, if it is sparse and few enough are left.
-fn less<K>(entries: usize, room: usize) -> Option<usize> {
-    let most = if std::mem::needs_drop::<K>() {
-        MOVES.1
-    } else {
-        MOVES.0
-    };
-    smaller(entries, room).filter(|_| entries <= most)
+/// Places of the old room that are looked at with an operation, at most.
+const PLACES: usize = 64;
+
+/// Entries that move at once after all have been looked at: of keys that lie in the table, and of
+/// those that must be looked up elsewhere to be hashed.
+const FEW: (usize, usize) = (12_500, 2_500);
+
+/// The old room of a table that moves.
+#[derive(Clone)]
+struct Old<K, V> {
+    rows: HashTable<(K, V)>,
+    /// The places before this one are empty.
+    next: usize,
 }
 
 /// A hash map whose order is the same in every run of a program without a key ([`crate::hash`]).
 ///
 /// Keys that a stranger chooses are spread by the process's own ([`crate::hash::set_key`]), which
 /// he does not know; a table keyed by them must be bounded all the same, and every engine table is.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HashMap<K, V> {
-    table: StdMap<K, V>,
-    /// The room it had at its last removal; what it says itself counts out places not yet cleaned.
-    room: usize,
+    rows: HashTable<(K, V)>,
+    /// What has not followed yet.
+    old: Option<Box<Old<K, V>>>,
+    state: FixedState,
+}
+
+impl<K, V> HashMap<K, V> {
+    /// Entries.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.rows.len() + self.old.as_ref().map_or(0, |old| old.rows.len())
+    }
+
+    /// Whether there is no entry.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.old.is_none()
+    }
+
+    /// Entries that there is room for; an old room that is being left counts as well.
+    pub fn capacity(&self) -> usize {
+        room(&self.rows) + self.old.as_ref().map_or(0, |old| room(&old.rows))
+    }
+
+    /// Takes all entries out, and gives the room back.
+    pub fn clear(&mut self) {
+        self.old = None;
+        self.rows = HashTable::new();
+    }
+
+    /// Entries, in no order that means anything.
+    pub fn iter(&self) -> Iter<'_, K, V> {
+        Iter::new(self.old.as_ref().map(|old| &old.rows), &self.rows)
+    }
+
+    /// Entries whose values may be changed.
+    pub fn iter_mut(&mut self) -> IterMut<'_, K, V> {
+        IterMut::new(self.old.as_mut().map(|old| &mut old.rows), &mut self.rows)
+    }
+
+    /// The keys of all entries.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.iter().map(|(key, _)| key)
+    }
+
+    /// The values of all entries.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.iter().map(|(_, value)| value)
+    }
+
+    /// The values of all entries, to be changed.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.iter_mut().map(|(_, value)| value)
+    }
+
+    /// The values of all entries, which are taken out.
+    pub fn into_values(self) -> impl Iterator<Item = V> {
+        self.into_iter().map(|(_, value)| value)
+    }
+}
+
+/// Entries that a room is for: of a large one, seven eighths of its places.
+fn room<T>(rows: &HashTable<T>) -> usize {
+    match rows.num_buckets() {
+        few @ ..8 => few - 1,
+        places => places / 8 * 7,
+    }
 }
 
 impl<K: Hash + Eq, V> HashMap<K, V> {
+    /// The value of a key.
+    #[inline]
+    pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        self.get_key_value(key).map(|(_, value)| value)
+    }
+
+    /// The value of a key, with the key as it is in the table.
+    #[inline]
+    pub fn get_key_value<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
+    where
+        K: Borrow<Q>,
+    {
+        if self.is_empty() {
+            return None;
+        }
+        let hash = self.state.hash_one(key);
+        let mut found = self.rows.find(hash, |row| row.0.borrow() == key);
+        if let (None, Some(old)) = (found, &self.old) {
+            found = old.rows.find(hash, |row| row.0.borrow() == key);
+        }
+        found.map(|(key, value)| (key, value))
+    }
+
+    /// The value of a key, to be changed.
+    #[inline]
+    pub fn get_mut<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
+        if self.is_empty() {
+            return None;
+        }
+        let hash = self.state.hash_one(key);
+        if let Some(row) = self.rows.find_mut(hash, |row| row.0.borrow() == key) {
+            return Some(&mut row.1);
+        }
+        let old = &mut self.old.as_mut()?.rows;
+        let row = old.find_mut(hash, |row| row.0.borrow() == key);
+        row.map(|row| &mut row.1)
+    }
+
+    /// Whether a key has a value.
+    #[inline]
+    pub fn contains_key<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        self.get_key_value(key).is_some()
+    }
+
+    /// Puts an entry in; gives the value that the key had.
+    #[inline]
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        let hash = self.state.hash_one(&key);
+        if let Some(row) = self.rows.find_mut(hash, |row| row.0 == key) {
+            return Some(std::mem::replace(&mut row.1, value));
+        }
+        if let Some(old) = &mut self.old
+            && let Some(row) = old.rows.find_mut(hash, |row| row.0 == key)
+        {
+            return Some(std::mem::replace(&mut row.1, value));
+        }
+        self.add(hash, (key, value));
+        None
+    }
+
+    /// What a key has, or what it is to have.
+    #[inline]
+    pub fn entry(&mut self, key: K) -> Entry<'_, K, V> {
+        Entry::new(self, key)
+    }
+
     /// Takes an entry out.
+    #[inline]
     pub fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
     {
-        let value = self.table.remove(key);
+        if self.is_empty() {
+            return None;
+        }
+        let hash = self.state.hash_one(key);
+        let here = self.rows.find_entry(hash, |row| row.0.borrow() == key);
+        let gone = match here {
+            Ok(row) => Some(row.remove().0.1),
+            Err(_) => {
+                let old = self.old.as_mut();
+                old.and_then(|old| old.rows.find_entry(hash, |row| row.0.borrow() == key).ok())
+                    .map(|row| row.remove().0.1)
+            }
+        };
+        self.follow();
         self.tighten();
-        value
+        gone
     }
 
     /// Keeps the entries that `which` picks.
-    pub fn retain(&mut self, which: impl FnMut(&K, &mut V) -> bool) {
-        self.table.retain(which);
+    pub fn retain(&mut self, mut which: impl FnMut(&K, &mut V) -> bool) {
+        if let Some(old) = &mut self.old {
+            old.rows.retain(|(key, value)| which(key, value));
+        }
+        self.rows.retain(|(key, value)| which(key, value));
+        self.follow();
         self.tighten();
+        let most = match std::mem::needs_drop::<K>() {
+            true => FEW.1,
+            false => FEW.0,
+        };
+        if self.old.as_ref().is_some_and(|old| old.rows.len() <= most) {
+            self.follow_by(usize::MAX, usize::MAX);
+        }
+    }
+
+    /// Adds an entry whose key has none.
+    #[inline]
+    fn add(&mut self, hash: u64, row: (K, V)) -> &mut (K, V) {
+        self.follow();
+        if self.rows.len() == self.rows.capacity() {
+            self.grow();
+        }
+        let state = self.state;
+        let rehash = |row: &(K, V)| state.hash_one(&row.0);
+        self.rows.insert_unique(hash, row, rehash).into_mut()
+    }
+
+    /// The room is full, of entries or of places where some were: the next one is twice as large,
+    /// or as large. A small table moves by itself, at once.
+    #[cold]
+    fn grow(&mut self) {
+        let room = room(&self.rows);
+        if room <= SMALL {
+            return;
+        }
+        self.follow_by(usize::MAX, usize::MAX); // none is left: see the test
+        let full = self.rows.len() > room / 2;
+        self.move_to(if full { room + 1 } else { room });
     }
 
     #[inline]
     fn tighten(&mut self) {
-        self.room = self.room.max(self.table.capacity());
-        if let Some(room) = less::<K>(self.table.len(), self.room) {
-            self.table.shrink_to(room);
-            self.room = self.table.capacity();
+        let room = room(&self.rows);
+        if self.old.is_none()
+            && room > 2 * SMALL
+            && let Some(less) = smaller(self.rows.len(), room)
+        {
+            self.move_to(less);
         }
     }
-}
 
-impl<K, V> From<StdMap<K, V>> for HashMap<K, V> {
-    fn from(table: StdMap<K, V>) -> Self {
-        HashMap { table, room: 0 }
+    #[cold]
+    fn move_to(&mut self, room: usize) {
+        let rows = std::mem::replace(&mut self.rows, HashTable::with_capacity(room));
+        if !rows.is_empty() {
+            self.old = Some(Box::new(Old { rows, next: 0 }));
+        }
+    }
+
+    /// Some more entries follow.
+    #[inline]
+    fn follow(&mut self) {
+        if self.old.is_some() {
+            self.follow_by(MOVES, PLACES);
+        }
+    }
+
+    #[cold]
+    fn follow_by(&mut self, mut moves: usize, mut places: usize) {
+        let Some(old) = &mut self.old else {
+            return;
+        };
+        let state = self.state;
+        while moves > 0 && places > 0 && !old.rows.is_empty() {
+            if let Ok(row) = old.rows.get_bucket_entry(old.next) {
+                let (row, _) = row.remove();
+                let hash = state.hash_one(&row.0);
+                let rehash = |row: &(K, V)| state.hash_one(&row.0);
+                self.rows.insert_unique(hash, row, rehash);
+                moves -= 1;
+            }
+            old.next += 1;
+            places -= 1;
+        }
+        if old.rows.is_empty() {
+            self.old = None;
+        }
     }
 }
 
 impl<K, V> Default for HashMap<K, V> {
     fn default() -> Self {
-        StdMap::default().into()
+        HashMap {
+            rows: HashTable::new(),
+            old: None,
+            state: FixedState::default(),
+        }
     }
 }
 
-impl<K, V> Deref for HashMap<K, V> {
-    type Target = StdMap<K, V>;
-    fn deref(&self) -> &Self::Target {
-        &self.table
+impl<K: Hash + Eq + Borrow<Q>, Q: Hash + Eq + ?Sized, V> std::ops::Index<&Q> for HashMap<K, V> {
+    type Output = V;
+    /// # Panics
+    /// If there is no such key.
+    fn index(&self, key: &Q) -> &V {
+        match self.get(key) {
+            Some(value) => value,
+            None => panic!("no entry of this key"),
+        }
     }
 }
 
-impl<K, V> DerefMut for HashMap<K, V> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.table
+impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for HashMap<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
     }
 }
 
 impl<K: Hash + Eq, V: PartialEq> PartialEq for HashMap<K, V> {
     fn eq(&self, other: &Self) -> bool {
-        self.table == other.table
+        let same = |(key, value): (&K, &V)| other.get(key) == Some(value);
+        self.len() == other.len() && self.iter().all(same)
+    }
+}
+
+impl<K: Hash + Eq, V: Eq> Eq for HashMap<K, V> {}
+
+impl<K: Hash + Eq, V> Extend<(K, V)> for HashMap<K, V> {
+    fn extend<T: IntoIterator<Item = (K, V)>>(&mut self, entries: T) {
+        for (key, value) in entries {
+            self.insert(key, value);
+        }
     }
 }
 
 impl<K: Hash + Eq, V> FromIterator<(K, V)> for HashMap<K, V> {
     fn from_iter<T: IntoIterator<Item = (K, V)>>(entries: T) -> Self {
-        entries.into_iter().collect::<StdMap<K, V>>().into()
-    }
-}
-
-impl<K, V> IntoIterator for HashMap<K, V> {
-    type Item = (K, V);
-    type IntoIter = <StdMap<K, V> as IntoIterator>::IntoIter;
-    fn into_iter(self) -> Self::IntoIter {
-        self.table.into_iter()
-    }
-}
-
-impl<'a, K, V> IntoIterator for &'a HashMap<K, V> {
-    type Item = (&'a K, &'a V);
-    type IntoIter = <&'a StdMap<K, V> as IntoIterator>::IntoIter;
-    fn into_iter(self) -> Self::IntoIter {
-        self.table.iter()
-    }
-}
-
-impl<'a, K, V> IntoIterator for &'a mut HashMap<K, V> {
-    type Item = (&'a K, &'a mut V);
-    type IntoIter = <&'a mut StdMap<K, V> as IntoIterator>::IntoIter;
-    fn into_iter(self) -> Self::IntoIter {
-        self.table.iter_mut()
-    }
-}
-
-/// A hash set, as [`HashMap`] is a map.
-#[derive(Clone, Debug)]
-pub struct HashSet<K> {
-    table: StdSet<K>,
-    /// The room it had at its last removal; what it says itself counts out places not yet cleaned.
-    room: usize,
-}
-
-impl<K: Hash + Eq> HashSet<K> {
-    /// Takes an entry out; false if it was not there.
-    pub fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> bool
-    where
-        K: Borrow<Q>,
-    {
-        let was_there = self.table.remove(key);
-        self.tighten();
-        was_there
-    }
-
-    /// Keeps the entries that `which` picks.
-    pub fn retain(&mut self, which: impl FnMut(&K) -> bool) {
-        self.table.retain(which);
-        self.tighten();
-    }
-
-    #[inline]
-    fn tighten(&mut self) {
-        self.room = self.room.max(self.table.capacity());
-        if let Some(room) = less::<K>(self.table.len(), self.room) {
-            self.table.shrink_to(room);
-            self.room = self.table.capacity();
-        }
-    }
-}
-
-impl<K> From<StdSet<K>> for HashSet<K> {
-    fn from(table: StdSet<K>) -> Self {
-        HashSet { table, room: 0 }
-    }
-}
-
-impl<K> Default for HashSet<K> {
-    fn default() -> Self {
-        StdSet::default().into()
-    }
-}
-
-impl<K> Deref for HashSet<K> {
-    type Target = StdSet<K>;
-    fn deref(&self) -> &Self::Target {
-        &self.table
-    }
-}
-
-impl<K> DerefMut for HashSet<K> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.table
-    }
-}
-
-impl<K: Hash + Eq> PartialEq for HashSet<K> {
-    fn eq(&self, other: &Self) -> bool {
-        self.table == other.table
-    }
-}
-
-impl<K: Hash + Eq> FromIterator<K> for HashSet<K> {
-    fn from_iter<T: IntoIterator<Item = K>>(entries: T) -> Self {
-        entries.into_iter().collect::<StdSet<K>>().into()
-    }
-}
-
-impl<K> IntoIterator for HashSet<K> {
-    type Item = K;
-    type IntoIter = <StdSet<K> as IntoIterator>::IntoIter;
-    fn into_iter(self) -> Self::IntoIter {
-        self.table.into_iter()
-    }
-}
-
-impl<'a, K> IntoIterator for &'a HashSet<K> {
-    type Item = &'a K;
-    type IntoIter = <&'a StdSet<K> as IntoIterator>::IntoIter;
-    fn into_iter(self) -> Self::IntoIter {
-        self.table.iter()
+        let mut map = HashMap::default();
+        map.extend(entries);
+        map
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_table_gives_its_room_back_once_it_is_sparse() {
-        let mut map: HashMap<u32, u32> = (0..20_000).map(|n| (n, n)).collect();
-        let mut set: HashSet<u32> = (0..20_000).collect();
-        let full = map.capacity();
-        for n in 0..10_000 {
-            map.remove(&n);
-        }
-        assert!(map.capacity() > full / 2, "it is half full");
-        for n in 10_000..19_995 {
-            map.remove(&n);
-        }
-        set.retain(|n| *n >= 19_995);
-        assert!(map.capacity() <= 4 * SMALL && set.capacity() <= full / 4);
-        assert_eq!((map.len(), set.len()), (5, 5));
-        assert!((19_995..20_000).all(|n| map.get(&n) == Some(&n) && set.contains(&n)));
-    }
-
-    #[test]
-    fn a_table_with_many_entries_keeps_its_room_until_few_have_to_move() {
-        let mut texts: HashSet<String> = (0..40_000).map(|n| n.to_string()).collect();
-        let mut numbers: HashMap<u32, ()> = (0..200_000).map(|n| (n, ())).collect();
-        let full = (texts.capacity(), numbers.capacity());
-        texts.retain(|text| text.len() == 4 && text.as_str() < "6");
-        numbers.retain(|n, ()| *n < 20_000);
-        assert!((2_501..=5_000).contains(&texts.len()), "{}", texts.len());
-        assert!(texts.capacity() > full.0 / 2 && numbers.capacity() > full.1 / 2);
-        texts.retain(|text| text.as_str() < "3");
-        numbers.retain(|n, ()| *n < 12_500);
-        assert!(texts.capacity() < full.0 / 4 && numbers.capacity() < full.1 / 4);
-        assert!(texts.contains("2999") && numbers.contains_key(&12_499));
-    }
-}
+mod tests;

@@ -421,6 +421,14 @@ impl B2bua {
         }
     }
 
+    /// The connection to the end of a client's call that is inside.
+    pub fn inside_flow(&self, call: CallId) -> Option<FlowId> {
+        let call = self.calls.get(call.0)?;
+        let mut legs = [&call.caller, &call.callee].into_iter();
+        legs.find(|leg| !leg.side.is_edge())
+            .map(|leg| leg.face.flow)
+    }
+
     /// Whether a leg of a call goes by a connection.
     pub fn uses(&self, flow: FlowId) -> bool {
         let of = |call: &Call| call.caller.face.flow == flow || call.callee.face.flow == flow;

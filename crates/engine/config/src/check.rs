@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::file::File;
-use crate::model::{Certificate, Config, Log, LogFormat, Role};
+use crate::model::{CHAT_NODE_ALIASES_MAX, Certificate, Config, Log, LogFormat, Role};
 use crate::place;
 use reader::Reader;
 
@@ -203,10 +203,19 @@ fn certificate(r: &mut Reader<'_>, file: &File) -> Option<Certificate> {
     );
     let key = one("key", &c.key, "the private key of the certificate");
     let trusted = one("trusted", &c.trusted, "the authorities this node trusts");
+    if c.chat_node_aliases.len() > CHAT_NODE_ALIASES_MAX {
+        let cause = format!("more than {CHAT_NODE_ALIASES_MAX} aliases");
+        let fix = "list the aliases of chat nodes that federated users reach, and no others";
+        r.error("certificate", 0, "chat_node_aliases", &cause, fix);
+    }
+    let aliases = c.chat_node_aliases.iter();
+    let aliases = aliases.filter_map(|a| r.domain_name("certificate", 0, "chat_node_aliases", a));
+    let chat_node_aliases = aliases.collect();
     Some(Certificate {
         chain: chain?,
         key: key?,
         trusted: trusted?,
+        chat_node_aliases,
     })
 }
 

@@ -85,7 +85,8 @@ section!(Dns { servers: Vec<String> });
 section!(Certificate {
     chain: String,
     key: String,
-    trusted: String
+    trusted: String,
+    chat_node_aliases: Vec<String>,
 });
 section!(Log { level: Option<String>, format: Option<String>, file: Option<String> });
 section!(Administration { listen: Vec<String>, token_file: Option<String> });
@@ -231,9 +232,12 @@ section!(SignIn {
     scope: Option<String>,
     user_claim: Option<String>,
     user_part: Option<String>,
+    mail_domains: Vec<String>,
     metadata_file: Option<String>,
     entity_id: Option<String>,
     user_attribute: Option<String>,
+    signing_key_file: Option<String>,
+    signing_certificate_file: Option<String>,
 });
 section!(Tokens {
     issuer: String,
@@ -241,6 +245,8 @@ section!(Tokens {
     keys: Option<String>,
     user_claim: Option<String>,
     user_part: Option<String>,
+    mail_domains: Vec<String>,
+    decryption_key_file: Option<String>,
     introspection: Option<String>,
     client_id: Option<String>,
     client_secret: Option<String>,

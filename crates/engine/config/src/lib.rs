@@ -26,7 +26,8 @@ pub use sign_in::{Ldap, LdapServer, LdapUser, SignInBy};
 
 pub use check::{Checked, Finding, Severity, load};
 pub use model::{
-    AllowRule, Business, CallControl, Calls, Certificate, ClientCertificates, Config, ContactMode,
-    Core, Credentials, DigestAlgorithm, Domain, Edge, InsideTls, Log, LogFormat, MediaService,
-    Overload, Password, Peer, Publisher, Rates, Role, Service, Traversal, XmppServer, Zone,
+    AllowRule, Business, CHAT_NODE_ALIASES_MAX, CallControl, Calls, Certificate,
+    ClientCertificates, Config, ContactMode, Core, Credentials, DigestAlgorithm, Domain, Edge,
+    InsideTls, Log, LogFormat, MediaService, Overload, Password, Peer, Publisher, Rates, Role,
+    Service, Traversal, XmppServer, Zone,
 };

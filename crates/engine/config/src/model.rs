@@ -90,7 +90,13 @@ pub struct Certificate {
     pub key: PathBuf,
     /// The authorities we trust.
     pub trusted: PathBuf,
+    /// Aliases of chat nodes on IM and Presence, which certificates of both nodes carry where
+    /// federated users share chat rooms (F211). At most [`CHAT_NODE_ALIASES_MAX`]. Default none.
+    pub chat_node_aliases: Vec<DomainName>,
 }
+
+/// The most aliases of chat nodes.
+pub const CHAT_NODE_ALIASES_MAX: usize = 64;
 
 /// Logging.
 #[derive(Clone, Debug)]

@@ -33,8 +33,19 @@ pub struct Saml {
     pub metadata: Password,
     /// Our entity id. Default: the domain, `--` and sixteen digits that follow from it.
     pub entity: String,
-    /// The attribute that names the user. Default `uid`.
-    pub attribute: String,
+    /// The attribute that names the user, as `claim`. Default `uid`.
+    pub user: UserClaim,
+    /// What signs our requests. Default: they are not signed.
+    pub signing: Option<Signing>,
+}
+
+/// What signs requests to a SAML provider; the driver reads the files.
+#[derive(Clone, Debug)]
+pub struct Signing {
+    /// An RSA key, in PEM.
+    pub key: Password,
+    /// Its certificate, in PEM.
+    pub certificate: Password,
 }
 
 /// Bearer tokens that clients may show in place of a password.
@@ -48,6 +59,9 @@ pub struct Tokens {
     pub keys: Option<String>,
     /// Which claim names the user.
     pub user: UserClaim,
+    /// What opens tokens that are encrypted; the driver reads the file. Default: they are refused,
+    /// or looked up.
+    pub decryption: Option<Password>,
     /// Where tokens are looked up that cannot be read. Default: they are refused.
     pub introspection: Option<Introspection>,
 }
@@ -68,8 +82,9 @@ pub struct Introspection {
 pub struct UserClaim {
     /// Its name.
     pub claim: String,
-    /// Whether it is an address whose part before `@` is the user; the domain stands after it.
-    pub local_part: bool,
+    /// Where it is an address whose part before `@` is the user: the domains one of which must
+    /// stand after it. Empty where all of it is the user.
+    pub local_part_of: Vec<String>,
 }
 
 impl Domain {
@@ -87,6 +102,25 @@ impl Domain {
                 .as_mut()
                 .map(|i| &mut i.client_secret);
             found.extend(secret.map(|s| (tokens, "client_secret_file", s)));
+        }
+        found
+    }
+
+    /// Keys of its own that stand in files as a whole, each with its section, its key, and whether
+    /// it is secret.
+    pub fn provider_keys(&mut self) -> Vec<(&'static str, &'static str, bool, &mut Password)> {
+        let mut found = Vec::new();
+        if let Some(SingleSignOn::Saml(saml)) = &mut self.single_sign_on
+            && let Some(signing) = &mut saml.signing
+        {
+            let at = "domains.sign_in";
+            found.push((at, "signing_key_file", true, &mut signing.key));
+            let certificate = &mut signing.certificate;
+            found.push((at, "signing_certificate_file", false, certificate));
+        }
+        if let Some(tokens) = &mut self.tokens {
+            let key = tokens.decryption.as_mut();
+            found.extend(key.map(|k| ("domains.tokens", "decryption_key_file", true, k)));
         }
         found
     }

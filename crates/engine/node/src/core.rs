@@ -17,6 +17,7 @@ mod destination;
 mod discovery;
 mod dry_run;
 mod lanes;
+mod leaving;
 mod links;
 mod load;
 mod outbound;
@@ -24,6 +25,7 @@ mod outward;
 mod ownership;
 mod questions;
 mod reading;
+mod referring;
 mod refusals;
 mod registrations;
 mod routing;
@@ -147,8 +149,9 @@ pub struct Core {
     shares: shares::Shares,
     /// Whom calls are between, where both are inside.
     betweens: HashMap<b2bua::CallId, between::Between>,
-    /// Calls that clients were asked to name.
+    /// Calls that clients were asked to name, and those that they asked trunks to make.
     grants: taking::Grants,
+    referred: referring::Referred,
     /// Calls without media, with when their ends were last asked.
     silences: HashMap<b2bua::CallId, Instant>,
     asked: HashMap<u64, Asked>,
@@ -203,7 +206,7 @@ impl Core {
             admission: Admission::new(now),
             desk: sign_in::Desk::new(&mut rng),
             outs: sign_out::Outs::new(&identity.signed_out),
-            sso: sso::Sso::new(now, config),
+            sso: sso::Sso::new(now, &mut rng, config),
             registrar: Registrar::new(&identity.token_seed, &mut rng),
             under_way: HashMap::default(),
             busy: HashMap::default(),
@@ -229,6 +232,7 @@ impl Core {
             shares: HashMap::default(),
             betweens: HashMap::default(),
             grants: taking::Grants::default(),
+            referred: referring::Referred::default(),
             silences: HashMap::default(),
             asked: HashMap::default(),
             next_ask: 0,
@@ -285,13 +289,10 @@ impl Core {
             return self.zone_up(now, conn);
         }
         let side = facts.side;
-        let Some(flow) = self.station.accepted(conn, facts) else {
-            return;
-        };
-        match side {
-            Side::Lane { peer } => self.lane_up(now, peer, flow),
-            Side::Inside => {}
-            Side::Client => self.station.close(flow),
+        match (side, self.station.accepted(conn, facts)) {
+            (Side::Lane { peer }, Some(flow)) => self.lane_up(now, peer, flow),
+            (Side::Client, Some(flow)) => self.station.close(flow),
+            (Side::Inside, _) | (_, None) => {}
         }
     }
 
@@ -365,11 +366,11 @@ impl Core {
 
     fn event(&mut self, now: Now, event: Event) {
         let elsewhere = match &event {
-            Event::Response { key, message } if message.status() == 430 => {
-                self.call_again(now, *key)
-            }
-            Event::Response { key, message } => self.call_elsewhere(now, *key, message.status()),
-            Event::Failed { key, .. } => self.call_elsewhere(now, *key, 408),
+            Event::Response { key, message } => match message.status() {
+                430 => self.call_again(now, *key),
+                status => self.call_elsewhere(now, *key, Some(status)),
+            },
+            Event::Failed { key, .. } => self.call_elsewhere(now, *key, None),
             _ => false,
         };
         if elsewhere {
@@ -408,12 +409,12 @@ impl Core {
             }
             Event::Cancelled { key, .. } => self.parked_cancelled(now, key),
             Event::Response { key, message } => {
-                if !self.probe_answered(now, key, Some(message.status())) {
+                if !self.own_answered(now, key, Some(message.status())) {
                     self.lane_response(now, key, &message);
                 }
             }
             Event::Failed { key, .. } => {
-                if !self.probe_answered(now, key, None) {
+                if !self.own_answered(now, key, None) {
                     self.lane_silent(now, key);
                 }
             }
@@ -514,7 +515,6 @@ impl Engine for Core {
             },
             Input::Resolved { id, result } => match self.asked.remove(&id.0) {
                 Some(Asked::SignIn(number)) => self.sign_in_resolved(number, result),
-                Some(Asked::Sso(sso::Why::Home(number))) => self.home_resolved(number, result),
                 Some(Asked::Service(index)) => self.service_answered(now, index, result),
                 Some(Asked::Sender(host)) => self.sender_resolved(now, &host, result),
                 _ => {}
@@ -549,7 +549,7 @@ impl Engine for Core {
         self.senders_timeout(now);
         self.overload_timeout(now);
         self.issuers_timeout(now);
-        self.end_heard(now);
+        self.outs_timeout(now);
         self.board.handle_timeout(&mut self.station.out, now);
         if self.clean_up <= now.instant {
             self.clean_up = now.instant + CLEAN_UP;
@@ -579,7 +579,7 @@ impl Engine for Core {
             self.board.poll_timeout(),
             self.overload.poll_timeout(),
             self.issuers_poll_timeout(),
-            self.outs.due,
+            self.outs.poll_timeout(),
             Some(self.clean_up),
         ]
         .into_iter()

@@ -23,6 +23,7 @@ mod links;
 mod outward;
 mod parking;
 mod proving;
+mod questions;
 mod replies;
 mod settings;
 mod sign_out;
@@ -43,7 +44,7 @@ use sip::transaction::{Event, ViaOptions};
 use sip::{FlowId, Frame, Message};
 
 use crate::Engine;
-use crate::io::{Answer, ConnId, Facts, Input, Output, Question, Report, Side};
+use crate::io::{ConnId, Facts, Input, Output, Report, Side};
 use crate::station::{Item, Station};
 use crate::strikes::Strikes;
 use calls::{CallId, Calls, Outside, Shares};
@@ -510,31 +511,10 @@ impl Engine for Edge {
             }
             Input::Waited(waited) => self.waited(now, waited),
             Input::HostClock(row) => self.ledger.clock(now, row),
-            // An edge asks nobody, and knows no answer.
-            Input::Ask {
-                id,
-                question: Question::Search(asked),
-            } => {
-                let answer = Answer::Search(Box::new(no_rules(asked)));
-                self.station.out.push_back(Output::Answer { id, answer });
-            }
-            Input::Ask {
-                id,
-                question: Question::Servers(_),
-            } => {
-                let answer = Answer::Servers(Box::new(crate::core::no_servers(now)));
-                self.station.out.push_back(Output::Answer { id, answer });
-            }
+            Input::Ask { id, question } => self.answer_question(now, id, question),
             Input::Resolved { id, result } => self.outward_resolved(now, id, result),
-            Input::Ask {
-                id,
-                question: Question::SignOut { .. },
-            } => {
-                let answer = Answer::SignOut(None);
-                self.station.out.push_back(Output::Answer { id, answer });
-            }
-            Input::Ask { .. }
-            | Input::Kept { .. }
+            // An edge asks nobody else, and knows no answer.
+            Input::Kept { .. }
             | Input::Fetched { .. }
             | Input::Proved { .. }
             | Input::Users { .. } => {}

@@ -42,6 +42,27 @@ impl EdgeGateCore {
         let mut domains = self.domains.iter();
         domains.any(|d| d.sso && d.name.as_str().eq_ignore_ascii_case(domain))
     }
+
+    /// Whether a log-in was begun there, by the cookie that its browser holds.
+    fn began(&self, cookie: &str) -> bool {
+        let mark = cookie.split_once('.').map(|(mark, _)| mark);
+        mark == Some(core_mark(&self.token_key).as_str())
+    }
+}
+
+/// How many characters of a core's mark there are: by chance no two are alike.
+const MARK: usize = 16;
+
+/// The requests of the edge's own lane that every domain's users make; the others are made where
+/// an identity provider vouches.
+const EVERYBODYS: [&str; 2] = ["get_edge_config", "get_edge_sso"];
+
+/// What tells one core from another in a browser's cookie. It follows from what every edge knows
+/// of the core, and says nothing of the inside.
+pub fn core_mark(key: &policy::token::PublicKey) -> String {
+    let mut mark = sso::sha256_base64url(&key.to_hex());
+    mark.truncate(MARK);
+    mark
 }
 
 impl EdgeGate {
@@ -52,6 +73,31 @@ impl EdgeGate {
                 .iter()
                 .any(|d| d.name.as_str().eq_ignore_ascii_case(domain))
         })
+    }
+
+    /// Cores that may answer a request of the edge's own lane, the best first. A browser that comes
+    /// back from its identity provider belongs to the core at which it began, as its `cookie` says;
+    /// `prefers` says whose session a client shows. Whoever else answers knows nothing of either,
+    /// and says so: where a request goes opens nothing.
+    pub fn answering<'a>(
+        &'a self,
+        domain: &'a str,
+        path: &str,
+        cookie: Option<&str>,
+        prefers: impl Fn(&EdgeGateCore) -> bool,
+    ) -> Vec<&'a EdgeGateCore> {
+        let name = path.trim_matches('/');
+        let mut cores: Vec<&EdgeGateCore> = self.serving(domain).collect();
+        if !EVERYBODYS.contains(&name) {
+            cores.retain(|core| core.signs_on(domain));
+        }
+        let best = |core: &EdgeGateCore| match name {
+            "oidc" | "fedlet" => cookie.is_some_and(|cookie| core.began(cookie)),
+            "get_edge_config" => prefers(core),
+            _ => false,
+        };
+        cores.sort_by_key(|core| !best(core));
+        cores
     }
 }
 
@@ -119,4 +165,53 @@ pub enum InsideTls {
     Opportunistic,
     /// Always, with the certificate checked.
     Required,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn core(peer: usize, sso: bool) -> EdgeGateCore {
+        let key = policy::token::TokenKey::from_seed(&[peer as u8 + 1; 32]).unwrap();
+        let name = "example.test".parse().unwrap();
+        EdgeGateCore {
+            peer,
+            node: format!("core{peer}"),
+            token_key: key.public(),
+            domains: vec![DomainOffer {
+                name,
+                sip: true,
+                im_presence: true,
+                federation: false,
+                tokens: false,
+                sso,
+            }],
+            signed_out: SignedOut::default(),
+            skew_ms: None,
+        }
+    }
+
+    #[test]
+    fn a_browser_comes_back_to_the_core_at_which_it_began_if_that_is_there() {
+        let mut gate = EdgeGate {
+            cores: vec![core(0, true), core(1, true), core(2, false)],
+        };
+        let peers = |gate: &EdgeGate, path: &str, cookie: Option<&str>| -> Vec<usize> {
+            let cores = gate.answering("Example.Test", path, cookie, |core| core.peer == 2);
+            cores.iter().map(|core| core.peer).collect()
+        };
+        let cookie = format!("{}.boot.secret", core_mark(&gate.cores[1].token_key));
+        for path in ["/oidc", "/fedlet", "fedlet/"] {
+            assert_eq!(peers(&gate, path, Some(&cookie)), [1, 0]);
+            assert_eq!(peers(&gate, path, Some("x.y.z")), [0, 1]);
+            assert_eq!(peers(&gate, path, Some("")), [0, 1]);
+            assert_eq!(peers(&gate, path, None), [0, 1]);
+        }
+        // It says nothing of other requests.
+        assert_eq!(peers(&gate, "/authorize", Some(&cookie)), [0, 1]);
+        assert_eq!(peers(&gate, "/get_edge_sso", Some(&cookie)), [0, 1, 2]);
+        assert_eq!(peers(&gate, "/get_edge_config", Some(&cookie)), [2, 0, 1]);
+        gate.cores.remove(1);
+        assert_eq!(peers(&gate, "/oidc", Some(&cookie)), [0]);
+    }
 }

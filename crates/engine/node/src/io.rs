@@ -413,6 +413,8 @@ pub enum Report {
         /// What is wrong with the certificate, and what to do.
         cause: String,
     },
+    /// Something is to be told of certificates.
+    Certificate(CertificateNews),
     /// Connections come faster than one source, or all together, may make them.
     Flooded {
         /// The client.
@@ -429,6 +431,19 @@ pub enum Report {
         /// What it did.
         cause: String,
     },
+}
+
+/// What a task that looks after certificates has to tell.
+#[derive(Clone, Debug)]
+pub struct CertificateNews {
+    /// Which event it is.
+    pub kind: status::Kind,
+    /// Why, in words.
+    pub cause: String,
+    /// What was seen.
+    pub proof: Vec<(&'static str, String)>,
+    /// The names of the node's own certificate, if they are to be taken as new.
+    pub names: Option<Vec<String>>,
 }
 
 /// What the node wants done.

@@ -43,7 +43,8 @@ impl SignOut {
         }
     }
 
-    fn is_floor(&self) -> bool {
+    /// Whether it is the floor of a full table: whoever's tokens are from then or before.
+    pub fn is_floor(&self) -> bool {
         self.user.expose().is_empty() && self.domain.is_empty()
     }
 

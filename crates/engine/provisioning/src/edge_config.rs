@@ -1,4 +1,8 @@
 //! The answer to `get_edge_config` (`protocol.md` §2.2).
+//!
+//! Where there is no Unified CM, there are neither its user data service nor its files: then
+//! `userUdsServer` and the service `tftpServer` are left out, since a client that finds one without
+//! an address gives up with a fault of ours, and one that finds none looks no further.
 
 use std::fmt::Write as _;
 
@@ -62,10 +66,10 @@ impl EdgeConfig {
             .iter()
             .map(|t| format!("<address>{}</address>", escape(t)))
             .collect();
-        line(
-            &mut x,
-            &format!("  <service><name>tftpServer</name>{tftp}</service>"),
-        );
+        if !tftp.is_empty() {
+            let service = format!("  <service><name>tftpServer</name>{tftp}</service>");
+            line(&mut x, &service);
+        }
         x.push_str(" </serviceConfig>\n <edgeConfig>\n");
         servers(&mut x, "sipEdgeServer", &self.sip);
         if let Some(route) = &self.route {
@@ -78,7 +82,9 @@ impl EdgeConfig {
         servers(&mut x, "xmppEdgeServer", &self.xmpp);
         servers(&mut x, "httpEdgeServer", &self.https);
         line(&mut x, "  <turnEdgeServer/>");
-        servers(&mut x, "userUdsServer", &self.uds);
+        if !self.uds.is_empty() {
+            servers(&mut x, "userUdsServer", &self.uds);
+        }
         x.push_str(" </edgeConfig>\n</getEdgeConfigResponse>\n");
         x
     }
@@ -182,6 +188,40 @@ mod tests {
         );
         assert!(document.contains("<name>_cuplogin</name><error>NameError</error>"));
         assert!(document.contains("<address>cucm2.example.com</address>"));
+    }
+
+    #[test]
+    fn records_of_inside_dns_are_told_as_they_stand() {
+        let record = |target: &str| Some(vec![(10, 10, 8443, target.to_owned())]);
+        let document = EdgeConfig {
+            services: vec![
+                ("_cisco-uds".into(), record("cucmserver.example.com")),
+                ("_cuplogin".into(), record("cupserver.example.com")),
+            ],
+            ..EdgeConfig::default()
+        }
+        .to_xml();
+        for (name, target) in [("_cisco-uds", "cucmserver"), ("_cuplogin", "cupserver")] {
+            let at = document.find(&format!("<name>{name}</name>")).unwrap();
+            let server = format!(
+                "<server><priority>10</priority><weight>10</weight><port>8443</port>\
+                 <address>{target}.example.com</address></server>"
+            );
+            assert!(document[at..].contains(&server), "{document}");
+        }
+    }
+
+    #[test]
+    fn what_there_is_none_of_inside_is_left_out_and_not_empty() {
+        let document = EdgeConfig {
+            https: vec![("edge1.example.com".into(), 8443)],
+            ..EdgeConfig::default()
+        }
+        .to_xml();
+        assert!(roxmltree::Document::parse(&document).is_ok());
+        assert!(!document.contains("userUdsServer") && !document.contains("tftpServer"));
+        assert!(document.contains("<httpEdgeServer><server>"));
+        assert!(document.contains("<turnEdgeServer/>"));
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! - [`uds`]: what Unified CM's user data service says.
 //! - [`axl`]: which nodes a cluster has, and what of its settings matters.
 //! - [`voicemail`]: what a Unity Connection is.
-//! - [`sign_in`]: a sign-in from credentials to document, as a pure state machine.
-//! - [`whereabouts`]: where a user is at home for whom another has vouched.
+//! - [`sign_in`]: a sign-in from credentials, or another's word, to document, as a pure state
+//!   machine.
 
 #![forbid(unsafe_code)]
 
@@ -16,4 +16,3 @@ pub mod path;
 pub mod sign_in;
 pub mod uds;
 pub mod voicemail;
-pub mod whereabouts;

@@ -6,21 +6,25 @@
 //! home, with the user's own password ──▶ gather ── servers, user, extensions, inside SRV records,
 //! side by side ──▶ granted
 //! another directory: prove ── one question ──▶ gather ── SRV records ──▶ granted
+//! another has vouched: locate, if there is a Unified CM ──▶ gather ── servers, inside SRV records
+//! ──▶ found
 //! ```
 //! A home cluster whose first node does not answer is asked at another of its nodes. A server that
 //! cannot be reached is never an answer of "wrong password": the outcome says which server and why.
 //! What was wrong a moment ago is wrong without asking (`refused`). Bounds: [`SESSIONS_MAX`] at
-//! once, names of [`USER_MAX`] bytes, [`HOMES_MAX`] nodes of a home cluster, and the rates of
-//! `rates`.
+//! once, and as many of users for whom another has vouched, names of [`USER_MAX`] bytes,
+//! [`HOMES_MAX`] nodes of a home cluster, and the rates of `rates`.
 
 mod ask;
+mod home;
 mod rates;
 mod refused;
 
 use std::time::Duration;
 
-pub use ask::{Answer, Ask, Asked, By, Granted, Node, Outcome, Proven, Unproven};
+pub use ask::{Answer, Ask, Asked, By, Granted, Node, Outcome, Proven, Unproven, Vouched};
 use base::{HashMap, Instant, Pii, Rng, Secret};
+use home::{Found, Search};
 use rates::Rates;
 use refused::Refused;
 
@@ -43,10 +47,7 @@ pub const PASSWORD_MAX: usize = 1024;
 pub const UNKNOWN: &str = "no cluster knows the user";
 
 enum Step {
-    Locate {
-        next: usize,
-        last: Option<String>,
-    },
+    Locate(Search),
     Authenticate {
         home: Node,
         /// Nodes of the same cluster, to be asked next.
@@ -65,9 +66,11 @@ struct Session {
     began: Instant,
     domain: String,
     user: String,
-    password: Secret<String>,
-    nodes: Vec<Node>,
+    /// `None` if another has vouched for the user.
+    password: Option<Secret<String>>,
     step: Step,
+    /// Who was asked where the user is at home, and whether they knew.
+    lookups: Vec<(Node, bool)>,
     name: Option<uds::User>,
     extensions: Vec<String>,
     servers: Vec<String>,
@@ -75,6 +78,12 @@ struct Session {
 }
 
 impl Session {
+    /// The user's own credentials.
+    fn basic(&self) -> Option<(Pii<String>, Secret<String>)> {
+        let password = self.password.clone()?;
+        Some((Pii::new(self.user.clone()), password))
+    }
+
     /// The SRV records to ask for.
     fn names(&self) -> Vec<String> {
         let asked = self.services.iter();
@@ -115,6 +124,8 @@ fn is_odd(user: &str) -> bool {
 /// All sign-ins of a core.
 pub struct SignIns {
     sessions: HashMap<u64, Session>,
+    /// Those of them for whom another has vouched.
+    vouched: usize,
     asks: HashMap<u64, (u64, Waiting)>,
     rates: Rates,
     refused: Refused,
@@ -128,6 +139,7 @@ impl SignIns {
     pub fn new(rng: &mut Rng) -> Self {
         SignIns {
             sessions: HashMap::default(),
+            vouched: 0,
             asks: HashMap::default(),
             rates: Rates::new(rng),
             refused: Refused::new(rng),
@@ -163,9 +175,8 @@ impl SignIns {
             };
             return self.done.push((id, Outcome::Unauthorized { why }));
         }
-        if self.sessions.len() >= SESSIONS_MAX {
-            let wait = Duration::from_secs(5);
-            return self.done.push((id, Outcome::Limited { wait }));
+        if self.sessions.len() - self.vouched >= SESSIONS_MAX {
+            return self.done.push((id, Outcome::Full));
         }
         if let Err(wait) = self.rates.take(now, &user) {
             return self.done.push((id, Outcome::Limited { wait }));
@@ -173,21 +184,18 @@ impl SignIns {
         if let Some(why) = self.refused.why(now, &domain, &user, password.expose()) {
             return self.done.push((id, Outcome::Unauthorized { why }));
         }
-        let (nodes, step) = match by {
-            By::Uds(nodes) => {
-                let (next, last) = (0, None);
-                (nodes, Step::Locate { next, last })
-            }
-            By::Directory => (Vec::new(), Step::Prove),
+        let step = match by {
+            By::Uds(nodes) => Step::Locate(Search::new(nodes)),
+            By::Directory => Step::Prove,
         };
         let proving = matches!(step, Step::Prove);
         let session = Session {
             began: now,
             domain,
             user,
-            password,
-            nodes,
+            password: Some(password),
             step,
+            lookups: Vec::new(),
             name: None,
             extensions: Vec::new(),
             servers: Vec::new(),
@@ -196,6 +204,35 @@ impl SignIns {
         self.sessions.insert(id, session);
         if proving {
             self.prove(id);
+        } else {
+            self.locate(id);
+        }
+    }
+
+    /// Begins for a user for whom another has vouched; `id` comes back with the outcome. Without
+    /// nodes, nobody is asked where the user is at home.
+    pub fn vouched(&mut self, now: Instant, id: u64, vouched: Vouched) {
+        if self.vouched >= SESSIONS_MAX {
+            return self.done.push((id, Outcome::Full));
+        }
+        let homeless = vouched.nodes.is_empty();
+        let services = vouched.services.into_iter();
+        let session = Session {
+            began: now,
+            domain: vouched.domain,
+            user: vouched.user,
+            password: None,
+            step: Step::Locate(Search::new(vouched.nodes)),
+            lookups: Vec::new(),
+            name: None,
+            extensions: Vec::new(),
+            servers: Vec::new(),
+            services: services.map(|name| (name, None)).collect(),
+        };
+        self.sessions.insert(id, session);
+        self.vouched += 1;
+        if homeless {
+            self.gather(id, None, Vec::new());
         } else {
             self.locate(id);
         }
@@ -210,12 +247,17 @@ impl SignIns {
         self.rates.take(now, user)
     }
 
-    /// Ends the sign-ins of a user that are under way; their numbers.
-    pub fn abandon(&mut self, is_user: impl Fn(&str) -> bool) -> Vec<u64> {
-        let of_user = self.sessions.iter().filter(|(_, s)| is_user(&s.user));
-        let ended: Vec<u64> = of_user.map(|(id, _)| *id).collect();
+    /// Ends the sign-ins of a user that are under way; their numbers. A name as it was typed is
+    /// asked about without its domain, as directories may be shared.
+    pub fn abandon(&mut self, is_user: impl Fn(&str, &str) -> bool) -> Vec<u64> {
+        let of_user = |s: &Session| match &s.password {
+            Some(_) => is_user(&s.user, ""),
+            None => is_user(&s.user, &s.domain),
+        };
+        let ended = self.sessions.iter().filter(|(_, s)| of_user(s));
+        let ended: Vec<u64> = ended.map(|(id, _)| *id).collect();
         for id in &ended {
-            self.sessions.remove(id);
+            self.remove(*id);
         }
         self.asks.retain(|_, (id, _)| !ended.contains(id));
         ended
@@ -254,7 +296,7 @@ impl SignIns {
         };
         match (waiting, answer) {
             (Waiting::Step, Answer::Got(got)) => match &session.step {
-                Step::Locate { .. } => self.located(id, got),
+                Step::Locate(_) => self.located(id, got),
                 Step::Authenticate { .. } => self.authenticated(id, got),
                 Step::Prove | Step::Gather { .. } => {}
             },
@@ -298,12 +340,20 @@ impl SignIns {
         self.out.push(make(ask));
     }
 
+    fn remove(&mut self, id: u64) -> Option<Session> {
+        let session = self.sessions.remove(&id)?;
+        self.vouched -= usize::from(session.password.is_none());
+        Some(session)
+    }
+
     fn end(&mut self, id: u64, outcome: Outcome) {
-        if let Some(session) = self.sessions.remove(&id) {
+        if let Some(session) = self.remove(id)
+            && let Some(password) = &session.password
+        {
             let Session { domain, user, .. } = &session;
             match outcome {
                 Outcome::Unauthorized { why } => {
-                    let password = (why != UNKNOWN).then(|| session.password.expose().as_str());
+                    let password = (why != UNKNOWN).then(|| password.expose().as_str());
                     self.refused
                         .note(session.began, domain, user, password, why);
                 }
@@ -315,80 +365,47 @@ impl SignIns {
 
     /// Asks the next node where the user is at home.
     fn locate(&mut self, id: u64) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        let Step::Locate { next, last } = &mut session.step else {
-            return;
-        };
-        let Some(node) = session.nodes.get(*next).cloned() else {
-            let outcome = match last.take() {
-                Some(why) => {
-                    let server = session
-                        .nodes
-                        .last()
-                        .map_or_else(|| "Unified CM".into(), |n| format!("{}:{}", n.host, n.port));
-                    Outcome::Unreachable { server, why }
-                }
-                None if session.nodes.is_empty() => Outcome::Unreachable {
-                    server: "Unified CM".into(),
-                    why: "no node is configured or discovered".into(),
-                },
-                None => Outcome::Unauthorized { why: UNKNOWN },
-            };
-            return self.end(id, outcome);
-        };
-        *next += 1;
-        let path = format!(
-            "/cucm-uds/clusterUser?username={}",
-            percent_encode(&session.user)
-        );
-        self.ask(id, Waiting::Step, |id| Ask::Get {
-            id,
-            node,
-            path,
-            basic: None,
-        });
+        if let Some(Step::Locate(search)) = self.sessions.get_mut(&id).map(|s| &mut s.step) {
+            let found = search.go_on();
+            self.found(id, found);
+        }
     }
 
     fn located(&mut self, id: u64, got: Result<(u16, String), String>) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        let Step::Locate { next, last } = &mut session.step else {
+        if let Step::Locate(search) = &mut session.step {
+            let found = search.heard(got);
+            if matches!(found, Found::Home { .. }) {
+                session.lookups = search.lookups();
+            }
+            self.found(id, found);
+        }
+    }
+
+    fn found(&mut self, id: u64, found: Found) {
+        let Some(session) = self.sessions.get(&id) else {
             return;
         };
-        let asked = session.nodes.get(next.saturating_sub(1)).cloned();
-        let why = match got {
-            Ok((200, body)) => match uds::cluster_user(&body) {
-                Ok(Some(home)) => {
-                    let known = |n: &&Node| n.host.eq_ignore_ascii_case(&home.host);
-                    let cluster = session.nodes.iter().find(known).map(|n| n.cluster);
-                    let others = session.nodes.iter().filter(|n| Some(n.cluster) == cluster);
-                    let others = others.filter(|n| !known(n)).take(HOMES_MAX - 1);
-                    // The last one is asked first.
-                    let mut others: Vec<Node> = others.cloned().collect();
-                    others.reverse();
-                    let home = Node {
-                        host: home.host,
-                        port: home.port,
-                        tls_verify: asked.is_none_or(|n| n.tls_verify),
-                        cluster: cluster.unwrap_or(usize::MAX),
-                    };
-                    return self.authenticate(id, home, others);
-                }
-                // This node's clusters do not know the user; another one's may, where ILS is
-                // missing (F070).
-                Ok(None) => None,
-                Err(e) => Some(e.to_string()),
-            },
-            Ok((status, _)) => Some(format!("status {status} for clusterUser")),
-            Err(why) => Some(why),
-        };
-        if let Some(why) = why {
-            *last = Some(why);
+        match found {
+            Found::Ask(node) => {
+                let user = percent_encode(&session.user);
+                let path = format!("/cucm-uds/clusterUser?username={user}");
+                self.ask(id, Waiting::Step, |id| Ask::Get {
+                    id,
+                    node,
+                    path,
+                    basic: None,
+                });
+            }
+            Found::Home { home, .. } if session.password.is_none() => {
+                self.gather(id, Some(home), Vec::new());
+            }
+            Found::Home { home, others } => self.authenticate(id, home, others),
+            Found::Nowhere => self.end(id, Outcome::Unauthorized { why: UNKNOWN }),
+            Found::Silent { server, why } => self.end(id, Outcome::Unreachable { server, why }),
         }
-        self.locate(id);
     }
 
     fn authenticate(&mut self, id: u64, home: Node, others: Vec<Node>) {
@@ -396,7 +413,7 @@ impl SignIns {
             return;
         };
         let path = format!("/cucm-uds/user/{}/devices", percent_encode(&session.user));
-        let basic = Some((Pii::new(session.user.clone()), session.password.clone()));
+        let basic = session.basic();
         let asked = home.clone();
         session.step = Step::Authenticate {
             home: asked,
@@ -439,44 +456,46 @@ impl SignIns {
             }
             Err(why) => return self.end(id, Outcome::Unreachable { server, why }),
         };
-        let names = session.names();
-        let basic = Some((Pii::new(session.user.clone()), session.password.clone()));
-        let path = format!("/cucm-uds/user/{}", percent_encode(&session.user));
-        let waiting = names.len() + 3;
-        session.step = Step::Gather {
-            home: Some(home.clone()),
-            devices,
-            waiting,
-        };
-        let (node, whole) = (home.clone(), basic.clone());
-        let extensions = format!("{path}/extensions");
-        self.ask(id, Waiting::Extensions, |id| Ask::Get {
-            id,
-            node,
-            path: extensions,
-            basic: whole,
-        });
-        let node = home.clone();
-        let servers = "/cucm-uds/servers".to_owned();
-        self.ask(id, Waiting::Servers, |id| Ask::Get {
-            id,
-            node,
-            path: servers,
-            basic: None,
-        });
-        self.ask(id, Waiting::User, |id| Ask::Get {
-            id,
-            node: home,
-            path,
-            basic,
-        });
-        self.ask_services(id, names);
+        self.gather(id, Some(home), devices);
     }
 
-    fn ask_services(&mut self, id: u64, names: Vec<String>) {
+    /// Asks, side by side, for all that the document needs.
+    fn gather(&mut self, id: u64, home: Option<Node>, devices: Vec<String>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let (names, basic) = (session.names(), session.basic());
+        let path = format!("/cucm-uds/user/{}", percent_encode(&session.user));
+        let mut gets = Vec::new();
+        if home.is_some() {
+            gets.push((Waiting::Servers, "/cucm-uds/servers".to_owned(), None));
+            if basic.is_some() {
+                let extensions = format!("{path}/extensions");
+                gets.push((Waiting::Extensions, extensions, basic.clone()));
+                gets.push((Waiting::User, path, basic));
+            }
+        }
+        session.step = Step::Gather {
+            home: home.clone(),
+            devices,
+            // One more, so that it also ends where there is nothing to ask.
+            waiting: gets.len() + names.len() + 1,
+        };
+        if let Some(home) = home {
+            for (waiting, path, basic) in gets {
+                let node = home.clone();
+                self.ask(id, waiting, |id| Ask::Get {
+                    id,
+                    node,
+                    path,
+                    basic,
+                });
+            }
+        }
         for (i, name) in names.into_iter().enumerate() {
             self.ask(id, Waiting::Service(i), |id| Ask::Service { id, name });
         }
+        self.gathered(id);
     }
 
     /// Asks the domain's directory.
@@ -484,8 +503,10 @@ impl SignIns {
         let Some(session) = self.sessions.get(&id) else {
             return;
         };
-        let (domain, password) = (session.domain.clone(), session.password.clone());
-        let user = Pii::new(session.user.clone());
+        let Some((user, password)) = session.basic() else {
+            return;
+        };
+        let domain = session.domain.clone();
         self.ask(id, Waiting::Step, |id| Ask::Prove {
             id,
             domain,
@@ -509,15 +530,7 @@ impl SignIns {
             name: proven.account,
             lines: proven.lines,
         });
-        let names = session.names();
-        session.step = Step::Gather {
-            home: None,
-            devices: Vec::new(),
-            // One more, so that it also ends where no service was asked for.
-            waiting: names.len() + 1,
-        };
-        self.ask_services(id, names);
-        self.gathered(id);
+        self.gather(id, None, Vec::new());
     }
 
     fn gathered(&mut self, id: u64) {
@@ -531,13 +544,15 @@ impl SignIns {
         if *waiting > 0 {
             return;
         }
-        let Some(session) = self.sessions.remove(&id) else {
+        let Some(session) = self.remove(id) else {
             return;
         };
         let Step::Gather { home, devices, .. } = session.step else {
             return;
         };
-        self.rates.give_back(&session.user);
+        let cluster = home.as_ref().map(|home| home.cluster);
+        let mut lookups = session.lookups;
+        lookups.retain(|(node, _)| Some(node.cluster) != cluster);
         let mut nodes: Vec<Node> = home.iter().cloned().collect();
         if let Some(home) = home {
             let is_home = |s: &&String| s.eq_ignore_ascii_case(&home.host);
@@ -547,6 +562,11 @@ impl SignIns {
                 ..home.clone()
             }));
         }
+        let services = session.services;
+        let Some(password) = session.password else {
+            return self.done.push((id, Outcome::Found { nodes, services }));
+        };
+        self.rates.give_back(&session.user);
         let user = session.name.unwrap_or(uds::User {
             name: session.user,
             lines: Vec::new(),
@@ -559,11 +579,12 @@ impl SignIns {
             id,
             Outcome::Granted(Box::new(Granted {
                 user: user.name,
-                password: session.password,
+                password,
                 lines,
                 devices,
                 nodes,
-                services: session.services,
+                lookups,
+                services,
             })),
         ));
     }

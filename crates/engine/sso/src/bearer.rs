@@ -4,12 +4,14 @@
 //! A signature comes first; claims of what is not genuine are not looked at. Which fault it is
 //! decides what follows: a token that was genuine once is no attack ([`BearerError::is_forged`]).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Pii, UnixTime};
 
 use crate::json::Object;
-use crate::jws::{CHARACTERS_MAX, JwsError, Keys};
+use crate::jwe::{DecryptionKey, JweError, Sealed};
+use crate::jws::{CHARACTERS_MAX, JwsError, Keys, is_compact};
 
 /// Bytes of a user's name.
 pub const USER_MAX: usize = 256;
@@ -18,7 +20,7 @@ pub const USER_MAX: usize = 256;
 pub const INTROSPECTION_BYTES_MAX: usize = 64 * 1024;
 
 /// What a token must say.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     /// Who must have made it (`iss`).
     pub issuer: String,
@@ -26,9 +28,12 @@ pub struct Rules {
     pub audience: String,
     /// The claim that names the user.
     pub user_claim: String,
-    /// Where the claim is an address whose part before `@` is the user: the domain that must stand
-    /// after it. Who is called so elsewhere is somebody else.
-    pub local_part_at: Option<String>,
+    /// Where the claim is an address whose part before `@` is the user: the domains one of which
+    /// must stand after it. Who is called so elsewhere is somebody else. Empty where all of the
+    /// claim is the user.
+    pub local_part_of: Vec<String>,
+    /// What opens tokens that are encrypted, or whose claims are.
+    pub decryption: Option<Arc<DecryptionKey>>,
 }
 
 /// What a good token says.
@@ -76,8 +81,12 @@ pub enum BearerError {
     #[error("the token has no claim {0} that names a user")]
     NoUser(String),
     /// Genuine, with claims that are not for us.
-    #[error("the token's claims are encrypted or no JSON object")]
+    #[error("the token's claims are no JSON object")]
     Closed,
+    /// Encrypted, and it cannot be told whether it is genuine; or genuine, with claims that are
+    /// encrypted.
+    #[error(transparent)]
+    Sealed(JweError),
     /// Genuine, from before its user was signed out here.
     #[error("the token is from before its user was signed out")]
     SignedOut,
@@ -106,13 +115,62 @@ impl Rules {
         skew: Duration,
         token: &str,
     ) -> Result<Claims, BearerError> {
+        let opened;
+        let token = match Sealed::read(token) {
+            None => token,
+            Some(sealed) => {
+                opened = self.unseal(&sealed, token, false)?;
+                opened.as_str()
+            }
+        };
         let payload = keys.open(token)?;
+        // Unified CM signs what it has encrypted.
+        let inner = std::str::from_utf8(&payload).ok();
+        let inner = inner.and_then(|text| Some((Sealed::read(text)?, text)));
+        let payload = match inner {
+            None => payload,
+            Some((sealed, text)) => self.unseal(&sealed, text, true)?.into_bytes(),
+        };
         let claims = Object::read(&payload, CHARACTERS_MAX).ok_or(BearerError::Closed)?;
         let issuer = claims.text("iss").unwrap_or_default();
         if issuer != self.issuer {
             return Err(BearerError::Issuer(shortened(issuer)));
         }
         self.judge(&claims, now, skew)
+    }
+
+    /// What is inside; `genuine` if a good signature is around it. One that does not open was
+    /// perhaps made up, unless it is.
+    fn unseal(
+        &self,
+        sealed: &Sealed<'_>,
+        text: &str,
+        genuine: bool,
+    ) -> Result<String, BearerError> {
+        let Some(key) = &self.decryption else {
+            return Err(BearerError::Sealed(JweError::NoKey(sealed.algorithms())));
+        };
+        let forged = |cause| BearerError::Jws(JwsError::Malformed(cause));
+        let opened = key.open(text).map_err(|e| match e {
+            JweError::Malformed(cause) => forged(cause),
+            JweError::Closed if !genuine => {
+                forged("it does not open with the key of domains.tokens.decryption_key_file")
+            }
+            e => BearerError::Sealed(e),
+        })?;
+        String::from_utf8(opened).map_err(|_| match genuine {
+            true => BearerError::Closed,
+            false => forged("what it holds is no text"),
+        })
+    }
+
+    /// Whether a token's kind is one that is read here, whoever made it; others can only be looked
+    /// up.
+    pub fn reads(&self, token: &str) -> bool {
+        match Sealed::read(token) {
+            Some(_) => self.decryption.is_some(),
+            None => is_compact(token),
+        }
     }
 
     /// Reads the answer to an introspection. The issuer may leave out `iss` and `aud`; what it
@@ -159,13 +217,7 @@ impl Rules {
             }
         }
         let user = claims.text(&self.user_claim).unwrap_or_default();
-        let user = match &self.local_part_at {
-            Some(domain) => user
-                .rsplit_once('@')
-                .filter(|(_, at)| at.eq_ignore_ascii_case(domain))
-                .map_or("", |(local, _)| local),
-            None => user,
-        };
+        let user = local_part(user, &self.local_part_of);
         // Whoever may write any address into an account is nobody by it (OpenID Connect Core §5.7).
         let claimed = self.user_claim == "email"
             && (claims.flag("email_verified") == Some(false)
@@ -182,6 +234,18 @@ impl Rules {
             audiences: audiences.len(),
         })
     }
+}
+
+/// Who a name is: all of it, or, where it must be an address of one of these domains, what stands
+/// before the `@`; nobody, if it is none.
+pub(crate) fn local_part<'u>(name: &'u str, domains: &[String]) -> &'u str {
+    if domains.is_empty() {
+        return name;
+    }
+    let address = name.rsplit_once('@');
+    let ours = |at: &str| domains.iter().any(|d| at.eq_ignore_ascii_case(d));
+    let ours = address.filter(|(local, at)| ours(at) && !local.contains('@'));
+    ours.map_or("", |(local, _)| local)
 }
 
 /// Whether a name can be a user's.

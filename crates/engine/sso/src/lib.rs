@@ -1,6 +1,7 @@
 //! Sign-in by another's word: what an identity provider says of a user, checked.
 //!
 //! - [`jws`]: signed tokens (RFC 7515) and the keys that check them (RFC 7517).
+//! - [`jwe`]: encrypted ones (RFC 7516).
 //! - [`bearer`]: the claims of a token (RFC 7519, 9068), and introspection (RFC 7662).
 //! - [`oidc`]: OpenID Connect with the authorization code and PKCE (RFC 7636).
 //! - [`saml`]: SAML 2.0, the Web Browser SSO profile, as service provider.
@@ -15,8 +16,10 @@
 pub mod bearer;
 mod certificate;
 mod json;
+pub mod jwe;
 pub mod jws;
 pub mod oidc;
+mod pem;
 pub mod saml;
 pub mod url;
 

@@ -18,6 +18,7 @@ mod signature;
 mod xml;
 
 pub use metadata::Provider;
+pub use request::Signer;
 
 /// The largest response read, in bytes of XML.
 pub const RESPONSE_BYTES_MAX: usize = 128 * 1024;

@@ -24,7 +24,8 @@ macro_rules! kinds {
         $name:ident = $code:literal, $severity:ident, $title:literal, $fix:literal;
     )*) => {
         /// What happened. Numbers are never used again for something else: 1xxx links, 2xxx
-        /// registrations and calls, 3xxx sign-in and HTTP, 4xxx XMPP, 5xxx media, 6xxx protection.
+        /// registrations and calls, 3xxx sign-in and HTTP, 4xxx XMPP, 5xxx media, 6xxx protection,
+        /// 7xxx certificates.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Kind { $($(#[$doc])* $name = $code,)* }
 
@@ -126,6 +127,11 @@ kinds! {
     CallEnded = 2011, Info, "call ended", "";
     /// It could not be set up.
     CallFailed = 2012, Warning, "call failed", "";
+    /// Call control does not let go of a registration that a sign-out has ended.
+    LeaveRefused = 2013, Warning, "call control keeps a registration that has ended here",
+        "call control rings the user there until the registration runs out: remove it there, and \
+         let it take REGISTERs of the core without a password of their own, as it takes those of \
+         clients";
     /// No core can take a client's request.
     NoCore = 2020, Error, "no core is linked",
         "check the links (causeway status); clients get 503 until one is up";
@@ -148,6 +154,10 @@ kinds! {
         "give the SIP trunk's security profile on Unified CM an incoming port of its own, as 5560, \
          and write it as the zone's port: on a shared port Unified CM takes registrations for the \
          trunk and refuses them";
+    /// A client transfers a call with a trunk that may not call.
+    TransferRefused = 2026, Warning, "transfer of a call with a trunk refused",
+        "set accept_incoming = true in the trunk's zone: who is transferred there has to call \
+         whom the client names";
     /// There are as many calls as there may be.
     CallsFull = 2030, Warning, "call refused: no room for one more",
         "raise calls.concurrent_max or calls.licences if the machine carries more, or add a core; \
@@ -196,6 +206,13 @@ kinds! {
     HttpUnreachable = 3011, Warning, "inside web server unreachable",
         "check that the server runs, that the core resolves its name, and that \
          certificate.trusted holds the authority of its certificate";
+    /// Sign-outs were missed while the core was away, and cannot be told any more one by one.
+    SignOutsMissed = 3012, Warning, "sessions from before a gap in sign-outs have ended",
+        "nothing: there were more sign-outs than are remembered while this core was away, so who \
+         had signed in before signs in again; if nobody was signed out, check that nobody has \
+         taken the edge over";
+    /// The configured rules of the allow list are others.
+    AllowListChanged = 3013, Info, "allow list changed", "";
     /// A publisher was asked for its nodes.
     Discovered = 3020, Info, "servers discovered", "";
     /// It did not answer as it should.
@@ -260,6 +277,10 @@ kinds! {
     IdpMetadata = 3040, Error, "the metadata of a SAML identity provider cannot be used",
         "fetch its metadata again into sign_in.metadata_file: one IDPSSODescriptor with a \
          signing certificate and a SingleSignOnService by HTTP-Redirect at an https address";
+    /// A key for tokens, or for requests to an identity provider, is missing or cannot be used.
+    SsoKey = 3041, Error, "a key of single sign-on is missing or cannot be used",
+        "see the setting that the cause names, and write the file that it asks for: keys in PKCS \
+         #8 without a passphrase, of RSA with 2048 bits at least";
     /// A chat session signed in.
     XmppUp = 4001, Info, "chat session up", "";
     /// It ended.
@@ -313,6 +334,21 @@ kinds! {
     OverloadOver = 6007, Info, "overload has passed", "";
     /// A client showed a certificate that is vouched for.
     CertificateShown = 6008, Info, "client certificate verified", "";
+    /// A certificate, key or trust is in use from now on.
+    CertificateTaken = 7001, Info, "certificate and trust in use", "";
+    /// What the files hold now cannot be used.
+    CertificateNotTaken = 7002, Error, "certificate or trust not taken",
+        "see causeway ctl certificate check, which names each fault of chain and key; what was \
+         there before is used until then, but the node would not start with these files";
+    /// A certificate runs out soon.
+    CertificateEnds = 7003, Warning, "certificate runs out soon",
+        "have it issued again: causeway ctl certificate request makes key and request, causeway \
+         ctl certificate install puts the answer in place; a peer's is its administrator's to \
+         renew, an authority's new one is added by causeway ctl certificate trusted add";
+    /// It has run out.
+    CertificateEnded = 7004, Error, "certificate has run out",
+        "have it issued again, now: handshakes that need it fail; remove an authority that nobody \
+         uses any more by causeway ctl certificate trusted remove";
 }
 
 /// Room for what is shown of most values.

@@ -13,6 +13,9 @@ use crate::show::{clean, table};
 /// The resource of the rules.
 pub const RULES: &str = "/api/v1/allow-list";
 
+/// Where the configured rules are read anew.
+pub const RELOAD: &str = "/api/v1/allow-list/reload";
+
 /// The resource of what was refused.
 pub const DENIED: &str = "/api/v1/allow-list/denied";
 
@@ -22,6 +25,15 @@ pub const DENIED: &str = "/api/v1/allow-list/denied";
 /// [`AskFault`].
 pub async fn rules(socket: &Path) -> Result<AllowListReport, AskFault> {
     ask(socket, RULES).await
+}
+
+/// Has it read the configured rules anew, so that they count at once.
+///
+/// # Errors
+/// [`AskFault`].
+pub async fn reload(socket: &Path) -> Result<AllowListReport, AskFault> {
+    let body = client::post(socket, RELOAD).await?;
+    serde_json::from_slice(&body).map_err(|e| AskFault::Answer(e.to_string()))
 }
 
 /// Asks it for what it refused.

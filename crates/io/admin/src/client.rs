@@ -7,7 +7,7 @@ use crate::query;
 use ::status::Page;
 use ::status::servers::ServersReport;
 use http::{Method, Request};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -16,6 +16,8 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// Servers that are asked have 40 s for each question; five may follow one another (two of a probe
 /// under way, three of the whole reading after it), and there is some more.
 const SERVERS_WITHIN: Duration = Duration::from_secs(300);
+/// A passphrase is stretched, and what settings name is looked at.
+const POST_WITHIN: Duration = Duration::from_secs(60);
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Why there is no answer.
@@ -51,6 +53,14 @@ pub enum AskFault {
 /// [`AskFault`].
 pub async fn get(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
     within(WITHIN, ask(socket, Method::GET, resource)).await
+}
+
+/// Has a node do something; gives the body.
+///
+/// # Errors
+/// [`AskFault`].
+pub async fn post(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
+    within(WITHIN, ask(socket, Method::POST, resource)).await
 }
 
 async fn within(
@@ -144,7 +154,29 @@ pub async fn search(
     serde_json::from_slice(&body).map_err(|e| AskFault::Answer(e.to_string()))
 }
 
+/// Sends JSON to a resource; gives the body of the answer.
+///
+/// # Errors
+/// [`AskFault`].
+pub async fn post(
+    socket: &Path,
+    resource: &str,
+    sent: &impl serde::Serialize,
+) -> Result<Vec<u8>, AskFault> {
+    let sent = serde_json::to_vec(sent).map_err(|e| AskFault::Answer(e.to_string()))?;
+    within(POST_WITHIN, send(socket, Method::POST, resource, sent)).await
+}
+
 async fn ask(socket: &Path, method: Method, resource: &str) -> Result<Vec<u8>, AskFault> {
+    send(socket, method, resource, Vec::new()).await
+}
+
+async fn send(
+    socket: &Path,
+    method: Method,
+    resource: &str,
+    sent: Vec<u8>,
+) -> Result<Vec<u8>, AskFault> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|cause| AskFault::NotRunning {
@@ -161,7 +193,7 @@ async fn ask(socket: &Path, method: Method, resource: &str) -> Result<Vec<u8>, A
         .method(method)
         .uri(resource)
         .header(http::header::HOST, "localhost")
-        .body(Empty::<bytes::Bytes>::new())
+        .body(Full::new(bytes::Bytes::from(sent)))
         .map_err(|e| answer(&e))?;
     let response = sender.send_request(request).await.map_err(|e| answer(&e))?;
     let status = response.status();

@@ -6,6 +6,7 @@
 //! - [`show`]: a snapshot as text; [`search`]: what search rules make of a destination.
 //! - [`allow_list`]: where clients' HTTP requests may lead.
 //! - [`servers`]: the inside's servers, and what has changed at them.
+//! - [`certificates`]: the node's certificate, its request, whom it trusts.
 //! - [`dns`]: what DNS says where the node stands, and whether it is what it should be.
 //!
 //! A node is reached through [`driver::signal::Handle`] alone; no engine is ever held here.
@@ -13,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod allow_list;
+pub mod certificates;
 pub mod client;
 pub mod dns;
 mod query;

@@ -13,9 +13,11 @@ use net::http::{Body, full};
 use serde::Serialize;
 use status::{Page, SearchQuestion};
 
+use crate::certificates::Desk;
 use crate::query;
 
 mod allow_list;
+mod certificates;
 mod servers;
 mod sign_out;
 
@@ -34,6 +36,8 @@ pub struct Rest {
     pub token: Option<Secret<String>>,
     /// A core's allow list; an edge has none.
     pub guard: Option<Guard>,
+    /// The node's certificates.
+    pub certificates: Option<Desk>,
 }
 
 #[derive(Serialize)]
@@ -60,6 +64,10 @@ impl Rest {
         }
         if let Some(below) = request.uri.path().strip_prefix("/api/v1/allow-list") {
             return allow_list::answer(self.guard.as_ref(), &request, below).await;
+        }
+        if let Some(below) = request.uri.path().strip_prefix("/api/v1/certificates") {
+            let desk = self.certificates.as_ref();
+            return certificates::answer(&self.handle, desk, &request, sent, below).await;
         }
         if request.uri.path() == "/api/v1/sign-out" {
             return sign_out::answer(&self.handle, &request).await;
@@ -119,7 +127,7 @@ impl Rest {
                 StatusCode::NOT_FOUND,
                 "there is no such resource",
                 "ask for /api/v1/status, /api/v1/health, /api/v1/search, /api/v1/servers, \
-                 /api/v1/sign-out or \
+                 /api/v1/sign-out, /api/v1/certificates or \
                  /api/v1/allow-list",
             ),
         }
@@ -156,20 +164,20 @@ impl Rest {
 
 /// A question to search rules in a request's body: what GET has in its query, as JSON.
 async fn question(body: Body) -> Result<SearchQuestion, String> {
-    let whole = tokio::time::timeout(QUESTION_TIME, text(body)).await;
+    let whole = tokio::time::timeout(QUESTION_TIME, text(body, QUESTION_MAX)).await;
     let text = whole.map_err(|_| "the body did not come in time".to_owned())??;
     let asked: SearchQuestion =
         serde_json::from_slice(&text).map_err(|e| format!("the body is no question: {e}"))?;
     query::whole(asked)
 }
 
-/// A body, up to [`QUESTION_MAX`].
-async fn text(mut body: Body) -> Result<Vec<u8>, String> {
+/// A body of so many bytes at most.
+async fn text(mut body: Body, most: usize) -> Result<Vec<u8>, String> {
     let mut text = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| format!("the body cannot be read: {e}"))?;
         text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-        if text.len() > QUESTION_MAX {
+        if text.len() > most {
             return Err("the body is too long".into());
         }
     }
@@ -276,6 +284,7 @@ mod tests {
             handle,
             token: token.map(|t| Secret::new(t.to_owned())),
             guard: None,
+            certificates: None,
         };
         let mut request = Request::get(path);
         if let Some(shown) = shown {
@@ -333,6 +342,7 @@ mod tests {
             handle,
             token: None,
             guard: None,
+            certificates: None,
         };
         let send = async |method: &str, path: &str, body: String| {
             let request = Request::builder().method(method).uri(path);

@@ -1,6 +1,7 @@
 //! `causeway ctl`: questions to a node, and to a configuration.
 
 mod allow_list;
+mod certificate;
 mod dns;
 mod servers;
 mod sign_out;
@@ -74,6 +75,18 @@ Exit codes:
     /// Show what this node's DNS servers say, and check what a deployment needs of DNS.
     #[command(subcommand)]
     Dns(dns::Dns),
+    /// Inspect, request and put in place the node's certificate; say which names it needs and whom
+    /// the node trusts.
+    #[command(
+        subcommand,
+        after_help = "\
+Exit codes:
+  0  done, or nothing worse than a warning
+  1  an error in what was looked at; it cannot be put in place; the node did not take it
+  2  a name or option cannot be
+  3  a file cannot be read or written, or nobody can be asked"
+    )]
+    Certificate(certificate::Certificate),
 }
 
 #[derive(Args)]
@@ -111,6 +124,7 @@ pub(crate) fn run(command: Ctl) -> ExitCode {
         Ctl::Sessions(asked) => sign_out::sessions(&asked),
         Ctl::User(command) => user::run(command),
         Ctl::Dns(command) => dns::run(command),
+        Ctl::Certificate(command) => certificate::run(command),
     };
     ExitCode::from(done.unwrap_or_else(|e| {
         eprintln!("causeway: {e:#}");

@@ -15,6 +15,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
+/// Floods come and go, and what they leave free is to be the system's again while the node works on:
+/// this allocator sees to it on a thread of its own, and is quicker with what a call takes and gives.
+#[global_allocator]
+static MEMORY: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Registrations, and calls that ended and events, that are shown as tables unless asked for more.
 const REGISTRATIONS_SHOWN: usize = 50;
 const ROWS_SHOWN: usize = 10;
@@ -89,7 +94,6 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 fn main() -> ExitCode {
-    net::memory::prepare();
     net::tls::install();
     let done = match Cli::parse().command {
         Command::Run(file) => run::run(&file.config),

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use admin::certificates::Desk;
 use admin::rest::Rest;
 use admin::serve;
 use anyhow::Context;
 use config::Config;
 use driver::run::Running;
-use net::tls::{self, Live};
+use net::tls;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs the node until a signal.
@@ -27,6 +28,9 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let files = net::descriptors::raise();
     runtime.block_on(async {
         let mut running = driver::run::start(config.clone()).await?;
+        running.guard = running
+            .guard
+            .map(|guard| guard.of_file(path, running.handle.clone()));
         administer(&config, &running)?;
         let (mut terminate, mut interrupt) = (
             signal(SignalKind::terminate())?,
@@ -52,12 +56,22 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// What administrators reach the node's certificates by.
+fn desk(running: &Running) -> Desk {
+    Desk {
+        certificates: running.certificates.clone(),
+        gates: running.gates.clone(),
+        clock: running.clock,
+    }
+}
+
 /// Opens the local socket and, where configured, HTTPS for administrators.
 fn administer(config: &Config, running: &Running) -> anyhow::Result<()> {
     let local = Rest {
         handle: running.handle.clone(),
         token: None,
         guard: running.guard.clone(),
+        certificates: Some(desk(running)),
     };
     let socket = running.data_file(admin::SOCKET);
     let serving = serve::local(local, &socket, running.stopping())
@@ -67,13 +81,15 @@ fn administer(config: &Config, running: &Running) -> anyhow::Result<()> {
         return Ok(());
     };
     let token = driver::files::first_line("token file", token_file)?;
-    let tls = Live::new(tls::client_facing(&running.identity, &[b"http/1.1"])?);
+    let certificates = &running.certificates;
+    let tls = certificates.live(|loaded| tls::client_facing(&loaded.identity, &[b"http/1.1"]))?;
     for address in &config.administration {
         let listener = net::socket::listen(*address)?;
         let rest = Rest {
             handle: running.handle.clone(),
             token: Some(token.clone()),
             guard: running.guard.clone(),
+            certificates: Some(desk(running)),
         };
         tokio::spawn(serve::https(
             rest,

@@ -1,7 +1,6 @@
 //! Connections that the node asks for: the core towards call control.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use net::dns::Resolver;
@@ -80,7 +79,7 @@ pub struct Inside {
     /// Towards call control over TLS.
     pub tls: tls::Live<ClientConfig>,
     /// The same where the certificate is not to be checked.
-    pub unchecked: Arc<ClientConfig>,
+    pub unchecked: tls::Live<ClientConfig>,
 }
 
 impl Inside {
@@ -145,7 +144,7 @@ impl Inside {
         let config = if target.tls_verify {
             self.tls.get()
         } else {
-            self.unchecked.clone()
+            self.unchecked.get()
         };
         let within = link_sip::HANDSHAKE_MAX;
         let stream = tls::connect(config, name, stream, within).await?;

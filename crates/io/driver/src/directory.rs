@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use base::{Pii, Secret};
 use config::{Domain, SignInBy};
+use net::tls::Live;
 use node::io::{AskId, Input, Report};
 use provisioning::sign_in::{Proven, Unproven};
 use rustls::ClientConfig;
@@ -149,7 +150,7 @@ impl Directories {
         handle: &Handle,
         domains: &[Domain],
         resolver: &net::dns::Resolver,
-        tls: &Arc<ClientConfig>,
+        tls: &Live<ClientConfig>,
     ) -> Self {
         let own = domains.iter().filter_map(|domain| {
             let directory = match &domain.sign_in {

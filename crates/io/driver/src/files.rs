@@ -217,6 +217,11 @@ fn with_provider(domain: &mut config::Domain) -> Result<(), FileFault> {
             *secret = Password::Given(first_line("client secret file", path)?);
         }
     }
+    for (_, _, _, key) in domain.provider_keys() {
+        if let Password::File(path) = key {
+            *key = Password::Given(text(PROVIDER_KEY, path)?);
+        }
+    }
     if let Some(metadata) = domain.provider_metadata()
         && let Password::File(path) = metadata
     {
@@ -224,6 +229,9 @@ fn with_provider(domain: &mut config::Domain) -> Result<(), FileFault> {
     }
     Ok(())
 }
+
+/// What a file with a key or certificate of single sign-on is called.
+pub(crate) const PROVIDER_KEY: &str = "key of single sign-on";
 
 /// What the file of an identity provider is called.
 pub(crate) const METADATA: &str = "metadata of the identity provider";

@@ -2,21 +2,24 @@
 //! is dialled.
 //!
 //! In: a server, method and path, as requests of clients, redirects of inside servers and testers
-//! name them. Out: a [`Ruling`]: the one address to dial and the name its certificate must show,
-//! or a refusal. DNS is asked about a name once for a request, and not at all if no rule could let
-//! the name through whatever its addresses. For an address it is asked about the discovered servers
-//! whose address it could be: 64 of them at most, within 3 s. If DNS does not answer, nothing is
-//! refused: it cannot be told. Each rule's hits are counted, and what was
-//! refused to signed-in users is kept for an administrator ([`policy::allow_list::Ledger`]).
+//! name them. Out: a [`Ruling`]: the addresses to dial, each judged by itself, and the name that a
+//! certificate must show; or a refusal. DNS is asked about a name once for a request, and not at
+//! all if no rule could let the name through whatever its addresses. For an address it is asked
+//! about the discovered servers whose address it could be: 64 of them at most, within 3 s. If DNS
+//! does not answer, nothing is refused: it cannot be told. Each rule's hits are counted, and what
+//! was refused to signed-in users is kept for an administrator
+//! ([`policy::allow_list::Ledger`]).
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use config::allow_list as text;
 use net::{dns, tls};
 use node::gate::CoreGate;
+use node::io::{Answer, Question};
 use policy::allow_list::{Access, AllowList, Denied, Ledger, Origin, Rule, Verdict};
 use provisioning::path::{EdgePath, Server};
 use status::{
@@ -24,10 +27,13 @@ use status::{
 };
 use tokio::task::JoinSet;
 
-use crate::signal::Clock;
+use crate::signal::{Clock, Handle};
 
 /// Discovered servers asked about for one request to an address.
 const OWNERS_MAX: usize = 64;
+
+/// Addresses of a name that are dialled, one after the other.
+pub const ADDRESSES_MAX: usize = 4;
 
 /// How long all of them may take.
 const OWNERS_TIME: Duration = Duration::from_secs(3);
@@ -41,6 +47,8 @@ pub struct Guard {
     clock: Clock,
     ledger: Arc<Mutex<Ledger>>,
     live: bool,
+    /// Where the configured rules stand, and who is told of them.
+    source: Option<(Arc<Path>, Handle)>,
 }
 
 #[derive(Clone)]
@@ -56,8 +64,11 @@ pub enum Ruling {
     Pass {
         /// The rule's place in the list.
         rule: usize,
-        /// This is dialled, and nothing else.
+        /// This is dialled, and nothing else but the `others`.
         address: SocketAddr,
+        /// Where it cannot be reached these are, in their order: addresses of the same name that
+        /// pass likewise, [`ADDRESSES_MAX`] with the first.
+        others: Vec<SocketAddr>,
         /// The name that the server's certificate must show.
         name: String,
         /// Whether the certificate is checked.
@@ -91,14 +102,40 @@ impl Guard {
         resolver: dns::Resolver,
         never: Arc<[SocketAddr]>,
         clock: Clock,
+        ledger: Arc<Mutex<Ledger>>,
     ) -> Self {
         Guard {
             list: List::Live(gate),
             resolver,
             never,
             clock,
-            ledger: Arc::default(),
+            ledger,
             live: true,
+            source: None,
+        }
+    }
+
+    /// The same, with the file that the configured rules stand in.
+    pub fn of_file(self, path: &Path, handle: Handle) -> Self {
+        Guard {
+            source: Some((path.into(), handle)),
+            ..self
+        }
+    }
+
+    /// Reads the configured rules anew, and lets them count at once; what else has changed in the
+    /// file does not. The rules that count then.
+    ///
+    /// # Errors
+    /// Why none were taken, in words.
+    pub async fn reload(&self) -> Result<AllowListReport, String> {
+        let (path, handle) = self.source.clone().ok_or("this node runs by no file")?;
+        let read = tokio::task::spawn_blocking(move || rules_of(&path));
+        let rules = read.await.map_err(|e| e.to_string())??;
+        match handle.ask(Question::AllowList(rules)).await {
+            Ok(Answer::AllowList(true)) => Ok(self.report()),
+            Ok(_) => Err("this node is an edge".into()),
+            Err(_) => Err("the node is stopping".into()),
         }
     }
 
@@ -126,6 +163,7 @@ impl Guard {
             clock: Clock::start(),
             ledger: Arc::default(),
             live: true,
+            source: None,
         }
     }
 
@@ -161,14 +199,17 @@ impl Guard {
                 error,
             };
             return match self.resolver.addresses(&server.host).await {
-                Ok(found) => match found.first() {
-                    Some(ip) => {
-                        self.pass((list, rule), *ip, named, server, &server.host, tls_verify)
-                    }
-                    None => nowhere(net::Error::NotFound {
-                        name: server.host.clone(),
-                    }),
-                },
+                Ok(found) if found.is_empty() => nowhere(net::Error::NotFound {
+                    name: server.host.clone(),
+                }),
+                Ok(found) => self.pass(
+                    (list, rule),
+                    &found,
+                    named,
+                    server,
+                    &server.host,
+                    tls_verify,
+                ),
                 Err(error) => nowhere(error),
             };
         }
@@ -182,7 +223,19 @@ impl Guard {
                 return Ruling::Deny;
             };
             let verify = list.rules().get(rule).is_none_or(|r| r.tls_verify);
-            return self.pass((list, rule), ip, named, server, &server.host, verify);
+            let told = |at: usize| {
+                list.rules()
+                    .get(at)
+                    .map(|r| (r.tls_verify, r.proxy_protocol))
+            };
+            // Others that a rule lets through on the same terms.
+            let alike = |other: &IpAddr| {
+                let judged = list.check_addresses(&access, &[*other]);
+                *other != ip && judged.is_some_and(|(at, _)| told(at) == told(rule))
+            };
+            let others = found.iter().copied().filter(alike);
+            let all: Vec<IpAddr> = std::iter::once(ip).chain(others).collect();
+            return self.pass((list, rule), &all, named, server, &server.host, verify);
         }
         match self.owner(list, &access).await {
             Ok(Some((rule, ip))) => {
@@ -190,7 +243,7 @@ impl Guard {
                 let name = known.map_or(server.host.as_str(), |r| &r.host);
                 let verify = known.is_none_or(|r| r.tls_verify);
                 // A name led here, whatever the request says.
-                self.pass((list, rule), ip, true, server, name, verify)
+                self.pass((list, rule), &[ip], true, server, name, verify)
             }
             Ok(None) => Ruling::Deny,
             Err(error) => Ruling::NoAddress { rule: None, error },
@@ -236,29 +289,33 @@ impl Guard {
         found.unwrap_or(Err(late))
     }
 
-    /// The address is dialled, unless it is one that never is. `named`: a name led to it.
+    /// The addresses are dialled, but for those that never are. `named`: a name led to them.
     fn pass(
         &self,
         (list, rule): (&AllowList, usize),
-        ip: IpAddr,
+        ips: &[IpAddr],
         named: bool,
         server: &Server,
         name: &str,
         tls_verify: bool,
     ) -> Ruling {
-        let address = SocketAddr::new(ip, server.port);
-        let cause = if is_own(&self.never, address) {
-            Some("an address of this node")
-        } else if leads_astray(ip, named) {
-            Some("an address that a server never has")
-        } else {
-            None
+        let mut cause = "an address that a server never has";
+        let mut fine = |ip: &IpAddr| {
+            let address = SocketAddr::new(*ip, server.port);
+            if is_own(&self.never, address) {
+                cause = "an address of this node";
+                return None;
+            }
+            (!leads_astray(*ip, named)).then_some(address)
         };
-        match cause {
-            Some(cause) => Ruling::Never { rule, cause },
-            None => Ruling::Pass {
+        let all: Vec<SocketAddr> = ips.iter().filter_map(&mut fine).collect();
+        let mut all = all.into_iter().take(ADDRESSES_MAX);
+        match all.next() {
+            None => Ruling::Never { rule, cause },
+            Some(address) => Ruling::Pass {
                 rule,
                 address,
+                others: all.collect(),
                 name: name.to_owned(),
                 tls_verify,
                 proxy_protocol: list.rules().get(rule).is_some_and(|r| r.proxy_protocol),
@@ -380,6 +437,22 @@ impl Guard {
             hits: self.live.then(|| hits.map_or(0, |h| h.count)),
             last_hit: hits.map(|h| h.last),
         })
+    }
+}
+
+/// The configured rules of a file that could be started with. Blocks.
+fn rules_of(path: &Path) -> Result<Vec<config::AllowRule>, String> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{name}: {e}"))?;
+    match config::load(&text, path) {
+        Ok(checked) => match checked.config.role {
+            config::Role::Core(core) => Ok(core.allow_list),
+            config::Role::Edge(_) => Err(format!("{name} is an edge's")),
+        },
+        Err(findings) => {
+            let first = findings.first().map(ToString::to_string);
+            Err(format!("{name}: {}", first.unwrap_or_default()))
+        }
     }
 }
 

@@ -314,14 +314,16 @@ impl HttpCore {
         client: Option<SocketAddr>,
     ) -> Result<Target, Refusal> {
         let (method, path) = (request.method().as_str(), request.uri().path());
-        let (address, name, tls_verify, told) = match self.guard.admit(server, method, path).await {
+        let (addresses, name, tls_verify, told) = match self.guard.admit(server, method, path).await
+        {
             Ruling::Pass {
                 address,
+                others,
                 name,
                 tls_verify,
                 proxy_protocol,
                 ..
-            } => (address, name, tls_verify, proxy_protocol),
+            } => ((address, others), name, tls_verify, proxy_protocol),
             Ruling::Deny => {
                 self.guard.refused(server, method, path, user, false);
                 return Err(Refusal::new(StatusCode::FORBIDDEN, "not on the allow list"));
@@ -342,8 +344,10 @@ impl HttpCore {
         };
         let tls = (server.scheme == Scheme::Https).then_some(TargetTls { name, config });
         let client = client.filter(|_| told);
+        let (address, others) = addresses;
         Ok(Target {
             address,
+            others,
             tls,
             client,
         })
@@ -372,6 +376,9 @@ fn inside_request(
     strip_hop_by_hop(headers);
     metadata::strip_forged(headers);
     metadata::remove_session_cookie(headers);
+    metadata::keep_if(headers, &AUTHORIZATION, |v| {
+        !metadata::signs_connections_in(v)
+    });
     let host = if server.host.contains(':') {
         format!("[{}]", server.host)
     } else {

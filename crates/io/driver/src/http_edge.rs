@@ -33,6 +33,7 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::http_sso;
 use crate::listen::{self, Caps, Sources};
 use crate::metadata;
 use crate::shares::Shares;
@@ -42,6 +43,8 @@ use crate::trace::{Trace, Traces};
 use crate::wire;
 
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+
+const UNKNOWN: &str = "an unknown request of the edge";
 
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -85,8 +88,10 @@ impl HttpEdge {
     pub async fn run(self, listener: TcpListener, stop: watch::Receiver<bool>) {
         let sources = Sources::new(self.caps).telling(self.handle.clone());
         let stopping = stop.clone();
+        // One for all: a connection, and each request, holds one count and no copy.
+        let this = Arc::new(self);
         listen::accept(listener, sources, stop, move |stream, remote| {
-            let (this, stop) = (self.clone(), stopping.clone());
+            let (this, stop) = (this.clone(), stopping.clone());
             async move {
                 // The node being gone means that the program stops.
                 let _ = this.connection(stream, remote, stop).await;
@@ -96,14 +101,14 @@ impl HttpEdge {
     }
 
     async fn connection(
-        self,
+        self: Arc<Self>,
         stream: TcpStream,
         remote: SocketAddr,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), Stopping> {
         net::socket::tune(&stream);
         // Boxed, as what a handshake needs goes with it, and a future holds what it moves twice.
-        let shaking = Box::pin(tls::accept(self.config.get(), stream, HANDSHAKE_MAX));
+        let shaking = Box::pin(tls::accept_lean(self.config.get(), stream, HANDSHAKE_MAX));
         let stream = match shaking.await {
             Ok(stream) => Box::new(stream),
             Err(e) => {
@@ -113,15 +118,15 @@ impl HttpEdge {
                 return Ok(());
             }
         };
-        let h2 = tls::negotiated(&stream) == Some(b"h2");
-        let handle = self.handle.clone();
+        let h2 = stream.negotiated() == Some(b"h2");
         let limits = self.limits;
         let stopped = async move {
             // The sender being gone means that the program stops, too.
             let _ = stop.wait_for(|stop| *stop).await;
         };
+        let this = self.clone();
         let service = move |request| {
-            let this = self.clone();
+            let this = this.clone();
             async move { this.answer(remote, request).await }
         };
         match front::serve(stream, h2, limits, stopped, service).await {
@@ -132,7 +137,7 @@ impl HttpEdge {
                     cause: violation.cause.into(),
                 };
                 // Boxed likewise: a connection need not have room for what few of them end with.
-                Box::pin(handle.input(Input::Report(report))).await
+                Box::pin(self.handle.input(Input::Report(report))).await
             }
             Ok(Ended::Quietly) => Ok(()),
             Err(e) => {
@@ -194,28 +199,6 @@ impl HttpEdge {
                 "a domain that is not served",
             ));
         }
-        let Some(server) = &named.server else {
-            let everybodys = ["get_edge_config", "get_edge_sso"];
-            let needs_sso = !everybodys.contains(&rest.trim_matches('/'));
-            let sso = serving.iter().any(|core| core.signs_on(&named.domain));
-            let Some(method) = own_method(rest).filter(|_| sso || !needs_sso) else {
-                return Err(Refusal::new(
-                    StatusCode::NOT_FOUND,
-                    "an unknown request of the edge",
-                ));
-            };
-            if request.method().as_str() != method {
-                let cause = format!("not a {method}");
-                return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, cause));
-            }
-            let peers = serving.iter().map(|core| core.peer).collect();
-            return Ok(Admitted {
-                peers,
-                domain: named.domain,
-                server: None,
-                target,
-            });
-        };
         let now = self.clock.now().unix;
         let bearer = metadata::bearer(request.headers());
         let tokens = || metadata::session_cookies(request.headers()).chain(bearer);
@@ -226,6 +209,30 @@ impl HttpEdge {
                     .is_ok_and(|c| c.domain == named.domain)
             })
         });
+        let Some(server) = &named.server else {
+            let Some(method) = own_method(rest) else {
+                return Err(Refusal::new(StatusCode::NOT_FOUND, UNKNOWN));
+            };
+            let cookie = metadata::cookie(request.headers(), http_sso::COOKIE);
+            let prefers = |core: &EdgeGateCore| match issuer {
+                Some(issuer) => issuer.peer == core.peer,
+                None => bearer.is_some() && core.takes_tokens(&named.domain),
+            };
+            let cores = gate.answering(&named.domain, rest, cookie, prefers);
+            if cores.is_empty() {
+                return Err(Refusal::new(StatusCode::NOT_FOUND, UNKNOWN));
+            }
+            if request.method().as_str() != method {
+                let cause = format!("not a {method}");
+                return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, cause));
+            }
+            return Ok(Admitted {
+                peers: cores.iter().map(|core| core.peer).collect(),
+                domain: named.domain,
+                server: None,
+                target,
+            });
+        };
         // A bearer token of another's making is the core's to judge: here nobody could.
         let takers = serving
             .iter()
@@ -494,7 +501,7 @@ mod tests {
     #[test]
     fn a_connections_future_has_no_room_for_what_is_rare() {
         fn size<F: Future>(
-            _: impl Fn(HttpEdge, TcpStream, SocketAddr, watch::Receiver<bool>) -> F,
+            _: impl Fn(Arc<HttpEdge>, TcpStream, SocketAddr, watch::Receiver<bool>) -> F,
         ) -> usize {
             size_of::<F>()
         }

@@ -24,7 +24,7 @@ const FORM_BYTES_MAX: usize = 256 * 1024;
 const FORM_MAX: Duration = Duration::from_secs(20);
 
 /// The cookie that binds a log-in to its browser.
-const COOKIE: &str = "X-Sign-In";
+pub(crate) const COOKIE: &str = "X-Sign-In";
 
 /// Reads a request for the node.
 pub(crate) async fn asked(

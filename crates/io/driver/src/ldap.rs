@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use base::{Pii, Secret};
 use config::{LdapServer, LdapUser, Password};
 use ldap3::{LdapConnAsync, LdapConnSettings, Scope, SearchEntry, SearchOptions, StdStream};
+use net::tls::Live;
 use provisioning::sign_in::{Proven, Unproven};
 use rustls::ClientConfig;
 use tokio::sync::Semaphore;
@@ -46,7 +47,7 @@ pub(crate) struct Ldap(Arc<Inner>);
 struct Inner {
     settings: config::Ldap,
     resolver: net::dns::Resolver,
-    tls: Arc<ClientConfig>,
+    tls: Live<ClientConfig>,
     permits: Semaphore,
     /// Connections that stand, each with its server and since when nobody needs it.
     idle: Mutex<Vec<(usize, ldap3::Ldap, Instant)>>,
@@ -70,7 +71,7 @@ impl Ldap {
     pub(crate) fn new(
         settings: &config::Ldap,
         resolver: net::dns::Resolver,
-        tls: Arc<ClientConfig>,
+        tls: Live<ClientConfig>,
     ) -> Self {
         let mut settings = settings.clone();
         if let (None, LdapUser::Search { filter, .. }) =
@@ -189,7 +190,7 @@ impl Inner {
                     }
                 };
             let settings = LdapConnSettings::new()
-                .set_config(self.tls.clone())
+                .set_config(self.tls.get())
                 .set_starttls(server.start_tls)
                 .set_conn_timeout(self.settings.timeout)
                 .set_std_stream(StdStream::Tcp(stream));
@@ -389,7 +390,7 @@ mod tests {
         let ldap = Ldap::new(
             &settings,
             resolver,
-            net::tls::inside_client(None, &[]).unwrap(),
+            Live::new(net::tls::inside_client(None, &[]).unwrap()),
         );
         let entry = || SearchEntry {
             dn: "uid=alice,dc=example".into(),

@@ -17,6 +17,8 @@
 
 #![forbid(unsafe_code)]
 
+mod allow_ledger;
+pub mod certificates;
 pub mod control;
 pub mod dial;
 mod directory;

@@ -39,10 +39,6 @@ pub struct Paces {
     pub burst: u32,
 }
 
-/// How many messages' memory a connection takes, roughly, that shook hands and sent half of
-/// something: a flood of them leaves as much free memory behind as a flood of messages.
-const MESSAGES_A_CONNECTION: usize = 100;
-
 /// Sources whose pace is known. With more, those that have been quiet are forgotten; if none has,
 /// whoever is new is let in unpaced: the caps hold.
 const PACED_MAX: usize = 10_000;
@@ -138,7 +134,6 @@ impl Sources {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        net::memory::freed(MESSAGES_A_CONNECTION);
         let mut open = self
             .sources
             .open
@@ -263,21 +258,6 @@ mod tests {
         assert!(third.is_some() && sources.enter(ip("192.0.2.9")).is_none());
         drop(first);
         assert!(sources.enter(ip("192.0.2.1")).is_some());
-    }
-
-    #[test]
-    fn connections_that_are_gone_count_for_the_memory_that_is_given_back() {
-        let sources = Sources::new(Caps {
-            total: 1000,
-            per_source: 1000,
-            paces: None,
-        });
-        let enter = || sources.enter("192.0.2.1".parse().unwrap()).unwrap();
-        let places: Vec<Place> = (0..200).map(|_| enter()).collect();
-        let before = net::memory::freed_in_all();
-        drop(places);
-        let freed = net::memory::freed_in_all().wrapping_sub(before);
-        assert!(freed >= crate::signal::POSTS_A_TRIM, "{freed}");
     }
 
     #[test]

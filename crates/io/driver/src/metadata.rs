@@ -49,6 +49,28 @@ pub fn strip_forged(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether credentials or a challenge are of a kind that signs a connection in and not a request
+/// (MS-NTHT; RFC 4559 §6). Connections to inside servers are shared among users: whoever came next
+/// would be the one before.
+pub fn signs_connections_in(value: &HeaderValue) -> bool {
+    let schemes = value.as_bytes().split(|b| *b == b',');
+    let mut schemes = schemes.filter_map(|s| s.trim_ascii().split(u8::is_ascii_whitespace).next());
+    schemes.any(|s| s.eq_ignore_ascii_case(b"NTLM") || s.eq_ignore_ascii_case(b"Negotiate"))
+}
+
+/// Keeps those values of a field that are as they should be, in their order.
+pub fn keep_if(headers: &mut HeaderMap, name: &HeaderName, fine: impl Fn(&HeaderValue) -> bool) {
+    let all = headers.get_all(name);
+    if all.iter().all(&fine) {
+        return;
+    }
+    let kept: Vec<HeaderValue> = all.iter().filter(|v| fine(v)).cloned().collect();
+    headers.remove(name);
+    for value in kept {
+        headers.append(name, value);
+    }
+}
+
 fn is_forged(name: &str) -> bool {
     name.starts_with("causeway-")
         || name.starts_with("x-forwarded-")

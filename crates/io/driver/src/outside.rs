@@ -9,6 +9,7 @@
 use config::allow_list::read_url;
 use http::header::{
     CONTENT_LOCATION, HeaderMap, HeaderName, HeaderValue, LINK, LOCATION, REFRESH, SET_COOKIE,
+    WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
 use net::http::{Body, strip_hop_by_hop};
@@ -71,6 +72,9 @@ impl HttpCore {
         for name in KEPT_INSIDE {
             headers.remove(*name);
         }
+        metadata::keep_if(headers, &WWW_AUTHENTICATE, |v| {
+            !metadata::signs_connections_in(v)
+        });
         if let Some(location) = headers.remove(LOCATION) {
             let Ok(location) = location.to_str() else {
                 let cause = "a redirect that is no URL";

@@ -1,19 +1,19 @@
 //! Whether a node can start on this machine: everything a configuration names is looked at, and
 //! nothing is changed.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use base::UnixTime;
-use config::{ClientCertificates, Config, Finding, LdapUser, Password, Role, Severity, SignInBy};
-use net::tls::{Identity, PeerCertificate, Trust};
+use config::{Config, Finding, LdapUser, Password, Role, Severity, SignInBy};
 use status::Kind;
 
 use crate::files;
 
-/// A certificate that runs out within this time is worth a word.
-const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
+mod certificate;
+
+/// A section, its number among those of its name, and a key.
+type At<'a> = (&'a str, usize, &'a str);
 
 /// Looks at files, addresses and the system's settings; `text` is the configuration's, for lines.
 pub fn check(config: &Config, text: &str, now: UnixTime) -> Vec<Finding> {
@@ -60,154 +60,6 @@ impl Look<'_> {
             cause: cause.into(),
             fix: fix.into(),
         });
-    }
-
-    fn certificate(&mut self, config: &Config, now: UnixTime) {
-        let c = &config.certificate;
-        let identity = Identity::load(&c.chain, &c.key);
-        match &identity {
-            Err(e) => {
-                let at = if e.to_string().starts_with("key") {
-                    "key"
-                } else {
-                    "chain"
-                };
-                self.broken(("certificate", 0, at), e);
-            }
-            Ok(identity) => {
-                if let Some(certificate) = identity.certificate() {
-                    self.names(config, &certificate);
-                    self.uses(config, &certificate);
-                    self.dates(&certificate, now);
-                }
-            }
-        }
-        match Trust::load(&c.trusted) {
-            Err(e) => self.broken(("certificate", 0, "trusted"), &e),
-            Ok(trust) => {
-                if let Ok(identity) = &identity {
-                    self.signed(&trust, identity, now);
-                }
-            }
-        }
-        self.exposed(("certificate", 0, "key"), &c.key);
-        if let Role::Edge(edge) = &config.role
-            && let ClientCertificates::Request(path) | ClientCertificates::Require(path) =
-                &edge.sip_client_certificates
-            && let Err(e) = Trust::load(path)
-        {
-            self.broken(("service.sip", 0, "client_authorities"), &e);
-        }
-        if let Role::Edge(edge) = &config.role
-            && let Some(trusted) = edge.business.as_ref().and_then(|b| b.trusted.as_ref())
-            && let Err(e) = Trust::load(trusted)
-        {
-            self.broken(("business", 0, "trusted"), &e);
-        }
-    }
-
-    fn names(&mut self, config: &Config, certificate: &PeerCertificate) {
-        if certificate.dns_names.is_empty() && certificate.common_name.is_some() {
-            self.say(
-                Severity::Warning,
-                ("certificate", 0, "chain"),
-                "the certificate has a common name and no subjectAltName: standard clients \
-                 refuse it",
-                format!(
-                    "have a certificate issued whose subjectAltName holds DNS:{}",
-                    config.fqdn()
-                ),
-            );
-        }
-        let mut wanted = vec![config.fqdn()];
-        if let Role::Edge(edge) = &config.role {
-            let told = [&edge.https, &edge.sip, &edge.xmpp].map(|s| s.advertise_host.clone());
-            wanted.extend(told.into_iter().filter(|h| h.parse::<IpAddr>().is_err()));
-        }
-        wanted.sort();
-        wanted.dedup();
-        for name in wanted.into_iter().filter(|n| !certificate.carries(n)) {
-            self.say(
-                Severity::Warning,
-                ("certificate", 0, "chain"),
-                format!(
-                    "the certificate is for {}, not for {name}: clients and peers that check \
-                     the name will refuse it",
-                    certificate.shown()
-                ),
-                format!("have a certificate issued whose subjectAltName holds DNS:{name}"),
-            );
-        }
-    }
-
-    /// Both nodes listen and dial: an edge above all listens, a core above all dials.
-    fn uses(&mut self, config: &Config, certificate: &PeerCertificate) {
-        let (as_server, as_client) = match config.role {
-            Role::Edge(_) => (Severity::Error, Severity::Warning),
-            Role::Core(_) => (Severity::Warning, Severity::Error),
-        };
-        for (good, severity, what, usage) in [
-            (certificate.for_server, as_server, "server", "serverAuth"),
-            (certificate.for_client, as_client, "client", "clientAuth"),
-        ] {
-            if !good {
-                self.say(
-                    severity,
-                    ("certificate", 0, "chain"),
-                    format!(
-                        "the certificate is not good as {what}: its extendedKeyUsage lacks \
-                         {usage}, so whoever checks it will refuse it"
-                    ),
-                    "have it issued with extendedKeyUsage serverAuth, clientAuth",
-                );
-            }
-        }
-    }
-
-    /// Out of its dates it is refused anyhow, which is said elsewhere.
-    fn signed(&mut self, trust: &Trust, identity: &Identity, now: UnixTime) {
-        let shown = identity.certificate();
-        if !shown.is_some_and(|c| c.not_before <= now && now <= c.not_after) {
-            return;
-        }
-        if let Some(why) = trust.refusal(identity, now) {
-            self.say(
-                Severity::Warning,
-                ("certificate", 0, "chain"),
-                format!("peers that trust the same authorities will refuse the certificate: {why}"),
-                "have it issued by an authority in certificate.trusted, and put the \
-                 intermediates after it in chain",
-            );
-        }
-    }
-
-    fn dates(&mut self, certificate: &PeerCertificate, now: UnixTime) {
-        if now < certificate.not_before {
-            self.say(
-                Severity::Error,
-                ("certificate", 0, "chain"),
-                format!(
-                    "the certificate is valid from {} on",
-                    certificate.not_before
-                ),
-                "correct this machine's clock, or have the certificate issued again",
-            );
-        }
-        if certificate.not_after < now {
-            self.say(
-                Severity::Error,
-                ("certificate", 0, "chain"),
-                format!("the certificate ran out at {}", certificate.not_after),
-                "have it issued again",
-            );
-        } else if certificate.not_after < now.plus(SOON) {
-            self.say(
-                Severity::Warning,
-                ("certificate", 0, "chain"),
-                format!("the certificate runs out at {}", certificate.not_after),
-                "have it issued again before that",
-            );
-        }
     }
 
     /// An error of a file: its text ends in what to do.
@@ -306,6 +158,25 @@ impl Look<'_> {
                 self.secret((section, index, key), "client secret file", path);
             }
         }
+        let (mut texts, mut all) = (Vec::new(), true);
+        for (section, key, secret, file) in domain.provider_keys() {
+            let Password::File(path) = file else { continue };
+            let at = (section, index, key);
+            if secret {
+                self.exposed(at, path);
+            }
+            match files::text(files::PROVIDER_KEY, path) {
+                Ok(text) => texts.push((at, text)),
+                Err(e) => {
+                    all = false;
+                    let cause = format!("{}: {}", e.path.display(), e.cause);
+                    self.say(Severity::Error, at, cause, e.fix);
+                }
+            }
+        }
+        if all {
+            self.provider_keys(&texts);
+        }
         let Some(Password::File(path)) = domain.provider_metadata() else {
             return;
         };
@@ -328,6 +199,25 @@ impl Look<'_> {
                 self.say(Severity::Warning, at, cause, Kind::IdpCertificate.fix());
             }
             Ok(_) => {}
+        }
+    }
+
+    /// Whether keys of single sign-on can be used.
+    fn provider_keys(&mut self, texts: &[(At<'_>, base::Secret<String>)]) {
+        let find = |key: &str| texts.iter().find(|((_, _, k), _)| *k == key);
+        let mut faults = Vec::new();
+        if let Some((at, text)) = find("decryption_key_file") {
+            let read = sso::jwe::DecryptionKey::read(text.expose());
+            faults.extend(read.err().map(|cause| (*at, cause.to_owned())));
+        }
+        if let (Some((at, key)), Some((_, certificate))) =
+            (find("signing_key_file"), find("signing_certificate_file"))
+        {
+            let read = sso::saml::Signer::read(key.expose(), certificate.expose());
+            faults.extend(read.err().map(|cause| (*at, cause)));
+        }
+        for (at, cause) in faults {
+            self.say(Severity::Error, at, cause, Kind::SsoKey.fix());
         }
     }
 

@@ -148,6 +148,7 @@ impl Questions {
             });
             let target = Target {
                 address: SocketAddr::new(ip, fetch.port),
+                others: Vec::new(),
                 tls,
                 client: None,
             };

@@ -14,12 +14,15 @@ use std::time::Duration;
 use base::Rng;
 use config::Config;
 use net::dns::Resolver;
-use net::tls::{Identity, Trust};
+use net::tls::Live;
 use node::Engine;
+use node::gate::{CoreGate, EdgeGate};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
+use traversal::DomainOffer;
 
+use crate::certificates::{self, Certificates, NotTaken};
 use crate::files::{DataFolder, FileFault};
 use crate::guard::Guard;
 use crate::media_worker::{self, Role, Settings, Workers as Media};
@@ -36,9 +39,12 @@ pub enum StartFault {
     /// A password, key or the data folder.
     #[error(transparent)]
     File(#[from] FileFault),
-    /// A certificate, an address to listen on, the system's DNS settings.
+    /// An address to listen on, the system's DNS settings.
     #[error(transparent)]
     Net(#[from] net::Error),
+    /// Certificate, key or trust.
+    #[error(transparent)]
+    Certificate(#[from] NotTaken),
     /// The operating system.
     #[error("{what}: {source}")]
     System {
@@ -61,10 +67,14 @@ pub enum StartFault {
 pub struct Running {
     /// The way to the node.
     pub handle: Handle,
-    /// The node's certificate and key.
-    pub identity: Identity,
+    /// The node's certificate, key and trust.
+    pub certificates: Certificates,
+    /// What the node knows beside its configuration of the names that its certificate needs.
+    pub gates: Gates,
     /// Addresses it listens on, with what for.
     pub listening: Vec<(&'static str, SocketAddr)>,
+    /// The node's clock.
+    pub clock: Clock,
     /// Where clients' HTTP requests may lead; an edge has none.
     pub guard: Option<Guard>,
     stop: watch::Sender<bool>,
@@ -114,6 +124,30 @@ impl Running {
     }
 }
 
+/// What a node's tasks read of it, of which an administrator reads the domains.
+#[derive(Clone, Default)]
+pub struct Gates {
+    edge: Option<Live<EdgeGate>>,
+    core: Option<Live<CoreGate>>,
+}
+
+impl Gates {
+    /// The domains that are served now: an edge's as its cores told them.
+    pub fn domains(&self) -> Vec<DomainOffer> {
+        let mut all: Vec<DomainOffer> = Vec::new();
+        if let Some(gate) = &self.edge {
+            let gate = gate.get();
+            all.extend(gate.cores.iter().flat_map(|core| core.domains.clone()));
+        }
+        if let Some(gate) = &self.core {
+            all.extend(gate.get().domains.clone());
+        }
+        all.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+        all.dedup_by(|a, b| a.name == b.name);
+        all
+    }
+}
+
 /// Starts a node.
 ///
 /// # Errors
@@ -124,9 +158,9 @@ pub async fn start(config: Config) -> Result<Running, StartFault> {
     let mut rng = Rng::from_seed(seed);
     base::privacy::set_key(rng.array());
     base::hash::set_key(rng.u64());
+    let config = Arc::new(config);
     let parts = Parts {
-        identity: Identity::load(&config.certificate.chain, &config.certificate.key)?,
-        trust: Trust::load(&config.certificate.trusted)?,
+        certificates: Certificates::open(&config)?,
         data: DataFolder::open(&config.data)?,
         resolver: Resolver::new(&config.dns, rng.fork())?,
         clock: Clock::start(),
@@ -134,7 +168,7 @@ pub async fn start(config: Config) -> Result<Running, StartFault> {
         stop: watch::Sender::new(false),
         tasks: JoinSet::new(),
         listening: Vec::new(),
-        config: Arc::new(config),
+        config,
     };
     match parts.config.role.clone() {
         config::Role::Edge(role) => edge::start(parts, &role),
@@ -152,8 +186,7 @@ struct Threads {
 /// What both roles are made of.
 struct Parts {
     config: Arc<Config>,
-    identity: Identity,
-    trust: Trust,
+    certificates: Certificates,
     data: DataFolder,
     resolver: Resolver,
     clock: Clock,
@@ -202,7 +235,18 @@ impl Parts {
     ) -> Result<Running, StartFault> {
         let watching = crate::host_clock::watch(handle.clone(), self.stop.subscribe());
         self.tasks.spawn(watching);
+        let watching = certificates::watch(
+            self.certificates.clone(),
+            handle.clone(),
+            self.clock,
+            self.stop.subscribe(),
+        );
+        self.tasks.spawn(watching);
         let (runtime, clock) = (tokio::runtime::Handle::current(), self.clock);
+        let gates = Gates {
+            edge: outlets.edge_gate.clone(),
+            core: outlets.core_gate.clone(),
+        };
         let (ended, end) = oneshot::channel();
         self.tasks.spawn(async move {
             // Without its node a program is of no use; `Running::failed` tells of this task's end.
@@ -212,7 +256,6 @@ impl Parts {
             .name("signalling".into())
             .spawn(move || {
                 let _within = runtime.enter();
-                net::memory::make_ready();
                 signal::run(
                     engine,
                     clock,
@@ -231,7 +274,9 @@ impl Parts {
             })?;
         Ok(Running {
             handle,
-            identity: self.identity,
+            certificates: self.certificates,
+            gates,
+            clock: self.clock,
             listening: self.listening,
             guard: None,
             stop: self.stop,

@@ -27,9 +27,6 @@ pub use turn::{Outlets, run};
 /// How many posts may wait for the node, and how many inputs in batches.
 pub const POSTS_MAX: usize = 8192;
 
-/// After so many posts freed memory is given back, when there is a moment.
-pub(crate) const POSTS_A_TRIM: usize = 20_000;
-
 /// How long a SIP worker rests that finds the node swamped.
 const SWAMPED: Duration = Duration::from_millis(1);
 

@@ -13,6 +13,7 @@
 
 mod body;
 mod edge;
+mod gather;
 mod serve;
 
 use std::time::Duration;

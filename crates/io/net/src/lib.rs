@@ -24,7 +24,6 @@ pub mod dns;
 mod error;
 pub mod http;
 pub mod lane;
-pub mod memory;
 pub mod socket;
 pub mod ssh;
 pub mod tls;

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use russh::keys::Algorithm;
 use russh::{Preferred, SshId, cipher, compression, kex, mac};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::sync::oneshot;
 
 pub use client::{Dialled, dial};
@@ -87,19 +87,27 @@ fn algorithms() -> Preferred {
     }
 }
 
+/// Read from the connection at once, at most. The SSH library asks for a packet's length, and then
+/// for the packet: that would be two system calls for each.
+const READ_BYTES: usize = 64 * 1024;
+
 /// A stream that ends when its [`oneshot::Sender`] is dropped: the SSH library keeps a session in
-/// a task of its own, and this is the rope to pull it out by, whatever state it is in.
+/// a task of its own, and this is the rope to pull it out by, whatever state it is in. It reads
+/// [`READ_BYTES`] at once.
 struct Roped<S> {
-    stream: S,
+    stream: BufReader<S>,
     rope: oneshot::Receiver<()>,
 }
 
-impl<S> Roped<S> {
+impl<S: AsyncRead> Roped<S> {
     fn new(stream: S) -> (Self, oneshot::Sender<()>) {
         let (held, rope) = oneshot::channel();
+        let stream = BufReader::with_capacity(READ_BYTES, stream);
         (Roped { stream, rope }, held)
     }
+}
 
+impl<S> Roped<S> {
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         // A receiver that has completed must not be polled again.
         if self.rope.is_terminated() || Pin::new(&mut self.rope).poll(cx).is_ready() {
@@ -120,7 +128,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Roped<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Roped<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Roped<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

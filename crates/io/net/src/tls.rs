@@ -9,8 +9,11 @@
 mod files;
 mod handshake;
 mod inside;
+mod lean;
 mod links;
 mod names;
+mod refused;
+mod seen;
 
 use std::sync::Arc;
 
@@ -23,10 +26,12 @@ use crate::Error;
 
 pub use files::{Identity, Trust};
 pub use handshake::{
-    Stream, accept, cause, connect, explain, export, into_parts, negotiated, peer,
+    Stream, accept, accept_lean, cause, connect, explain, export, into_parts, negotiated, peer,
 };
+pub use lean::Lean;
 pub use links::{link_client, link_server, named_client};
 pub use names::{NameMismatch, PeerCertificate};
+pub use seen::{Seen, SeenPeer};
 
 /// Makes aws-lc-rs the provider of the whole process. Called first in `main`; again is harmless.
 pub fn install() {

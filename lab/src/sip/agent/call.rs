@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::overlap::Dialling;
 use super::{Agent, Entry};
+use crate::media::sdp::Description;
 use crate::media::{Ear, Figures, Heard, Stream};
 use crate::sip::dialog::Dialog;
 use crate::sip::message;
@@ -32,6 +33,8 @@ struct Inner {
     /// Who it is that waits for an answer in the ACK (a delayed offer).
     awaits_answer: Mutex<bool>,
     held: Mutex<bool>,
+    /// The last Call-Info of the other side's that speaks of it.
+    told: Mutex<String>,
     over: watch::Sender<bool>,
 }
 
@@ -52,6 +55,7 @@ impl Call {
             stream: tokio::sync::Mutex::new(stream),
             awaits_answer: Mutex::new(awaits),
             held: Mutex::new(false),
+            told: Mutex::default(),
             over: watch::Sender::new(false),
         }));
         let entry = Entry::Standing(call.clone());
@@ -72,6 +76,12 @@ impl Call {
     /// Whether the other side holds it.
     pub(crate) fn is_held(&self) -> bool {
         *self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the other side said of holding and resuming, as Cisco clients do in Call-Info.
+    pub(crate) fn told(&self) -> String {
+        let told = self.0.told.lock();
+        told.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits for its end.
@@ -175,6 +185,9 @@ impl Call {
         };
         let request = &incoming.request;
         dialog.refresh(&request.headers);
+        if let Some(info) = message::text(&request.headers, &HeaderName::CallInfo) {
+            *self.0.told.lock().unwrap_or_else(PoisonError::into_inner) = info;
+        }
         let mut response = message::answer(request, 200, "OK", "")?;
         let contact = format!("<{}>", self.0.agent.contact(&incoming.flow));
         message::add(&mut response.headers, HeaderName::Contact, contact)?;
@@ -189,7 +202,7 @@ impl Call {
                 .unwrap_or_else(PoisonError::into_inner) = true;
             stream.offer(Direction::SendRecv)
         } else {
-            let offer = crate::media::sdp::Description::read(request.body());
+            let offer = Description::read(request.body());
             let held = offer
                 .as_ref()
                 .is_ok_and(|offer| !offer.direction.has_recv());
@@ -230,18 +243,24 @@ impl Call {
     }
 }
 
-/// Places a call and waits until it is answered.
-pub(super) async fn place(agent: &Agent, number: &str, late: bool) -> Result<Call> {
-    place_with(agent, number, late, None).await
+/// How a call is placed.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Manner<'a> {
+    /// The other side makes the offer.
+    pub(super) late: bool,
+    /// There is a picture.
+    pub(super) video: bool,
+    /// The number may not be whole.
+    pub(super) dialling: Option<&'a Arc<Dialling>>,
 }
 
-/// The same with a number that may not be whole.
-pub(super) async fn place_with(
-    agent: &Agent,
-    number: &str,
-    late: bool,
-    dialling: Option<&Arc<Dialling>>,
-) -> Result<Call> {
+/// Places a call and waits until it is answered.
+pub(super) async fn place(agent: &Agent, number: &str, manner: Manner<'_>) -> Result<Call> {
+    let Manner {
+        late,
+        video,
+        dialling,
+    } = manner;
     let profile = agent.profile();
     let target = if number.contains(':') {
         number.to_owned()
@@ -250,6 +269,9 @@ pub(super) async fn place_with(
     };
     let flow = agent.uplink().await?;
     let mut stream = Stream::open(profile.media, profile.hz, profile.secure).await?;
+    if video {
+        stream.add_video().await?;
+    }
     let call_id = format!("{}@{}", super::registration::uuid(), flow.local.ip());
     let mut invite = agent.request(Method::Invite, &target, &target, &call_id, 101)?;
     let contact = format!("<{}>", agent.contact(&flow));
@@ -339,6 +361,9 @@ pub(super) async fn answer(
     let profile = agent.profile();
     let mut stream = Stream::open(profile.media, profile.hz, profile.secure).await?;
     let delayed = request.body().is_empty();
+    if Description::read(request.body()).is_ok_and(|offer| offer.video.is_some()) {
+        stream.add_video().await?;
+    }
     let sdp = if delayed {
         stream.offer(Direction::SendRecv)
     } else {

@@ -4,20 +4,26 @@ use anyhow::Result;
 use sipx_sip::auth::{self, Challenge};
 use sipx_sip::{HeaderName, Request, Response};
 
+use super::Profile;
 use crate::sip::message;
 
 /// Name, password, and the last challenge.
 pub(super) struct Credentials {
     user: Option<auth::Credentials>,
+    bearer: Option<String>,
     challenge: Option<Challenge>,
     count: u32,
 }
 
 impl Credentials {
-    pub(super) fn new(user: Option<(String, String)>) -> Credentials {
-        let user = user.map(|(name, password)| auth::Credentials::new(name, password));
+    pub(super) fn new(profile: &Profile) -> Credentials {
+        let user = profile
+            .credentials
+            .clone()
+            .map(|(name, password)| auth::Credentials::new(name, password));
         Credentials {
             user,
+            bearer: profile.bearer.clone(),
             challenge: None,
             count: 0,
         }
@@ -56,6 +62,10 @@ impl Credentials {
     pub(super) fn sign(&mut self, request: &mut Request) -> Result<()> {
         request.headers.remove_all(&HeaderName::Authorization);
         request.headers.remove_all(&HeaderName::ProxyAuthorization);
+        if let Some(token) = &self.bearer {
+            let value = format!("Bearer token=\"{token}\"");
+            message::add(&mut request.headers, HeaderName::ProxyAuthorization, value)?;
+        }
         let (Some(user), Some(challenge)) = (&self.user, &self.challenge) else {
             return Ok(());
         };

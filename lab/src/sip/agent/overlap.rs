@@ -28,7 +28,11 @@ pub(super) async fn place(agent: &Agent, first: &str, rest: &str) -> Result<Call
         digits: Mutex::new(rest.chars().collect()),
         dialog: watch::Sender::new(None),
     });
-    call::place_with(agent, first, false, Some(&dialling)).await
+    let manner = call::Manner {
+        dialling: Some(&dialling),
+        ..call::Manner::default()
+    };
+    call::place(agent, first, manner).await
 }
 
 impl Agent {

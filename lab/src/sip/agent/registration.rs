@@ -98,7 +98,33 @@ impl Agent {
         self.0.stack.ping(&flow, Duration::from_secs(5)).await
     }
 
+    /// A STUN binding request to the uplink on the SIP connection, and its answer.
+    pub(crate) async fn bind(&self) -> Result<Duration> {
+        let flow = self.uplink().await?;
+        self.0.stack.bind(&flow, Duration::from_secs(5)).await
+    }
+
+    /// Tells a standby node that it is there, which changes nothing about its registrations.
+    ///
+    /// # Errors
+    /// Refused, with status and reason.
+    pub(crate) async fn stand_by(&self) -> Result<()> {
+        self.send_register_with(0, "", ";expires=0;cisco-keep-alive")
+            .await?;
+        Ok(())
+    }
+
     async fn send_register(&self, expires_s: u32, parameters: &str) -> Result<(Response, String)> {
+        self.send_register_with(expires_s, parameters, "").await
+    }
+
+    /// A REGISTER with parameters of its Request-URI and of its Contact.
+    async fn send_register_with(
+        &self,
+        expires_s: u32,
+        parameters: &str,
+        mark: &str,
+    ) -> Result<(Response, String)> {
         let flow = self.uplink().await?;
         let mut state = self.0.registration.lock().await;
         if state.call_id.is_empty() {
@@ -122,6 +148,7 @@ impl Agent {
             contact += &format!(";+u.sip!devicename.ccm.cisco.com=\"{device}\"");
             contact += &format!(";+u.sip!model.ccm.cisco.com=\"{MODEL}\"");
         }
+        contact += mark;
         let headers = &mut request.headers;
         message::add(headers, HeaderName::Contact, contact)?;
         message::add(

@@ -149,6 +149,9 @@ impl Stack {
             if parser.pending() == 0 {
                 let (answers, used) = binding.take(chunk, flow.peer)?;
                 chunk = &chunk[used..];
+                if std::mem::take(&mut binding.heard) > 0 {
+                    flow.pong.notify_waiters();
+                }
                 for answer in answers {
                     let _ = flow.out.send(answer.into()).await;
                 }

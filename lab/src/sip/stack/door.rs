@@ -75,7 +75,11 @@ impl Throttle {
 
 /// STUN messages that stand between SIP messages of a stream.
 #[derive(Default)]
-pub(super) struct Binding(Vec<u8>);
+pub(super) struct Binding {
+    begun: Vec<u8>,
+    /// Answers to ours since they were last looked at.
+    pub(super) heard: usize,
+}
 
 impl Binding {
     /// Takes STUN off the front of what came in while no SIP message is unfinished; gives answers,
@@ -83,24 +87,38 @@ impl Binding {
     pub(super) fn take(&mut self, chunk: &[u8], peer: SocketAddr) -> Result<(Vec<Vec<u8>>, usize)> {
         let (mut answers, mut used) = (Vec::new(), 0);
         while let Some(rest) = chunk.get(used..).filter(|rest| !rest.is_empty()) {
-            if self.0.is_empty() && rest[0] > 1 {
+            if self.begun.is_empty() && rest[0] > 1 {
                 break;
             }
-            let head = self.0.get(2..4).map(|l| u16::from_be_bytes([l[0], l[1]]));
+            let head = self
+                .begun
+                .get(2..4)
+                .map(|l| u16::from_be_bytes([l[0], l[1]]));
             let whole = head.map_or(STUN_HEAD, |length| STUN_HEAD + usize::from(length));
             if whole > STUN_MAX {
                 bail!("a STUN message of {whole} bytes");
             }
             let goal = if head.is_none() { 4 } else { whole };
-            let size = (goal - self.0.len()).min(rest.len());
-            self.0.extend_from_slice(&rest[..size]);
+            let size = (goal - self.begun.len()).min(rest.len());
+            self.begun.extend_from_slice(&rest[..size]);
             used += size;
-            if head.is_some() && self.0.len() == whole {
-                answers.extend(answer(&std::mem::take(&mut self.0), peer));
+            if head.is_some() && self.begun.len() == whole {
+                let message = std::mem::take(&mut self.begun);
+                self.heard += usize::from(message.starts_with(&BINDING_SUCCESS));
+                answers.extend(answer(&message, peer));
             }
         }
         Ok((answers, used))
     }
+}
+
+/// A binding request (RFC 8489 §6.2.1).
+pub(super) fn request(id: [u8; 12]) -> Vec<u8> {
+    let mut bytes = BINDING_REQUEST.to_vec();
+    bytes.extend([0, 0]);
+    bytes.extend(MAGIC_COOKIE);
+    bytes.extend(id);
+    bytes
 }
 
 /// The success response to a binding request, with the address that it came from.
@@ -132,19 +150,11 @@ fn answer(request: &[u8], peer: SocketAddr) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn request() -> Vec<u8> {
-        let mut bytes = BINDING_REQUEST.to_vec();
-        bytes.extend([0, 0]);
-        bytes.extend(MAGIC_COOKIE);
-        bytes.extend(*b"abcdefghijkl");
-        bytes
-    }
-
     #[test]
     fn stun_is_taken_off_in_every_chunking_and_sip_is_left() {
         let peer = "127.0.2.1:40000".parse().unwrap();
-        let mut stream = request();
-        stream.extend(request());
+        let mut stream = request(*b"abcdefghijkl");
+        stream.extend(request(*b"abcdefghijkl"));
         stream.extend(b"OPTIONS");
         for size in 1..=stream.len() {
             let (mut binding, mut answers, mut left) = (Binding::default(), 0, Vec::new());
@@ -159,7 +169,7 @@ mod tests {
                 for response in found {
                     assert_eq!(
                         (&response[..2], &response[8..20]),
-                        (&[1, 1][..], &request()[8..])
+                        (&[1, 1][..], &request(*b"abcdefghijkl")[8..])
                     );
                     assert_eq!(response[28..32], [0x21 ^ 127, 0x12, 0xa4 ^ 2, 0x42 ^ 1]);
                 }

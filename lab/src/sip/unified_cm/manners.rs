@@ -5,6 +5,7 @@
 use bytes::Bytes;
 
 use super::UnifiedCm;
+use crate::changes::{Change, Changes};
 use crate::sip::stack::Door;
 
 /// The switches.
@@ -20,7 +21,12 @@ pub(crate) struct Manners {
     pub(crate) trunk_on_line_port: bool,
     /// What the region allows a call, which is written into every session description (F341).
     pub(crate) region_kbps: Option<u32>,
+    /// What becomes of it while it runs.
+    pub(crate) changes: Changes,
 }
+
+/// What a region that nobody changed allows a video call.
+const REGION_KBPS: u32 = 384;
 
 impl Manners {
     /// What is asked of those who connect.
@@ -36,7 +42,10 @@ impl Manners {
 impl UnifiedCm {
     /// A session description with the region's limit in the place of what it asked for.
     pub(super) fn capped(&self, body: &Bytes) -> Bytes {
-        match (self.0.config.manners.region_kbps, std::str::from_utf8(body)) {
+        let manners = &self.0.config.manners;
+        let limited = manners.changes.has(Change::RegionLimited);
+        let kbps = manners.region_kbps.or(limited.then_some(REGION_KBPS));
+        match (kbps, std::str::from_utf8(body)) {
             (Some(kbps), Ok(text)) if text.starts_with("v=0") => capped(text, kbps).into(),
             _ => body.clone(),
         }

@@ -41,6 +41,8 @@ pub(crate) struct Registration {
     pub(crate) source: SocketAddr,
     /// Call-ID of its REGISTER.
     pub(crate) call_id: String,
+    /// Whether a token of its user came with it.
+    pub(crate) by_token: bool,
     /// REGISTERs so far.
     pub(crate) refreshes: u32,
     /// Parameters of the Contact beside the URI.
@@ -113,8 +115,15 @@ impl UnifiedCm {
         let Some(line) = self.0.lines.get(&extension) else {
             return refuse(404, "Not Found");
         };
-        if self.0.config.digest && !self.is_authentic(request, line) {
-            return self.challenge(request, &tag);
+        match bearer(request) {
+            Some(token) if self.0.config.bearers.user(&token) != line.user_name() => {
+                return self.challenge_token(request, &tag);
+            }
+            Some(_) => {}
+            None if self.0.config.digest && !self.is_authentic(request, line) => {
+                return self.challenge(request, &tag);
+            }
+            None => {}
         }
         let contact = match request.headers.typed::<ContactValue>() {
             Some(Ok(contact)) => contact,
@@ -209,6 +218,7 @@ impl UnifiedCm {
             path: message::path(headers),
             source: incoming.flow.peer,
             call_id: message::call_id(headers),
+            by_token: bearer(&incoming.request).is_some(),
             refreshes: known.map_or(0, |known| known + 1),
             parameters: whole
                 .split_once('>')
@@ -255,6 +265,14 @@ impl UnifiedCm {
         Ok(response)
     }
 
+    /// A token of nobody, or of somebody else.
+    fn challenge_token(&self, request: &Request, tag: &str) -> Result<Response> {
+        let mut response = message::answer(request, 407, "Proxy Authentication Required", tag)?;
+        let value = "Bearer realm=\"ccmsipline\", error=\"invalid_token\"";
+        message::add(&mut response.headers, HeaderName::ProxyAuthenticate, value)?;
+        Ok(response)
+    }
+
     fn challenge(&self, request: &Request, tag: &str) -> Result<Response> {
         let mut response = message::answer(request, 401, "Unauthorized", tag)?;
         let nonce = message::token(16);
@@ -286,6 +304,20 @@ impl UnifiedCm {
         !nonce.is_empty()
             && response(&given).is_some_and(|given| Some(given) == response(&expected))
     }
+}
+
+/// The token that a request shows: as RFC 6750 writes it, or as `token=\"…\"`.
+fn bearer(request: &Request) -> Option<String> {
+    let names = [HeaderName::ProxyAuthorization, HeaderName::Authorization];
+    let mut values = names.iter().flat_map(|name| request.headers.get_all(name));
+    values.find_map(|header| {
+        let value = String::from_utf8_lossy(&header.value()).into_owned();
+        let (scheme, rest) = value.split_once(' ')?;
+        let rest = rest.trim().trim_start_matches("token=").trim_matches('"');
+        scheme
+            .eq_ignore_ascii_case("bearer")
+            .then(|| rest.to_owned())
+    })
 }
 
 /// `Date` (RFC 3261 §20.17).

@@ -87,9 +87,10 @@ impl Ua {
         let at = self.setup.clone();
         let tag = self.rng.hex(6);
         // What is not of the house is called by its own domain.
-        let domain = match number.starts_with('9') {
-            true => crate::house::TRUNK_DOMAIN,
-            false => at.domain.as_str(),
+        let domain = match number {
+            crate::house::FOREIGN_NUMBER => crate::house::FOREIGN_DOMAIN,
+            _ if number.starts_with('9') => crate::house::TRUNK_DOMAIN,
+            _ => at.domain.as_str(),
         };
         let uri = format!("sip:{number}@{domain}");
         let mut invite = Text::request("INVITE", &uri)

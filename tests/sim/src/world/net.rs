@@ -139,7 +139,7 @@ impl World {
                 let framer = Gateway::framer(outside);
                 let (side, local, remote) = self.facts(gateway, me, other, end);
                 let transport = match side {
-                    Side::Inside => Transport::Tcp,
+                    Side::Inside if !self.gateways[gateway].edge => Transport::Tcp,
                     _ => Transport::Tls,
                 };
                 let peer_name = match side {
@@ -215,6 +215,11 @@ impl World {
                     0 => (Side::Inside, at(core, port), at(host, 5060)),
                     _ => (Side::Inside, at(core, 5060), at(host, port)),
                 }
+            }
+            Party::Ua(i) if self.people[i].abroad && end == 0 => {
+                let edge = crate::house::edge_outer(&self.plan, node.index);
+                let host = self.people[i].ua.setup.media;
+                (Side::Client, at(edge, port), at(host, 5061))
             }
             Party::Ua(i) => {
                 let remote = at(self.people[i].ua.setup.media, port);

@@ -6,6 +6,9 @@ use node::io::{Answer, ConnId, Input, Output, Record, Target};
 use super::{Event, Hop, World, conn_name};
 use crate::pipe::Party;
 
+/// How long a question to DNS waits that nobody answers.
+const DNS: u64 = 5 * crate::ua::SECOND;
+
 /// Warnings of a node in a second, besides one for each telephone.
 const EVENTS_MAX: u32 = 30;
 
@@ -141,6 +144,10 @@ impl World {
                 self.note(g, &format!("resolves {question:?}"));
                 let result = self.web.resolve(&question);
                 let wait = self.delay(Hop::Inside) + self.delay(Hop::Inside);
+                let wait = match result {
+                    Err(node::io::DnsError::NoAnswer(..)) if self.gateways[g].edge => DNS,
+                    _ => wait,
+                };
                 let input = Box::new(Input::Resolved { id, result });
                 self.schedule(
                     self.now + wait,
@@ -196,13 +203,17 @@ impl World {
         }
     }
 
-    /// A core dials call control; anything else is wrong.
+    /// A core dials call control or the neighbour, an edge the foreign domain; anything else is
+    /// wrong.
     fn connect_inside(&mut self, g: usize, conn: ConnId, target: &Target) {
         let name = format!("{}:{}", target.host, target.port);
         self.note(g, &format!("dials {name} as {}", conn_name(conn)));
         let pbx = self.pbx.address;
         if let Some(i) = self.neighbour_at(target) {
             return self.neighbour_dialled(g, conn, i);
+        }
+        if self.dialled_abroad(g, conn, target) {
+            return;
         }
         let right = target.host == crate::house::CLUSTER || target.host == pbx.ip().to_string();
         if !right || target.port != pbx.port() || target.tls.is_some() || self.gateways[g].edge {
@@ -214,8 +225,12 @@ impl World {
             return;
         }
         let wait = self.delay(Hop::Inside);
-        let life = self.gateways[g].life;
-        let why = format!("{name} refused the connection");
+        self.refuse_dial(g, conn, wait, &format!("{name} refused the connection"));
+    }
+
+    /// What a node dialled does not come to be.
+    pub(super) fn refuse_dial(&mut self, g: usize, conn: ConnId, wait: u64, why: &str) {
+        let (life, why) = (self.gateways[g].life, why.to_owned());
         let input = Box::new(Input::Disconnected { conn, why });
         self.schedule(
             self.now + wait,

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use base::{Pii, Secret};
-use node::io::{Input, Question, Reply};
+use node::gate::EdgeGateCore;
+use node::io::{Input, Question, Reply, Shown};
 
 use super::{Event, Hop, World};
 use crate::digest::Login;
-use crate::house;
 use crate::pbx::Way;
 use crate::pipe::Party;
 use crate::text::Text;
 use crate::ua::{Phase, SECOND, Setup, Ua};
 use crate::web::User;
+use crate::{house, idp};
 
 /// A telephone and its connection.
 pub struct Person {
@@ -24,6 +25,8 @@ pub struct Person {
     pub pipe: Option<u64>,
     /// Where requests go that name no other way, of a neighbour: a core.
     pub core: Option<usize>,
+    /// It is a host of a foreign domain, and has connections where something is to be said.
+    pub abroad: bool,
     /// Connections beside that one: from and to other cores, and dialled by a core.
     pub others: Vec<u64>,
     /// Connect again when the connection is gone.
@@ -36,6 +39,8 @@ pub struct Person {
     pub stun_answers: u32,
     /// Where requests came from that are not answered yet, by branch.
     pub(super) came_by: BTreeMap<String, u64>,
+    /// Where requests of the foreign host's went, by branch.
+    pub(super) went_by: BTreeMap<String, u64>,
     buffers: BTreeMap<u64, Vec<u8>>,
     armed: Option<u64>,
 }
@@ -47,6 +52,13 @@ pub struct SignIn {
     pub person: usize,
     /// The answer as the client got it.
     pub reply: Option<Reply>,
+}
+
+impl Person {
+    /// Whether it registers nowhere.
+    fn is_neighbour(&self) -> bool {
+        self.core.is_some() || self.abroad
+    }
 }
 
 fn plain(status: u16) -> Reply {
@@ -122,12 +134,14 @@ impl World {
             edge,
             pipe: None,
             core: None,
+            abroad: false,
             others: Vec::new(),
             stays: false,
             signing: None,
             refused: 0,
             stun_answers: 0,
             came_by: BTreeMap::new(),
+            went_by: BTreeMap::new(),
             buffers: BTreeMap::new(),
             armed: None,
         };
@@ -153,7 +167,7 @@ impl World {
 
     /// Opens a telephone's connection, if it has none.
     pub fn connect(&mut self, i: usize) {
-        if self.people[i].pipe.is_some() {
+        if self.people[i].pipe.is_some() || self.people[i].abroad {
             return;
         }
         if self.people[i].core.is_some() {
@@ -208,6 +222,9 @@ impl World {
 
     pub(super) fn person_disconnected(&mut self, i: usize, pipe: u64) {
         self.people[i].others.retain(|other| *other != pipe);
+        if self.people[i].abroad {
+            self.way_lost(i, pipe);
+        }
         self.people[i].came_by.retain(|_, by| *by != pipe);
         self.people[i].buffers.remove(&pipe);
         if self.people[i].pipe == Some(pipe) {
@@ -259,7 +276,7 @@ impl World {
         }
         while let Some(text) = self.people[i].buffers.get_mut(&pipe).and_then(Text::take) {
             let now = self.now;
-            if text.status().is_none() && self.people[i].core.is_some() {
+            if text.status().is_none() && self.people[i].is_neighbour() {
                 let branch = crate::dialog::branch(&text).to_owned();
                 self.people[i].came_by.insert(branch, pipe);
             }
@@ -291,7 +308,7 @@ impl World {
     fn person_flush(&mut self, i: usize) {
         let messages = self.people[i].ua.take();
         let datagrams = self.people[i].ua.take_datagrams();
-        if self.people[i].core.is_some() {
+        if self.people[i].is_neighbour() {
             for text in messages {
                 self.neighbour_says(i, &text);
             }
@@ -477,6 +494,48 @@ impl World {
             });
             w.feed(g, Input::Ask { id, question });
         });
+    }
+
+    /// A browser's request of single sign-on, at an edge.
+    pub fn browse(&mut self, edge: usize, target: &str, cookie: &str, token: &str) -> usize {
+        let number = self.sign_ins.len();
+        self.sign_ins.push(SignIn {
+            person: 0,
+            reply: None,
+        });
+        let asked = node::io::SsoRequest {
+            peer: edge,
+            client: Some(self.people[0].ua.setup.media),
+            domain: idp::DOMAIN.to_owned(),
+            target: target.to_owned(),
+            form: None,
+            cookie: Some(cookie.to_owned()),
+            shown: match token {
+                "" => Shown::Nothing,
+                token => Shown::Sessions(vec![token.to_owned()]),
+            },
+            user_agent: "sim".into(),
+        };
+        let now = self.gateways[edge].now(self.now).unix;
+        let gate = self.gateways[edge].gate.clone();
+        let core = gate.and_then(|gate| {
+            let path = target.split('?').next().unwrap_or_default();
+            let issued = |core: &EdgeGateCore| core.token_key.verify(now, token).is_ok();
+            let cores = gate.answering(idp::DOMAIN, path, Some(cookie), issued);
+            cores.first().map(|core| core.peer)
+        });
+        let Some(core) = core.filter(|_| self.gateways[edge].engine.is_some()) else {
+            self.sign_ins[number].answer(plain(502));
+            return number;
+        };
+        let g = self.core_number(core);
+        let wait = self.delay(Hop::Outside) + self.delay(Hop::Link);
+        self.after(wait, move |w| {
+            let id = w.gateways[g].ask(number);
+            let question = Question::Sso(Box::new(asked));
+            w.feed(g, Input::Ask { id, question });
+        });
+        number
     }
 
     pub(super) fn signed_in(&mut self, number: usize, reply: Reply) {

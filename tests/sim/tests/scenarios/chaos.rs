@@ -27,6 +27,7 @@ fn plan(seed: u64) -> Plan {
         neighbours: false,
         secure_trunk: false,
         twins: false,
+        sso: false,
     }
 }
 

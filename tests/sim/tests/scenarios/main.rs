@@ -2,6 +2,8 @@
 //! network does meanwhile.
 #![allow(clippy::unwrap_used)]
 
+mod abroad;
+mod browsers;
 mod calls;
 mod chaos;
 mod content;

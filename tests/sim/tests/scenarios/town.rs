@@ -6,7 +6,8 @@ use sim::description::Direction;
 use sim::house::Control;
 use sim::pipe::Weather;
 use sim::ua::{Manner, Phase, Plan as Answering, SECOND, Ua};
-use sim::world::{Plan, World};
+use sim::web::Foreign;
+use sim::world::{Abroad, Plan, World};
 
 fn plan(seed: u64) -> Plan {
     let (clients, phones) = match seed % 3 {
@@ -33,6 +34,7 @@ fn plan(seed: u64) -> Plan {
         neighbours: false,
         secure_trunk: false,
         twins: false,
+        sso: false,
     }
 }
 
@@ -208,6 +210,28 @@ fn break_something(w: &mut World) {
     }
 }
 
+/// What a foreign domain suffers: its host goes, or DNS does not know it any more.
+fn bother_abroad(w: &mut World) {
+    let wait = SECOND / 10 + w.random(40 * SECOND);
+    match w.random(4) {
+        0 => w.vanish_abroad(wait),
+        1 => {
+            let foreign = w.who("foreign");
+            w.disconnect(foreign);
+            w.abroad = Abroad::Refuses;
+            w.after(wait, |w| w.abroad = Abroad::Answers);
+        }
+        _ => {
+            let all = Foreign::ALL.len() as u64;
+            w.web.foreign = Foreign::ALL[w.random(all) as usize];
+            w.after(wait, |w| {
+                let known = w.random(Foreign::REACHED);
+                w.web.foreign = Foreign::ALL[known as usize];
+            });
+        }
+    }
+}
+
 /// Everybody is there, with audio that does not fill the night.
 fn begin(w: &mut World) {
     for person in &mut w.people {
@@ -293,6 +317,7 @@ fn speak_among_ruins(w: &mut World) {
         match n % 20 {
             5 | 15 => bother_somebody(w),
             10 => break_something(w),
+            18 if w.plan.neighbours => bother_abroad(w),
             _ => {}
         }
         let wait = w.random(SECOND);

@@ -1,10 +1,16 @@
-//! A call that can go another way: its INVITE met a flow that is gone, and nobody heard of it.
+//! A call that can go another way: its INVITE met a flow that is gone, or a server that does not
+//! take it, perhaps after that had rung.
+//!
+//! A proxy that tries one server after the other does so whatever was heard of the one before (RFC
+//! 3261 §16.7, steps 5 and 6): what rang there is an early dialog of its own, and what the next
+//! server says another, as of an INVITE that forks. So the next attempt is a call with a tag of its
+//! own; requests within the early dialogs of the one before are answered 481.
 
 use sip::Message;
 use sip::transaction::{ClientKey, ServerKey};
 
 use super::call::{Phase, Side};
-use super::{B2bua, CallId, Context};
+use super::{B2bua, CallId, Context, GONE, refuse};
 
 impl B2bua {
     /// The call that an INVITE of ours began.
@@ -14,8 +20,9 @@ impl B2bua {
         (call.client == Some(client)).then_some(CallId(*id))
     }
 
-    /// Takes a call back that has rung nowhere; its INVITE has no final answer yet, and may begin
-    /// another. `None`, and nothing changed, if the caller has heard of it, or has given up.
+    /// Takes a call back; its INVITE has no final answer yet, and may begin another. `None`, and
+    /// nothing changed, if it has been answered, or the caller has given up, or is behind an edge
+    /// and has heard of it: edges give early dialogs their media one stream a call.
     pub fn withdraw(
         &mut self,
         cx: &mut Context<'_>,
@@ -23,11 +30,17 @@ impl B2bua {
     ) -> Option<(ServerKey, Message)> {
         let CallId(id) = self.call_under(client)?;
         let call = self.calls.get(id)?;
-        let unheard = call.phase == Phase::Calling && call.forks.is_empty();
-        if !unheard || call.caller.side != Side::Inside {
+        let may = call.caller.side == Side::Inside || call.forks.is_empty();
+        if call.phase != Phase::Calling || !may {
             return None;
         }
         let (server, invite) = (call.server, call.opening.as_ref()?.received.clone());
+        // A PRACK or an UPDATE that was on its way to the server before.
+        let under_way = call.exchanges.iter();
+        let owed = under_way.filter_map(|e| Some((e.server?, e.request.clone())));
+        for (server, request) in owed.collect::<Vec<_>>() {
+            refuse(cx, server, &request, &GONE);
+        }
         self.by_client.remove(&client);
         self.by_server.remove(&server);
         self.discard(cx, id);

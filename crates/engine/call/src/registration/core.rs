@@ -14,6 +14,7 @@
 //! of one user.
 
 mod admission;
+mod leave;
 mod rewrite;
 mod table;
 mod ticket;

@@ -283,7 +283,7 @@ fn domains(r: &mut Reader<'_>, file: &File) -> Vec<Domain> {
             r.error("domains", i, "name", "the domain stands twice", "keep one");
         }
         let single_sign_on = single_sign_on::sign_in(r, i, name.as_str(), &d.sign_in);
-        let tokens = single_sign_on::tokens(r, i, d.tokens.as_ref());
+        let tokens = single_sign_on::tokens(r, i, name.as_str(), d.tokens.as_ref());
         out.push(Domain {
             single_sign_on,
             tokens,

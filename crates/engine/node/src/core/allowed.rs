@@ -7,8 +7,10 @@ use base::Now;
 use config::Config;
 use policy::allow_list::{AllowList, Origin, Rule};
 use provisioning::axl::Duty;
+use status::Kind;
 
 use super::Core;
+use crate::io::{Answer, AskId, Output};
 
 /// Methods of what is only read.
 const READ: &[&str] = &["GET", "HEAD"];
@@ -23,6 +25,31 @@ type Service = (
 );
 
 impl Core {
+    /// The configured rules are others: they count at once, and standing requests go on.
+    pub(super) fn allow_list_changed(
+        &mut self,
+        now: Now,
+        id: AskId,
+        rules: Vec<config::AllowRule>,
+    ) {
+        let had = &self.settings.allow_list;
+        let added = rules.iter().filter(|rule| !had.contains(rule)).count();
+        let removed = had.iter().filter(|rule| !rules.contains(rule)).count();
+        if added + removed > 0 {
+            self.settings.allow_list = rules;
+            self.publish_gate();
+            let proof = [
+                ("added", added.to_string()),
+                ("removed", removed.to_string()),
+            ];
+            let out = &mut self.station.out;
+            self.board
+                .event(out, Kind::AllowListChanged, now, "", &proof);
+        }
+        let answer = Answer::AllowList(true);
+        self.station.out.push_back(Output::Answer { id, answer });
+    }
+
     pub(super) fn allow_list(&self) -> AllowList {
         let mut rules = Vec::new();
         for publisher in &self.publishers {

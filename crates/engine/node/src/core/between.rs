@@ -11,8 +11,8 @@
 //! | none | without encryption | encrypted | taken |
 //!
 //! In: INVITEs on their way from zone to zone ([`Core::send_trunk`]). Out: whether they are calls
-//! of the B2BUA, who may speak in such a call, and where it goes if a zone does not know it.
-//! Bounds: one row a call.
+//! of the B2BUA, who may speak in such a call, and where it goes if a zone does not know it; and
+//! where a call of a client's goes whose server does not take it. Bounds: one row a call.
 
 use base::Now;
 use call::b2bua::{
@@ -28,11 +28,45 @@ use super::outbound::{Hop, Purpose};
 use super::trunks::{End, Trial, is_elsewhere};
 use super::zones::Zone;
 
-/// What is known of a call between two zones.
-pub(super) struct Between {
-    ends: [End; 2],
-    /// Where else it may go.
-    trial: Trial,
+/// What is known of a call that may go elsewhere.
+pub(super) enum Between {
+    /// It is one between two zones.
+    Zones {
+        /// Those.
+        ends: [End; 2],
+        /// Where else it may go.
+        trial: Box<Trial>,
+    },
+    /// It is one of a client's, or of a foreign domain's, that has not been answered.
+    Servers {
+        /// Where else it may go.
+        rest: Vec<Hop>,
+        /// A rule led it where it is, and not the client's registration.
+        ruled: bool,
+        /// The INVITE, as it goes to any of them.
+        purpose: Box<Purpose>,
+    },
+}
+
+impl Between {
+    /// Whether a server's answer, or that there is none, sends the call elsewhere. Whom one server
+    /// of call control does not know, none of its others does; but one may serve where another
+    /// cannot (RFC 3263 §4.3).
+    fn goes_on(&self, status: Option<u16>) -> bool {
+        match self {
+            Between::Zones { trial, .. } => {
+                let more = !trial.rest.is_empty() || trial.answer.is_some();
+                more && status.is_none_or(is_elsewhere)
+            }
+            Between::Servers { ruled: true, .. } => status.is_none_or(is_elsewhere),
+            Between::Servers { ruled: false, .. } => status.is_none_or(|s| s == 503),
+        }
+    }
+
+    /// Whether it need not be known of once the call is answered.
+    pub(super) fn ends_with_the_answer(&self) -> bool {
+        matches!(self, Between::Servers { .. })
+    }
 }
 
 /// What the media of a request's offer is.
@@ -150,7 +184,8 @@ impl Core {
             self.inbound.insert(theirs, name);
         }
         let ends = [one, other];
-        let party = Party::neighbours(place, Between { ends, trial });
+        let trial = Box::new(trial);
+        let party = Party::neighbours(place, Between::Zones { ends, trial });
         self.begin(now, key, message, (caller, target), party);
     }
 
@@ -168,37 +203,48 @@ impl Core {
 
     /// Whether a connection may speak in a call: in one between two zones they alone may.
     pub(super) fn may_be_heard(&self, call: CallId, flow: FlowId) -> bool {
-        let Some(between) = self.betweens.get(&call) else {
-            return true;
-        };
-        between.ends.iter().any(|end| self.is_end(end, flow))
+        match self.betweens.get(&call) {
+            Some(Between::Zones { ends, .. }) => ends.iter().any(|end| self.is_end(end, flow)),
+            _ => true,
+        }
     }
 
-    /// A zone does not know what a call between zones was for, or cannot be asked, and nothing of
-    /// it has been heard: the call goes to the next, or gets the first answer where none is left.
-    /// Gives whether it does either.
-    pub(super) fn call_elsewhere(&mut self, now: Now, client: ClientKey, status: u16) -> bool {
+    /// A server does not know what a call was for, or cannot be asked, or not any more: the call
+    /// goes to the next, one between zones also if it has rung, or gets the first answer where none
+    /// is left. Gives whether it does either. There is no `status` where there is no answer.
+    pub(super) fn call_elsewhere(
+        &mut self,
+        now: Now,
+        client: ClientKey,
+        status: Option<u16>,
+    ) -> bool {
         let call = self.b2bua.call_under(client);
-        let more = |b: &&Between| {
-            is_elsewhere(status) && (!b.trial.rest.is_empty() || b.trial.answer.is_some())
-        };
-        let Some(call) = call.filter(|call| self.betweens.get(call).as_ref().is_some_and(more))
-        else {
+        let goes_on = |b: &Between| b.goes_on(status);
+        let Some(call) = call.filter(|call| self.betweens.get(call).is_some_and(goes_on)) else {
             return false;
         };
         let (b2bua, mut cx) = self.calls(now);
         let Some((key, invite)) = b2bua.withdraw(&mut cx, client) else {
             return false;
         };
-        let Some(Between { trial, .. }) = self.betweens.remove(&call) else {
-            return false;
+        let trial = match self.betweens.remove(&call) {
+            Some(Between::Zones { trial, .. }) => trial,
+            Some(Between::Servers { rest, purpose, .. }) => {
+                self.call_over(now, call);
+                self.again = true;
+                self.route_by(now, key, rest, *purpose);
+                self.again = false;
+                return true;
+            }
+            None => return false,
         };
+        let status = status.unwrap_or(408);
         let Trial {
             rest,
             message,
             from,
             answer,
-        } = trial;
+        } = *trial;
         // The first answer counts where no zone knows better.
         if let (true, Some(first)) = (rest.is_empty(), &answer) {
             let (by, cause) = (EndedBy::Callee, Cause::Status(first.status()));

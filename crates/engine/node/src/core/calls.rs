@@ -65,10 +65,9 @@ impl Party {
     /// Two parties inside.
     pub(super) fn neighbours(other: Place, between: Between) -> Self {
         Party {
-            row: None,
-            called: false,
             kind: CallType::between(Place::Neighbour, other),
             between: Some(between),
+            ..Party::nobody()
         }
     }
 }
@@ -78,7 +77,7 @@ pub(super) struct Owner {
     pub(super) user: String,
     pub(super) directory: Box<str>,
     aor: String,
-    row: RegistrationId,
+    pub(super) row: RegistrationId,
     /// The edge that it is behind.
     peer: usize,
     /// That one's name for its connection.
@@ -164,12 +163,12 @@ impl Core {
         way: Way,
         zone: &str,
         message: Message,
+        between: Option<Between>,
     ) {
         let Way { row, lane, flow } = way;
         let Some(binding) = self.registrar.get(row) else {
-            return self
-                .station
-                .answer(now, key, &message, 480, "Temporarily Unavailable");
+            let (status, reason) = (480, "Temporarily Unavailable");
+            return self.station.answer(now, key, &message, status, reason);
         };
         let Some(link) = self.links.get(binding.draft.place.peer) else {
             return;
@@ -195,7 +194,7 @@ impl Core {
             row: Some(row),
             called: false,
             kind: CallType::between(Place::RemoteClient, to),
-            between: None,
+            between,
         };
         self.begin(now, key, message, (caller, target), party);
     }
@@ -263,6 +262,7 @@ impl Core {
         (link, lane): (LinkId, FlowId),
         (zone, flow): (&str, FlowId),
         message: Message,
+        between: Option<Between>,
     ) {
         let tls = self.zone(zone).is_some_and(|z| z.tls());
         let caller = Caller {
@@ -275,7 +275,11 @@ impl Core {
             request_uri: message.request_uri().to_vec(),
             routes: Vec::new(),
         };
-        self.begin(now, key, message, (caller, target), Party::nobody());
+        let party = Party {
+            between,
+            ..Party::nobody()
+        };
+        self.begin(now, key, message, (caller, target), party);
     }
 
     pub(super) fn begin(
@@ -476,18 +480,15 @@ impl Core {
                 }
                 (Kind::CallBegan, String::new())
             }
-            Event::Answered => {
-                if let Some(row) = row {
+            Event::Answered | Event::MediaChanged => {
+                if let (Some(row), Event::Answered) = (row, event) {
                     row.answered = Some(now.unix);
                 }
-                if let Some(call) = call {
-                    self.media_agreed(now, call);
-                }
-                return;
-            }
-            Event::MediaChanged => {
-                if let Some(call) = call {
-                    self.media_agreed(now, call);
+                let Some(call) = call else { return };
+                self.media_agreed(now, call);
+                let over = |b: &Between| b.ends_with_the_answer();
+                if self.betweens.get(&call).is_some_and(over) {
+                    self.betweens.remove(&call);
                 }
                 return;
             }

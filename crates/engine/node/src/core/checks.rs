@@ -1,6 +1,7 @@
 //! Settings of the inside's servers that would trouble remote clients, as far as AXL tells them:
 //! names of secure profiles (F073, F213), domains (F022, F029), video rates of regions (F072),
-//! where phones take their time from (F076), what one host may send to the line side (F082).
+//! where phones take their time from (F076), what one host may send to the line side (F082); and,
+//! as sign-ins show it, whether clusters know one another's users (F070).
 //!
 //! Each is told once as an event when it is found, and shown by `causeway ctl servers check`. What
 //! is found of many names at once is one event. Bounds: a server has one event of a kind of setting
@@ -14,6 +15,7 @@ use ::status::servers::{ServerCheck, named};
 use base::Now;
 use provisioning::axl::Duty;
 use provisioning::axl::settings::VIDEO_KBPS;
+use provisioning::sign_in::Granted;
 
 use super::Core;
 use super::discovery::Publisher;
@@ -24,12 +26,13 @@ use super::reading::Settings;
 const LINE_KBYTES: u32 = 750;
 
 /// How long a server's setting is not told of again, whatever becomes of it.
-const QUIET: Duration = Duration::from_secs(600);
+pub(super) const QUIET: Duration = Duration::from_secs(600);
 
 const PROFILE: &str = "secure profile";
 const REGIONS: &str = "video rate of regions";
 const PHONE_TIME: &str = "phone NTP reference";
 const THROTTLE: &str = "SIP Station TCP Port Throttle Threshold";
+const LOOKUP: &str = "Intercluster Lookup Service";
 
 /// A setting that was looked at, and the event that tells of it if it is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,8 +75,13 @@ impl Core {
             part(REGIONS, told.regions.is_some(), regions(told));
             part(PHONE_TIME, told.phone_time.is_some(), phone_time(told));
             part(THROTTLE, told.line_throttle.is_some(), throttle(told));
-            found.extend(self.lookup());
+            found.extend(self.lookup(publisher));
         }
+        self.take_findings(now, index, found);
+    }
+
+    /// Notes what was found of a server, and tells of what is found for the first time.
+    fn take_findings(&mut self, now: Now, index: usize, found: Vec<Finding>) {
         let Some(publisher) = self.publishers.get_mut(index) else {
             return;
         };
@@ -176,19 +184,70 @@ impl Core {
         )]
     }
 
-    /// With several clusters each must know the others' users.
-    fn lookup(&self) -> Option<Finding> {
+    /// With several clusters each must know the others' users. AXL does not tell it; sign-ins do.
+    fn lookup(&self, publisher: &Publisher) -> Option<Finding> {
         let clusters = self.settings.unified_cm.len();
+        let (good, seen) = match &publisher.lookup {
+            None => (
+                None,
+                format!("{clusters} clusters, and AXL does not tell whether it is on"),
+            ),
+            Some(Lookup { node, home, knew }) => (
+                Some(*knew),
+                format!(
+                    "{node} {} a user who is at home at {home}",
+                    if *knew { "knows" } else { "does not know" }
+                ),
+            ),
+        };
         (clusters > 1).then(|| {
             finding(
                 Kind::SettingAmiss,
-                "Intercluster Lookup Service",
-                None,
-                format!("{clusters} clusters, and AXL does not tell whether it is on"),
+                LOOKUP,
+                good,
+                seen,
                 "see that ILS is on in every cluster: Advanced Features > ILS Configuration; a \
                  user of another cluster is refused by a node that lacks it (3002)",
             )
         })
+    }
+}
+
+/// What a node said of where a user of another cluster is at home.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lookup {
+    node: String,
+    home: String,
+    knew: bool,
+}
+
+impl Core {
+    /// A sign-in shows which clusters know another's users.
+    pub(super) fn clusters_shown(&mut self, now: Now, granted: &Granted) {
+        let Some(home) = granted.nodes.first() else {
+            return;
+        };
+        for (node, knew) in &granted.lookups {
+            let Some(publisher) = self.publishers.get_mut(node.cluster) else {
+                continue;
+            };
+            let before = publisher.lookup.replace(Lookup {
+                node: node.host.clone(),
+                home: home.host.clone(),
+                knew: *knew,
+            });
+            if before.is_some_and(|before| before.knew == *knew) {
+                continue;
+            }
+            let Some(publisher) = self.publishers.get(node.cluster) else {
+                continue;
+            };
+            let other = |f: &&Finding| f.what != LOOKUP;
+            let mut found: Vec<Finding> =
+                publisher.findings.iter().filter(other).cloned().collect();
+            found.extend(self.lookup(publisher));
+            self.take_findings(now, node.cluster, found);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use config::{CallControl, ContactMode};
 use provisioning::axl::{self, Duty, Operation, Schema};
 use provisioning::{sign_in, voicemail};
 
-use super::checks::Finding;
+use super::checks::{Finding, Lookup};
 use super::reading::Reading;
 use super::settings::Server;
 use super::zones::Zone;
@@ -96,8 +96,12 @@ pub(super) struct Publisher {
     pub(super) findings: Vec<Finding>,
     /// Those of them that are amiss and were told.
     pub(super) told: Vec<Finding>,
+    /// What it last said of another cluster's user.
+    pub(super) lookup: Option<Lookup>,
     /// What was told of last, and when.
     pub(super) told_at: BTreeMap<&'static str, Instant>,
+    /// Nodes that are listed no longer, of which nobody was told yet.
+    pub(super) gone: Vec<String>,
     pub(super) fingerprint: Option<u64>,
     /// Why it tells nothing, and what to do.
     pub(super) fault: Option<(String, String)>,
@@ -123,7 +127,9 @@ impl Publisher {
             untold: Vec::new(),
             findings: Vec::new(),
             told: Vec::new(),
+            lookup: None,
             told_at: BTreeMap::new(),
+            gone: Vec::new(),
             fingerprint: None,
             fault: None,
             reading: None,

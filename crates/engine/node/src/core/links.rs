@@ -386,6 +386,7 @@ impl Core {
         self.board
             .event(&mut self.station.out, Kind::LinkUp, now, &cause, &proof);
         self.tell_zones_to(index);
+        self.outs.linked(now, index);
         self.tell_all_sign_outs(index);
         self.ask_lanes(now, index);
     }

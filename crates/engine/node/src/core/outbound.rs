@@ -7,6 +7,7 @@ use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Name};
 
 use super::Core;
+use super::between::Between;
 use super::calls::Way;
 use super::registrations::Plan;
 
@@ -139,8 +140,10 @@ impl Core {
         match purpose {
             Purpose::Register(plan) => self.send_register(now, key, zone, flow, *plan),
             Purpose::Invite { row, lane, message } => {
-                let message = self.as_searched(&hop, message, true);
-                self.call_inside(now, key, Way { row, lane, flow }, zone, message);
+                let searched = self.as_searched(&hop, message.clone(), true);
+                let elsewhere = servers(&hop, rest, Purpose::Invite { row, lane, message });
+                let way = Way { row, lane, flow };
+                self.call_inside(now, key, way, zone, searched, elsewhere);
             }
             Purpose::Other { message } => {
                 let tls = self.zone(zone).is_some_and(|z| z.tls());
@@ -153,8 +156,15 @@ impl Core {
                 lane,
                 message,
             } => {
-                let message = self.as_searched(&hop, message, true);
-                self.call_business(now, key, (link, lane), (zone, flow), message);
+                let searched = self.as_searched(&hop, message.clone(), true);
+                let purpose = Purpose::Business {
+                    link,
+                    lane,
+                    message,
+                };
+                let elsewhere = servers(&hop, rest, purpose);
+                let to = (zone, flow);
+                self.call_business(now, key, (link, lane), to, searched, elsewhere);
             }
             Purpose::Trunk { message, from } => {
                 self.send_trunk(now, key, hop, rest, flow, message, from);
@@ -196,4 +206,14 @@ impl Core {
                 .answer(now, key, &request, 487, "Request Terminated");
         }
     }
+}
+
+/// Where a call may go beside where it goes now, if anywhere.
+fn servers(hop: &Hop, rest: Vec<Hop>, purpose: Purpose) -> Option<Between> {
+    let ruled = hop.alias.is_some();
+    (!rest.is_empty()).then_some(Between::Servers {
+        rest,
+        ruled,
+        purpose: Box::new(purpose),
+    })
 }

@@ -19,6 +19,7 @@ impl Core {
                 let answer = Answer::Search(Box::new(self.report_search(asked)));
                 self.station.out.push_back(Output::Answer { id, answer });
             }
+            Question::AllowList(rules) => self.allow_list_changed(now, id, rules),
             Question::Servers(asked) => self.servers_asked(now, id, asked),
             Question::Chat { client } => self.chat_asked(now, id, client),
             Question::ChatRefused {

@@ -192,11 +192,14 @@ impl Core {
         let first = publisher.read_at.is_none();
         let difference = publisher.facts.difference(&facts);
         let changed = publisher.facts != facts;
+        publisher.gone.extend(difference.gone.iter().cloned());
+        publisher.gone.truncate(NODES_MAX);
         let recovered = publisher.fault.take().is_some();
         let news: Vec<(Part, String)> = reading
             .untold
             .iter()
-            .filter(|row| !publisher.untold.contains(row))
+            // However its words differ from one reading to the next.
+            .filter(|(part, _)| !publisher.untold.iter().any(|(p, _)| p == part))
             .cloned()
             .collect();
         publisher.facts = facts;
@@ -226,6 +229,7 @@ impl Core {
         }
         if !first {
             self.changed(now, &address, &server, difference);
+            self.nodes_gone(now, index, &server);
         }
         if changed || first || stale {
             self.keep_servers();
@@ -254,14 +258,15 @@ impl Core {
         publisher.wait = (publisher.wait * 2).min(RETRY_MAX);
         let cause = line(&failure.cause, WHY_MAX).into_owned();
         let fault = (cause, failure.fix);
-        let news = publisher.fault.as_ref() != Some(&fault);
-        if news {
+        // One fault has one way to mend it. Its words may differ with each attempt, and the last
+        // are shown.
+        let before = publisher.fault.replace(fault.clone());
+        if before.is_none_or(|(_, fix)| fix != fault.1) {
             let server = format!("{}:{}", publisher.server.address, publisher.server.port);
             let mut proof = vec![("publisher", server), ("do", fault.1.clone())];
             if publisher.read_at.is_some() {
                 proof.push(("until then", "what it told before counts".into()));
             }
-            publisher.fault = Some(fault.clone());
             let out = &mut self.station.out;
             self.board
                 .event(out, Kind::DiscoveryFailed, now, &fault.0, &proof);

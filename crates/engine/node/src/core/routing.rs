@@ -83,6 +83,9 @@ impl Core {
                 let (status, reason) = (481, "Call/Transaction Does Not Exist");
                 return self.station.answer(now, key, &message, status, reason);
             }
+            if let Err((status, reason)) = self.refers(now, side, peer, &message) {
+                return self.station.answer(now, key, &message, status, reason);
+            }
             let (b2bua, mut cx) = self.calls(now);
             return b2bua.request(&mut cx, side, key, message);
         }
@@ -138,22 +141,12 @@ impl Core {
         let Some(binding) = self.registrar.get(row) else {
             return;
         };
-        let mut zones = vec![binding.draft.zone.to_string()];
-        // Registrars stand in for one another; a node of Unified CM knows its own phones only.
-        if self.zone(&binding.draft.zone).is_none_or(|z| !z.unified_cm) {
-            let host = binding.draft.aor.rsplit('@').next().unwrap_or_default();
-            let others = self
-                .zones_for(host)
-                .into_iter()
-                .filter(|z| !zones.contains(z));
-            let others: Vec<String> = others.collect();
-            zones.extend(others);
-        }
+        let zones = self.home_zones(&binding.draft);
         let identity = self.identity(row, message).unwrap_or_default();
         let mut hops: Vec<Hop> = Vec::new();
         if matches!(message.method(), Method::Invite | Method::Message) {
             // What rules take goes by them; the rest is call control's, which has the dial plan.
-            hops = self.client_hops(peer, message);
+            hops = self.client_hops(peer, message.request_uri());
         }
         let searched = !hops.is_empty();
         if !searched {
@@ -186,6 +179,22 @@ impl Core {
             message: edit.finish(),
         };
         self.route_by(now, key, hops, purpose);
+    }
+
+    /// The zones of call control that a client's requests go to, the first one first.
+    pub(super) fn home_zones(&self, draft: &Draft) -> Vec<String> {
+        let mut zones = vec![draft.zone.to_string()];
+        // Registrars stand in for one another; a node of Unified CM knows its own phones only.
+        if self.zone(&draft.zone).is_none_or(|z| !z.unified_cm) {
+            let host = draft.aor.rsplit('@').next().unwrap_or_default();
+            let others = self
+                .zones_for(host)
+                .into_iter()
+                .filter(|z| !zones.contains(z));
+            let others: Vec<String> = others.collect();
+            zones.extend(others);
+        }
+        zones
     }
 
     /// A request within a dialog that no call is: it carries, as its first Route, the token that

@@ -211,13 +211,13 @@ impl Core {
         hops
     }
 
-    /// Where rules lead what a client sends; nothing for what is call control's.
-    pub(super) fn client_hops(&self, peer: usize, message: &Message) -> Vec<Hop> {
-        let host = super::registrations::host_of(message.request_uri());
+    /// Where rules lead what a client sends for this URI; nothing for what is call control's.
+    pub(super) fn client_hops(&self, peer: usize, uri: &[u8]) -> Vec<Hop> {
+        let host = super::registrations::host_of(uri);
         if host.is_some_and(|host| self.is_home(&host) || self.settings.is_us(&host)) {
             return Vec::new();
         }
-        let Some(alias) = alias_of(message.request_uri()) else {
+        let Some(alias) = alias_of(uri) else {
             return Vec::new();
         };
         let zone = self.links.get(peer).map_or("", |l| l.peer.name.as_str());

@@ -14,6 +14,7 @@ use ::status::servers::{
 use base::Now;
 
 use super::Core;
+use super::checks::QUIET;
 use super::discovery::Publisher;
 use super::reading::untold;
 use crate::io::{Answer, AskId, Output};
@@ -94,12 +95,33 @@ impl Core {
         let changes = found.changes.join("; ");
         self.board
             .event(out, Kind::ServersChanged, now, &changes, &proof);
-        if !found.gone.is_empty() {
-            let gone = named(found.gone.iter().map(String::as_str));
-            let proof = [("publisher", server.to_owned()), ("node", gone)];
-            let cause = "the publisher does not list it any more";
-            self.board.event(out, Kind::NodeGone, now, cause, &proof);
+    }
+
+    /// Tells of nodes that are listed no longer, a publisher's once in [`QUIET`]; of those that
+    /// have gone meanwhile, and have not come back, the next time.
+    pub(super) fn nodes_gone(&mut self, now: Now, index: usize, server: &str) {
+        const WHAT: &str = "nodes gone";
+        let Some(publisher) = self.publishers.get_mut(index) else {
+            return;
+        };
+        let nodes = &publisher.facts.nodes;
+        publisher
+            .gone
+            .retain(|gone| !nodes.iter().any(|n| n.name.eq_ignore_ascii_case(gone)));
+        publisher.gone.sort();
+        publisher.gone.dedup();
+        let told = publisher.told_at.get(WHAT);
+        let lately = told.is_some_and(|at| now.instant < *at + QUIET);
+        if publisher.gone.is_empty() || lately {
+            return;
         }
+        publisher.told_at.insert(WHAT, now.instant);
+        let gone = named(publisher.gone.iter().map(String::as_str));
+        publisher.gone.clear();
+        let proof = [("publisher", server.to_owned()), ("node", gone)];
+        let cause = "the publisher does not list it any more";
+        let out = &mut self.station.out;
+        self.board.event(out, Kind::NodeGone, now, cause, &proof);
     }
 
     /// An administrator asks.

@@ -21,7 +21,6 @@ use provisioning::edge_config::{EdgeConfig, services_asked};
 use provisioning::sign_in::{
     Answer as Got, Ask, By, Granted, Node, Outcome, Proven, SignIns, UNKNOWN, USER_MAX, Unproven,
 };
-use provisioning::whereabouts::Lookups;
 use status::{Kind, SessionRow};
 use traversal::EdgeServices;
 
@@ -66,8 +65,6 @@ pub(super) struct Desk {
     pub(super) pending: HashMap<u64, Pending>,
     profiles: HashMap<(String, String), Profile>,
     strikes: Strikes,
-    /// Lookups of those who need no password.
-    lookups: Lookups,
     next: u64,
 }
 
@@ -78,7 +75,6 @@ impl Desk {
             pending: HashMap::default(),
             profiles: HashMap::default(),
             strikes: Strikes::default(),
-            lookups: Lookups::default(),
             next: 0,
         }
     }
@@ -181,9 +177,8 @@ impl Core {
     /// Puts the questions of sign-ins, and ends those that are done.
     pub(super) fn sign_ins_work(&mut self, now: Now) {
         loop {
-            let looked_up = self.lookups_work(now);
             let (asks, done) = self.desk.engine.take();
-            if asks.is_empty() && done.is_empty() && !looked_up {
+            if asks.is_empty() && done.is_empty() {
                 return;
             }
             for ask in asks {
@@ -266,6 +261,21 @@ impl Core {
     fn outcome(&mut self, now: Now, pending: &Pending, outcome: Outcome) {
         match outcome {
             Outcome::Granted(granted) => self.keep(now, pending, *granted),
+            Outcome::Found { nodes, services } => {
+                let user = pending.user.clone();
+                self.granted(now, pending, &user, &nodes, services);
+            }
+            Outcome::Full => {
+                let cause = "too many sign-ins at once";
+                self.tell(now, Kind::SignInLimited, pending, cause, None);
+                self.answer(pending.id, later(503, 5));
+            }
+            // Whoever has vouched for the user: no password was wrong.
+            Outcome::Unauthorized { why } if pending.session.is_some() => {
+                self.board.counters.sign_ins_refused += 1;
+                self.tell(now, Kind::SignInRefused, pending, why, None);
+                self.answer(pending.id, plain(403));
+            }
             Outcome::Unauthorized { why } => {
                 self.board.counters.sign_ins_refused += 1;
                 self.board.counters.wrong_credentials += 1;
@@ -378,6 +388,7 @@ impl Core {
 
     /// The password is good: it is kept for SIP, as a hash for the realm of each edge.
     fn keep(&mut self, now: Now, pending: &Pending, granted: Granted) {
+        self.clusters_shown(now, &granted);
         let mut realms: Vec<String> = self
             .links
             .iter()
@@ -531,16 +542,7 @@ impl Core {
         let out = |user: &str, domain: &str| lot.of(user, domain).is_some();
         let profiles = &mut self.desk.profiles;
         profiles.retain(|(typed, domain), p| !out(typed, domain) && !out(&p.user, domain));
-        let known = self.desk.pending.iter();
-        let known = known.filter(|(_, p)| p.session.is_some() && out(&p.user, &p.domain));
-        let known: Vec<u64> = known.map(|(number, _)| *number).collect();
-        for number in known {
-            if let Some(pending) = self.desk.pending.remove(&number) {
-                self.answer(pending.id, later(503, 1));
-            }
-        }
-        let is_user = |typed: &str| out(typed, "");
-        for number in self.desk.engine.abandon(is_user) {
+        for number in self.desk.engine.abandon(out) {
             if let Some(pending) = self.desk.pending.remove(&number) {
                 self.answer(pending.id, later(503, 1));
             }

@@ -1,5 +1,6 @@
 //! "Sign this user out now": session tokens, kept credentials, registrations and chat streams of a
-//! user end on this core, on its edges, and by way of them on their other cores.
+//! user end on this core, on its edges, and by way of them on their other cores; call control is
+//! told of the registrations that end (`leaving`).
 //!
 //! An administrator asks here, is told once the sign-out is on the disk, and a core that is killed
 //! then still knows it when it comes back. What another core has done comes by an edge. An edge
@@ -7,17 +8,23 @@
 //! second after that) and told; it gains nothing but that users must sign in again, and a password
 //! is asked about as ever. It signs out no whole domain, nor everybody. Tokens are void as soon as
 //! it is heard; what takes a walk of the tables waits its turn, at most [`ROWS_MAX`] at a time.
+//!
+//! A core that was away may miss sign-outs that its peers' tables have no more room for. Then its
+//! edges tell it a floor: tokens from then or before are void, whoever's they are. An edge voids so
+//! nothing from after its own link came up, since from then on this core hears of each; and that
+//! moment moves once in [`MARK_LIFE`] at most, so an edge that drops its link gains little by it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{HashMap, HashSet, Instant, Now, Pii, TokenBucket};
+use base::{HashMap, HashSet, Instant, Now, Pii, TokenBucket, UnixTime};
 use call::registration::core::{Draft, RegistrationId};
 use policy::signed_out::{Lot, ROWS_MAX, SignOut, SignedOut};
 use policy::token::LIFE;
 use status::{Kind, SignOutReport};
 
+use super::leaving::Leaving;
 use super::settings::Judge;
 use super::{Core, links};
 use crate::io::{Answer, AskId, Output, Record};
@@ -30,6 +37,12 @@ const USERS_MAX: usize = 1_000;
 
 /// How often it is told at most that an edge tells of too many.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// How long the moment stands up to which an edge's floor counts.
+const MARK_LIFE: Duration = Duration::from_secs(600);
+
+/// Floors are taken in steps of a minute, so that there are few of them.
+const STEP_MS: u64 = 60_000;
 
 /// Names of one user that are signed out together: as typed, and as directories keep it.
 const NAMES_MAX: usize = 8;
@@ -44,9 +57,12 @@ pub(super) struct Outs {
     later: VecDeque<(SignOut, Arc<str>)>,
     walks: TokenBucket,
     /// When the next of them have their turn.
-    pub(super) due: Option<Instant>,
+    due: Option<Instant>,
+    pub(super) leaving: Leaving,
     /// When it was told last that there are too many.
     told: Option<Instant>,
+    /// When each edge's link came up, and since when that counts: what it may have missed before.
+    marks: HashMap<usize, (UnixTime, Instant)>,
 }
 
 impl Outs {
@@ -62,7 +78,25 @@ impl Outs {
             later: VecDeque::new(),
             walks: TokenBucket::new(1, WALKS_BURST),
             due: None,
+            leaving: Leaving::new(),
             told: None,
+            marks: HashMap::default(),
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.due.into_iter().chain(self.leaving.due).min()
+    }
+
+    /// A link came up.
+    pub(super) fn linked(&mut self, now: Now, index: usize) {
+        let lasts = |since: Instant| now.instant.since(since) < MARK_LIFE;
+        if self
+            .marks
+            .get(&index)
+            .is_none_or(|(_, since)| !lasts(*since))
+        {
+            self.marks.insert(index, (now.unix, now.instant));
         }
     }
 }
@@ -126,6 +160,10 @@ impl Core {
                 at: out.at.min(now.unix),
                 id: out.id,
             };
+            if out.is_floor() {
+                self.floor_heard(now, index, out);
+                continue;
+            }
             if out.user.expose().is_empty() || self.outs.known.knows(&out) {
                 continue;
             }
@@ -150,6 +188,33 @@ impl Core {
         self.end_heard(now);
     }
 
+    /// An edge tells that sign-outs from before a moment are known no longer.
+    fn floor_heard(&mut self, now: Now, index: usize, floor: SignOut) {
+        let Some((mark, _)) = self.outs.marks.get(&index) else {
+            return;
+        };
+        let step = floor
+            .at
+            .as_millis()
+            .div_ceil(STEP_MS)
+            .saturating_mul(STEP_MS);
+        let floor = SignOut {
+            at: UnixTime::from_millis(step).min(*mark),
+            ..floor
+        };
+        // Nothing that old is good any more.
+        if floor.at.plus(LIFE) < now.unix || self.note_all(vec![floor.clone()]).is_empty() {
+            return;
+        }
+        self.publish_gate();
+        let proof = [
+            ("edge", self.name_of(index)),
+            ("until", floor.at.to_string()),
+        ];
+        let (board, queue) = (&mut self.board, &mut self.station.out);
+        board.warned(queue, Kind::SignOutsMissed, now, None, "", &proof);
+    }
+
     fn name_of(&self, index: usize) -> String {
         let link = self.links.get(index);
         link.map(|l| l.peer.verify_name.clone()).unwrap_or_default()
@@ -166,8 +231,14 @@ impl Core {
         board.event(queue, Kind::SignOutsDropped, now, "", &proof);
     }
 
+    /// Does what of sign-outs is due.
+    pub(super) fn outs_timeout(&mut self, now: Now) {
+        self.end_heard(now);
+        self.leaving_timeout(now);
+    }
+
     /// Ends what is of users of whose sign-outs was heard, a lot a walk.
-    pub(super) fn end_heard(&mut self, now: Now) {
+    fn end_heard(&mut self, now: Now) {
         while let Some((_, by)) = self.outs.later.front() {
             if let Err(wait) = self.outs.walks.take(now.instant) {
                 self.outs.due = Some(now.instant + wait);
@@ -283,6 +354,7 @@ impl Core {
                 let token = String::from_utf8_lossy(&place.token).into_owned();
                 flows.entry((place.peer, out)).or_default().push(token);
             }
+            self.leave_inside(now, row);
             let change = self.registrar.remove(row);
             self.registration_changed(now, change, None, "the user was signed out");
         }

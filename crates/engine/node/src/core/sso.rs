@@ -16,10 +16,11 @@ mod tokens;
 use std::sync::Arc;
 
 use ::sso::bearer::Rules;
-use ::sso::saml::Provider;
+use ::sso::jwe::DecryptionKey;
+use ::sso::saml::{Provider, Signer};
 use ::sso::url::Url;
-use base::{HashMap, Now, Secret};
-use config::single_sign_on::SingleSignOn;
+use base::{HashMap, Now, Rng, Secret, TokenBucket};
+use config::single_sign_on::{SingleSignOn, UserClaim};
 use config::{Config, Password, Role};
 use status::Kind;
 
@@ -31,6 +32,9 @@ use issuers::{Issuer, Paper};
 use logins::Logins;
 use tokens::{Case, Introspections};
 
+/// Requests to SAML providers that are signed a second; each costs as much as a handshake.
+const SIGNED_PER_SECOND: u32 = 100;
+
 /// How the users of a domain sign in.
 enum Way {
     /// By password.
@@ -40,8 +44,10 @@ enum Way {
     /// By SAML; what is wrong with the metadata, if it cannot be used.
     Saml {
         provider: Result<Box<Provider>, String>,
+        /// What signs requests; what is wrong with it, if it cannot be used.
+        signer: Option<Result<Box<Signer>, String>>,
         entity: String,
-        attribute: String,
+        user: UserClaim,
     },
 }
 
@@ -71,10 +77,16 @@ pub(super) struct Sso {
     introspections: Introspections,
     next: u64,
     strikes: Strikes,
+    /// Domains whose key for encrypted tokens cannot be used.
+    bad_keys: Vec<(String, &'static str)>,
+    /// Signatures that requests need: whoever asks for one is nobody yet.
+    signing: TokenBucket,
+    /// Tells log-ins of this process from those that an earlier one began.
+    boot: String,
 }
 
 impl Sso {
-    pub(super) fn new(now: Now, config: &Arc<Config>) -> Self {
+    pub(super) fn new(now: Now, rng: &mut Rng, config: &Arc<Config>) -> Self {
         let mut sso = Sso {
             domains: Vec::new(),
             issuers: Vec::new(),
@@ -83,6 +95,9 @@ impl Sso {
             introspections: Introspections::default(),
             next: 0,
             strikes: Strikes::default(),
+            bad_keys: Vec::new(),
+            signing: TokenBucket::new(SIGNED_PER_SECOND, SIGNED_PER_SECOND * 2),
+            boot: rng.hex(8),
         };
         if let Role::Core(core) = &config.role {
             for domain in &core.domains {
@@ -99,7 +114,8 @@ impl Sso {
                     issuer: oidc.issuer.clone(),
                     audience: oidc.client_id.clone(),
                     user_claim: oidc.user.claim.clone(),
-                    local_part_at: oidc.user.local_part.then(|| written.name.as_str().into()),
+                    local_part_of: oidc.user.local_part_of.clone(),
+                    decryption: None,
                 };
                 Way::Oidc(Client {
                     issuer: self.issuer(now, rules, None),
@@ -113,17 +129,28 @@ impl Sso {
                     Password::Given(text) => Provider::read(text.expose()).map(Box::new),
                     Password::File(_) => Err("the metadata was not read".into()),
                 },
+                signer: saml.signing.as_ref().map(|signing| {
+                    let (key, certificate) = (given(&signing.key), given(&signing.certificate));
+                    Signer::read(key.expose(), certificate.expose()).map(Box::new)
+                }),
                 entity: saml.entity.clone(),
-                attribute: saml.attribute.clone(),
+                user: saml.user.clone(),
             },
             None => Way::Password,
         };
         let tokens = written.tokens.as_ref().map(|tokens| {
+            let key = tokens.decryption.as_ref().map(given);
+            let decryption = key.map(|key| DecryptionKey::read(key.expose()));
+            if let Some(Err(cause)) = &decryption {
+                self.bad_keys
+                    .push((written.name.as_str().to_owned(), *cause));
+            }
             let rules = Rules {
                 issuer: tokens.issuer.clone(),
                 audience: tokens.audience.clone(),
                 user_claim: tokens.user.claim.clone(),
-                local_part_at: tokens.user.local_part.then(|| written.name.as_str().into()),
+                local_part_of: tokens.user.local_part_of.clone(),
+                decryption: decryption.and_then(Result::ok).map(Arc::new),
             };
             let keys_at = tokens.keys.as_deref().and_then(|u| Url::read(u).ok());
             let issuer = self.issuer(now, rules, keys_at);
@@ -189,8 +216,6 @@ impl Sso {
 
 /// What a question to the outside was for.
 pub(super) enum Why {
-    /// Where a user is at home who needs no password.
-    Home(u64),
     /// A document of an issuer of tokens.
     Issuer(usize, Paper),
     /// What an issuer says of a token.
@@ -202,7 +227,6 @@ pub(super) enum Why {
 impl Core {
     pub(super) fn sso_fetched(&mut self, now: Now, why: Why, got: Result<Fetched, FetchError>) {
         match why {
-            Why::Home(number) => self.home_fetched(number, got),
             Why::Issuer(index, paper) => self.issuer_answered(now, index, paper, got),
             Why::LookUp(number) => self.looked_up(now, number, got),
             Why::Code(number) => self.code_answered(now, number, got),
@@ -212,8 +236,16 @@ impl Core {
     /// Tells of what the configuration alone makes wrong.
     pub(super) fn sso_begins(&mut self, now: Now) {
         let mut told = Vec::new();
+        for (domain, cause) in &self.sso.bad_keys {
+            let cause = format!("domains.tokens.decryption_key_file: {cause}");
+            let proof = vec![("domain", domain.clone())];
+            told.push((Kind::SsoKey, cause, proof));
+        }
         for domain in &self.sso.domains {
-            let Way::Saml { provider, .. } = &domain.way else {
+            let Way::Saml {
+                provider, signer, ..
+            } = &domain.way
+            else {
                 continue;
             };
             let proof = |more: Vec<(&'static str, String)>| {
@@ -221,6 +253,16 @@ impl Core {
                 proof.extend(more);
                 proof
             };
+            match (signer, provider) {
+                (Some(Err(cause)), _) => told.push((Kind::SsoKey, cause.clone(), proof(vec![]))),
+                (None, Ok(p)) if p.wants_signed => {
+                    let cause = "the identity provider wants signed requests, and there is no key \
+                                 (sign_in.signing_key_file)";
+                    let more = vec![("idp", p.entity.clone())];
+                    told.push((Kind::SsoKey, cause.to_owned(), proof(more)));
+                }
+                _ => {}
+            }
             match provider {
                 Err(cause) => told.push((Kind::IdpMetadata, cause.clone(), proof(vec![]))),
                 Ok(p) if p.until < now.unix => {

@@ -353,6 +353,12 @@ impl Core {
                 *open = open.saturating_sub(1);
                 board.event(out, Kind::XmppDown, now, &why, &[]);
             }
+            Report::Certificate(news) => {
+                board.event(out, news.kind, now, &news.cause, &news.proof);
+                if let Some(names) = news.names {
+                    self.settings.certificate_names = names;
+                }
+            }
             Report::LinkRefused { source, cause } => {
                 let proof = [("source", Pii::new(source).to_string())];
                 board.stranger(out, Kind::LinkRefused, now, &cause, &proof);

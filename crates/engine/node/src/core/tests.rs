@@ -38,6 +38,7 @@ mod signing_in;
 mod single_sign_on;
 mod taking;
 mod telephones;
+mod transfers;
 mod trunks;
 
 const HEAD: &str = r#"
@@ -461,6 +462,10 @@ impl World {
                     self.core.handle(self.now, Input::Kept { id, failure });
                 }
             },
+            Output::Answer {
+                answer: Answer::AllowList(taken),
+                ..
+            } => assert!(taken),
             Output::Answer {
                 answer: Answer::Servers(report),
                 ..

@@ -157,7 +157,10 @@ impl Core {
             // Foreign domains are called, and nothing else.
             hits.retain(|hit| self.links.iter().all(|l| l.peer.name != hit.zone));
         }
-        let hops = self.hops_abroad(&hits);
+        let mut hops = self.hops_abroad(&hits);
+        if hops.is_empty() && trunk.is_some() && message.method() == Method::Invite {
+            hops = self.referred_hops(now, &zone, &alias);
+        }
         if hops.is_empty() {
             return self.not_found(now, key, &message, &alias, &asker, source);
         }
@@ -405,6 +408,7 @@ impl Core {
 
     /// Asks trunks that are due.
     pub(super) fn probes_timeout(&mut self, now: Now) {
+        self.referred.expire(now.instant);
         for index in 0..self.zones.len() {
             let Some(zone) = self.zones.get_mut(index) else {
                 continue;

@@ -7,6 +7,7 @@
 //! several legs. Every way a call can end frees its ports: an answer that refuses it, a BYE on
 //! its way, and for all that gets lost a bound in time ([`Doom`]).
 
+mod family;
 mod shares;
 mod streams;
 
@@ -20,9 +21,10 @@ use media::{Command, Counters, LegId, LinkId, PortPair, StreamId};
 use sip::{FlowId, Message};
 use smallvec::SmallVec;
 
+use family::{Family, Moving};
 pub(crate) use shares::{Holder, Shares};
 pub(crate) use streams::Exchange;
-use streams::{Family, Stream};
+use streams::Stream;
 
 /// How long a call may go without an answer: longer than any ringing a proxy allows.
 const RING_MAX: Duration = Duration::from_secs(15 * 60);
@@ -94,6 +96,8 @@ pub(crate) struct Call {
     /// The family of the client's signalling when it last described its media, and that of its
     /// media then.
     described: Option<(Family, Family)>,
+    /// What an offer that is under way would change.
+    moving: Option<Box<Moving>>,
     /// Where its RTP has been verified to come from.
     verified: Option<IpAddr>,
     /// The figures of m-lines that are closed already.
@@ -314,6 +318,7 @@ impl Calls {
             to: uri(b.invite.to()),
             media: Vec::new(),
             described: None,
+            moving: None,
             verified: None,
             closed: Vec::new(),
             lines: None,
@@ -453,6 +458,7 @@ impl Calls {
             }
         }
         call.lines = Some(call.media.iter().flatten().count());
+        self.unused(now, call.moving.take());
         for stream in std::mem::take(&mut call.media).into_iter().flatten() {
             call.closed.push(self.free(now, call.link, stream));
         }

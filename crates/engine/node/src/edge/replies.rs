@@ -319,6 +319,12 @@ impl Edge {
             }
             _ => {}
         }
+        if matches!(request.method(), Method::Invite | Method::Update) && status >= 200 {
+            match status {
+                ..300 => self.calls.offer_agreed(now.instant, id),
+                _ => self.calls.offer_refused(now.instant, id),
+            }
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Users whom an administrator has signed out on a core: their tokens are refused here too, their
-//! connections are closed, and the other cores are told, each with the time by its own clock.
+//! connections are closed, and the other cores are told, each with the time by its own clock. A
+//! core that was away is told what the others know; of what their tables, or a message to it, have
+//! no room for, it is told the floor below which all is void.
 
-use base::{HashSet, Now, UnixTime};
+use base::{HashSet, Now, Pii, UnixTime};
 use policy::signed_out::{ROWS_MAX, SignOut};
 
 use super::Edge;
@@ -53,12 +55,26 @@ impl Edge {
     pub(super) fn pass_all_sign_outs(&mut self, index: usize) {
         let (mut told, mut passed) = (HashSet::default(), Vec::new());
         for from in (0..self.links.len()).filter(|from| *from != index) {
-            let known = self.links.get(from).map(|l| l.signed_out.iter());
+            let known = self.links.get(from).map(|l| l.signed_out.records());
             let fresh = known.into_iter().flatten();
-            let fresh = fresh.filter(|out| told.len() < ROWS_MAX && told.insert(out.id));
+            let fresh = fresh.filter(|out| told.insert(out.id));
             let fresh: Vec<SignOut> = fresh.cloned().collect();
             passed.extend(self.by_clock_of(from, index, &fresh));
         }
+        let (floors, mut rows): (Vec<_>, Vec<_>) = passed.into_iter().partition(is_floor);
+        rows.sort_by_key(|out| std::cmp::Reverse(out.at));
+        let dropped = rows.split_off(rows.len().min(ROWS_MAX));
+        let below = floors.iter().chain(&dropped).map(|out| out.at).max();
+        let floor = below.map(|at| traversal::SignOut {
+            user: Pii::new(String::new()),
+            domain: String::new(),
+            at,
+            id: !at.as_millis(),
+            flows: Vec::new(),
+            more: false,
+        });
+        // The oldest first, as they came.
+        let passed: Vec<_> = floor.into_iter().chain(rows.into_iter().rev()).collect();
         self.pass_sign_outs(index, &passed);
     }
 
@@ -85,4 +101,8 @@ impl Edge {
         let messages = messages.map(|(conn, message)| Output::Control { conn, message });
         self.station.out.extend(messages);
     }
+}
+
+fn is_floor(out: &traversal::SignOut) -> bool {
+    out.user.expose().is_empty() && out.domain.is_empty()
 }

@@ -141,6 +141,11 @@ impl Ledger {
             }
             // An edge keeps none.
             Report::CredentialsLost { .. } | Report::UsersFile { .. } => {}
+            Report::Certificate(news) => {
+                let event = Event::new(news.kind, now.unix, news.cause);
+                let event = news.proof.into_iter().fold(event, |e, (n, v)| e.with(n, v));
+                self.events.push_back(event);
+            }
             Report::LinkRefused { source, cause } => {
                 self.caused(now, Kind::LinkRefused, Some(source.ip()), &cause);
             }

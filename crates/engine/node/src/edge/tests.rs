@@ -96,6 +96,7 @@ fn config_with(business: Option<config::Business>) -> Arc<Config> {
             chain: PathBuf::new(),
             key: PathBuf::new(),
             trusted: PathBuf::new(),
+            chat_node_aliases: Vec::new(),
         },
         log: Log {
             level: "info".into(),

@@ -46,6 +46,8 @@ pub enum Question {
     },
     /// What is known of the inside's servers, or that they be asked.
     Servers(ServersQuestion),
+    /// On the core: these configured rules of the allow list count from now on.
+    AllowList(Vec<config::AllowRule>),
 }
 
 /// A sign-in as it reached the core.
@@ -126,6 +128,8 @@ pub enum Answer {
     SignOut(Option<Box<status::SignOutReport>>),
     /// To [`Question::Servers`].
     Servers(Box<ServersReport>),
+    /// To [`Question::AllowList`]: whether they do; an edge has none.
+    AllowList(bool),
 }
 
 /// An HTTP response made by the node.

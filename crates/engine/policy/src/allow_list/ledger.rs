@@ -33,7 +33,7 @@ const TEXT_MAX: usize = 128;
 /// How often a rule let a request through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hits {
-    /// So often since the start.
+    /// So often since the rule was first counted.
     pub count: u64,
     /// Last then.
     pub last: UnixTime,
@@ -72,11 +72,13 @@ pub struct Ledger {
     hits: BTreeMap<u64, Hits>,
     denied: Vec<Denied>,
     forgotten: u64,
+    changes: u64,
 }
 
 impl Ledger {
     /// A rule let a request through; `id` is [`super::AllowList::id`].
     pub fn hit(&mut self, now: UnixTime, id: u64) {
+        self.changes += 1;
         if let Some(hits) = self.hits.get_mut(&id) {
             hits.count += 1;
             hits.last = now;
@@ -96,6 +98,7 @@ impl Ledger {
 
     /// No rule let this through.
     pub fn denied(&mut self, now: UnixTime, access: &Access<'_>, user: &str, redirect: bool) {
+        self.changes += 1;
         let method: String = access.method.chars().take(TEXT_MAX).collect();
         let user: String = user.chars().take(TEXT_MAX).collect();
         let known = self.denied.iter_mut().find(|d| {
@@ -138,9 +141,37 @@ impl Ledger {
         rows
     }
 
-    /// Rows that gave way to others since the start.
+    /// Rows that gave way to others.
     pub fn forgotten(&self) -> u64 {
         self.forgotten
+    }
+
+    /// How much has changed since it was made: whoever stores it knows by this whether to.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Every rule that was counted, by id.
+    pub fn counted(&self) -> impl Iterator<Item = (u64, Hits)> {
+        self.hits.iter().map(|(id, hits)| (*id, *hits))
+    }
+
+    /// Of what an earlier process stored, within the bounds that hold here.
+    pub fn restored(
+        hits: impl Iterator<Item = (u64, Hits)>,
+        denied: impl Iterator<Item = Denied>,
+        forgotten: u64,
+    ) -> Ledger {
+        let denied = denied.take(DENIED_MAX).map(|mut row| {
+            row.users.truncate(USERS_MAX);
+            row
+        });
+        Ledger {
+            hits: hits.take(RULES_MAX).collect(),
+            denied: denied.collect(),
+            forgotten,
+            changes: 0,
+        }
     }
 
     /// The least asked for goes, and of these the oldest; a user with many rows makes room alone.

@@ -42,6 +42,18 @@ pub struct Asked {
     pub by: By,
 }
 
+/// One of a user for whom another has vouched.
+pub struct Vouched {
+    /// The service domain.
+    pub domain: String,
+    /// The name that was vouched for.
+    pub user: String,
+    /// The services asked for.
+    pub services: Vec<String>,
+    /// Any of these find the user's home cluster; none where there is no Unified CM.
+    pub nodes: Vec<Node>,
+}
+
 /// What a directory knows of a user whose password is good.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proven {
@@ -115,6 +127,13 @@ pub enum Answer {
 pub enum Outcome {
     /// The password is good.
     Granted(Box<Granted>),
+    /// Of a user for whom another has vouched.
+    Found {
+        /// Nodes of the home cluster, the one that knew the user first.
+        nodes: Vec<Node>,
+        /// The services asked for.
+        services: Vec<(String, Option<Vec<Server>>)>,
+    },
     /// Wrong password, or nobody knows the user.
     Unauthorized {
         /// For the event, not for the client.
@@ -132,6 +151,8 @@ pub enum Outcome {
         /// When to try again.
         wait: Duration,
     },
+    /// Too many sign-ins of all users are under way.
+    Full,
 }
 
 /// What a good sign-in has learnt.
@@ -148,6 +169,8 @@ pub struct Granted {
     /// Nodes of the home cluster, the one that knew the user first; none where another directory
     /// was asked.
     pub nodes: Vec<Node>,
+    /// Nodes of other clusters that were asked where the user is at home, and whether they knew.
+    pub lookups: Vec<(Node, bool)>,
     /// The services asked for.
     pub services: Vec<(String, Option<Vec<Server>>)>,
 }

@@ -345,10 +345,70 @@ fn a_directory_vouches_for_a_user_or_not_or_cannot_tell() {
 #[test]
 fn sign_ins_of_a_user_who_is_signed_out_end_without_an_answer() {
     let mut s = begin(&["b"]);
-    assert_eq!(s.abandon(|user| user.eq_ignore_ascii_case("ALICE")), [7]);
+    let alice = |user: &str, _: &str| user.eq_ignore_ascii_case("ALICE");
+    assert_eq!(s.abandon(alice), [7]);
     for ask in s.take().0 {
         let Ask::Get { id, .. } = ask else { panic!() };
         s.answer(id, Answer::Got(Ok((200, String::new()))));
     }
     assert!(s.take().1.is_empty() && s.is_empty() && s.asks.is_empty());
+}
+
+/// Looks up where alice is at home, for whom another has vouched.
+fn vouched_for(nodes: &[&str], services: &[&str]) -> Outcome {
+    let mut s = none();
+    let vouched = Vouched {
+        domain: "example.test".into(),
+        user: "Alice".into(),
+        services: services.iter().map(|s| (*s).to_owned()).collect(),
+        nodes: nodes.iter().map(|n| node(n)).collect(),
+    };
+    s.vouched(Instant::ZERO, 7, vouched);
+    run(s, |host, path, basic| {
+        assert!(!basic, "nobody has a password here");
+        unified_cm(host, path, basic)
+    })
+}
+
+#[test]
+fn a_user_for_whom_another_has_vouched_is_found_at_home_without_a_password() {
+    let Outcome::Found { nodes, services } = vouched_for(&["down", "a", "b"], &["_cisco-uds"])
+    else {
+        panic!()
+    };
+    let hosts: Vec<&str> = nodes.iter().map(|n| n.host.as_str()).collect();
+    assert_eq!((hosts, services.len()), (vec!["b", "b2"], 1));
+    for asked in [&["_cisco-uds"][..], &[]] {
+        let Outcome::Found { nodes, services } = vouched_for(&[], asked) else {
+            panic!()
+        };
+        assert_eq!((nodes.len(), services.len()), (0, asked.len()));
+    }
+}
+
+#[test]
+fn nobody_is_unknown_as_long_as_a_cluster_cannot_be_asked() {
+    let unknown = vouched_for(&["a"], &[]);
+    assert!(matches!(unknown, Outcome::Unauthorized { why: UNKNOWN }));
+    let Outcome::Unreachable { server, why } = vouched_for(&["down", "a"], &[]) else {
+        panic!()
+    };
+    let seen = (server.as_str(), why.as_str());
+    assert_eq!(seen, ("down:8443", "connection refused"));
+}
+
+#[test]
+fn a_sign_out_ends_what_is_under_way_for_who_was_vouched_for_in_that_domain() {
+    let mut s = none();
+    for (id, domain) in [(1, "one.test"), (2, "two.test")] {
+        let vouched = Vouched {
+            domain: domain.into(),
+            user: "alice".into(),
+            services: Vec::new(),
+            nodes: vec![node("b")],
+        };
+        s.vouched(Instant::ZERO, id, vouched);
+    }
+    let out = |user: &str, domain: &str| user == "alice" && domain == "one.test";
+    assert_eq!((s.abandon(out), s.len(), s.vouched), (vec![1], 1, 1));
 }

@@ -30,7 +30,8 @@ fn rules() -> Rules {
         issuer: "https://idp.test".into(),
         audience: "us".into(),
         user_claim: "sub".into(),
-        local_part_at: None,
+        local_part_of: Vec::new(),
+        decryption: None,
     }
 }
 
@@ -99,11 +100,83 @@ fn each_claim_decides_by_itself() {
     assert_eq!(check("eyJ.a.b.c.d").unwrap_err(), BearerError::Closed);
 }
 
+/// What the shared key of the tests seals.
+fn sealed(text: &str) -> String {
+    use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+    let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let header = part(br#"{"alg":"dir","enc":"A256GCM"}"#);
+    let mut bytes = text.as_bytes().to_vec();
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[5; 32]).unwrap());
+    let nonce = Nonce::assume_unique_for_key([1; 12]);
+    let aad = Aad::from(header.as_bytes());
+    key.seal_in_place_append_tag(nonce, aad, &mut bytes)
+        .unwrap();
+    let (text, tag) = bytes.split_at(bytes.len() - 16);
+    format!("{header}..{}.{}.{}", part(&[1; 12]), part(text), part(tag))
+}
+
+#[test]
+fn encrypted_tokens_and_claims_are_read_if_they_are_signed_as_well() {
+    let key = |byte: u8| {
+        let text = URL_SAFE_NO_PAD.encode([byte; 32]);
+        Some(Arc::new(DecryptionKey::read(&text).unwrap()))
+    };
+    let check = |decryption: Option<Arc<DecryptionKey>>, token: &str| {
+        let rules = Rules {
+            decryption,
+            ..rules()
+        };
+        let now = UnixTime::from_millis(NOW * 1000);
+        let found = rules.check(&keys(), now, SKEW, token);
+        found.map(|c| c.user.into_inner())
+    };
+    let claims = claims(&[]);
+    // A signature around what is encrypted, as Unified CM makes them, or within.
+    let (around, within) = (token(&sealed(&claims)), sealed(&token(&claims)));
+    for text in [&around, &within] {
+        assert_eq!(check(key(5), text), Ok("alice".into()));
+        let found = check(None, text).unwrap_err();
+        assert!(!found.is_forged(), "{found}");
+        assert!(
+            found
+                .to_string()
+                .contains("set domains.tokens.decryption_key_file"),
+            "{found}"
+        );
+    }
+    // Genuine for another key, or made up: the signature tells.
+    let found = check(key(6), &around).unwrap_err();
+    assert!(
+        matches!(found, BearerError::Sealed(JweError::Closed)),
+        "{found}"
+    );
+    assert!(check(key(6), &within).unwrap_err().is_forged());
+    // Whoever can encrypt has not signed, and nothing is opened twice.
+    for bare in [
+        sealed(&claims),
+        sealed(&sealed(&token(&claims))),
+        token(&sealed(&around)),
+    ] {
+        let found = check(key(5), &bare);
+        assert!(found.is_err(), "{found:?}");
+    }
+    assert!(check(key(5), &sealed(&claims)).unwrap_err().is_forged());
+    let of = |decryption, text: &str| {
+        Rules {
+            decryption,
+            ..rules()
+        }
+        .reads(text)
+    };
+    assert!(of(key(5), &within) && !of(None, &within) && of(None, &around));
+    assert!(!of(key(5), "opaque"));
+}
+
 #[test]
 fn the_user_may_be_the_local_part_of_an_address() {
     let mut rules = rules();
     rules.user_claim = "email".into();
-    rules.local_part_at = Some("example.test".into());
+    rules.local_part_of = vec!["mail.test".into(), "example.test".into()];
     let now = UnixTime::from_millis(NOW * 1000);
     let text = token(&claims(&[("email", "\"alice@example.test\"")]));
     let found = rules.check(&keys(), now, SKEW, &text).unwrap();
@@ -115,6 +188,7 @@ fn the_user_may_be_the_local_part_of_an_address() {
         found.map(|c| c.user.into_inner())
     };
     assert_eq!(of("alice@EXAMPLE.test", &[]), Ok("alice".into()));
+    assert_eq!(of("alice@mail.test", &[]), Ok("alice".into()));
     let nobody = Err(BearerError::NoUser("email".into()));
     for other in [
         "alice@elsewhere.test",

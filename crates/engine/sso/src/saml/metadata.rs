@@ -9,8 +9,9 @@ use base::UnixTime;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::signature::SIGNATURE;
 use super::xml::{elements, parse, text};
-use super::{METADATA, POST, PROTOCOL, REDIRECT, Service, escape, signature};
+use super::{METADATA, POST, PROTOCOL, REDIRECT, Service, Signer, escape, signature};
 use crate::certificate::Certificate;
 use crate::url::Url;
 
@@ -29,6 +30,8 @@ pub struct Provider {
     pub sign_in: Url,
     /// When the last of its certificates ends or ended.
     pub until: UnixTime,
+    /// Whether it wants requests to be signed.
+    pub wants_signed: bool,
     pub(super) keys: Vec<Vec<u8>>,
 }
 
@@ -79,7 +82,9 @@ impl Provider {
         }
         let until = found.iter().map(|c| c.until).max();
         let until = until.ok_or("the metadata has no signing certificate")?;
+        let wants = role.attribute("WantAuthnRequestsSigned").map(str::trim);
         Ok(Provider {
+            wants_signed: matches!(wants, Some("true" | "1")),
             entity,
             sign_in,
             until,
@@ -89,8 +94,9 @@ impl Provider {
 }
 
 impl Service {
-    /// Our metadata, for the provider, with the consumer services of our other edges.
-    pub fn metadata(&self, others: &[String]) -> String {
+    /// Our metadata, for the provider, with the consumer services of our other edges, and the
+    /// certificate of the key that signs our requests.
+    pub fn metadata(&self, others: &[String], signer: Option<&Signer>) -> String {
         let entity = escape(&self.entity);
         let consumers = std::iter::once(&self.consumer).chain(others).enumerate();
         let consumers: String = consumers
@@ -102,11 +108,20 @@ impl Service {
                 )
             })
             .collect();
+        let signed = signer.is_some();
+        let key = signer.map_or_else(String::new, |signer| {
+            let certificate = STANDARD.encode(signer.certificate());
+            format!(
+                "  <md:KeyDescriptor use=\"signing\"><ds:KeyInfo xmlns:ds=\"{SIGNATURE}\">\
+                 <ds:X509Data><ds:X509Certificate>{certificate}</ds:X509Certificate>\
+                 </ds:X509Data></ds:KeyInfo></md:KeyDescriptor>\n"
+            )
+        });
         format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
              <md:EntityDescriptor xmlns:md=\"{METADATA}\" entityID=\"{entity}\">\n \
-             <md:SPSSODescriptor AuthnRequestsSigned=\"false\" WantAssertionsSigned=\"true\" \
-             protocolSupportEnumeration=\"{PROTOCOL}\">\n{consumers} \
+             <md:SPSSODescriptor AuthnRequestsSigned=\"{signed}\" WantAssertionsSigned=\"true\" \
+             protocolSupportEnumeration=\"{PROTOCOL}\">\n{key}{consumers} \
              </md:SPSSODescriptor>\n</md:EntityDescriptor>\n"
         )
     }

@@ -14,7 +14,7 @@ use roxmltree::Node;
 use super::signature::{self, SIGNATURE, SignatureError};
 use super::xml::{elements, only, parse, text};
 use super::{ASSERTION, PROTOCOL, Provider, RESPONSE_BYTES_MAX, Service, time};
-use crate::bearer::{is_user, shortened};
+use crate::bearer::{is_user, local_part, shortened};
 
 /// The name of `uid` where providers name attributes by number (RFC 4519 §2.39).
 const UID: &str = "urn:oid:0.9.2342.19200300.100.1.1";
@@ -33,6 +33,9 @@ pub struct Expected<'a> {
     pub request: &'a str,
     /// The attribute that names the user.
     pub attribute: &'a str,
+    /// Where that is an address whose part before `@` is the user: the domains one of which must
+    /// stand after it.
+    pub local_part_of: &'a [String],
 }
 
 /// What a good response says.
@@ -360,7 +363,7 @@ impl Check<'_> {
         };
         let value = only(attribute, ASSERTION, "AttributeValue").map_err(|_| absent())?;
         let user = value.and_then(text).ok_or_else(absent)?;
-        let user = user.trim();
+        let user = local_part(user.trim(), self.expected.local_part_of);
         if is_user(user) {
             Ok(Pii::new(user.to_owned()))
         } else {

@@ -125,6 +125,7 @@ fn judge(idp: &Idp, xml: &str, at: UnixTime) -> Result<Asserted, ResponseError> 
         provider: &idp.provider,
         request: "_r1",
         attribute: "uid",
+        local_part_of: &[],
     };
     check(&expected, at, SKEW, &STANDARD.encode(xml))
 }
@@ -288,7 +289,7 @@ fn another_providers_key_counts_for_nothing() {
 
 #[test]
 fn a_request_is_what_the_provider_inflates() {
-    let url = request::redirect(&service(), &idp().provider, NOW, "_r1", "relay+1");
+    let url = request::redirect(&service(), &idp().provider, NOW, "_r1", "relay+1", None);
     let query = url.strip_prefix("https://idp.test/sso?a=b&").unwrap();
     assert_eq!(crate::url::field(query, "RelayState").unwrap(), "relay+1");
     let message = crate::url::field(query, "SAMLRequest").unwrap();
@@ -305,9 +306,99 @@ fn a_request_is_what_the_provider_inflates() {
     );
 }
 
+fn pem(label: &str, der: &[u8]) -> String {
+    let body = STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
+}
+
+#[test]
+fn a_request_is_signed_as_the_binding_says_where_there_is_a_key() {
+    let made = || {
+        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+        let params = rcgen::CertificateParams::new(vec!["sp.test".into()]).unwrap();
+        let certificate = params.self_signed(&pair).unwrap();
+        let key = pem("PRIVATE KEY", &pair.serialize_der());
+        (key, certificate.der().to_vec())
+    };
+    let ((key, certificate), (other, _)) = (made(), made());
+    let shown = pem("CERTIFICATE", &certificate);
+    let signer = Signer::read(&key, &shown).unwrap();
+    let found = Signer::read(&other, &shown).unwrap_err();
+    assert!(found.contains("another key"), "{found}");
+    let found = Signer::read(&shown, &shown).unwrap_err();
+    assert!(found.contains("signing_key_file"), "{found}");
+    let provider = idp().provider;
+    let url = request::redirect(&service(), &provider, NOW, "_r1", "a b", Some(&signer));
+    let query = url.strip_prefix("https://idp.test/sso?a=b&").unwrap();
+    let (signed, signature) = query.split_once("&Signature=").unwrap();
+    assert!(signed.starts_with("SAMLRequest=") && signed.contains("&RelayState=a%20b&SigAlg=http"));
+    let signature = crate::url::field(&format!("s={signature}"), "s").unwrap();
+    let signature = STANDARD.decode(signature).unwrap();
+    let public = crate::certificate::Certificate::read(&certificate)
+        .unwrap()
+        .key;
+    let algorithm = &aws_lc_rs::signature::RSA_PKCS1_2048_8192_SHA256;
+    let public = aws_lc_rs::signature::UnparsedPublicKey::new(algorithm, &public);
+    assert!(public.verify(signed.as_bytes(), &signature).is_ok());
+    // The provider finds the key in our metadata.
+    let ours = service().metadata(&[], Some(&signer));
+    assert!(ours.contains("AuthnRequestsSigned=\"true\"") && parse(&ours).is_ok());
+    assert!(ours.contains(&STANDARD.encode(&certificate)));
+}
+
+#[test]
+fn the_user_may_be_what_stands_before_the_at_of_certain_domains() {
+    let idp = idp();
+    let domains = ["example.test".to_owned(), "mail.test".to_owned()];
+    let service = service();
+    let of = |user: &str| {
+        let encoded = STANDARD.encode(good(&idp, &assertion("_a1", user)));
+        let expected = Expected {
+            service: &service,
+            provider: &idp.provider,
+            request: "_r1",
+            attribute: "uid",
+            local_part_of: &domains,
+        };
+        check(&expected, NOW, SKEW, &encoded).map(|a| a.user.into_inner())
+    };
+    assert_eq!(of("alice@MAIL.test"), Ok("alice".into()));
+    assert_eq!(of("alice@example.test"), Ok("alice".into()));
+    for other in [
+        "alice",
+        "alice@evil.test",
+        "@mail.test",
+        "a@evil.test@mail.test",
+    ] {
+        assert_eq!(
+            of(other),
+            Err(ResponseError::NoUser("uid".into())),
+            "{other}"
+        );
+    }
+}
+
+#[test]
+fn a_provider_that_wants_signed_requests_is_known() {
+    let read = |wants: &str| {
+        let pair = rcgen::generate_simple_self_signed(vec!["idp.test".into()]).unwrap();
+        let text = STANDARD.encode(pair.cert.der());
+        let xml = format!(
+            "<EntityDescriptor xmlns=\"{METADATA}\" entityID=\"x\"><IDPSSODescriptor{wants}>\
+             <KeyDescriptor><KeyInfo xmlns=\"http://www.w3.org/2000/09/xmldsig#\"><X509Data>\
+             <X509Certificate>{text}</X509Certificate></X509Data></KeyInfo></KeyDescriptor>\
+             <SingleSignOnService Binding=\"{REDIRECT}\" Location=\"https://idp.test/\"/>\
+             </IDPSSODescriptor></EntityDescriptor>"
+        );
+        Provider::read(&xml).unwrap().wants_signed
+    };
+    assert!(read(" WantAuthnRequestsSigned=\"true\"") && read(" WantAuthnRequestsSigned=\"1\""));
+    assert!(!read("") && !read(" WantAuthnRequestsSigned=\"false\""));
+}
+
 #[test]
 fn metadata_without_what_is_needed_is_refused() {
-    let ours = service().metadata(&["https://edge2.example.test:8443/x/fedlet".into()]);
+    let ours = service().metadata(&["https://edge2.example.test:8443/x/fedlet".into()], None);
     assert!(parse(&ours).is_ok());
     // Ours is a service's, not a provider's.
     assert!(Provider::read(&ours).is_err());
@@ -329,6 +420,7 @@ proptest! {
             provider: &idp,
             request: "_r1",
             attribute: "uid",
+            local_part_of: &[],
         };
         prop_assert!(check(&expected, NOW, SKEW, &text).is_err());
         prop_assert!(check(&expected, NOW, SKEW, &STANDARD.encode(&xml)).is_err());

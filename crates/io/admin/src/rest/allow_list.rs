@@ -11,12 +11,15 @@ use crate::query;
 
 /// Answers a request to `/api/v1/allow-list` or a path under it; `below` is what follows.
 pub(super) async fn answer(guard: Option<&Guard>, request: &Parts, below: &str) -> Response<Body> {
+    if below == "/reload" {
+        return reload(guard, request).await;
+    }
     if !matches!(below, "" | "/test" | "/denied") {
         return problem(
             StatusCode::NOT_FOUND,
             "there is no such resource",
-            "ask for /api/v1/allow-list, /api/v1/allow-list/test?url=URL or \
-             /api/v1/allow-list/denied",
+            "ask for /api/v1/allow-list, /api/v1/allow-list/test?url=URL, \
+             /api/v1/allow-list/denied or /api/v1/allow-list/reload",
         );
     }
     if request.method != Method::GET {
@@ -41,6 +44,29 @@ pub(super) async fn answer(guard: Option<&Guard>, request: &Parts, below: &str) 
                  where it is not GET",
             ),
         },
+    }
+}
+
+/// The configured rules are read anew and count at once.
+async fn reload(guard: Option<&Guard>, request: &Parts) -> Response<Body> {
+    if request.method != Method::POST {
+        return not_allowed("POST", "only POST is answered here");
+    }
+    let Some(guard) = guard else {
+        return problem(
+            StatusCode::NOT_FOUND,
+            "this node is an edge, and the allow list is its core's",
+            "ask the core",
+        );
+    };
+    match guard.reload().await {
+        Ok(report) => ok(&report),
+        Err(detail) => problem(
+            StatusCode::CONFLICT,
+            &detail,
+            "correct the configuration (causeway check), and ask again; until then the rules from \
+             before count",
+        ),
     }
 }
 
@@ -126,6 +152,8 @@ path = "/a"
             ("GET", "/other", 404, "no such resource"),
             ("GET", "x", 404, "no such resource"),
             ("POST", "", 405, "only GET"),
+            ("GET", "/reload", 405, "only POST"),
+            ("POST", "/reload", 409, "runs by no file"),
         ];
         let guard = guard();
         for (method, below, status, holds) in table {
@@ -156,6 +184,7 @@ path = "/a"
             handle: driver::signal::Handle::new().0,
             token: None,
             guard: Some(guard()),
+            certificates: None,
         };
         let (_stop, stopping) = tokio::sync::watch::channel(false);
         tokio::spawn(crate::serve::local(rest, &socket, stopping).unwrap());

@@ -112,7 +112,9 @@ mod tests {
             .to_owned();
         let response = answer(&handle, &parts, &below).await;
         let status = response.status().as_u16();
-        let body = super::super::text(response.into_body()).await.unwrap();
+        let body = super::super::text(response.into_body(), 16 * 1024)
+            .await
+            .unwrap();
         (status, String::from_utf8(body).unwrap())
     }
 

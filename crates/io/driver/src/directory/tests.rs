@@ -82,8 +82,8 @@ fn resolver() -> net::dns::Resolver {
 }
 
 /// Trusts whoever a directory is: none is asked for a password here.
-fn tls() -> Arc<ClientConfig> {
-    net::tls::inside_client(None, &[]).unwrap()
+fn tls() -> Live<ClientConfig> {
+    Live::new(net::tls::inside_client(None, &[]).unwrap())
 }
 
 fn listener() -> std::net::TcpListener {

@@ -29,7 +29,7 @@ use crate::sip_listen::SipListener;
 use crate::tokens::Tokens;
 use crate::trace::Traces;
 use crate::xmpp_core::{Times, XmppCore};
-use crate::{dial, files, link_sip, link_ssh, link_xmpp};
+use crate::{allow_ledger, dial, files, link_sip, link_ssh, link_xmpp};
 
 /// Sign-outs that a chat stream may not have heard yet.
 const OUTS_WAITING_MAX: usize = 2_048;
@@ -52,7 +52,9 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
     let cleanup = role.credentials.cleanup;
     let (keeper, restored) = Keeper::open(&parts.data, &mut parts.rng, parts.clock, cleanup)?;
     let (servers, known) = Servers::open(&parts.data, &mut parts.rng)?;
-    let names = parts.identity.certificate().map(|c| c.dns_names);
+    let (counted, ledger) = allow_ledger::Store::open(&parts.data, &mut parts.rng)?;
+    let own = parts.certificates.now().identity.certificate();
+    let names = own.map(|c| c.dns_names);
     let identity = node::CoreIdentity {
         ssh_key: key.public().to_string(),
         version: crate::VERSION.into(),
@@ -74,7 +76,9 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         parts.resolver.clone(),
         guard::never(&parts.config),
         parts.clock,
+        ledger,
     );
+    parts.tasks.spawn(counted.run(parts.stop.subscribe()));
     let (outs, _) = broadcast::channel(OUTS_WAITING_MAX);
     let lanes = Lanes {
         workers: workers.clone(),
@@ -85,7 +89,9 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
             handle: handle.clone(),
             gate: gate.clone(),
             resolver: parts.resolver.clone(),
-            trust: Live::new(Arc::new(parts.trust.clone())),
+            trust: parts
+                .certificates
+                .live(|loaded| Ok(Arc::new(loaded.trust.clone())))?,
             unchecked: web.unchecked.clone(),
             times: Times::default(),
             outs: outs.clone(),
@@ -103,8 +109,12 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
         handle: handle.clone(),
         workers: workers.clone(),
         resolver: parts.resolver.clone(),
-        tls: Live::new(tls::inside_mutual(&parts.identity, Some(&parts.trust))?),
-        unchecked: tls::inside_mutual(&parts.identity, None)?,
+        tls: parts
+            .certificates
+            .live(|loaded| tls::inside_mutual(&loaded.identity, Some(&loaded.trust)))?,
+        unchecked: parts
+            .certificates
+            .live(|loaded| tls::inside_mutual(&loaded.identity, None))?,
     };
     if let Some(cause) = restored.lost {
         keeper::tell(&handle, cause);
@@ -114,8 +124,8 @@ pub(super) fn start(mut parts: Parts, role: &Core) -> Result<Running, StartFault
     parts
         .tasks
         .spawn_blocking(move || keeper.run(&reports, records));
-    let tls = web.checked.get();
-    let directories = Directories::new(&handle, &role.domains, &parts.resolver, &tls);
+    let tls = &web.checked;
+    let directories = Directories::new(&handle, &role.domains, &parts.resolver, tls);
     let watching = directories.clone().watch(parts.stop.subscribe());
     parts.tasks.spawn(watching);
     let (to_servers, records) = watch::channel(None);
@@ -154,7 +164,9 @@ impl Web {
     fn of(parts: &Parts) -> Result<Self, StartFault> {
         Ok(Web {
             inside: Inside::default(),
-            checked: Live::new(tls::inside_client(Some(&parts.trust), &[])?),
+            checked: parts
+                .certificates
+                .live(|loaded| tls::inside_client(Some(&loaded.trust), &[]))?,
             unchecked: tls::inside_client(None, &[])?,
             traces: Arc::new(Traces::start()?),
             tokens: Tokens::default(),
@@ -215,7 +227,11 @@ fn listen(
         caps,
     };
     let secure = SipListener {
-        tls: Some(Live::new(tls::client_facing(&parts.identity, &[])?)),
+        tls: Some(
+            parts
+                .certificates
+                .live(|loaded| tls::client_facing(&loaded.identity, &[]))?,
+        ),
         ..plain.clone()
     };
     let all = role.sip.iter().map(|a| ("SIP of call control", *a, &plain));
@@ -250,9 +266,12 @@ impl Lanes {
         index: usize,
         peer: &Peer,
     ) -> Result<(), StartFault> {
-        let config = |alpn: &[u8]| {
-            let name = &peer.verify_name;
-            tls::link_client(&parts.identity, &parts.trust, name, &[alpn]).map(Live::new)
+        let certificates = parts.certificates.clone();
+        let config = |alpn: &'static [u8]| {
+            let name = peer.verify_name.clone();
+            certificates.live(move |loaded| {
+                tls::link_client(&loaded.identity, &loaded.trust, &name, &[alpn])
+            })
         };
         let sip = link_sip::Dialer {
             handle: handle.clone(),

@@ -79,14 +79,18 @@ fn abroad(
     let Some(trusted) = &business.trusted else {
         return Ok((None, None));
     };
-    let trust = Trust::load(trusted)?;
-    let tls = tls::inside_mutual(&parts.identity, Some(&trust))?;
+    let trusted = trusted.clone();
+    let tls = parts.certificates.live(move |loaded| {
+        let trust = Trust::load(&trusted)?;
+        tls::inside_mutual(&loaded.identity, Some(&trust))
+    })?;
     let questions = Questions {
         handle: ways.handle.clone(),
         resolver: parts.resolver.clone(),
         inside: Default::default(),
-        checked: Live::new(tls.clone()),
-        unchecked: tls.clone(),
+        checked: tls.clone(),
+        // An edge asks nobody inside; what is asked here is checked.
+        unchecked: tls.get(),
         permits: Arc::new(Semaphore::new(ASKED_MAX)),
     };
     let foreign = dial::Inside {
@@ -95,7 +99,7 @@ fn abroad(
         handle: ways.handle.clone(),
         workers: ways.workers.clone(),
         resolver: parts.resolver.clone(),
-        tls: Live::new(tls.clone()),
+        tls: tls.clone(),
         // Whatever is asked, a foreign domain shows its certificate.
         unchecked: tls,
     };
@@ -141,8 +145,11 @@ fn serve_cores(
     lanes: &Lanes,
 ) -> Result<(), StartFault> {
     let handle = &ways.handle;
-    let config = |alpn: &[&[u8]]| {
-        tls::link_server(&parts.identity, &parts.trust, &lanes.names, alpn).map(Live::new)
+    let config = |alpn: &'static [&'static [u8]]| {
+        let names = lanes.names.clone();
+        parts
+            .certificates
+            .live(move |loaded| tls::link_server(&loaded.identity, &loaded.trust, &names, alpn))
     };
     let sip = link_sip::Acceptor {
         handle: handle.clone(),
@@ -173,15 +180,17 @@ fn serve_cores(
 }
 
 /// What SIP clients meet: they are asked for a certificate if that is configured.
-fn sip_config(parts: &Parts, role: &Edge) -> Result<Arc<rustls::ServerConfig>, StartFault> {
-    let (path, required) = match &role.sip_client_certificates {
-        ClientCertificates::Off => return Ok(tls::client_facing(&parts.identity, &[])?),
-        ClientCertificates::Request(path) => (path, false),
-        ClientCertificates::Require(path) => (path, true),
-    };
-    let authorities = Trust::load(path)?;
-    let config = tls::client_asking(&parts.identity, &authorities, required, &[])?;
-    Ok(config)
+fn sip_config(parts: &Parts, role: &Edge) -> Result<Live<rustls::ServerConfig>, net::Error> {
+    let asked = role.sip_client_certificates.clone();
+    parts.certificates.live(move |loaded| {
+        let (path, required) = match &asked {
+            ClientCertificates::Off => return tls::client_facing(&loaded.identity, &[]),
+            ClientCertificates::Request(path) => (path, false),
+            ClientCertificates::Require(path) => (path, true),
+        };
+        let authorities = Trust::load(path)?;
+        tls::client_asking(&loaded.identity, &authorities, required, &[])
+    })
 }
 
 /// 8443, 5061 and 5222.
@@ -193,7 +202,11 @@ fn serve_clients(
     lanes: &Lanes,
 ) -> Result<(), StartFault> {
     let handle = &ways.handle;
-    let config = |alpn: &[&[u8]]| tls::client_facing(&parts.identity, alpn).map(Live::new);
+    let config = |alpn: &'static [&'static [u8]]| {
+        parts
+            .certificates
+            .live(move |loaded| tls::client_facing(&loaded.identity, alpn))
+    };
     let caps = Caps {
         total: role.connections_max,
         per_source: role.connections_per_source_max,
@@ -222,7 +235,7 @@ fn serve_clients(
         handle: handle.clone(),
         workers: ways.workers.clone(),
         side: Side::Client,
-        tls: Some(Live::new(sip_config(parts, role)?)),
+        tls: Some(sip_config(parts, role)?),
         limits: sip::Limits::outside(),
         caps,
     };

@@ -22,12 +22,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use base::{Id, Instant};
+use base::Id;
 use node::Engine;
 use node::io::{Answer, AskId, ConnId, Input, Output, Side};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Clock, POSTS_A_TRIM, POSTS_MAX, Post, Reports};
+use super::{Clock, POSTS_MAX, Post, Reports};
 use crate::sip_io::{Desk, Inbox, Order, SIGNALLING, Way};
 use crate::wire;
 
@@ -41,15 +41,8 @@ pub(crate) const LOT: usize = 32;
 /// hundreds of milliseconds, and many that fall due one by one would each wake the thread.
 const TIMERS_EVERY: Duration = Duration::from_millis(5);
 
-/// How often at most while there is much to do: others wait for memory meanwhile.
-const TRIM_EVERY: Duration = Duration::from_secs(30);
-
-/// How often it is looked whether the flood is over, fewer than [`CALM`] posts since the last time,
-/// and how often memory is given back then: what a flood left runs out for half a minute (RFC 6026
-/// §8.4, timers of 64*T1), so it is done once after that, whenever the flood was over.
-const LOOK_EVERY: Duration = Duration::from_secs(8);
-const CALM: usize = 1_000;
-const TRIMS: u8 = 6;
+/// The longest that nothing is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// Waits below this are as good as none.
 const WORTH_TELLING: Duration = Duration::from_millis(20);
@@ -74,7 +67,7 @@ pub fn run(
 ) {
     let waker = Waker::from(desk.bell());
     let mut context = Context::from_waker(&waker);
-    let (mut ways, mut worn) = (Ways::new(desk), Worn::default());
+    let mut ways = Ways::new(desk);
     let mut reported = VecDeque::new();
     ways.drain(node.as_mut(), &mut outlets);
     ways.hand_over(&mut outlets);
@@ -91,7 +84,6 @@ pub fn run(
                 _ => 1,
             };
             left = left.saturating_sub(held);
-            worn.worked(held);
             if ways.take(node.as_mut(), &clock, post, &mut outlets) {
                 return ways.desk.stop();
             }
@@ -105,8 +97,7 @@ pub fn run(
             node.handle(clock.now(), Input::Media(report));
             ways.drain(node.as_mut(), &mut outlets);
         }
-        worn.worked(few);
-        worn.worked(ways.take_own(node.as_mut(), &clock, &mut outlets));
+        ways.take_own(node.as_mut(), &clock, &mut outlets);
         let now = clock.now();
         if let Some(waited) = ways.waited() {
             node.handle(now, Input::Waited(waited));
@@ -121,68 +112,12 @@ pub fn run(
         let is_idle = left > 0 && heard && ways.desk.found().is_empty();
         let wait = if is_idle {
             let now = clock.now().instant;
-            worn.freed(net::memory::freed_in_all());
-            if worn.is_due(now) {
-                net::memory::give_back();
-            }
-            let node = node.poll_timeout().map(|at| at.since(now));
-            let wait = node.into_iter().chain(worn.wait(now)).min();
-            // Strangers who never get as far as the node wear memory too.
-            wait.unwrap_or(TRIM_EVERY).clamp(TIMERS_EVERY, TRIM_EVERY)
+            let wait = node.poll_timeout().map_or(LOOK_EVERY, |at| at.since(now));
+            wait.clamp(TIMERS_EVERY, LOOK_EVERY)
         } else {
             Duration::ZERO
         };
         ways.listen(wait);
-    }
-}
-
-/// Whether memory is to be given back.
-#[derive(Default)]
-struct Worn {
-    posts: usize,
-    /// Posts since it was looked last.
-    recent: usize,
-    freed: usize,
-    owed: u8,
-    next: Instant,
-    done: Option<Instant>,
-}
-
-impl Worn {
-    fn worked(&mut self, posts: usize) {
-        self.posts += posts;
-        self.recent += posts;
-        if self.posts >= POSTS_A_TRIM {
-            (self.posts, self.owed) = (0, TRIMS);
-        }
-    }
-
-    /// What was dropped since the program began, in messages: connections, with all they held.
-    fn freed(&mut self, in_all: usize) {
-        let before = std::mem::replace(&mut self.freed, in_all);
-        self.worked(in_all.wrapping_sub(before));
-    }
-
-    /// Whether it is to be done now.
-    fn is_due(&mut self, now: Instant) -> bool {
-        if self.owed == 0 || now < self.next {
-            return false;
-        }
-        self.next = now + LOOK_EVERY;
-        let calm = std::mem::take(&mut self.recent) < CALM;
-        let long = self.done.is_none_or(|at| now.since(at) >= TRIM_EVERY);
-        if calm {
-            self.owed -= 1;
-        }
-        if calm || long {
-            self.done = Some(now);
-        }
-        calm || long
-    }
-
-    /// How long until then.
-    fn wait(&self, now: Instant) -> Option<Duration> {
-        (self.owed > 0).then(|| self.next.since(now))
     }
 }
 

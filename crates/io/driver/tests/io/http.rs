@@ -106,7 +106,7 @@ pub async fn world_with(resolver: net::dns::Resolver, rules: fn(u16) -> Vec<Rule
     let gate = Live::new(Arc::new(gate));
     let never = ["127.0.0.1:9", "0.0.0.0:10", "10.0.0.1:80"];
     let never = Arc::new(never.map(|a| a.parse().unwrap()));
-    let guard = Guard::new(gate.clone(), resolver, never, clock);
+    let guard = Guard::new(gate.clone(), resolver, never, clock, Arc::default());
     let core = HttpCore {
         handle,
         clock,
@@ -265,6 +265,12 @@ async fn answer_inside(mut stream: TcpStream, own: SocketAddr, seen: &Mutex<Vec<
                  Clear-Site-Data: \"*\"\r\nService-Worker-Allowed: /\r\n\
                  X-Content-Type-Options: of the inside\r\n"
             ),
+        ),
+        "/public/ntlm" => (
+            "401 Unauthorized",
+            "WWW-Authenticate: Negotiate\r\nWWW-Authenticate: NTLM TlRMTVNTUAACAAAA\r\n\
+             WWW-Authenticate: Basic realm=\"inside\"\r\n"
+                .into(),
         ),
         "/public/missing" => ("404 Not Found", String::new()),
         _ => ("200 OK", String::new()),
@@ -570,4 +576,34 @@ async fn a_body_that_breaks_off_is_the_clients_fault_and_answered_once() {
     let answer = world.say(&request).await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+}
+
+#[tokio::test]
+async fn nobody_signs_a_connection_in_that_others_share() {
+    let world = world().await;
+    for scheme in ["NTLM TlRMTVNTUAABAAAA", "negotiate YII=", "Basic YTpi"] {
+        let request = format!(
+            "GET /{}/public/ntlm HTTP/1.1\r\nHost: h\r\nCookie: X-Auth={}\r\n\
+             Authorization: {scheme}\r\nConnection: close\r\n\r\n",
+            world.segment(),
+            world.token
+        );
+        let answer = world.say(&request).await.to_ascii_lowercase();
+        assert!(answer.starts_with("http/1.1 401 "), "{answer}");
+        assert!(
+            answer.contains("www-authenticate: basic realm=\"inside\""),
+            "{answer}"
+        );
+        let fields = answer.split("\r\n\r\n").next().unwrap();
+        assert!(
+            !fields.contains("ntlm") && !fields.contains("negotiate"),
+            "{answer}"
+        );
+        let head = world.seen.lock().unwrap().pop().unwrap();
+        assert_eq!(
+            head.contains("authorization: "),
+            scheme.starts_with("Basic"),
+            "{head}"
+        );
+    }
 }

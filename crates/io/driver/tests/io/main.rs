@@ -4,9 +4,12 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 mod allow_list;
+#[path = "../../../net/tests/loopback/heap.rs"]
+mod heap;
 mod http;
 mod http_attack;
 mod http_chain;
+mod http_download;
 mod http_sso;
 mod links;
 mod media;

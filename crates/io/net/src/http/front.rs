@@ -33,9 +33,6 @@ pub use super::guard::Times;
 /// ALPN of HTTP/2 and HTTP/1.1, in order of preference.
 pub const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// After this without a request an HTTP/1 connection gives back what it needs for one.
-const REST_AFTER: Duration = Duration::from_millis(250);
-
 /// How long an HTTP/2 client that owes nothing and is owed nothing may stay after GOAWAY.
 const PARTING: Duration = Duration::from_secs(5);
 
@@ -128,8 +125,7 @@ where
             .max_buf_size(2 * HEAD_BYTES_MAX)
             .half_close(false);
         let mut connection = Box::new(connection.serve_connection(TokioIo::new(guard), requests));
-        let mut rest = Box::pin(tokio::time::sleep(REST_AFTER));
-        let mut before = watch.served();
+        let before = watch.served();
         let ended = std::future::poll_fn(|cx| {
             if !stopping && stop.as_mut().poll(cx).is_ready() {
                 stopping = true;
@@ -138,13 +134,10 @@ where
             if let Poll::Ready(ended) = connection.poll_without_shutdown(cx) {
                 return Poll::Ready(Some(ended));
             }
-            while rest.as_mut().poll(cx).is_ready() {
-                let served = std::mem::replace(&mut before, watch.served());
-                if !stopping && served == before && watch.is_at_rest() {
-                    return Poll::Ready(None);
-                }
-                let again = tokio::time::Instant::now() + REST_AFTER;
-                rest.as_mut().reset(again);
+            // All is answered, and all of it has left: the next request makes its own buffers, of
+            // memory that another has just used. A connection is idle most of its time.
+            if !stopping && watch.served() != before && watch.is_at_rest() {
+                return Poll::Ready(None);
             }
             Poll::Pending
         })

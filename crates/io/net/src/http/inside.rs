@@ -1,6 +1,7 @@
 //! Requests to inside servers, HTTP/1.1 over kept connections.
 //!
-//! The caller resolved the name and judged the address; exactly that address is dialled. Nothing
+//! The caller resolved the name and judged the addresses; exactly these are dialled, one after
+//! another until one answers, those last that did not within the last [`SHUNNED`]. Nothing
 //! is redirected, nothing is tried twice once the server may have seen it. A server may be told the
 //! client's address by the PROXY protocol, version 2, of HAProxy. Bounds: 5 s to connect,
 //! 10 s for TLS, 30 s to a response's head, 30 s between pieces of its body, 64 KiB of header,
@@ -49,11 +50,19 @@ const PACE: Pace = Pace {
     bytes_max: u64::MAX,
 };
 
+/// How long an address that could not be reached is tried after the others.
+const SHUNNED: Duration = Duration::from_secs(30);
+
+/// Such addresses that are remembered.
+const SHUNNED_MAX: usize = 256;
+
 /// Where a request goes.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// The address to dial, resolved and judged.
     pub address: SocketAddr,
+    /// Others of the same server, judged likewise, where that one cannot be reached.
+    pub others: Vec<SocketAddr>,
     /// How TLS is spoken, if it is.
     pub tls: Option<TargetTls>,
     /// Whose address the server is told by PROXY v2, before all else. Such a connection is for one
@@ -78,15 +87,12 @@ struct Key {
 }
 
 impl Key {
-    fn of(target: &Target) -> Self {
+    fn of(target: &Target, address: SocketAddr) -> Self {
         let tls = target.tls.as_ref();
         // The configuration's address tells apart checked from unchecked, and old trust from new;
         // a kept connection holds its configuration, so no address is used twice meanwhile.
         let tls = tls.map(|t| (t.name.clone(), Arc::as_ptr(&t.config) as usize));
-        Key {
-            address: target.address,
-            tls,
-        }
+        Key { address, tls }
     }
 }
 
@@ -101,6 +107,8 @@ struct Idle {
     by_server: HashMap<Key, Vec<Kept>>,
     count: usize,
     looked: Option<Instant>,
+    /// Addresses that could not be reached of late.
+    shunned: HashMap<SocketAddr, Instant>,
 }
 
 impl Idle {
@@ -148,14 +156,16 @@ impl Inside {
         target: &Target,
         mut request: Request<Body>,
     ) -> Result<Response<Body>, Error> {
-        let key = Key::of(target);
+        let addresses = self.in_order(target);
+        let keys = addresses.iter().map(|address| Key::of(target, *address));
+        let keys: Vec<Key> = keys.collect();
         // A kept connection may die while we write: what never left may go again, and so may a
         // GET or HEAD without body that got no answer (RFC 9110 §9.2.2).
         let kept = || match target.client {
-            None => self.take(&key),
+            None => keys.iter().find_map(|key| Some((key, self.take(key)?))),
             Some(_) => None,
         };
-        while let Some(mut sender) = kept() {
+        while let Some((key, mut sender)) = kept() {
             // It has just been given back, or its server answered before it had heard all.
             let ready = tokio::time::timeout(READY, sender.ready()).await;
             if !matches!(ready, Ok(Ok(()))) {
@@ -163,7 +173,7 @@ impl Inside {
             }
             let spare = spare(&request);
             match sender.try_send_request(request).await {
-                Ok(response) => return Ok(self.deliver(target, key, sender, response)),
+                Ok(response) => return Ok(self.deliver(target, key.clone(), sender, response)),
                 Err(mut e) => match (e.take_message(), spare) {
                     (Some(unsent), _) => request = unsent,
                     (None, Some(again)) => request = again,
@@ -171,16 +181,58 @@ impl Inside {
                 },
             }
         }
-        let mut sender = self.dial(target).await?;
+        let (key, mut sender) = self.dial_any(target, keys).await?;
         let response = sender.send_request(request).await.map_err(Error::Http)?;
         Ok(self.deliver(target, key, sender, response))
     }
 
-    async fn dial(&self, target: &Target) -> Result<SendRequest<Body>, Error> {
-        let mut stream = socket::connect(target.address, None, CONNECT).await?;
+    /// The addresses of a target, those last that could not be reached of late.
+    fn in_order(&self, target: &Target) -> Vec<SocketAddr> {
+        let all = std::iter::once(&target.address).chain(&target.others);
+        let mut all: Vec<SocketAddr> = all.copied().collect();
+        if all.len() > 1 {
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let lately = |at: &Instant| at.elapsed() < SHUNNED;
+            all.sort_by_key(|address| idle.shunned.get(address).is_some_and(lately));
+        }
+        all
+    }
+
+    /// A connection to the first address that has one. Nothing was sent to those before it.
+    async fn dial_any(
+        &self,
+        target: &Target,
+        keys: Vec<Key>,
+    ) -> Result<(Key, SendRequest<Body>), Error> {
+        let mut left = keys.len();
+        for key in keys {
+            left -= 1;
+            match self.dial(target, key.address).await {
+                Ok(sender) => return Ok((key, sender)),
+                Err(e) if left == 0 => return Err(e),
+                Err(_) => self.shun(key.address),
+            }
+        }
+        Err(Error::NotFound {
+            name: target.address.to_string(),
+        })
+    }
+
+    fn shun(&self, address: SocketAddr) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.shunned.len() >= SHUNNED_MAX {
+            idle.shunned.retain(|_, at| at.elapsed() < SHUNNED);
+        }
+        if idle.shunned.len() < SHUNNED_MAX {
+            idle.shunned.insert(address, Instant::now());
+        }
+    }
+
+    async fn dial(&self, target: &Target, address: SocketAddr) -> Result<SendRequest<Body>, Error> {
+        let mut stream = socket::connect(address, None, CONNECT).await?;
         if let Some(client) = target.client {
             stream
-                .write_all(&proxy_v2(client, target.address))
+                .write_all(&proxy_v2(client, address))
                 .await
                 .map_err(Error::Io)?;
         }

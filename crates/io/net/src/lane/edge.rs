@@ -13,11 +13,12 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::upgrade::Upgraded;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 
 use super::body::{self, Body};
+use super::gather::gather;
 use super::{
     CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, HEADER_BYTES_MAX, PING_AFTER, PING_ANSWER,
     SEND_BUFFER_BYTES, Windows,
@@ -71,7 +72,8 @@ impl EdgeLane {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        let (stream, turns) = gather(stream);
+        let (sender, connection) = http2::Builder::new(turns)
             .timer(TokioTimer::new())
             .initial_stream_window_size(self.windows.stream_bytes)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::Body;
 use super::edge::Pipe;
+use super::gather::gather;
 use super::{
     CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, HEADER_BYTES_MAX, PING_AFTER, PING_ANSWER,
     SEND_BUFFER_BYTES, Windows,
@@ -40,6 +41,7 @@ where
         let answer = service(request);
         async move { Ok::<_, ServeError>(answer.await) }
     });
+    let (stream, mut turns) = gather(stream);
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(windows.stream_bytes)
@@ -53,13 +55,16 @@ where
         .keep_alive_timeout(PING_ANSWER)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => ended.map_err(Error::Lane),
-        () = stop => {
+    let mut stop = std::pin::pin!(stop);
+    let mut stopping = false;
+    let ended = std::future::poll_fn(|cx| {
+        if !stopping && stop.as_mut().poll(cx).is_ready() {
+            stopping = true;
             connection.as_mut().graceful_shutdown();
-            connection.await.map_err(Error::Lane)
         }
-    }
+        turns.poll(connection.as_mut(), cx)
+    });
+    ended.await.map_err(Error::Lane)
 }
 
 /// The byte pipe of a `CONNECT` request, there once its response has been sent with status 200.

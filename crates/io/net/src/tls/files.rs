@@ -13,6 +13,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 use crate::Error;
 use crate::tls::names::{PeerCertificate, rsa_bits};
+use crate::tls::seen::Seen;
 
 const MAKE_READABLE: &str = "check the path and that the user running causeway may read it";
 const WANT_CHAIN: &str =
@@ -90,6 +91,11 @@ impl Identity {
         })
     }
 
+    /// Our chain, our own certificate first.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.certified.cert
+    }
+
     /// Our own certificate as a peer sees it.
     pub fn certificate(&self) -> Option<PeerCertificate> {
         self.certified
@@ -119,6 +125,9 @@ impl fmt::Debug for Identity {
 #[derive(Clone, Debug)]
 pub struct Trust {
     roots: Arc<RootCertStore>,
+    /// The certificates themselves: a server's own may be among them.
+    exact: Arc<Vec<CertificateDer<'static>>>,
+    seen: Seen,
 }
 
 impl Trust {
@@ -147,9 +156,10 @@ impl Trust {
             fix: WANT_TRUST,
         };
         let mut roots = RootCertStore::empty();
-        for (nth, der) in certificates(pem).map_err(flawed)?.into_iter().enumerate() {
+        let exact = certificates(pem).map_err(flawed)?;
+        for (nth, der) in exact.iter().enumerate() {
             roots
-                .add(der)
+                .add(der.clone())
                 .map_err(|e| flawed(format!("certificate {}: {e}", nth + 1)))?;
         }
         if roots.is_empty() {
@@ -157,7 +167,55 @@ impl Trust {
         }
         Ok(Trust {
             roots: Arc::new(roots),
+            exact: Arc::new(exact),
+            seen: Seen::default(),
         })
+    }
+
+    /// The same with more authorities; a certificate that is there already counts once. Two of one
+    /// name are two authorities.
+    ///
+    /// # Errors
+    /// [`Error::Content`], naming `from`.
+    pub fn and(mut self, more: &[CertificateDer<'static>], from: &Path) -> Result<Self, Error> {
+        let mut roots = RootCertStore::clone(&self.roots);
+        let mut exact = Vec::clone(&self.exact);
+        for der in more {
+            if exact.contains(der) {
+                continue;
+            }
+            roots.add(der.clone()).map_err(|e| Error::Content {
+                what: "trusted certificates",
+                path: from.to_owned(),
+                cause: e.to_string(),
+                fix: WANT_TRUST,
+            })?;
+            exact.push(der.clone());
+        }
+        (self.roots, self.exact) = (Arc::new(roots), Arc::new(exact));
+        Ok(self)
+    }
+
+    /// The same, and peers' certificates that are checked against it are remembered there.
+    #[must_use]
+    pub fn remembering(mut self, seen: Seen) -> Self {
+        self.seen = seen;
+        self
+    }
+
+    /// The certificates themselves, in the order of their files.
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.exact
+    }
+
+    /// Whether a certificate is itself one of those that are trusted.
+    pub(super) fn is_exactly(&self, der: &CertificateDer<'_>) -> bool {
+        self.exact.iter().any(|trusted| trusted == der)
+    }
+
+    /// A peer that was wanted under some name showed a certificate.
+    pub(super) fn saw(&self, der: &CertificateDer<'_>, wanted: &str) {
+        self.seen.saw(der, wanted);
     }
 
     /// How many authorities there are.

@@ -11,8 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use zeroize::Zeroize;
 
-use super::inside::Refused;
+use super::lean::Lean;
 use super::names::{self, NameMismatch, PeerCertificate};
+use super::refused::Refused;
 use crate::{Error, Fault, clock};
 
 /// A TLS stream of either side.
@@ -34,6 +35,24 @@ where
         Err(_) => Err(too_slow(within)),
         Ok(Err(e)) => Err(explain(&e)),
         Ok(Ok(stream)) => Ok(Stream::Server(stream)),
+    }
+}
+
+/// The same, for connections that are idle most of their time.
+///
+/// # Errors
+/// [`Error::Handshake`], with cause and cure.
+pub async fn accept_lean<S>(
+    config: Arc<ServerConfig>,
+    stream: S,
+    within: Duration,
+) -> Result<Lean<S>, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match tokio::time::timeout(within, Lean::accept(config, stream)).await {
+        Err(_) => Err(too_slow(within)),
+        Ok(accepted) => accepted.map_err(|e| explain(&e)),
     }
 }
 

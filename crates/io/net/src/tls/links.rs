@@ -9,12 +9,13 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, OtherError,
-    RootCertStore, ServerConfig, SignatureScheme,
+    ServerConfig, SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::files::{Identity, Trust};
 use super::names;
+use super::refused::{Refused, is_pinned};
 use crate::Error;
 
 /// The listening side of a link: the peer must show a certificate of a trusted authority that
@@ -33,6 +34,7 @@ pub fn link_server(
         .map_err(|e| rustls::Error::General(e.to_string()))?;
     let verifier = NamedClient {
         chain,
+        trust: trust.clone(),
         accepted: accepted.to_vec(),
     };
     let mut config = ServerConfig::builder_with_provider(super::provider())
@@ -57,7 +59,7 @@ pub fn link_client(
 ) -> Result<Arc<ClientConfig>, Error> {
     let provider = super::provider();
     let verifier = NamedServer {
-        roots: trust.roots(),
+        trust: trust.clone(),
         algorithms: provider.signature_verification_algorithms,
         accepted: vec![expected.to_owned()],
     };
@@ -79,7 +81,7 @@ pub fn link_client(
 pub fn named_client(trust: &Trust, accepted: &[String]) -> Result<Arc<ClientConfig>, Error> {
     let provider = super::provider();
     let verifier = NamedServer {
-        roots: trust.roots(),
+        trust: trust.clone(),
         algorithms: provider.signature_verification_algorithms,
         accepted: accepted.to_vec(),
     };
@@ -92,20 +94,39 @@ pub fn named_client(trust: &Trust, accepted: &[String]) -> Result<Arc<ClientConf
     Ok(Arc::new(config))
 }
 
-fn check_name(der: &CertificateDer<'_>, accepted: &[String]) -> Result<(), rustls::Error> {
-    names::proves(der, accepted)
-        .map(|_| ())
-        .map_err(|mismatch| {
-            rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(
-                mismatch,
-            ))))
-        })
+/// What becomes of a chain that webpki has judged: its name is checked, and a refusal told in full.
+fn judge(
+    checked: Result<(), rustls::Error>,
+    trust: &Trust,
+    der: &CertificateDer<'_>,
+    accepted: &[String],
+    now: UnixTime,
+) -> Result<(), rustls::Error> {
+    if let Err(error) = checked
+        && !is_pinned(trust, der, &error, now)
+    {
+        return Err(Refused::of(error, trust, der, &accepted.join(" or "), now));
+    }
+    let name = check_name(der, accepted)?;
+    trust.saw(der, name);
+    Ok(())
+}
+
+fn check_name<'a>(
+    der: &CertificateDer<'_>,
+    accepted: &'a [String],
+) -> Result<&'a str, rustls::Error> {
+    names::proves(der, accepted).map_err(|mismatch| {
+        let other = OtherError(Arc::new(mismatch));
+        rustls::Error::InvalidCertificate(CertificateError::Other(other))
+    })
 }
 
 /// Checks the chain as webpki does, then the name.
 #[derive(Debug)]
 struct NamedClient {
     chain: Arc<dyn ClientCertVerifier>,
+    trust: Trust,
     accepted: Vec<String>,
 }
 
@@ -120,11 +141,12 @@ impl ClientCertVerifier for NamedClient {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let verified = self
+        let checked = self
             .chain
-            .verify_client_cert(end_entity, intermediates, now)?;
-        check_name(end_entity, &self.accepted)?;
-        Ok(verified)
+            .verify_client_cert(end_entity, intermediates, now)
+            .map(|_| ());
+        judge(checked, &self.trust, end_entity, &self.accepted, now)?;
+        Ok(ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -153,7 +175,7 @@ impl ClientCertVerifier for NamedClient {
 /// Checks the chain, then the name, with the common name as fallback, which webpki lacks.
 #[derive(Debug)]
 struct NamedServer {
-    roots: Arc<RootCertStore>,
+    trust: Trust,
     algorithms: WebPkiSupportedAlgorithms,
     accepted: Vec<String>,
 }
@@ -167,14 +189,14 @@ impl ServerCertVerifier for NamedServer {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        rustls::client::verify_server_cert_signed_by_trust_anchor(
+        let checked = rustls::client::verify_server_cert_signed_by_trust_anchor(
             &ParsedCertificate::try_from(end_entity)?,
-            &self.roots,
+            &self.trust.roots(),
             intermediates,
             now,
             self.algorithms.all,
-        )?;
-        check_name(end_entity, &self.accepted)?;
+        );
+        judge(checked, &self.trust, end_entity, &self.accepted, now)?;
         Ok(ServerCertVerified::assertion())
     }
 

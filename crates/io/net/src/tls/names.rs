@@ -114,6 +114,12 @@ pub(super) fn about(der: &CertificateDer<'_>) -> String {
     format!("for {names}, {issuer}, SHA-256 {mark}…")
 }
 
+/// Whether subject and issuer are one.
+pub(super) fn is_self_issued(der: &CertificateDer<'_>) -> bool {
+    let parsed = X509Certificate::from_der(der);
+    parsed.is_ok_and(|(_, c)| c.issuer() == c.subject())
+}
+
 /// The bits of a certificate's RSA key; `None` for a key of another kind.
 pub(crate) fn rsa_bits(der: &CertificateDer<'_>) -> Option<usize> {
     let (_, parsed) = X509Certificate::from_der(der).ok()?;

@@ -327,6 +327,7 @@ async fn server(tls: Option<Arc<rustls::ServerConfig>>, script: &'static [&'stat
     });
     Target {
         address,
+        others: Vec::new(),
         tls: None,
         client: None,
     }
@@ -413,6 +414,7 @@ async fn an_inside_certificate_is_checked_unless_an_administrator_says_not() {
     let target = server(Some(config), &[OK]).await;
     let with = |trust: Option<&tls::Trust>, name: &str| Target {
         address: target.address,
+        others: Vec::new(),
         tls: Some(TargetTls {
             name: name.into(),
             config: tls::inside_client(trust, &[]).unwrap(),
@@ -454,6 +456,7 @@ async fn a_server_that_asks_for_proxy_v2_is_told_the_client_on_each_connection()
     let address = listening.local_addr().unwrap();
     let target = Target {
         address,
+        others: Vec::new(),
         tls: None,
         client: Some("192.0.2.7:4242".parse().unwrap()),
     };
@@ -477,4 +480,31 @@ async fn a_server_that_asks_for_proxy_v2_is_told_the_client_on_each_connection()
         let (_stream, said) = tokio::join!(serving, asking);
         assert_eq!(said, "ok");
     }
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_there_is_passed_over_and_tried_last_the_next_time() {
+    const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let there = server(None, &[OK, OK]).await;
+    // Nobody listens at an address whose listener is gone.
+    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = gone.local_addr().unwrap();
+    drop(gone);
+    let target = Target {
+        address: nobody,
+        others: vec![there.address],
+        ..there.clone()
+    };
+    let inside = Inside::default();
+    assert_eq!(text(inside.send(&target, get()).await).await, "ok");
+    // Somebody is there by now, and is not asked while the other answers.
+    let back = tokio::net::TcpListener::bind(nobody).await.unwrap();
+    assert_eq!(text(inside.send(&target, get()).await).await, "ok");
+    let asked = std::future::poll_fn(|cx| std::task::Poll::Ready(back.poll_accept(cx).is_ready()));
+    assert!(!asked.await);
+    let nowhere = Target {
+        address: "127.0.0.1:1".parse().unwrap(),
+        ..there
+    };
+    assert!(Inside::default().send(&nowhere, get()).await.is_err());
 }

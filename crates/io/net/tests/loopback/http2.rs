@@ -67,6 +67,12 @@ const GOOD: [(&str, &str); 4] = [
     (":path", "/a"),
 ];
 
+/// What a client says that asks for one thing.
+pub fn one_request() -> Vec<u8> {
+    let head = frame(HEADERS, END_STREAM | END_HEADERS, 1, &block(&GOOD));
+    [PREFACE, &head].concat()
+}
+
 /// An edge that counts what reached it; `/endless` never ends.
 fn start() -> (
     DuplexStream,

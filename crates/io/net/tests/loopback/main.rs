@@ -4,8 +4,12 @@
 
 mod certificates;
 mod dns;
+mod heap;
 mod http;
 mod http2;
+mod idle;
 mod lane;
+mod lean;
 mod ssh;
 mod tls;
+mod trust;

@@ -104,6 +104,27 @@ async fn a_link_accepts_a_common_name_only_where_there_is_no_dns_name() {
     assert_eq!(fault(&both.0), Some(Fault::NameMismatch));
 }
 
+/// F188: cores of a cluster have names of their own, and the cluster's beside.
+#[tokio::test]
+async fn a_link_accepts_every_core_of_a_cluster_by_the_name_that_all_of_them_have() {
+    let ca = Authority::new("test authority");
+    let edge = ca.issue(&["edge1.example.test"], "edge1.example.test");
+    let accepted = names(&["cores.corp.example.test"]);
+    for own in ["core1.corp.example.test", "core2.corp.example.test"] {
+        for (with_cluster, want) in [(true, None), (false, Some(Fault::NameMismatch))] {
+            let all = [own, "cores.corp.example.test"];
+            let core = ca.issue(if with_cluster { &all } else { &all[..1] }, own);
+            let both = mutual(
+                (&edge, &ca.trust(), &accepted),
+                (&core, &ca.trust(), "edge1.example.test"),
+            )
+            .await;
+            assert_eq!(fault(&both.0), want, "{own}");
+            assert_eq!(both.1.is_ok(), with_cluster, "{own}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_link_with_a_wrong_name_ends_in_an_alert_that_both_sides_can_read() {
     let ca = Authority::new("test authority");

@@ -13,7 +13,7 @@ const TOKEN: &[u8] = b"causeway";
 const ORIGINAL: &[u8] = b"orig-hostport";
 
 /// The Contact parameter that tells Unified CM the user (`protocol.md` 5.3).
-const USER_ID: &[u8] = b"+u.sip!userid.ccm.cisco.com";
+pub(super) const USER_ID: &[u8] = b"+u.sip!userid.ccm.cisco.com";
 
 /// Where call control reaches the core.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -44,6 +44,13 @@ pub(super) fn refused(status: u16, why: &str) -> Reply {
     page(status, "Not signed in", &text)
 }
 
+/// The last page of one whose core is gone.
+pub(super) fn gone() -> Reply {
+    let text = "The server at which this sign-in began is no longer there. Nothing is wrong with \
+                your account: begin again in the application.";
+    page(410, "Begin again", text)
+}
+
 /// On to another address.
 pub(super) fn redirect(location: String, cookie: Option<String>) -> Reply {
     let mut reply = page(302, "Sign in", "You are being sent on.");

@@ -11,7 +11,10 @@
 //! | `get_edge_config` | with a bearer token, or the session that a log-in gave |
 //!
 //! Where a browser goes is an address of the identity provider or ours, never one that a request
-//! names. A log-in is over with the first return, so nothing of it counts twice.
+//! names. A log-in is over with the first return, so nothing of it counts twice. It is kept by the
+//! core at which it began and by no other: its cookie names that core (`mark.boot.secret`,
+//! [`core_mark`]), and whichever edge the browser comes back to sends it there. Where that core is
+//! gone, or was restarted, the browser is told to begin again.
 
 use std::net::IpAddr;
 
@@ -33,10 +36,14 @@ use super::{Client, Way};
 use crate::core::sign_in::{Known, session_cookie};
 use crate::core::sso::Why;
 use crate::core::{Asked, Core};
+use crate::gate::core_mark;
 use crate::io::{AskId, FetchError, Fetched, Shown, SsoRequest};
 
 /// The cookie that binds a log-in to its browser.
 const COOKIE: &str = "X-Sign-In";
+
+/// Random bytes of that cookie.
+const SECRET: usize = 32;
 
 /// Characters of what a client gives to find its own log-in by.
 const STATE_MAX: usize = 256;
@@ -175,7 +182,7 @@ impl Core {
             until: earlier(now.unix.plus(LIFE), session.until),
             token: session.token,
         };
-        self.sign_in_known(known);
+        self.sign_in_known(now, known);
     }
 
     fn authorize(&mut self, now: Now, id: AskId, asked: SsoRequest, query: &str) {
@@ -188,7 +195,7 @@ impl Core {
             return self.answer_sso(id, plain(404, Vec::new()));
         };
         let hint = field(query, "email").filter(|e| e.len() <= STATE_MAX);
-        let (state, cookie) = (self.rng.hex(32), self.rng.hex(32));
+        let (state, cookie) = (self.rng.hex(32), self.new_cookie());
         let login = |back: String, with| Login {
             domain,
             peer: asked.peer,
@@ -225,16 +232,32 @@ impl Core {
                 (to, login(back, With::Oidc { nonce, verifier }), "Lax")
             }
             Some(Way::Saml {
+                signer: Some(Ok(_)),
+                ..
+            }) if self.sso.signing.take(now.instant).is_err() => {
+                let later = ("Retry-After", "2".to_owned());
+                return self.answer_sso(id, plain(503, vec![later]));
+            }
+            Some(Way::Saml {
                 provider: Ok(provider),
+                signer,
                 entity,
                 ..
             }) => {
+                let signer = signer.as_ref().and_then(|s| s.as_ref().ok());
                 let request = format!("_{}", self.rng.hex(20));
                 let service = Service {
                     entity: entity.clone(),
                     consumer: format!("{base}/fedlet"),
                 };
-                let to = request::redirect(&service, provider, now.unix, &request, &state);
+                let to = request::redirect(
+                    &service,
+                    provider,
+                    now.unix,
+                    &request,
+                    &state,
+                    signer.map(|s| &**s),
+                );
                 // The provider posts the answer: the cookie must come along from another site.
                 (to, login(service.consumer, With::Saml { request }), "None")
             }
@@ -256,6 +279,26 @@ impl Core {
             EdgePath::encode(&name, None)
         );
         self.answer_sso(id, pages::redirect(to, Some(cookie)));
+    }
+
+    /// What binds a log-in to its browser, and names this core.
+    fn new_cookie(&mut self) -> String {
+        let mark = core_mark(&self.tokens.public());
+        format!("{mark}.{}.{}", self.sso.boot, self.rng.hex(SECRET))
+    }
+
+    /// Whether a cookie looks like one of another core's, or of this one's before it was started.
+    fn is_of_another_core(&self, cookie: &str) -> bool {
+        let mut parts = cookie.split('.');
+        let (mark, boot, secret) = (parts.next(), parts.next(), parts.next());
+        let whole = |part: Option<&str>, length| part.is_some_and(|p| p.len() == length);
+        let fits = whole(mark, core_mark(&self.tokens.public()).len())
+            && whole(boot, self.sso.boot.len())
+            && whole(secret, 2 * SECRET)
+            && parts.next().is_none();
+        let ours = mark == Some(core_mark(&self.tokens.public()).as_str())
+            && boot == Some(self.sso.boot.as_str());
+        fits && !ours
     }
 
     /// The log-in that a browser comes back from; it is over with that.
@@ -284,13 +327,20 @@ impl Core {
                 .eq_ignore_ascii_case(&asked.domain)
         };
         let login = login.filter(ours);
-        if login.is_none() {
+        let cookie = asked.cookie.as_deref().unwrap_or_default();
+        if login.is_none() && self.is_of_another_core(cookie) {
+            if let Some((domain, _)) = self.sso.find(&asked.domain) {
+                let cause = "its log-in was begun at another core, or before this one was started";
+                self.tell_of_sso(now, Kind::SsoRefused, domain, asked.client, cause);
+            }
+            self.answer_sso(id, pages::gone());
+        } else if login.is_none() {
             let why = "This sign-in has taken longer than ten minutes, was finished before, or was \
                        begun in another browser.";
             let page = pages::refused(403, why);
             if let Some((domain, _)) = self.sso.find(&asked.domain) {
                 let cause = "an answer without its log-in: begun over ten minutes ago, answered \
-                             before, by another browser, or at another core";
+                             before, or by another browser";
                 self.tell_of_sso(now, Kind::SsoRefused, domain, asked.client, cause);
                 let cause = "ten answers without a log-in within five minutes";
                 self.struck(now, domain, asked.client, cause);
@@ -386,7 +436,8 @@ impl Core {
             Some(Way::Saml {
                 provider: Ok(provider),
                 entity,
-                attribute,
+                user,
+                ..
             }),
         ) = (&login.with, row)
         else {
@@ -400,7 +451,8 @@ impl Core {
             service: &service,
             provider,
             request,
-            attribute,
+            attribute: &user.claim,
+            local_part_of: &user.local_part_of,
         };
         let encoded = field(posted, "SAMLResponse").unwrap_or_default();
         let expired = provider.until < now.unix;
@@ -456,7 +508,7 @@ impl Core {
         let domain = asked.domain.to_ascii_lowercase();
         let row = self.sso.find(&domain).map(|(_, d)| &d.way);
         let base = self.edge_base(asked.peer, &domain);
-        let (Some(Way::Saml { entity, .. }), Some(base)) = (row, base) else {
+        let (Some(Way::Saml { entity, signer, .. }), Some(base)) = (row, base) else {
             return self.answer_sso(id, plain(404, Vec::new()));
         };
         let others = (0..self.links.len()).filter(|peer| *peer != asked.peer);
@@ -466,7 +518,9 @@ impl Core {
             entity: entity.clone(),
             consumer: format!("{base}/fedlet"),
         };
-        self.answer_sso(id, pages::xml(service.metadata(&others)));
+        let signer = signer.as_ref().and_then(|s| s.as_ref().ok());
+        let metadata = service.metadata(&others, signer.map(|s| &**s));
+        self.answer_sso(id, pages::xml(metadata));
     }
 
     /// A browser's user is known: it gets a session.

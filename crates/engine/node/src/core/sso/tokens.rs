@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ::sso::bearer::{BearerError, Claims};
-use ::sso::jws::{JwsError, is_compact};
+use ::sso::jws::JwsError;
 use ::sso::sha256_base64url;
 use ::sso::url::form;
 use base::{HashMap, Instant, Now, Pii, Secret, UnixTime};
@@ -205,7 +205,7 @@ impl Core {
     /// An issuer has answered, or could not: what waited for it is judged by what is known now.
     pub(super) fn issuer_spoke(&mut self, now: Now, issuer: usize) {
         let waiting = self.sso.cases.iter().filter(|(_, c)| c.issuer == issuer);
-        let waiting = waiting.filter(|(_, c)| c.is_compact());
+        let waiting = waiting.filter(|(_, c)| !c.asks);
         let mut waiting: Vec<u64> = waiting.map(|(n, _)| *n).collect();
         waiting.sort_unstable();
         for number in waiting {
@@ -218,7 +218,9 @@ impl Core {
     fn can_be_looked_up(&self, case: &Case, error: &BearerError) -> bool {
         let domain = self.sso.domains.get(case.domain);
         let lookup = domain.and_then(|d| d.tokens.as_ref()?.1.as_ref());
-        let opaque = matches!(error, BearerError::Closed) || !case.is_compact();
+        let issuer = self.sso.issuers.get(case.issuer);
+        let reads = issuer.is_some_and(|i| i.rules.reads(case.token.expose()));
+        let opaque = matches!(error, BearerError::Closed | BearerError::Sealed(_)) || !reads;
         lookup.is_some() && opaque && !matches!(case.then, Then::Login(_))
     }
 
@@ -435,10 +437,6 @@ impl Core {
 impl Case {
     fn is_pass(&self) -> bool {
         matches!(self.then, Then::Pass)
-    }
-
-    fn is_compact(&self) -> bool {
-        is_compact(self.token.expose())
     }
 }
 

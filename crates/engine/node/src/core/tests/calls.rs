@@ -171,6 +171,49 @@ fn a_client_calls_inside_and_hangs_up() {
     world.idle();
 }
 
+/// What a client's INVITE comes to whose first server says so; whether the second is asked.
+fn refused_by_the_first(status: Option<u16>, rings: bool) -> (u16, bool) {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    let [first, second] = ["10.0.0.5", "10.0.0.6"].map(|host| world.dialled(host));
+    world.ask(LANE, &invite_from_client("t1"));
+    let sent = world.one(first);
+    if rings {
+        world.take(first, sent.reply(180, "Ringing", "p").build());
+        assert_eq!(world.one(LANE).status(), 180);
+    }
+    match status {
+        Some(status) => world.take(first, sent.reply(status, "No", "p").build()),
+        None => world.give(Input::Disconnected {
+            conn: first,
+            why: "connection reset by peer".into(),
+        }),
+    }
+    let mut next = world.out(second);
+    next.retain(|m| m.is_request() && m.method() == Method::Invite);
+    if let Some(next) = next.first() {
+        assert_eq!(next.body().is_empty(), sent.body().is_empty());
+        world.take(second, next.reply(486, "Busy Here", "q").build());
+    }
+    let status = world.one(LANE).status();
+    let _ = (world.out(first), world.out(second));
+    let began = world.events.iter().filter(|e| e.kind == Kind::CallBegan);
+    assert_eq!(began.count(), 1);
+    world.media_ends();
+    world.idle();
+    assert!(world.core.betweens.is_empty());
+    (status, !next.is_empty())
+}
+
+#[test]
+fn a_clients_call_goes_to_the_next_server_where_one_cannot_serve_and_has_not_rung() {
+    assert_eq!(refused_by_the_first(Some(503), false), (486, true));
+    assert_eq!(refused_by_the_first(None, false), (486, true));
+    // Whom one server does not know, the others do not know either.
+    assert_eq!(refused_by_the_first(Some(404), false), (404, false));
+    assert_eq!(refused_by_the_first(Some(503), true), (503, false));
+}
+
 #[test]
 fn a_call_is_its_users_and_no_neighbours_who_knows_its_tags() {
     let mut world = World::new(REGISTRAR, no_inside);

@@ -85,6 +85,39 @@ fn a_user_whom_no_cluster_knows_is_told_of_where_an_administrator_looks() {
 }
 
 #[test]
+fn a_cluster_that_does_not_know_anothers_user_is_told_to_need_its_lookup_service() {
+    let config = UNIFIED_CM.replace("cucm1", "west1") + UNIFIED_CM;
+    // Both clusters know themselves; alice is at home in the first one.
+    fn answers(fetch: &Fetch, known: bool) -> Result<(u16, String), String> {
+        let west = fetch.host == "west1.example.test";
+        if west && fetch.path.starts_with("/cucm-uds/clusterUser") && !known {
+            let none = "<clusterUser><result found=\"false\"/></clusterUser>";
+            return Ok((200, none.to_owned()));
+        }
+        cluster(fetch)
+    }
+    let mut world = World::new(&config, |fetch| answers(fetch, false));
+    let amiss = |world: &World| {
+        let told = world.events.iter().filter(|e| e.kind == Kind::SettingAmiss);
+        let told: Vec<String> = told.map(|e| e.cause.clone()).collect();
+        told
+    };
+    for _ in 0..2 {
+        sign_in(&mut world, "example.test", "Alice", "secret", TARGET);
+        assert_eq!(world.answers.pop().unwrap().status, 200);
+    }
+    let told = amiss(&world);
+    let [told] = told.as_slice() else {
+        panic!("told once: {told:?}");
+    };
+    assert!(told.starts_with("Intercluster Lookup Service: west1.example.test does not know"));
+    let mut world = World::new(&config, |fetch| answers(fetch, true));
+    sign_in(&mut world, "example.test", "Alice", "secret", TARGET);
+    assert_eq!(world.answers.pop().unwrap().status, 200);
+    assert_eq!(amiss(&world), Vec::<String>::new());
+}
+
+#[test]
 fn a_register_is_from_whom_the_digest_proves() {
     let mut world = World::new(REGISTRAR, no_inside);
     let contact = "Contact: <sip:1002@198.51.100.7:5555;transport=tls>\r\nExpires: 600\r\n";

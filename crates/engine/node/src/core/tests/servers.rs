@@ -603,3 +603,25 @@ fn a_call_outlives_every_change_of_its_cluster() {
         assert_eq!(!world.closed.contains(&conn), stays, "change {n}");
     }
 }
+
+#[test]
+fn nodes_that_come_and_go_are_told_once_in_a_while_and_none_is_forgotten() {
+    two_nodes();
+    let mut world = World::new(UNIFIED_CM, inside);
+    for n in 0..6 {
+        set(|c| match n % 2 {
+            0 => c.nodes.truncate(1),
+            _ => c.nodes.push(("k2", "cucm2.example.test", 5060)),
+        });
+        minute(&mut world);
+    }
+    assert_eq!(causes(&world, Kind::NodeGone).len(), 1);
+    set(|c| c.nodes.truncate(1));
+    minute(&mut world);
+    assert_eq!(causes(&world, Kind::NodeGone).len(), 1);
+    world.wait(Duration::from_secs(2 * 3600));
+    // Still away: that is told, though nothing has changed since.
+    assert_eq!(causes(&world, Kind::NodeGone).len(), 2);
+    world.wait(Duration::from_secs(2 * 3600));
+    assert_eq!(causes(&world, Kind::NodeGone).len(), 2);
+}

@@ -97,6 +97,49 @@ fn a_sign_out_is_about_its_user_and_domain_alone() {
 }
 
 #[test]
+fn call_control_is_told_of_the_registrations_that_a_sign_out_ends() {
+    let (mut world, _) = signed_in();
+    let node = world.dialled("cucm2.example.test");
+    sign_out(&mut world, "alice", "");
+    world.wait(Duration::from_millis(10));
+    let leave = world.one(node);
+    let to = text(leave.header(Name::To));
+    assert_eq!(
+        (leave.method(), to.as_str()),
+        (Method::Register, "<sip:1001@cucm2.example.test>")
+    );
+    let contact = text(leave.header(Name::Contact));
+    assert!(
+        contact.contains(";causeway=") && contact.ends_with(";expires=0"),
+        "{contact}"
+    );
+    assert!(
+        contact.contains(";+u.sip!userid.ccm.cisco.com=\"alice\""),
+        "{contact}"
+    );
+    // It is asked once, and believed.
+    world.take(node, leave.reply(200, "OK", "u").build());
+    world.wait(Duration::from_secs(5));
+    assert!(world.out(node).is_empty() && !world.kinds().contains(&Kind::LeaveRefused));
+}
+
+#[test]
+fn a_registration_that_call_control_keeps_is_told_with_what_to_do() {
+    let (mut world, _) = signed_in();
+    let node = world.dialled("cucm2.example.test");
+    sign_out(&mut world, "alice", "");
+    world.wait(Duration::from_millis(10));
+    let leave = world.one(node);
+    world.take(node, leave.reply(401, "Unauthorized", "u").build());
+    let told = world
+        .events
+        .iter()
+        .find(|e| e.kind == Kind::LeaveRefused)
+        .unwrap();
+    assert_eq!(told.cause, "it answers 401");
+}
+
+#[test]
 fn a_sign_out_outlives_the_core() {
     let (mut world, old) = signed_in();
     sign_out(&mut world, "alice", "");
@@ -298,4 +341,41 @@ fn of_a_changed_file_only_those_are_signed_out_who_have_something() {
     let outs = &world.signed_out[before..];
     assert!(outs.iter().all(|out| out.user.expose() == "alice") && outs.len() == 1);
     assert!(admits(&world, &old).is_err());
+}
+
+#[test]
+fn sign_outs_that_a_core_missed_void_what_is_from_before_its_link_and_nothing_after_it() {
+    let (mut world, old) = signed_in();
+    // The core was away: its link is new, and its peers remember the rest no longer.
+    world.now = world.now.plus(Duration::from_secs(700));
+    world.link("i1");
+    world.lane();
+    let up = world.now.unix;
+    world.now = world.now.plus(Duration::from_secs(90));
+    let new = token(&mut world);
+    let tell = |world: &mut World, id: u64, at: UnixTime| {
+        let out = heard(id, String::new(), at);
+        world.acceptor.as_mut().unwrap().sign_outs(&[out]);
+        world.settle();
+    };
+    let issued = UnixTime::from_millis(up.as_millis() - 700_000);
+    tell(&mut world, 1, issued.plus(Duration::from_secs(1)));
+    assert_eq!(admits(&world, &old), Err(TokenError::SignedOut));
+    assert!(admits(&world, &new).is_ok());
+    // An edge that was taken over says more than it may know, again and again.
+    for n in 2..200 {
+        let at = world.now.unix.plus(Duration::from_secs(3600 + n));
+        tell(&mut world, n, at);
+    }
+    assert!(admits(&world, &new).is_ok());
+    let kept = world.signed_out.len();
+    assert!(kept <= 4, "{kept}");
+    let told = world.kinds();
+    let told = told.iter().filter(|k| **k == Kind::SignOutsMissed).count();
+    assert!((1..=2).contains(&told), "{told}");
+    // Nor does it gain more by a link that comes and goes.
+    world.link("i1");
+    let at = world.now.unix;
+    tell(&mut world, 300, at);
+    assert!(admits(&world, &new).is_ok());
 }

@@ -492,3 +492,46 @@ fn wrong_passwords_of_one_source_fill_no_log() {
         "{told:?}"
     );
 }
+
+#[test]
+fn rules_that_are_read_anew_count_at_once() {
+    let mut world = World::new(UNIFIED_CM, cluster);
+    let access = Access {
+        scheme: "https",
+        host: "new.example.test",
+        port: 443,
+        path: "/a",
+        method: "GET",
+    };
+    let passes = |world: &World| {
+        let list = &world.gate.as_ref().unwrap().allow_list;
+        list.check(&access) != Verdict::Deny
+    };
+    assert!(!passes(&world));
+    let rule = config::AllowRule {
+        host: "new.example.test".into(),
+        scheme: "https".into(),
+        port: 443,
+        path: "/".into(),
+        exact: false,
+        methods: vec!["GET".into()],
+        proxy_protocol: false,
+        description: String::new(),
+    };
+    for (rules, there) in [
+        (vec![rule.clone()], true),
+        (vec![rule], true),
+        (vec![], false),
+    ] {
+        let question = Question::AllowList(rules);
+        let id = AskId(9);
+        world.give(Input::Ask { id, question });
+        assert_eq!(passes(&world), there);
+    }
+    // Automatic rules are not configured away.
+    let list = &world.gate.as_ref().unwrap().allow_list;
+    assert!(list.rules().iter().any(|r| r.is_automatic()));
+    let told = world.kinds();
+    let told = told.iter().filter(|k| **k == Kind::AllowListChanged);
+    assert_eq!(told.count(), 2, "the same again is no change");
+}

@@ -498,6 +498,97 @@ fn a_converted_call_that_no_server_takes_gets_the_first_answer() {
     assert_eq!((look.calls.len(), look.counters.media_ports_in_use), (0, 0));
 }
 
+/// A reliable 183 to an INVITE that the core made of `offer`, with the answer in it.
+fn early(invite: &Message, tag: &str) -> Message {
+    let text = String::from_utf8_lossy(answered(invite).bytes()).into_owned();
+    let reliable = "Require: 100rel\r\nRSeq: 7\r\nContent-Type: application/sdp";
+    let text = text
+        .replacen("200 OK", "183 Session Progress", 1)
+        .replacen(";tag=b", &format!(";tag={tag}"), 1)
+        .replacen("Content-Type: application/sdp", reliable, 1);
+    message(&text)
+}
+
+#[test]
+fn a_converted_call_goes_on_to_the_next_server_after_it_has_rung() {
+    for dies in [false, true] {
+        let mut world = forced();
+        let [one, other] = [world.dialled("10.0.0.50"), world.dialled("10.0.0.51")];
+        let invite = offer("sip:8001@meet.test", "AVP");
+        let invite = invite.replace("Content-Type", "Supported: 100rel\r\nContent-Type");
+        world.ask(CALLER, &invite);
+        let first = world.one(one);
+        world.take(one, early(&first, "r1"));
+        let rings = world.out(CALLER).pop().unwrap();
+        assert_eq!(rings.status(), 183);
+        let tag = text(Some(rings.to().unwrap().tag().unwrap()));
+        let prack = |tag: &str, cseq: u32| {
+            format!(
+                "PRACK sip:trunk@10.0.0.20:5060 SIP/2.0\r\nFrom: <sip:9@10.0.0.40>;tag=a\r\n\
+                 To: <sip:8001@meet.test>;tag={tag}\r\nCall-ID: t1\r\nCSeq: {cseq} PRACK\r\n\
+                 RAck: 7 1 INVITE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+            )
+        };
+        world.ask(CALLER, &prack(&tag, 2));
+        let acknowledged = world.one(one);
+        assert_eq!(acknowledged.method(), Method::Prack);
+        // It dies, or says that it can do no more; its PRACK is not answered.
+        match dies {
+            true => world.give(Input::Disconnected {
+                conn: one,
+                why: "connection reset by peer".into(),
+            }),
+            false => world.take(one, first.reply(503, "Service Unavailable", "r1").build()),
+        }
+        let told = world.out(CALLER);
+        let told = told.iter().map(Message::status).filter(|s| *s != 100);
+        let told: Vec<u16> = told.collect();
+        assert!(matches!(told[..], [480 | 481]), "the PRACK alone: {told:?}");
+        let next = world.one(other);
+        assert!(body(&next).contains(" RTP/SAVP 0\r\n"));
+        assert_ne!(body(&next), body(&first), "keys and ports of its own");
+        world.take(other, early(&next, "r2"));
+        let again = world.out(CALLER).pop().unwrap();
+        let second = text(Some(again.to().unwrap().tag().unwrap()));
+        assert!(
+            again.status() == 183 && second != tag,
+            "another early dialog"
+        );
+        world.ask(CALLER, &prack(&tag, 3));
+        assert_eq!(world.one(CALLER).status(), 481, "the first is gone");
+        world.ask(CALLER, &prack(&second, 3));
+        let prack = world.one(other);
+        world.take(other, prack.reply(200, "OK", "").build());
+        assert_eq!(world.one(CALLER).status(), 200);
+        let answer = next.reply(200, "OK", "r2");
+        let answer = answer.header(Name::Contact, "<sip:8001@10.0.0.51:5060>");
+        world.take(other, answer.build());
+        let answer = world.out(CALLER).pop().unwrap();
+        let tag = text(Some(answer.to().unwrap().tag().unwrap()));
+        assert_eq!((answer.status(), tag), (200, second));
+        let began = world.events.iter().filter(|e| e.kind == Kind::CallBegan);
+        assert_eq!((began.count(), world.core.betweens.len()), (1, 1));
+    }
+}
+
+#[test]
+fn a_converted_call_that_rang_and_no_server_takes_leaves_nothing() {
+    let mut world = forced();
+    let [one, other] = [world.dialled("10.0.0.50"), world.dialled("10.0.0.51")];
+    world.ask(CALLER, &offer("sip:8001@meet.test", "AVP"));
+    for (conn, tag, status) in [(one, "r1", 503), (other, "r2", 480)] {
+        let invite = world.one(conn);
+        world.take(conn, early(&invite, tag));
+        assert_eq!(world.out(CALLER).pop().unwrap().status(), 183);
+        world.take(conn, invite.reply(status, "No", tag).build());
+    }
+    assert_eq!(world.out(CALLER).pop().unwrap().status(), 503);
+    world.wait(Duration::from_secs(40));
+    assert!(world.core.betweens.is_empty() && world.core.trials.is_empty());
+    let look = world.core.snapshot(world.now);
+    assert_eq!((look.calls.len(), look.counters.media_ports_in_use), (0, 0));
+}
+
 /// The dry run's report.
 fn dry(world: &mut World, from: &str, to: &str, zone: &str) -> ::status::SearchReport {
     let asked = SearchQuestion {

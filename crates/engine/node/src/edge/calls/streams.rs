@@ -7,11 +7,9 @@
 //! the address alone that the call's RTP was verified to come from.
 //!
 //! Where both address families are served, a call's media is on the one that the client describes,
-//! and as long as it has described none, on that of its signalling. A client that comes back on the
-//! other family is given ports there with the next offer of either end: a new leg under the
-//! stream's old name, so that the core notices nothing. Should that offer be refused, the old ports
-//! are gone all the same; the client has left their family. Bounds: 16 m-lines
-//! ([`sdp::MEDIA_MAX`]), and the ports of the configured range.
+//! and as long as it has described none, on that of its signalling; how it goes from one to the
+//! other, [`super::family`] says. Bounds: 16 m-lines ([`sdp::MEDIA_MAX`]), and the ports of the
+//! configured range.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,42 +20,27 @@ use media::{
 use sdp::Session;
 use sdp::sdes::{Crypto, Suite};
 
-use super::{Call, CallId, Calls, Outside, Refusal, text};
+use super::family::Family;
+use super::{Call, CallId, Calls, Refusal, text};
 
 /// One m-line that is relayed.
 pub(super) struct Stream {
-    leg: LegId,
-    id: StreamId,
-    kind: String,
-    local: PortPair,
-    expected: Vec<SocketAddr>,
-    wrapped: Option<Wrapped>,
-    counters: Counters,
+    pub(super) leg: LegId,
+    pub(super) id: StreamId,
+    pub(super) kind: String,
+    pub(super) local: PortPair,
+    pub(super) expected: Vec<SocketAddr>,
+    pub(super) wrapped: Option<Wrapped>,
+    pub(super) counters: Counters,
 }
 
 /// What a stream that is no RTP has beside: its keys on the link.
-struct Wrapped {
+pub(super) struct Wrapped {
     kind: Datagram,
-    ours: Crypto,
+    pub(super) ours: Crypto,
     theirs: Option<Crypto>,
     /// Where the call's RTP has been verified to come from.
     from: Option<IpAddr>,
-}
-
-/// An address family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    fn of(ip: IpAddr) -> Family {
-        match ip {
-            IpAddr::V4(_) => Family::V4,
-            IpAddr::V6(_) => Family::V6,
-        }
-    }
 }
 
 /// What is to be known of a message beside the description in it.
@@ -121,12 +104,9 @@ impl Calls {
         let signalled: Vec<Option<SocketAddr>> = (0..session.media_count())
             .map(|i| session.rtp_address(i))
             .collect();
-        if let Some(media) = signalled.iter().flatten().find(|a| usable(a))
-            && let Some(call) = self.rows.get_mut(id)
-        {
-            call.described = Some((Family::of(source), Family::of(media.ip())));
-        }
-        let family = self.settle(exchange, id);
+        let media = signalled.iter().flatten().find(|a| usable(a));
+        let described = media.map(|media| (Family::of(source), Family::of(media.ip())));
+        let family = self.settle(exchange, id, described);
         let link = self.link;
         for (i, address) in signalled.into_iter().enumerate() {
             session.remove_attribute(i, STREAM_ATTRIBUTE);
@@ -169,7 +149,7 @@ impl Calls {
     ) -> Result<Vec<u8>, Refusal> {
         let now = exchange.now;
         let mut session = Session::parse(description).map_err(|_| Refusal::NotAcceptable)?;
-        let family = self.settle(exchange, id);
+        let family = self.settle(exchange, id, None);
         let advertise = self.outside(family).ok_or(Refusal::Exhausted)?.advertise;
         for i in 0..session.media_count() {
             if !session.is_active(i) {
@@ -202,7 +182,7 @@ impl Calls {
                 theirs,
             };
             self.stream(now, id, i, opening)?;
-            let local = self.local(id, i).ok_or(Refusal::Exhausted)?.rtp;
+            let local = self.told(id, i).ok_or(Refusal::Exhausted)?.rtp;
             let outside = self.outside(Family::of(local.ip()));
             let told = outside.map_or(advertise, |o| o.advertise);
             session.set_address(i, told, local.port());
@@ -212,77 +192,8 @@ impl Calls {
         Ok(session.to_bytes())
     }
 
-    /// Where media of a family is; of the other if that family is not served.
-    fn outside(&self, family: Family) -> Option<&Outside> {
-        let of = |o: &&Outside| Family::of(o.advertise) == family;
-        self.outside.iter().find(of).or(self.outside.first())
-    }
-
-    fn allocate(&mut self, now: Instant, family: Family) -> Option<PortPair> {
-        let of = |o: &Outside| Family::of(o.advertise) == family;
-        let at = self.outside.iter().position(of).unwrap_or(0);
-        self.outside.get_mut(at)?.ports.allocate(now)
-    }
-
-    /// The family that a call's media is to be on; what is on the other moves if this is an offer.
-    fn settle(&mut self, exchange: &Exchange, id: CallId) -> Family {
-        let client = exchange.client.map(Family::of);
-        let described = self.rows.get(id).and_then(|c| c.described);
-        let family = match (described, client) {
-            // Described on the connection that the client has, or on one of that family.
-            (Some((then, media)), now) if now.is_none_or(|now| now == then) => media,
-            (_, Some(now)) => now,
-            (_, None) => Family::V4,
-        };
-        let served = |o: &Outside| Family::of(o.advertise) == family;
-        if exchange.offers && self.outside.iter().any(served) {
-            self.move_to(exchange.now, id, family);
-        }
-        family
-    }
-
-    /// Gives a call's streams ports of this family, if they have others.
-    fn move_to(&mut self, now: Instant, id: CallId, family: Family) {
-        let lines = self.rows.get(id).map_or(0, |c| c.media.len());
-        for i in 0..lines {
-            let local = self.local(id, i).map(|local| local.rtp.ip());
-            if local.is_none_or(|ip| Family::of(ip) == family) {
-                continue;
-            }
-            let Some(local) = self.allocate(now, family) else {
-                return;
-            };
-            let leg = self.name_leg(id);
-            let Some(call) = self.rows.get_mut(id) else {
-                return;
-            };
-            let link = call.link;
-            let Some(Some(stream)) = call.media.get_mut(i) else {
-                return;
-            };
-            let old = Stream {
-                leg: std::mem::replace(&mut stream.leg, leg),
-                id: stream.id,
-                kind: stream.kind.clone(),
-                local: std::mem::replace(&mut stream.local, local),
-                expected: std::mem::take(&mut stream.expected),
-                wrapped: None,
-                counters: std::mem::take(&mut stream.counters),
-            };
-            if let Some(wrapped) = &mut stream.wrapped {
-                // The new leg counts from the beginning: no key is used twice.
-                wrapped.ours = Crypto::fresh(1, wrapped.ours.suite, &mut self.rng);
-            }
-            let (name, edge) = (stream.id, stream.edge(link));
-            let closed = self.free(now, link, old);
-            self.retire(id, closed);
-            self.streams.insert((link, name), leg);
-            self.commands.push(Command::InstallEdge { leg, edge });
-        }
-    }
-
     /// A name for one more leg of a call.
-    fn name_leg(&mut self, id: CallId) -> LegId {
+    pub(super) fn name_leg(&mut self, id: CallId) -> LegId {
         // 2^64 legs are never used up, so no two bear one name.
         let leg = LegId(Id::new(self.next_leg as u32, (self.next_leg >> 32) as u32));
         self.next_leg += 1;
@@ -290,7 +201,7 @@ impl Calls {
         leg
     }
 
-    fn local(&self, id: CallId, i: usize) -> Option<PortPair> {
+    pub(super) fn local(&self, id: CallId, i: usize) -> Option<PortPair> {
         self.rows.get(id)?.media.get(i)?.as_ref().map(|s| s.local)
     }
 
@@ -376,12 +287,19 @@ impl Calls {
 
     /// Our key of a stream that is no RTP, as an answer to the core's if that came first.
     fn key_to_core(&self, id: CallId, i: usize) -> Option<Crypto> {
-        let stream = self.rows.get(id)?.media.get(i)?.as_ref()?;
-        let wrapped = stream.wrapped.as_ref()?;
+        let call = self.rows.get(id)?;
+        let wrapped = call.media.get(i)?.as_ref()?.wrapped.as_ref()?;
+        let next = call.moving.as_ref().and_then(|m| m.key_of(i));
         Some(Crypto {
             tag: wrapped.theirs.as_ref().map_or(1, |t| t.tag),
-            ..wrapped.ours.clone()
+            ..next.unwrap_or(&wrapped.ours).clone()
         })
+    }
+
+    /// How a stream that is no RTP is closed on the link.
+    pub(super) fn key_suite(&self, id: CallId, i: usize) -> Option<Suite> {
+        let stream = self.rows.get(id)?.media.get(i)?.as_ref()?;
+        Some(stream.wrapped.as_ref()?.ours.suite)
     }
 
     /// The core has verified where a leg's RTP comes from: what is no RTP is heard from there.
@@ -428,6 +346,10 @@ impl Calls {
         let Some(call) = self.rows.get_mut(id) else {
             return;
         };
+        if let Some(next) = call.moving.as_mut().and_then(|m| m.next_of(i)) {
+            next.expected = expected;
+            return;
+        }
         let link = call.link;
         let Some(Some(stream)) = call.media.get_mut(i) else {
             return;
@@ -464,7 +386,7 @@ impl Calls {
     }
 
     /// A leg is closed; its last figures are still to come.
-    fn retire(&mut self, id: CallId, closed: (LegId, String, Counters)) {
+    pub(super) fn retire(&mut self, id: CallId, closed: (LegId, String, Counters)) {
         match self.rows.get_mut(id) {
             Some(call) if call.closed.len() < sdp::MEDIA_MAX => call.closed.push(closed),
             _ => drop(self.by_leg.remove(&closed.0)),
@@ -478,10 +400,7 @@ impl Calls {
         stream: Stream,
     ) -> (LegId, String, Counters) {
         self.streams.remove(&(link, stream.id));
-        let ours = |o: &&mut Outside| o.ports.address() == stream.local.rtp.ip();
-        if let Some(outside) = self.outside.iter_mut().find(ours) {
-            outside.ports.release(now, stream.local);
-        }
+        self.give_back(now, stream.local);
         self.commands.push(Command::Remove { leg: stream.leg });
         (stream.leg, stream.kind, stream.counters)
     }
@@ -519,7 +438,7 @@ impl Calls {
 }
 
 impl Stream {
-    fn edge(&self, link: LinkId) -> EdgeLeg {
+    pub(super) fn edge(&self, link: LinkId) -> EdgeLeg {
         EdgeLeg {
             stream: self.id,
             link,

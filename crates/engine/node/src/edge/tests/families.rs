@@ -112,15 +112,21 @@ fn a_client_that_comes_back_on_the_other_family_has_its_media_there_under_the_sa
     let (before, answer) = bench.speaking(OFFER);
     bench.media.clear();
     let inside = bench.come_back(CLIENT_V6, &answer, OFFER_V6);
-    let leg = bench.leg();
-    assert!(is_v6(&leg) && !is_v6(&before));
-    // The core is told the same stream, and the old leg is gone before the new one bears its name.
-    assert_eq!(leg.stream, before.stream);
-    let name = format!("{:08x}", leg.stream.0);
+    // The core is told the same stream. Nothing has moved yet: it may refuse.
+    let name = format!("{:08x}", before.stream.0);
     assert_eq!(
         attribute(&body(&inside), "x-causeway-stream"),
         Some(name.as_str())
     );
+    assert!(bench.media.is_empty(), "{:?}", bench.media);
+    bench.reply_sdp(LANE, &inside, 200, "core", &from_core(&name));
+    let told = body(&bench.take(ConnId(2)));
+    assert!(told.contains(TOLD_V6), "{told}");
+    // The old leg is gone before the new one bears its name.
+    let leg = bench.leg();
+    assert!(is_v6(&leg) && !is_v6(&before));
+    assert_eq!(leg.stream, before.stream);
+    assert_eq!(leg.expected, ["[2001:db8:7::7]:5000".parse().unwrap()]);
     let kinds: Vec<bool> = bench
         .media
         .iter()
@@ -128,9 +134,6 @@ fn a_client_that_comes_back_on_the_other_family_has_its_media_there_under_the_sa
         .collect();
     assert_eq!(kinds.iter().filter(|removed| **removed).count(), 1);
     assert!(kinds[0], "{:?}", bench.media);
-    bench.reply_sdp(LANE, &inside, 200, "core", &from_core(&name));
-    let told = body(&bench.take(ConnId(2)));
-    assert!(told.contains(TOLD_V6), "{told}");
     assert_eq!(bench.ports_in_use(), 1);
     // It ends with its ports, and its figures are those of both legs.
     let row = bench.edge.snapshot(bench.now).calls.remove(0);
@@ -138,6 +141,63 @@ fn a_client_that_comes_back_on_the_other_family_has_its_media_there_under_the_sa
     let bye = bench.within("BYE", &answer, true, &super::calls::routes(&answer), "");
     bench.frame(ConnId(2), bye);
     bench.take(LANE);
+    assert_eq!(bench.ports_in_use(), 0);
+}
+
+/// Legs that were opened or closed.
+fn moves(bench: &Bench) -> usize {
+    let moved = |c: &&Command| matches!(c, Command::Remove { .. } | Command::InstallEdge { .. });
+    bench.media.iter().filter(moved).count()
+}
+
+#[test]
+fn an_offer_on_the_other_family_that_is_refused_leaves_the_ports_of_before() {
+    let mut bench = bench(CLIENT);
+    let (before, answer) = bench.speaking(OFFER);
+    bench.media.clear();
+    let inside = bench.come_back(CLIENT_V6, &answer, OFFER_V6);
+    let refused = inside.reply(488, "Not Acceptable Here", "core");
+    bench.frame(LANE, refused.build());
+    assert_eq!(bench.take(ConnId(2)).status(), 488);
+    assert_eq!(bench.take(LANE).method(), Method::Ack);
+    assert_eq!((moves(&bench), bench.ports_in_use()), (0, 1));
+    // What it refused, the core offers: on the family that the client is on now.
+    let routes = super::calls::routes(&answer);
+    let back: Vec<String> = routes.into_iter().rev().collect();
+    let name = format!("{:08x}", before.stream.0);
+    let offer = from_core(&name);
+    for (status, sdp) in [(491, ""), (200, OFFER_V6)] {
+        let reinvite = bench.within("INVITE", &answer, false, &back, &offer);
+        bench.frame(LANE, reinvite);
+        assert_eq!(bench.take(LANE).status(), 100);
+        let offered = bench.take(ConnId(2));
+        assert!(body(&offered).contains(TOLD_V6), "{}", body(&offered));
+        assert_eq!((moves(&bench), bench.ports_in_use()), (0, 2));
+        match status {
+            200 => bench.reply_sdp(ConnId(2), &offered, status, "client", sdp),
+            _ => {
+                let refused = offered.reply(status, "Request Pending", "client");
+                bench.frame(ConnId(2), refused.build());
+                assert_eq!(bench.take(ConnId(2)).method(), Method::Ack);
+            }
+        }
+        assert_eq!(bench.take(LANE).status(), status);
+        assert_eq!(bench.ports_in_use(), 1);
+    }
+    let leg = bench.leg();
+    assert!(moves(&bench) == 2 && is_v6(&leg) && leg.stream == before.stream);
+    assert_eq!(leg.expected, ["[2001:db8:7::7]:5000".parse().unwrap()]);
+}
+
+#[test]
+fn a_call_that_ends_with_an_offer_under_way_gives_all_its_ports_back() {
+    let mut bench = bench(CLIENT);
+    let (_, answer) = bench.speaking(OFFER);
+    bench.come_back(CLIENT_V6, &answer, OFFER_V6);
+    assert_eq!(bench.ports_in_use(), 2);
+    let bye = bench.within("BYE", &answer, true, &super::calls::routes(&answer), "");
+    bench.frame(ConnId(2), bye);
+    assert_eq!(bench.take(LANE).method(), Method::Bye);
     assert_eq!(bench.ports_in_use(), 0);
 }
 

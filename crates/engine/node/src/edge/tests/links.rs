@@ -3,6 +3,7 @@
 use super::super::links::GRACE;
 use super::*;
 use crate::io::Lane;
+use policy::signed_out::ROWS_MAX;
 
 #[test]
 fn a_core_with_the_password_gets_its_key_pinned_its_media_opened_and_its_domains_published() {
@@ -327,4 +328,38 @@ fn a_sign_out_closes_the_users_connections_voids_the_tokens_and_is_told_other_co
     };
     tell(&mut bench, from[1 - peer], foreign);
     assert_eq!(bench.closed, [ConnId(1)]);
+}
+
+#[test]
+fn a_core_that_was_away_is_told_the_floor_of_what_is_remembered_no_longer() {
+    let mut bench = Bench::linked();
+    bench.dialer = None;
+    let at = |n: u64| base::UnixTime::from_millis(1_790_000_000_000 + n);
+    for n in 0..ROWS_MAX as u64 + 3 {
+        let out = traversal::SignOut {
+            user: base::Pii::new(format!("user{n}")),
+            domain: String::new(),
+            at: at(n),
+            id: n,
+            flows: Vec::new(),
+            more: false,
+        };
+        let message = traversal::Message::SignOuts { outs: vec![out] };
+        bench.input(Input::Control {
+            conn: CONTROL,
+            message,
+        });
+    }
+    bench.control.clear();
+    bench.link(ConnId(2001), 1, "j1");
+    let told = bench.dialer.as_mut().unwrap().take_events().into_iter();
+    let told = told.filter_map(|event| match event {
+        traversal::Event::SignOuts(outs) => Some(outs),
+        _ => None,
+    });
+    let told: Vec<traversal::SignOut> = told.flatten().collect();
+    assert_eq!(told.len(), ROWS_MAX + 1);
+    let floor = &told[0];
+    assert!(floor.user.expose().is_empty() && floor.domain.is_empty());
+    assert_eq!((floor.at, told[1].at), (at(2), at(3)));
 }

@@ -52,6 +52,26 @@ fn cancels_and_repetitions_without_end_are_not_read_and_cut_the_connection_off()
 }
 
 #[test]
+fn a_client_that_comes_back_with_many_lines_is_told_of_once() {
+    let mut bench = Bench::linked();
+    for conn in [ConnId(1), ConnId(2)] {
+        bench.connect(conn);
+        for n in 1..=3 {
+            let phone = PHONE.replace("urn:uuid:1", &format!("urn:uuid:{n}"));
+            bench.register(conn, &format!("100{n}"), &phone);
+        }
+    }
+    let moved = |bench: &Bench| {
+        let kinds = bench.kinds().into_iter();
+        kinds.filter(|k| *k == Kind::RegistrationMoved).count()
+    };
+    assert_eq!(moved(&bench), 1);
+    // The others in one line, a minute later.
+    bench.wait(61);
+    assert_eq!(moved(&bench), 2);
+}
+
+#[test]
 fn overload_refuses_strangers_first_then_new_work_then_dialogs_then_refreshes() {
     let mut bench = Bench::registered();
     let (_, answer) = bench.call_from_client();

@@ -4,7 +4,8 @@
 //! that every line and comment that stands there stays. The whole is checked as `causeway check`
 //! does before anything is written. Then it goes into a new file beside the old one, which it
 //! replaces at once and with the same owner and permissions: whoever reads sees the old file or the
-//! new one, whole. A running core takes the rules at its next start.
+//! new one, whole. A running core is asked to take the rules at once; without one they count at its
+//! next start.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -24,6 +25,8 @@ struct Plan {
     new: Vec<AllowRule>,
     known: usize,
     text: String,
+    /// The data folder, where a running core is asked.
+    data: PathBuf,
 }
 
 pub(super) fn run(path: &Path, csv: &Path, write: bool, json: bool) -> anyhow::Result<u8> {
@@ -66,8 +69,20 @@ pub(super) fn run(path: &Path, csv: &Path, write: bool, json: bool) -> anyhow::R
     if written {
         replace(&target, &old, &plan.text)?;
     }
-    tell(&plan, path, written, json);
+    let taken = match written {
+        true => taken(&plan),
+        false => Err("nothing was written".into()),
+    };
+    tell(&plan, path, written.then_some(taken), json);
     Ok(code::DONE)
+}
+
+/// Has the running core take the rules; why it did not.
+fn taken(plan: &Plan) -> Result<(), String> {
+    let socket = plan.data.join(admin::SOCKET);
+    let runtime = crate::runtime().map_err(|e| e.to_string())?;
+    let told = runtime.block_on(admin::allow_list::reload(&socket));
+    told.map(|_| ()).map_err(|e| e.to_string())
 }
 
 /// The configuration with the new rules, if it can be used.
@@ -107,20 +122,27 @@ fn plan(path: &Path, old: &str, csv: Csv) -> anyhow::Result<Result<Plan, Vec<Fin
             super::rules(&checked.config)? == all,
             "the rules do not read back"
         );
-        Ok(Ok(Plan { new, known, text }))
+        let data = checked.config.data.clone();
+        Ok(Ok(Plan {
+            new,
+            known,
+            text,
+            data,
+        }))
     } else {
         Ok(Err(findings))
     }
 }
 
-fn tell(plan: &Plan, path: &Path, written: bool, json: bool) {
+fn tell(plan: &Plan, path: &Path, written: Option<Result<(), String>>, json: bool) {
     if json {
         let rows: Vec<Row<'_>> = plan.new.iter().map(Row::of).collect();
         let (added, known) = (rows.len(), plan.known);
         println!(
             "{}",
             serde_json::json!({
-                "file": path.display().to_string(), "written": written,
+                "file": path.display().to_string(), "written": written.is_some(),
+                "live": matches!(written, Some(Ok(()))),
                 "added": added, "known": known, "rules": rows,
             })
         );
@@ -133,10 +155,14 @@ fn tell(plan: &Plan, path: &Path, written: bool, json: bool) {
         print!("{}", rule.toml());
     }
     let (new, known, path) = (plan.new.len(), plan.known, path.display());
-    let what = match (new, written) {
+    let what = match (new, &written) {
         (0, _) => format!("{path}: nothing to add"),
-        (_, true) => format!("{path}: {new} rules added; the core takes them at its next start"),
-        (_, false) => format!("{path}: {new} rules to add; nothing was written (--write does)"),
+        (_, Some(Ok(()))) => format!("{path}: {new} rules added, and the running core has them"),
+        (_, Some(Err(why))) => format!(
+            "{path}: {new} rules added; they count at the core's next start, since it was not \
+             told: {why}"
+        ),
+        (_, None) => format!("{path}: {new} rules to add; nothing was written (--write does)"),
     };
     eprintln!("{what}; {known} stand there already");
 }

@@ -2,43 +2,13 @@
 
 use std::io::{Read, Write};
 
-use base::Now;
+use base::{Instant, Now};
 use node::io::{Facts, Transport};
 use tokio::net::TcpListener;
 
 use super::*;
 use crate::signal::Handle;
 use crate::sip_io::{Stream, Workers};
-
-#[test]
-fn memory_is_given_back_now_and_then_in_a_flood_and_often_enough_when_it_is_over() {
-    let at = |s: u64| Instant::from_micros(s * 1_000_000);
-    let mut worn = Worn::default();
-    worn.worked(POSTS_A_TRIM - 1);
-    assert!(!worn.is_due(at(1)) && worn.wait(at(1)).is_none());
-    // A flood that goes on until 100 s.
-    let mut due = Vec::new();
-    for second in 1..200 {
-        worn.worked(if second < 100 { 5_000 } else { 10 });
-        if worn.is_due(at(second)) {
-            due.push(second);
-        }
-    }
-    // Its last messages run out within 32 s, whenever it ends; some are given back before, the
-    // rest after it.
-    let after = |from: u64| due.iter().filter(|s| **s >= from).count();
-    assert_eq!(due.len() - after(100), 4, "{due:?}");
-    assert_eq!(after(100), usize::from(TRIMS), "{due:?}");
-    assert!(after(100 + 32) >= 1 && after(100 + 64) == 0, "{due:?}");
-    assert!(worn.wait(at(200)).is_none());
-    // So do connections, as many as their messages are worth, from wherever the count stood.
-    let mut worn = Worn::default();
-    worn.freed(POSTS_A_TRIM - 1);
-    worn.freed(POSTS_A_TRIM - 1);
-    assert!(worn.wait(at(300)).is_none());
-    worn.freed(POSTS_A_TRIM);
-    assert!(worn.is_due(at(300)));
-}
 
 /// Wants two things when it begins, and two for each input.
 struct Wanting(usize);
@@ -355,7 +325,7 @@ fn a_report_that_comes_while_others_are_heard_is_not_slept_over() {
     let node =
         std::thread::spawn(move || run(node, Clock::start(), posts, Nowhere, desk, &reports));
     // Asleep, it would be woken in half a minute.
-    let came = came.recv_timeout(TRIM_EVERY / 3);
+    let came = came.recv_timeout(LOOK_EVERY / 3);
     assert!(handle.post_blocking(Post::Stop).is_ok());
     node.join().unwrap();
     came.unwrap();
