@@ -149,6 +149,10 @@ pub struct Core {
     shares: shares::Shares,
     /// Whom calls are between, where both are inside.
     betweens: HashMap<b2bua::CallId, between::Between>,
+    /// Names that certificates of hosts proved which connected to us inside: one row a connection.
+    proven: HashMap<FlowId, String>,
+    /// Calls of clients and foreign domains with a neighbour, and that one.
+    neighbours: HashMap<b2bua::CallId, trunks::End>,
     /// Calls that clients were asked to name, and those that they asked trunks to make.
     grants: taking::Grants,
     referred: referring::Referred,
@@ -231,6 +235,8 @@ impl Core {
             owners: HashMap::default(),
             shares: HashMap::default(),
             betweens: HashMap::default(),
+            proven: HashMap::default(),
+            neighbours: HashMap::default(),
             grants: taking::Grants::default(),
             referred: referring::Referred::default(),
             silences: HashMap::default(),
@@ -289,7 +295,13 @@ impl Core {
             return self.zone_up(now, conn);
         }
         let side = facts.side;
+        let proven = facts.peer_name.clone();
         match (side, self.station.accepted(conn, facts)) {
+            (Side::Inside, Some(flow)) => {
+                if let Some(names) = proven {
+                    self.proven.insert(flow, names);
+                }
+            }
             (Side::Lane { peer }, Some(flow)) => self.lane_up(now, peer, flow),
             (Side::Client, Some(flow)) => self.station.close(flow),
             (Side::Inside, _) | (_, None) => {}
@@ -302,7 +314,10 @@ impl Core {
         };
         match side {
             Some(Side::Lane { peer }) => self.lane_down(now, peer, flow, why),
-            Some(Side::Inside) => self.inside_down(now, flow, why),
+            Some(Side::Inside) => {
+                self.proven.remove(&flow);
+                self.inside_down(now, flow, why);
+            }
             Some(Side::Client) | None => {}
         }
     }
@@ -401,7 +416,8 @@ impl Core {
                     return;
                 }
                 let call = self.b2bua.call_of(from, &message);
-                if call.is_some_and(|call| !self.may_be_heard(call, flow)) {
+                let heard = |call| from != Leg::Inside || self.may_be_heard(call, flow);
+                if !call.is_none_or(heard) {
                     return;
                 }
                 let (b2bua, mut cx) = self.calls(now);

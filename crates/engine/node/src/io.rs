@@ -60,7 +60,8 @@ pub struct Facts {
     pub remote: SocketAddr,
     /// `TLS` or `TCP`, as a Via names it.
     pub transport: Transport,
-    /// The certificate name the peer proved: on a lane, or of a client that was asked for one.
+    /// The certificate name the peer proved: on a lane, or of a client that was asked for one. Of a
+    /// host inside that connected by TLS: all names that its certificate proves, a space between.
     pub peer_name: Option<String>,
 }
 

@@ -24,3 +24,4 @@ pub use rewrite::{Address, alias_of, aor_of, same_aor};
 pub use table::{
     BINDINGS_MAX, Binding, Change, Draft, Place, Registrar, RegistrationId, USER_BINDINGS_MAX,
 };
+pub use ticket::{DialogMark, End};

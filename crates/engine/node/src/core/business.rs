@@ -20,6 +20,7 @@ use super::outbound::{Hop, Purpose};
 use super::registrations::host_of;
 use super::routing::unprivileged;
 use super::search::{alias_of, readdressed};
+use super::trunks::End;
 use super::zones::Zone;
 use crate::station::limited;
 
@@ -82,7 +83,9 @@ impl Core {
             request_uri: message.request_uri().to_vec(),
             routes: vec![format!("<sip:{edge};transport=tls;lr;{mark}>").into_bytes()],
         };
-        self.begin(now, key, message, (caller, target), Party::nobody());
+        let neighbour = self.mere_neighbour(flow).map(|z| End::zone(&z.of));
+        let party = Party::nobody().with(neighbour);
+        self.begin(now, key, message, (caller, target), party);
     }
 
     /// How we appear to an edge in a call that is no client's.

@@ -20,6 +20,7 @@ use super::Core;
 use super::between::Between;
 use super::status::{ended, media_kind};
 use super::taking::Who;
+use super::trunks::End;
 use super::zones::Zone;
 use crate::io::Output;
 use crate::station::limited;
@@ -41,6 +42,8 @@ pub(super) struct Starting {
     owner: Option<Owner>,
     /// Whom it is between, if both are inside.
     between: Option<Between>,
+    /// The neighbour that it is with.
+    neighbour: Option<End>,
 }
 
 /// The client a call is of, if it is one's: its registration, and whether it is called.
@@ -49,6 +52,7 @@ pub(super) struct Party {
     called: bool,
     kind: CallType,
     between: Option<Between>,
+    neighbour: Option<End>,
 }
 
 impl Party {
@@ -59,7 +63,14 @@ impl Party {
             called: false,
             kind: CallType::between(Place::Neighbour, Place::Outside),
             between: None,
+            neighbour: None,
         }
+    }
+
+    /// With a neighbour.
+    pub(super) fn with(mut self, neighbour: Option<End>) -> Self {
+        self.neighbour = neighbour;
+        self
     }
 
     /// Two parties inside.
@@ -195,6 +206,7 @@ impl Core {
             called: false,
             kind: CallType::between(Place::RemoteClient, to),
             between,
+            neighbour: self.neighbour(zone),
         };
         self.begin(now, key, message, (caller, target), party);
     }
@@ -250,6 +262,7 @@ impl Core {
             called: true,
             kind: CallType::between(Place::CallControl, Place::RemoteClient),
             between: None,
+            neighbour: self.mere_neighbour(flow).map(|z| End::zone(&z.of)),
         };
         self.begin(now, key, message, (caller, target), party);
     }
@@ -277,9 +290,16 @@ impl Core {
         };
         let party = Party {
             between,
+            neighbour: self.neighbour(zone),
             ..Party::nobody()
         };
         self.begin(now, key, message, (caller, target), party);
+    }
+
+    /// The neighbour that a zone is, if it is one.
+    fn neighbour(&self, zone: &str) -> Option<End> {
+        let zone = self.zone(zone).filter(|z| z.trunk.is_some())?;
+        Some(End::zone(&zone.of))
     }
 
     pub(super) fn begin(
@@ -318,6 +338,7 @@ impl Core {
             kind: party.kind,
             offered: offered(&message),
             between: party.between,
+            neighbour: party.neighbour,
         });
         let (b2bua, mut cx) = self.calls(now);
         b2bua.invite(&mut cx, key, message, caller, target);
@@ -431,6 +452,7 @@ impl Core {
         self.silences.remove(&call);
         self.disown(call);
         self.betweens.remove(&call);
+        self.neighbours.remove(&call);
         self.grants.over(call);
         self.called.remove(&call)
     }
@@ -467,6 +489,9 @@ impl Core {
                 }
                 if let Some(between) = s.between {
                     self.betweens.insert(call, between);
+                }
+                if let Some(neighbour) = s.neighbour {
+                    self.neighbours.insert(call, neighbour);
                 }
                 if let Some(b) = s.called.and_then(|row| self.registrar.get(row)) {
                     self.called.insert(call, b.draft.place.clone());

@@ -20,6 +20,8 @@ impl Core {
             ("owners of calls", self.owners.len()),
             ("users with calls", self.shares.len()),
             ("calls between zones", self.betweens.len()),
+            ("certificates of hosts inside", self.proven.len()),
+            ("calls with neighbours", self.neighbours.len()),
             ("calls that clients may name", self.grants.len()),
             ("calls that trunks may make", self.referred.len()),
             ("calls counted", self.ledger.len()),

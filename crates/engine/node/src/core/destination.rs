@@ -20,6 +20,36 @@ impl Core {
         }
     }
 
+    /// Whether call control may be asked to carry a request on that is within a dialog: each Route
+    /// after ours is call control's or ours, and so is the target, unless the last Route is ours:
+    /// then it comes back here, whatever a client beyond wrote as its Contact.
+    pub(super) fn may_go_on_to(&mut self, now: Now, message: &Message) -> Result<(), Refused> {
+        let mut comes_back = false;
+        let routes: Vec<Vec<u8>> = message
+            .routes()
+            .skip(1)
+            .map(|route| route.map(|r| r.uri.to_vec()))
+            .collect::<Result<_, _>>()
+            .map_err(|_| (400, "Bad Route"))?;
+        for route in &routes {
+            let uri = Uri::parse(route).map_err(|_| (400, "Bad Route"))?;
+            let host = uri.host.to_string();
+            comes_back = self.settings.is_us(&host);
+            let known = comes_back || self.is_home(&host);
+            let cause = match self.unfit(route)? {
+                None if !known => Some("a Route is no call control's"),
+                cause => cause,
+            };
+            if let Some(cause) = cause {
+                return Err(self.target_refused(now, route, cause));
+            }
+        }
+        if comes_back {
+            return Ok(());
+        }
+        self.may_go_to(now, message)
+    }
+
     /// Whether call control may be asked to call, on a client's behalf, whom a REFER names
     /// (RFC 3515). A part of its own body (`cid:`), as Unified CM's telephones send it, is nobody.
     pub(super) fn may_refer_to(&mut self, now: Now, message: &Message) -> Result<(), Refused> {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use config::pattern::{Pattern, PatternKind};
 use config::routing::{GENERATED_PRIORITY, Mode, SearchRule, Source};
 use policy::search::{Asker, Hit, Plan};
-use sip::{FlowId, Message, Uri};
+use sip::{FlowId, Message, Method, Name, Uri};
 
 use super::Core;
 use super::outbound::Hop;
@@ -148,6 +148,15 @@ fn generated(zone: &Zone) -> Option<SearchRule> {
     })
 }
 
+/// Whether a certificate's name is this one (RFC 6125 §6.4; a wildcard stands for one label).
+fn carries(name: &str, wanted: &str) -> bool {
+    let of_label = |rest: &str| {
+        let domain = wanted.split_once('.');
+        domain.is_some_and(|(_, domain)| domain.eq_ignore_ascii_case(rest))
+    };
+    name.eq_ignore_ascii_case(wanted) || name.strip_prefix("*.").is_some_and(of_label)
+}
+
 impl Core {
     /// The rules are those of the configuration and of these zones from now on.
     pub(super) fn make_plan(&mut self, zones: &[Zone]) {
@@ -166,10 +175,57 @@ impl Core {
         let mut there: Vec<&Zone> = self
             .zones
             .iter()
-            .filter(|z| self.senders.is_at(&z.target.host, ip))
+            .filter(|z| self.senders.is_at(&z.target.host, ip) && self.proves(flow, z))
             .collect();
         there.sort_by_key(|z| z.trunk.is_none());
         there.first().copied()
+    }
+
+    /// Whether a host that connected to us has shown what a zone wants of its peers: a neighbour
+    /// whose certificate is verified speaks TLS, and its certificate has the name.
+    fn proves(&self, flow: FlowId, zone: &Zone) -> bool {
+        let wanted = zone.target.tls.as_ref().filter(|_| zone.target.tls_verify);
+        let Some(wanted) = wanted.filter(|_| zone.trunk.is_some()) else {
+            return true;
+        };
+        let names = self.proven.get(&flow).map_or("", String::as_str);
+        names.split(' ').any(|name| carries(name, wanted))
+    }
+
+    /// The neighbour whose name a host wears that does not prove it: at its address, and without its
+    /// certificate. None if it is something else there, too.
+    pub(super) fn unproven(&self, flow: FlowId) -> Option<(&Zone, &str)> {
+        if self.sender(flow).is_some() {
+            return None;
+        }
+        let ip = self.station.remote(flow)?.ip();
+        let mut zones = self.zones.iter();
+        let zone = zones.find(|z| self.senders.is_at(&z.target.host, ip))?;
+        let names = self.proven.get(&flow).map_or("none", String::as_str);
+        Some((zone, names))
+    }
+
+    /// The neighbour that a connection belongs to and that is nothing else: no call control is at
+    /// the same address.
+    pub(super) fn mere_neighbour(&self, flow: FlowId) -> Option<&Zone> {
+        let zone = self.sender(flow).filter(|z| z.trunk.is_some())?;
+        let ip = self.station.remote(flow)?.ip();
+        let is_there = |z: &&Zone| z.has(flow) || self.senders.is_at(&z.target.host, ip);
+        let mut homes = self.zones.iter().filter(|z| z.trunk.is_none());
+        let no_home = !homes.any(|z| is_there(&z));
+        no_home.then_some(zone)
+    }
+
+    /// Whether a request that begins something goes by search rules, whatever client of ours it
+    /// names: a neighbour knows clients' addresses from calls, and rules say whom it may reach. A
+    /// call that takes over another (RFC 3891, 3911) is judged by that one.
+    pub(super) fn goes_by_rules(&self, flow: FlowId, message: &Message) -> bool {
+        let takes = |name| message.values(name).next().is_some();
+        let Some(trunk) = self.mere_neighbour(flow).and_then(|z| z.trunk.as_ref()) else {
+            return false;
+        };
+        let options = message.method() == Method::Options && self.is_for_us(message);
+        !options && !(trunk.accepts && (takes(Name::Replaces) || takes(Name::Other("Join"))))
     }
 
     /// Servers of the zones that were found, each zone's standing ones first.

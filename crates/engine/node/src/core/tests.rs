@@ -25,6 +25,7 @@ mod calls;
 mod clusters;
 mod directories;
 mod flows;
+mod forged;
 mod limits;
 mod links;
 mod load;

@@ -12,7 +12,7 @@ use crate::support::SOON;
 const LARGE: usize = 48 * 1024 * 1024;
 
 /// Small requests beside it, half before its client stops and half after.
-const SMALL: usize = 200;
+const SMALL: usize = 1_000;
 
 /// The most that edge, core, the inside server and the pipe between them may take for all of it:
 /// the window of a lane's stream and what may be sent of one connection wait on either side of the

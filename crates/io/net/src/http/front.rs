@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
 use http::{Method, Request, Response, StatusCode};
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -113,7 +113,7 @@ where
         }
         let requests = service_fn(|request: Request<Incoming>| {
             let busy = Busy::new(&watch);
-            let answer = service(request.map(|b| paced(b, limits.pace)));
+            let answer = service(request.map(|b| Heard::of(paced(b, limits.pace), &watch)));
             Box::pin(async move { Ok::<_, Infallible>(answer.await.map(|b| busy.around(b))) })
         });
         let mut connection = http1::Builder::new();
@@ -373,6 +373,53 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.end();
+    }
+}
+
+/// A request's body of HTTP/1. Until its end was read the connection does not rest: what the
+/// library has of it would be taken for the next request. Who never reads it ends the connection.
+struct Heard {
+    body: Body,
+    watch: Option<Arc<Watch>>,
+}
+
+impl Heard {
+    fn of(body: Body, watch: &Arc<Watch>) -> Body {
+        if body.is_end_stream() {
+            return body;
+        }
+        watch.listen();
+        let watch = Some(watch.clone());
+        Heard { body, watch }.boxed_unsync()
+    }
+}
+
+impl http_body::Body for Heard {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let over = match &frame {
+            None => true,
+            Some(Ok(_)) => self.body.is_end_stream(),
+            Some(Err(_)) => false,
+        };
+        if over && let Some(watch) = self.watch.take() {
+            watch.heard();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

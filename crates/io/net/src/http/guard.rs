@@ -51,6 +51,8 @@ pub(super) struct Watch {
     served: AtomicUsize,
     /// Whether something was read or written in part.
     amid: AtomicBool,
+    /// Requests' bodies that were not read to their end: the library may have some of them.
+    unheard: AtomicUsize,
     /// Responses of HTTP/2 that the client takes, or does not.
     taking: Mutex<Vec<Weak<Taking>>>,
 }
@@ -83,7 +85,19 @@ impl Watch {
 
     /// Whether nothing is under way at all.
     pub(super) fn is_at_rest(&self) -> bool {
-        !self.is_busy() && !self.amid.load(Ordering::Acquire)
+        !self.is_busy()
+            && !self.amid.load(Ordering::Acquire)
+            && self.unheard.load(Ordering::Acquire) == 0
+    }
+
+    /// A request's body has begun.
+    pub(super) fn listen(&self) {
+        self.unheard.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// It was read to its end.
+    pub(super) fn heard(&self) {
+        self.unheard.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// A request has begun.

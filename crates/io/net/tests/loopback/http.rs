@@ -90,6 +90,63 @@ async fn a_violation_is_answered_after_what_came_before_it_and_closes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_that_nobody_reads_is_never_taken_for_a_request() {
+    let hidden = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
+    let size = hidden.len();
+    let post = |field: &str| format!("POST /early HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n");
+    let plain = (post(&format!("Content-Length: {size}")), hidden.to_owned());
+    let chunked = (
+        post("Transfer-Encoding: chunked") + "1\r\nx\r\n",
+        format!("{size:x}\r\n{hidden}\r\n0\r\n\r\n"),
+    );
+    for (head, body) in [plain, chunked] {
+        for (kept, at_once) in [(true, true), (true, false), (false, true), (false, false)] {
+            let (mut client, server) = duplex(64 * 1024);
+            let service = move |request: Request<Body>| async move {
+                let said = request.uri().path().to_owned();
+                if kept && said == "/early" {
+                    // Answered before its body was read, which somebody still has.
+                    tokio::spawn(async move {
+                        let _body = request.into_body();
+                        std::future::pending::<()>().await;
+                    });
+                }
+                Response::new(full(said))
+            };
+            let stop = std::future::pending();
+            tokio::spawn(front::serve(
+                server,
+                false,
+                Limits::default(),
+                stop,
+                service,
+            ));
+            if at_once {
+                let all = format!("{head}{body}");
+                client.write_all(all.as_bytes()).await.unwrap();
+            } else {
+                client.write_all(head.as_bytes()).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                // The edge may have closed the connection, for the body that nobody reads.
+                let _ = client.write_all(body.as_bytes()).await;
+            }
+            let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
+            let reading = async {
+                while let Ok(n @ 1..) = client.read(&mut piece).await {
+                    answer.extend_from_slice(&piece[..n]);
+                }
+            };
+            let _ = tokio::time::timeout(Duration::from_secs(5), reading).await;
+            let answer = String::from_utf8(answer).unwrap();
+            assert!(answer.contains("/early"), "{answer}");
+            // No other answer: neither of the hidden request nor of a fault in it.
+            let answers = answer.matches("HTTP/1.1 ").count();
+            assert_eq!(answers, 1, "{kept} {at_once}: {answer}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn slow_heads_slow_bodies_and_idle_connections_are_cut_off() {
     let limits = Limits::default();
     let begun = tokio::time::Instant::now();

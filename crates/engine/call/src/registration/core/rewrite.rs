@@ -5,6 +5,7 @@ use sip::{Contact, Message, Name, NameAddr, Uri};
 
 use super::super::is_claim;
 use super::table::{Draft, Place, Registrar};
+use super::ticket::End;
 
 /// The URI parameter that carries a registration's token in a rewritten Contact.
 const TOKEN: &[u8] = b"causeway";
@@ -311,8 +312,12 @@ impl Registrar {
     pub fn locate(&self, request: &Message) -> Option<(Id, bool)> {
         let route = request.routes().next().and_then(Result::ok);
         let by_route = route
-            .and_then(|r| Uri::parse(r.uri).ok())
-            .and_then(|uri| self.open_token(uri.user?))
+            .and_then(|r| Uri::parse(r.uri).ok()?.user)
+            .and_then(|token| {
+                // Its Path, as it registered; or what we recorded in the dialog.
+                let recorded = || self.open_recorded(token, request, End::To);
+                self.open_token(token).or_else(recorded)
+            })
             .map(|(id, _)| (id, true));
         by_route.or_else(|| {
             let uri = Uri::parse(request.request_uri()).ok()?;
@@ -353,7 +358,8 @@ impl Registrar {
         let route = request.routes().next().and_then(Result::ok);
         let route = route.and_then(|r| Uri::parse(r.uri).ok()?.user);
         let uri = Uri::parse(request.request_uri()).ok();
-        let by_route = route.and_then(|token| self.earlier(token));
+        let recorded = |token| self.earlier_recorded(token, request);
+        let by_route = route.and_then(|token| self.earlier(token).or_else(|| recorded(token)));
         let rewritten = uri.and_then(|u| self.earlier(u.param(TOKEN)?));
         let named = uri.and_then(|u| self.earlier(u.user?));
         let routed = by_route.is_some();

@@ -285,7 +285,7 @@ fn a_clients_request_goes_on_under_its_own_identity() {
         "SUBSCRIBE",
         "1001",
         "t1",
-        &format!("Route: {}\r\n", text(Some(routes[0]))),
+        &format!("{identity}Route: {}\r\n", text(Some(routes[0]))),
     );
     let refresh = refresh.replace(
         "To: <sip:1100@example.test>",
