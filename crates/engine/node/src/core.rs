@@ -34,6 +34,7 @@ mod search;
 mod senders;
 mod servers;
 mod settings;
+mod shares;
 mod sign_in;
 mod sign_out;
 mod sso;
@@ -146,6 +147,7 @@ pub struct Core {
     called: HashMap<b2bua::CallId, Place>,
     /// Whose calls they are.
     owners: HashMap<b2bua::CallId, calls::Owner>,
+    shares: shares::Shares,
     /// Whom calls are between, where both are inside.
     betweens: HashMap<b2bua::CallId, between::Between>,
     /// Names that certificates of hosts proved which connected to us inside: one row a connection.
@@ -175,6 +177,7 @@ impl Core {
         let settings = Settings::of(config, &identity);
         let mut calls = b2bua::Settings::new(settings.media.advertise, settings.media.advertise);
         calls.edge_port = 36_000;
+        (calls.own, calls.own_ports) = settings.own_media();
         calls.session_interval = settings.limits.session_interval;
         let limits = Limits {
             licences: settings.limits.licences,
@@ -192,6 +195,7 @@ impl Core {
         let mut publishers = ask(&settings.unified_cm, Duty::VoiceVideo);
         publishers.extend(ask(&settings.im_presence, Duty::ImPresence));
         publishers.extend(ask(&settings.unity_connection, Duty::Voicemail));
+        let services = settings.call_control.iter();
         let mut core = Core {
             instance: rng.hex(16),
             overload: crate::overload::Overload::new(&settings.overload),
@@ -201,11 +205,7 @@ impl Core {
             publishers,
             history: servers::History::default(),
             refreshes: Vec::new(),
-            services: settings
-                .call_control
-                .iter()
-                .map(|c| Service::new(now, c))
-                .collect(),
+            services: services.map(|c| Service::new(now, c)).collect(),
             tokens: settings::token_key(&identity, &mut rng),
             credentials: Credentials::new(&mut rng, settings.refresh, settings.cleanup),
             admission: Admission::new(now),
@@ -234,6 +234,7 @@ impl Core {
             again: false,
             called: HashMap::default(),
             owners: HashMap::default(),
+            shares: HashMap::default(),
             betweens: HashMap::default(),
             proven: HashMap::default(),
             neighbours: HashMap::default(),

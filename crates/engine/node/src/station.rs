@@ -186,6 +186,11 @@ impl Station {
             .forward(now, &mut self.transactions, key, vec![target]);
     }
 
+    /// Gives up an INVITE that was sent on and that nobody has answered; whether there was one.
+    pub(crate) fn give_up(&mut self, now: Now, key: ServerKey) -> bool {
+        self.proxy.give_up(now, &mut self.transactions, key)
+    }
+
     /// Sends on the ACK of a 2xx, which belongs to no transaction. It loses a hop like any other
     /// request (RFC 3261 §16.6 step 3); without one left it goes nowhere, and nobody is answered.
     pub(crate) fn ack_on(&mut self, flow: FlowId, via: &ViaOptions, ack: &Message) {

@@ -300,6 +300,23 @@ impl Proxy {
         }
     }
 
+    /// Gives an INVITE up that nobody has answered: its targets are cancelled, and their answer is
+    /// its own (RFC 3261 §16.10). Gives whether there was one.
+    pub fn give_up(
+        &mut self,
+        now: Now,
+        transactions: &mut Transactions,
+        server: ServerKey,
+    ) -> bool {
+        let id = self.by_server.get(&server).copied();
+        let open = |id: &Id| self.contexts.get(*id).is_some_and(|c| !c.answered);
+        let Some(id) = id.filter(open) else {
+            return false;
+        };
+        self.cancel(now, transactions, id, None);
+        true
+    }
+
     /// When [`Proxy::handle_timeout`] wants to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.next()

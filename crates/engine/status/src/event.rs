@@ -163,7 +163,8 @@ kinds! {
          whom the client names";
     /// There are as many calls as there may be.
     CallsFull = 2030, Warning, "call refused: no room for one more",
-        "raise calls.concurrent_max or calls.licences if the machine carries more, or add a core";
+        "raise calls.concurrent_max or calls.licences if the machine carries more, or add a core; \
+         of one user: look who it is";
     /// There soon will be.
     CallsNear = 2031, Warning, "a limit of calls is near",
         "raise calls.concurrent_max or calls.licences if the machine carries more, or add a core";

@@ -631,6 +631,21 @@ fn core_of(text: &str) -> crate::Core {
 }
 
 #[test]
+fn what_numbers_begin_with_before_their_extension_is_read_in_digits_and_has_to_be_international() {
+    let of = |written: &str| {
+        let named = "[[domains]]\n";
+        check(&CORE.replacen(named, &format!("{named}extensions_of = {written}\n"), 1))
+    };
+    let Role::Core(core) = of(r#"["+49 (30) 555-", "+1.212"]"#).unwrap().config.role else {
+        panic!()
+    };
+    assert_eq!(core.domains[0].extensions_of, ["4930555", "1212"]);
+    for wrong in [r#"["030 555"]"#, r#"["+"]"#, r#"[""]"#, r#"["+49x"]"#] {
+        assert_eq!(of(wrong).unwrap_err()[0].key, "domains.extensions_of");
+    }
+}
+
+#[test]
 fn a_domain_says_who_checks_its_passwords() {
     let of = |text: &str| core_of(text).domains.remove(0).sign_in;
     assert!(matches!(of(CORE), SignInBy::Uds));

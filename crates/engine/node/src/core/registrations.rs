@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::{HashMap, Now, Pii, TimerId, UnixTime};
 use call::registration::core::{
-    Change, Denied, Draft, Place, RegistrationId, Unfit, aor_of, is_line, may_register,
+    Change, Denied, Draft, Numbers, Place, RegistrationId, Unfit, aor_of, is_line, may_register,
 };
 use call::registration::{Asked, Turn, ZONE_FIELD, asked};
 use sip::transaction::ServerKey;
@@ -207,13 +207,12 @@ impl Core {
         if !tried.all(|zone| self.is_user_of(&admitted.domain, to.uri, zone)) {
             return Err((403, "Domain Is Not Yours"));
         }
-        for device in devices {
-            may_register(admitted, user_part, device, zone.unified_cm).map_err(
-                |unfit| match unfit {
-                    Unfit::Line => (403, "Address of Record Is Not Yours"),
-                    Unfit::Device => (403, "Device Is Not Yours"),
-                },
-            )?;
+        let numbers = self.settings.numbers(to.uri, zone.unified_cm);
+        for device in &devices {
+            may_register(admitted, user_part, device, numbers).map_err(|unfit| match unfit {
+                Unfit::Line => (403, "Address of Record Is Not Yours"),
+                Unfit::Device => (403, "Device Is Not Yours"),
+            })?;
         }
         // Nobody registers in another's name either: call control may go by it.
         let not_yours = (403, "From Is Not Yours");
@@ -223,7 +222,9 @@ impl Core {
             if !self.is_user_of(&admitted.domain, from.uri, zone) {
                 return Err(not_yours);
             }
-            may_register(admitted, from_part, b"", zone.unified_cm).map_err(|_| not_yours)?;
+            let numbers = self.settings.numbers(from.uri, zone.unified_cm);
+            let device = devices.first().copied().unwrap_or_default();
+            may_register(admitted, from_part, device, numbers).map_err(|_| not_yours)?;
         }
         // Where one REGISTER asks for all lines of a device, its client speaks on each.
         let mut lines: Box<[Box<str>]> = Box::default();
@@ -530,7 +531,9 @@ impl Core {
         let lines = &self.registrar.get(row)?.draft.lines;
         let (user, aor) = aor_of(from)?;
         let home = host_of(from).is_some_and(|host| self.is_home(&host));
-        (home && is_line(&sip::unescape(user), lines.iter().map(|l| &**l))).then_some(aor)
+        // Only Unified CM gives a device several, and it knows which.
+        let (user, lines) = (sip::unescape(user), lines.iter().map(|l| &**l));
+        (home && is_line(&user, lines, Numbers::DECIDED)).then_some(aor)
     }
 
     /// Who a client is to call control: the line that it speaks on, or what it registered.

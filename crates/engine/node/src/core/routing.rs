@@ -46,7 +46,7 @@ impl Core {
         if let Err((status, reason)) = sip::validate::request(&message) {
             return self.station.answer(now, key, &message, status, reason);
         }
-        if self.sheds(peer, &message) {
+        if self.sheds(now, peer, &message) {
             return self.shed(now, key, &message);
         }
         if let Err((status, reason)) = self.may_refer_to(now, &message) {
@@ -346,11 +346,11 @@ impl Core {
         let (user_part, aor) = aor_of(from)?;
         let zone = self.zones_for(&host_of(from)?).into_iter().next()?;
         let found = self.zone(&zone)?;
-        let decides = found.unified_cm;
+        let numbers = self.settings.numbers(from, found.unified_cm);
         if !self.is_user_of(&admitted.domain, from, found) {
             return None;
         }
-        if may_register(admitted, user_part, b"", decides).is_err() {
+        if may_register(admitted, user_part, b"", numbers).is_err() {
             return None;
         }
         let recorded = message.values(Name::RecordRoute).next()?;

@@ -1,12 +1,13 @@
 //! What the core takes from its configuration, and from its driver.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::status::Kind;
 use base::{Now, Rng, Secret};
-use call::registration::core::Address;
+use call::registration::core::{Address, Numbers};
 use config::routing::{Ice, Routing};
 use config::{CallControl, Config, ContactMode, Password, Publisher, Role, SignInBy};
 use policy::credentials::Kept;
@@ -107,6 +108,8 @@ pub(super) struct Settings {
     directories: Vec<String>,
     /// Domains with registrars of their own.
     registrars: Vec<(String, Vec<String>)>,
+    /// Domains with extensions, and what their numbers begin with.
+    extensions: Vec<(String, Vec<String>)>,
     pub(super) unified_cm: Vec<Server>,
     pub(super) im_presence: Vec<Server>,
     pub(super) unity_connection: Vec<Server>,
@@ -141,6 +144,8 @@ impl Settings {
         let no_calls = config::Calls {
             licences: None,
             concurrent_max: 1,
+            per_user_max: 1,
+            media_per_user_max: 1,
             registrations_max: None,
             session_interval: Duration::from_secs(1_800),
         };
@@ -157,6 +162,7 @@ impl Settings {
             domains: core.iter().flat_map(|c| &c.domains).map(offer).collect(),
             directories: core.map(|c| directories(&c.domains)).unwrap_or_default(),
             registrars: core.map(|c| registrars(&c.domains)).unwrap_or_default(),
+            extensions: core.map(|c| extensions(&c.domains)).unwrap_or_default(),
             unified_cm: servers(core.map(|c| &c.unified_cm)),
             im_presence: servers(core.map(|c| &c.im_presence)),
             unity_connection: servers(core.map(|c| &c.unity_connection)),
@@ -306,6 +312,22 @@ impl Settings {
         other.eq_ignore_ascii_case(domain) || judges == [Judge::UnifiedCm; 2]
     }
 
+    /// Our own addresses inside, and the ports for media at them.
+    pub(super) fn own_media(&self) -> (Vec<IpAddr>, RangeInclusive<u16>) {
+        let sip = self.sip.iter().chain(&self.sip_tls).map(SocketAddr::ip);
+        let own = sip.chain([self.media.listen, self.media.advertise]);
+        (own.collect(), self.media.ports.clone())
+    }
+
+    /// Which extensions numbers have at the host of an address of record.
+    pub(super) fn numbers(&self, uri: &[u8], decided: bool) -> Numbers<'_> {
+        let host = super::registrations::host_of(uri).unwrap_or_default();
+        let mut own = self.extensions.iter();
+        let own = own.find(|(domain, _)| domain.eq_ignore_ascii_case(&host));
+        let prefixes = own.map_or(&[][..], |(_, prefixes)| prefixes);
+        Numbers { decided, prefixes }
+    }
+
     /// What of a domain is served.
     pub(super) fn domain(&self, domain: &str) -> Option<&DomainOffer> {
         self.domains
@@ -358,6 +380,12 @@ fn directories(domains: &[config::Domain]) -> Vec<String> {
 fn registrars(domains: &[config::Domain]) -> Vec<(String, Vec<String>)> {
     let own = domains.iter().filter(|d| !d.call_control.is_empty());
     own.map(|d| (d.name.as_str().to_owned(), d.call_control.clone()))
+        .collect()
+}
+
+fn extensions(domains: &[config::Domain]) -> Vec<(String, Vec<String>)> {
+    let own = domains.iter().filter(|d| !d.extensions_of.is_empty());
+    own.map(|d| (d.name.as_str().to_owned(), d.extensions_of.clone()))
         .collect()
 }
 
