@@ -47,7 +47,7 @@ use crate::Engine;
 use crate::io::{ConnId, Facts, Input, Output, Report, Side};
 use crate::station::{Item, Station};
 use crate::strikes::Strikes;
-use calls::{CallId, Calls, Outside};
+use calls::{CallId, Calls, Doom, Outside};
 use guests::Guests;
 use links::{Candidate, Link};
 use parking::Parking;
@@ -425,6 +425,23 @@ impl Edge {
         }
     }
 
+    /// A call's time has come. If its client is lost, the core is told, which ends it inside.
+    fn doomed(&mut self, now: Now, id: CallId, doom: Doom) {
+        if doom == Doom::ClientGone
+            && let Some(call) = self.calls.get(id)
+            && let Some(link) = self.links.get_mut(call.link.0 as usize)
+        {
+            if !link.is_up() {
+                return self.calls.wait_for_link(now.instant, id);
+            }
+            let (call_id, tag) = call.names();
+            let messages = link.tell_call_lost(call_id, tag).into_iter();
+            let messages = messages.map(|(conn, message)| Output::Control { conn, message });
+            self.station.out.extend(messages);
+        }
+        self.end_call(now, id, doom.why());
+    }
+
     fn media(&mut self, now: Now, event: media::Event) {
         match event {
             media::Event::BindFailed { leg, address } => {
@@ -531,7 +548,7 @@ impl Engine for Edge {
             self.stranger(now, flow);
         }
         while let Some((id, doom)) = self.calls.pop_due(now.instant) {
-            self.end_call(now, id, doom.why());
+            self.doomed(now, id, doom);
         }
         self.links_timeout(now);
         self.parking_timeout(now);

@@ -37,6 +37,10 @@ const SESSION_GRACE: Duration = Duration::from_secs(64);
 /// How long the calls of a client whose connection is gone wait for it to come back.
 pub(crate) const RETURN_MAX: Duration = Duration::from_secs(60);
 
+/// How soon a core is looked for again that is to be told of a lost client. That ends with the link's
+/// own time: then all its calls are over.
+const LINK_WAIT: Duration = Duration::from_secs(2);
+
 /// Calls of one flow.
 const FLOW_CALLS_MAX: usize = 64;
 
@@ -113,6 +117,15 @@ impl Call {
     pub(crate) fn call_id(&self) -> String {
         let end = self.tag.saturating_sub(1);
         text(self.key.get(..end).unwrap_or_default())
+    }
+
+    /// Its Call-ID and the tag of who began it, whole.
+    pub(crate) fn names(&self) -> (String, String) {
+        let text = |bytes: Option<&[u8]>| {
+            String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
+        };
+        let end = self.tag.saturating_sub(1);
+        (text(self.key.get(..end)), text(self.key.get(self.tag..)))
     }
 
     /// What it counts as: video while it is being set up (F277). Of one that ended before it was,
@@ -410,6 +423,11 @@ impl Calls {
                 }
             }
         }
+    }
+
+    /// A call whose time has come waits on: the core that has it cannot be told.
+    pub(crate) fn wait_for_link(&mut self, now: Instant, id: CallId) {
+        self.doom(now, id, Doom::ClientGone, LINK_WAIT);
     }
 
     /// The next call whose time has come.
