@@ -47,7 +47,7 @@ use crate::Engine;
 use crate::io::{ConnId, Facts, Input, Output, Report, Side};
 use crate::station::{Item, Station};
 use crate::strikes::Strikes;
-use calls::{CallId, Calls, Doom, Outside};
+use calls::{CallId, Calls, Outside};
 use guests::Guests;
 use links::{Candidate, Link};
 use parking::Parking;
@@ -187,7 +187,9 @@ impl Edge {
     }
 
     fn disconnected(&mut self, now: Now, conn: ConnId, why: &str) {
-        let Some((flow, side)) = self.station.gone(now, conn) else {
+        let flow = self.station.flows.by_conn(conn);
+        let rest = flow.and_then(|flow| self.calls.rest_of(flow));
+        let Some((flow, side)) = self.station.gone_for(now, conn, rest) else {
             return;
         };
         if conn.0 >= ConnId::DIALLED {
@@ -380,6 +382,7 @@ impl Edge {
                 }
                 Change::Moved { from, to } => {
                     self.calls.moved(now.instant, from, to);
+                    self.station.moved(from, to);
                     self.ledger.moved(now);
                     // The connection it left has nothing more to do here.
                     if !self.relay.is_known(from) {
@@ -423,23 +426,6 @@ impl Edge {
             self.ledger.call_ended(now, &call, why);
             self.call_over(call.flow);
         }
-    }
-
-    /// A call's time has come. If its client is lost, the core is told, which ends it inside.
-    fn doomed(&mut self, now: Now, id: CallId, doom: Doom) {
-        if doom == Doom::ClientGone
-            && let Some(call) = self.calls.get(id)
-            && let Some(link) = self.links.get_mut(call.link.0 as usize)
-        {
-            if !link.is_up() {
-                return self.calls.wait_for_link(now.instant, id);
-            }
-            let (call_id, tag) = call.names();
-            let messages = link.tell_call_lost(call_id, tag).into_iter();
-            let messages = messages.map(|(conn, message)| Output::Control { conn, message });
-            self.station.out.extend(messages);
-        }
-        self.end_call(now, id, doom.why());
     }
 
     fn media(&mut self, now: Now, event: media::Event) {

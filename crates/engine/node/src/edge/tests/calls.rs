@@ -214,7 +214,10 @@ fn every_way_a_call_can_fail_frees_its_ports() {
         ("never answered", |b, _| b.wait(200), "answered 408"),
         (
             "connection lost",
-            |b, _| b.disconnect(ConnId(1)),
+            |b, _| {
+                b.disconnect(ConnId(1));
+                b.wait(15);
+            },
             "the client's connection was lost before it was answered",
         ),
         ("lane lost", |b, _| b.disconnect(LANE), "answered 500"),
