@@ -187,7 +187,9 @@ impl Edge {
     }
 
     fn disconnected(&mut self, now: Now, conn: ConnId, why: &str) {
-        let Some((flow, side)) = self.station.gone(now, conn) else {
+        let flow = self.station.flows.by_conn(conn);
+        let rest = flow.and_then(|flow| self.calls.rest_of(flow));
+        let Some((flow, side)) = self.station.gone_for(now, conn, rest) else {
             return;
         };
         if conn.0 >= ConnId::DIALLED {
@@ -382,6 +384,7 @@ impl Edge {
                 }
                 Change::Moved { from, to } => {
                     self.calls.moved(now.instant, from, to);
+                    self.station.moved(from, to);
                     let source = self.station.remote(to).map(|a| a.ip());
                     self.ledger.moved(now, source);
                     // The connection it left has nothing more to do here.
@@ -535,7 +538,7 @@ impl Engine for Edge {
             self.stranger(now, flow);
         }
         while let Some((id, doom)) = self.calls.pop_due(now.instant) {
-            self.end_call(now, id, doom.why());
+            self.doomed(now, id, doom);
         }
         self.links_timeout(now);
         self.parking_timeout(now);

@@ -514,6 +514,18 @@ impl Transactions {
         self.budget.forget(flow);
     }
 
+    /// Who was on a flow is on another one: what is under way goes on there. An INVITE that waits
+    /// for its answer is sent once more, with the branch it has: to who knows it that is a
+    /// retransmission, and an answer that was lost is given again (RFC 3261 §17.2.1, §13.3.1.4).
+    pub fn moved(&mut self, from: FlowId, to: FlowId) {
+        for id in on(&self.client_flows, from) {
+            self.client_moved(id, to);
+        }
+        for id in on(&self.server_flows, from) {
+            self.server_moved(id, to);
+        }
+    }
+
     /// Runs every timer that is due.
     pub fn handle_timeout(&mut self, now: Now) {
         while let Some((_, tick)) = self.core.timers.pop(now.instant) {

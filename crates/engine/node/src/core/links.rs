@@ -266,6 +266,7 @@ impl Core {
                     self.link_down(now, index, &fault.to_string());
                 }
                 Event::SignOuts(outs) => self.sign_outs_heard(now, index, outs),
+                Event::CallLost { call_id, tag } => self.client_lost(now, index, &call_id, &tag),
                 Event::CoreUp(_) | Event::Domains(_) | Event::Zones(_) => {}
             }
         }

@@ -186,6 +186,7 @@ impl Edge {
             return flow;
         }
         self.calls.moved(now.instant, old, flow);
+        self.station.moved(old, flow);
         self.peers.follows(old, flow);
         flow
     }

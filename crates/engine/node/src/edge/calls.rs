@@ -39,6 +39,13 @@ const SESSION_GRACE: Duration = Duration::from_secs(64);
 /// How long the calls of a client whose connection is gone wait for it to come back.
 pub(crate) const RETURN_MAX: Duration = Duration::from_secs(60);
 
+/// The same before a call is answered: who hears it ring does not wait a minute for nobody.
+pub(crate) const EARLY_RETURN_MAX: Duration = Duration::from_secs(15);
+
+/// How soon a core is looked for again that is to be told of a lost client. That ends with the link's
+/// own time: then all its calls are over.
+const LINK_WAIT: Duration = Duration::from_secs(2);
+
 /// Calls of one flow.
 const FLOW_CALLS_MAX: usize = 64;
 
@@ -110,12 +117,28 @@ pub(crate) struct Call {
     silent: bool,
     /// Its beginning was told: an INVITE that is only asked for credentials is no call.
     told: bool,
+    /// The client's connection is gone, and it has not come back.
+    gone: bool,
 }
 
 impl Call {
+    /// Whether it may wait for its client without an answer: a client that calls, or one that
+    /// rings. A device that has not rung may have another connection, and is asked by that one.
+    fn is_early(&self) -> bool {
+        self.answered.is_none() && (self.by_client || self.told)
+    }
+
     pub(crate) fn call_id(&self) -> String {
         let end = self.tag.saturating_sub(1);
         text(self.key.get(..end).unwrap_or_default())
+    }
+
+    /// Its Call-ID and the tag of who began it, whole.
+    pub(crate) fn names(&self) -> (String, String) {
+        let text =
+            |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+        let end = self.tag.saturating_sub(1);
+        (text(self.key.get(..end)), text(self.key.get(self.tag..)))
     }
 
     /// What it counts as: video while it is being set up (F277). Of one that ended before it was,
@@ -326,6 +349,7 @@ impl Calls {
             timer: None,
             silent: false,
             told: false,
+            gone: false,
         };
         let id = self.rows.insert(call).map_err(|_| Refusal::Exhausted)?;
         let key = Box::from(&*key.bytes);
@@ -383,7 +407,8 @@ impl Calls {
 
     /// A call gave a sign of life; `interval` is the session interval if one was agreed on.
     pub(crate) fn alive(&mut self, now: Instant, id: CallId, interval: Option<Duration>) {
-        let Some(call) = self.rows.get_mut(id).filter(|c| c.answered.is_some()) else {
+        let speaks = |c: &&mut Call| c.answered.is_some() && !c.gone;
+        let Some(call) = self.rows.get_mut(id).filter(speaks) else {
             return;
         };
         if let Some(interval) = interval {
@@ -403,14 +428,31 @@ impl Calls {
         call.timer = Some(self.timers.arm(now + after, (id, doom)));
     }
 
-    /// A client's connection is gone: answered calls wait for it, the others are given back.
+    /// How long what is under way on a flow is to wait for its client, should it go now.
+    pub(crate) fn rest_of(&self, flow: FlowId) -> Option<Duration> {
+        let ids = self.by_flow.get(&flow)?;
+        let early = |id: &CallId| self.get(*id).is_some_and(Call::is_early);
+        ids.iter().any(early).then_some(EARLY_RETURN_MAX)
+    }
+
+    /// A client's connection is gone: calls wait for it, answered ones longer than those that
+    /// ring. Gives those that do not.
     pub(crate) fn flow_down(&mut self, now: Instant, flow: FlowId) -> Vec<CallId> {
-        let ids = self.by_flow.get(&flow).cloned().unwrap_or_default();
-        let (wait, end): (Vec<_>, Vec<_>) = ids
-            .into_iter()
-            .partition(|id| self.get(*id).is_some_and(|c| c.answered.is_some()));
-        for id in wait {
-            self.doom(now, id, Doom::ClientGone, RETURN_MAX);
+        let mut end = Vec::new();
+        for id in self.by_flow.get(&flow).cloned().unwrap_or_default() {
+            let Some(call) = self.rows.get_mut(id) else {
+                continue;
+            };
+            call.gone = true;
+            let wait = match (call.answered, call.is_early()) {
+                (Some(_), _) => RETURN_MAX,
+                (None, true) => EARLY_RETURN_MAX,
+                (None, false) => {
+                    end.push(id);
+                    continue;
+                }
+            };
+            self.doom(now, id, Doom::ClientGone, wait);
         }
         end
     }
@@ -420,13 +462,20 @@ impl Calls {
         for id in self.by_flow.remove(&from).unwrap_or_default() {
             if let Some(call) = self.rows.get_mut(id) {
                 call.flow = to;
-                let idle = call.idle;
+                call.gone = false;
+                let (doom, after) = match call.answered {
+                    Some(_) => (Doom::Idle, call.idle),
+                    None => (Doom::Ring, RING_MAX),
+                };
                 self.by_flow.entry(to).or_default().push(id);
-                if self.rows.get(id).is_some_and(|c| c.answered.is_some()) {
-                    self.doom(now, id, Doom::Idle, idle);
-                }
+                self.doom(now, id, doom, after);
             }
         }
+    }
+
+    /// A call whose time has come waits on: the core that has it cannot be told.
+    pub(crate) fn wait_for_link(&mut self, now: Instant, id: CallId) {
+        self.doom(now, id, Doom::ClientGone, LINK_WAIT);
     }
 
     /// The next call whose time has come.

@@ -56,7 +56,8 @@ impl Edge {
         if self.ask_next_core(now, reply.server, flow, &request, &reply.message) {
             return;
         }
-        let (client, message) = match self.station.side(flow) {
+        let resting = self.station.is_resting(flow).then_some(Side::Client);
+        let (client, message) = match self.station.side(flow).or(resting) {
             Some(Side::Client) => {
                 let flow = self.speaks_for(now, flow, &request);
                 let message = self.reply_to_client(now, flow, &request, reply.message);

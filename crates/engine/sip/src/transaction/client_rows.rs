@@ -165,6 +165,23 @@ impl Transactions {
         self.clients.get(id).filter(|row| row.is(&key)).map(|_| id)
     }
 
+    pub(super) fn client_moved(&mut self, id: Id, to: FlowId) {
+        let Some(row) = self.clients.get_mut(id) else {
+            return;
+        };
+        self.client_flows.remove(&(row.flow, id));
+        self.client_flows.insert((to, id));
+        row.flow = to;
+        let waits = matches!(
+            row.state,
+            State::Invite(client_invite::State::Calling | client_invite::State::Proceeding)
+        );
+        if waits && row.cancel == Cancel::No {
+            self.core.retransmitted += 1;
+            self.core.send(to, row.request.bytes().clone());
+        }
+    }
+
     pub(super) fn client_event(
         &mut self,
         now: Now,

@@ -3,7 +3,7 @@
 use base::{Id, Now};
 use bytes::Bytes;
 
-use super::key::{Hop, Key};
+use super::key::{self, Hop, Key};
 use super::machine::{Act, End, ServerEvent};
 use super::{Armed, Ending, Event, ServerKey, Tick, Transactions, server, server_invite};
 use crate::{FlowId, Message, Method, refusal};
@@ -197,6 +197,21 @@ impl Transactions {
             .get(id)
             .filter(|row| *row.key == **key)
             .map(|_| id)
+    }
+
+    pub(super) fn server_moved(&mut self, id: Id, to: FlowId) {
+        let Some(row) = self.servers.get_mut(id) else {
+            return;
+        };
+        self.server_flows.remove(&(row.flow, id));
+        self.server_flows.insert((to, id));
+        row.flow = to;
+        if self.server_index.get(&row.fingerprint) == Some(&id) {
+            self.server_index.remove(&row.fingerprint);
+        }
+        key::go_to(&mut row.key, to);
+        row.fingerprint = self.secret.fingerprint(&[&row.key]);
+        self.server_index.insert(row.fingerprint, id);
     }
 
     pub(super) fn server_event(

@@ -214,7 +214,10 @@ fn every_way_a_call_can_fail_frees_its_ports() {
         ("never answered", |b, _| b.wait(200), "answered 408"),
         (
             "connection lost",
-            |b, _| b.disconnect(ConnId(1)),
+            |b, _| {
+                b.disconnect(ConnId(1));
+                b.wait(15);
+            },
             "the client's connection was lost before it was answered",
         ),
         ("lane lost", |b, _| b.disconnect(LANE), "answered 500"),
@@ -279,6 +282,45 @@ fn a_client_that_vanishes_in_a_call_keeps_its_ports_for_a_minute() {
     assert_eq!(bench.ports_in_use(), 1);
     bench.wait(1);
     assert_eq!(bench.ports_in_use(), 0);
+}
+
+/// The calls that the core's end of the control connection has heard to have lost their client.
+fn lost(bench: &mut Bench) -> Vec<(String, String)> {
+    let events = bench.dialer.as_mut().map(Dialer::take_events);
+    let lost = events
+        .into_iter()
+        .flatten()
+        .filter_map(|event| match event {
+            traversal::Event::CallLost { call_id, tag } => Some((call_id, tag)),
+            _ => None,
+        });
+    lost.collect()
+}
+
+#[test]
+fn a_core_is_told_of_a_client_that_is_lost_in_a_call_once_it_can_be() {
+    for away in [false, true] {
+        let mut bench = Bench::registered();
+        let (inside, _) = bench.call_from_client();
+        bench.disconnect(ConnId(1));
+        bench.wait(50);
+        assert_eq!(lost(&mut bench), []);
+        if away {
+            bench.dialer = None;
+            bench.input(Input::ControlDown {
+                conn: CONTROL,
+                why: "reset".into(),
+            });
+            bench.wait(15);
+            assert_eq!(bench.ports_in_use(), 1);
+            bench.link(ConnId(CONTROL.0 + 1), 0, "i1");
+        }
+        bench.wait(10);
+        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        let tag = text(inside.from().unwrap().tag().unwrap());
+        assert_eq!(lost(&mut bench), [(text(inside.call_id()), tag)], "{away}");
+        assert_eq!(bench.ports_in_use(), 0);
+    }
 }
 
 #[test]
