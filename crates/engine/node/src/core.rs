@@ -459,33 +459,6 @@ impl Core {
         }
         self.station.respond(now, key, message);
     }
-
-    fn media(&mut self, now: Now, event: &::media::Event) {
-        if let ::media::Event::LinkState { link, up, .. } = event {
-            return self.media_link(now, *link, *up);
-        }
-        if let ::media::Event::Rested { pairs } = event {
-            return self.ports.rested(pairs);
-        }
-        if let ::media::Event::Counters {
-            counters,
-            last: true,
-            ..
-        } = event
-        {
-            let seen = [
-                (counters.forged, "packets whose SRTP tag was wrong"),
-                (counters.malformed, "packets that are neither RTP nor RTCP"),
-            ];
-            for (_, cause) in seen.iter().filter(|(count, _)| *count > 0) {
-                let out = &mut self.station.out;
-                self.board
-                    .caused(out, Kind::MediaDropped, now, None, cause, &[]);
-            }
-        }
-        let (b2bua, mut cx) = self.calls(now);
-        b2bua.media_event(&mut cx, event);
-    }
 }
 
 impl Engine for Core {

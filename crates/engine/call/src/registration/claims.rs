@@ -107,8 +107,8 @@ pub fn is_claim(name: &[u8], value: &[u8]) -> bool {
     is_privileged(name) || reads_as(name, ACCESS_NETWORK) && networks()
 }
 
-/// Whether a field of a foreign domain's goes out beside [claims](is_claim), by its name as it came.
-/// `b` is Referred-By (RFC 3892 §2.1).
+/// Whether a field of a foreign domain's goes out beside [claims](is_claim), by its name as it
+/// came. `b` is Referred-By (RFC 3892 §2.1).
 pub fn is_for_friends(name: &[u8]) -> bool {
     OF_FRIENDS.iter().any(|wanted| reads_as(name, wanted))
 }

@@ -18,8 +18,8 @@ use crate::station::limited;
 const NODE_NAME_MAX: usize = 60;
 
 /// What rules see of a destination: `user@host`, the host in lower case, with a port that is
-/// written. Escapes that say nothing are undone, and a telephone number is without what only parts its
-/// digits, so that no spelling gets around a rule. `None` if it cannot be read.
+/// written. Escapes that say nothing are undone, and a telephone number is without what only parts
+/// its digits, so that no spelling gets around a rule. `None` if it cannot be read.
 pub(super) fn alias_of(uri: &[u8]) -> Option<String> {
     let (scheme, rest) = uri.split_at_checked(uri.iter().position(|b| *b == b':')?)?;
     if scheme.eq_ignore_ascii_case(b"tel") {
