@@ -149,7 +149,8 @@ impl Proxy {
     /// Sends a request on to its targets, of which the first [`TARGETS_MAX`] count, and answers
     /// an INVITE 100 at once.
     ///
-    /// What cannot be sent on is answered instead: 483, 482, 440, 513, 503 (as 500 where RFC 3261 §16.7
+    /// What cannot be sent on is answered instead: 483, 482, 440, 513, 503 (as 500 where RFC 3261
+    /// §16.7
     /// wants it), 480 without a target. An ACK is not for this method.
     pub fn forward(
         &mut self,
