@@ -343,14 +343,12 @@ impl Core {
                     self.station.out.push_back(Output::Close { conn });
                 }
                 self.board.counters.violations += 1;
-                let source = self.station.remote(flow).map(base::Pii::new);
-                let proof = [
-                    ("protocol", "sip".to_owned()),
-                    ("source", source.map(|s| s.to_string()).unwrap_or_default()),
-                ];
-                let (out, cause) = (&mut self.station.out, error.to_string());
-                self.board
-                    .stranger(out, Kind::Violation, now, &cause, &proof);
+                let event = ::status::Event::new(Kind::Violation, now.unix, error.to_string());
+                let mut event = event.with("protocol", "sip");
+                if let Some(source) = self.station.remote(flow) {
+                    event = event.with_address("source", source.ip());
+                }
+                self.board.placed(&mut self.station.out, now, event);
             }
             Frame::Ping | Frame::Pong | Frame::Stun(_) => {}
         }

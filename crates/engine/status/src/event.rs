@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 
 use base::{UnixTime, line};
 use serde::{Deserialize, Serialize};
@@ -377,6 +378,9 @@ pub struct Event {
     pub cause: String,
     /// What was seen: names and values.
     pub proof: Vec<(&'static str, String)>,
+    /// The addresses that marks in [`Event::proof`] stand for. No log has them: they are for the
+    /// rows of a status page, so that whoever reads a fix there can follow it.
+    addresses: Vec<(&'static str, IpAddr)>,
 }
 
 impl Event {
@@ -387,6 +391,7 @@ impl Event {
             at,
             cause: cause.into(),
             proof: Vec::new(),
+            addresses: Vec::new(),
         }
     }
 
@@ -399,6 +404,22 @@ impl Event {
         let _ = write!(text, "{value}");
         self.proof.push((name, text));
         self
+    }
+
+    /// Adds an address outside: a mark in the log, the address itself in a row of a status page.
+    #[must_use]
+    pub fn with_address(mut self, name: &'static str, address: IpAddr) -> Self {
+        self.addresses.push((name, address));
+        self.with(name, base::Pii::new(address))
+    }
+
+    /// What a row of a status page shows of the proof.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
+        self.proof.iter().map(|(name, value)| {
+            let address = self.addresses.iter().find(|(n, _)| n == name);
+            let shown = address.map(|(_, address)| Cow::Owned(address.to_string()));
+            (*name, shown.unwrap_or_else(|| told(value)))
+        })
     }
 }
 

@@ -31,7 +31,9 @@ pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
     let im_presence = publishers(r, "im_presence", &file.im_presence, 8443);
     let unity_connection = publishers(r, "unity_connection", &file.unity_connection, 443);
     let call_control = call_control(r, file);
-    if unified_cm.is_empty() && call_control.is_empty() && domains.iter().any(|d| d.sip) {
+    own_address(r, &call_control, &[&sip[..], &sip_tls[..]].concat());
+    // One that is written wrong has been told of.
+    if unified_cm.is_empty() && file.call_control.is_empty() && domains.iter().any(|d| d.sip) {
         r.warn(
             "",
             0,
@@ -403,6 +405,19 @@ fn contact(
             let fix = "write \"path\" or \"rewrite\"";
             r.error(section, i, "contact", "it is neither path nor rewrite", fix);
             None
+        }
+    }
+}
+
+/// What goes to this core's own address comes back to it.
+fn own_address(r: &mut Reader<'_>, call_control: &[CallControl], ours: &[SocketAddr]) {
+    for (i, one) in call_control.iter().enumerate() {
+        let ip = one.host.parse();
+        let own = ip.is_ok_and(|ip| ours.contains(&SocketAddr::new(ip, one.port)));
+        if own {
+            let cause = "it is where this core listens itself (service.sip)";
+            let fix = "write the address of the registrar inside";
+            r.error("call_control", i, "address", cause, fix);
         }
     }
 }

@@ -58,6 +58,7 @@ pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> 
         sip_client_certificates: client_certificates(r, file),
     };
     media_overlaps(r, &edge);
+    media_families(r, &edge);
     Some(edge)
 }
 
@@ -136,6 +137,22 @@ fn service(
     }
     if written.realm.is_some() && section != "service.sip" {
         r.error(section, 0, "realm", "it belongs to service.sip", "move it");
+    }
+    let breaks = |c: char| matches!(c, '"' | '\\') || c.is_control();
+    if written
+        .realm
+        .as_ref()
+        .is_some_and(|realm| realm.contains(breaks))
+    {
+        let cause =
+            "a realm with a quote, a backslash or a control character is misread by clients";
+        r.error(
+            section,
+            0,
+            "realm",
+            cause,
+            "leave it out: realm = \"example.com\"",
+        );
     }
     if written.digest_algorithms.is_some() && section != "service.sip" {
         let key = "digest_algorithms";
@@ -322,6 +339,19 @@ fn zones(r: &mut Reader<'_>, file: &File) -> Option<Vec<Zone>> {
         }
     }
     Some(out)
+}
+
+/// Clients that come by IPv6 want IPv6 media, and the same of IPv4.
+fn media_families(r: &mut Reader<'_>, edge: &Edge) {
+    for (six, name) in [(true, "IPv6"), (false, "IPv4")] {
+        let comes = edge.sip.listen.iter().any(|a| a.is_ipv6() == six);
+        let has = edge.media.addresses().any(|(ip, _)| ip.is_ipv6() == six);
+        if comes && !has {
+            let cause = format!("clients come by {name}, and service.media has no {name} address");
+            let fix = "add one to service.media.listen, or their calls have no way for media";
+            r.warn("service.sip", 0, "listen", &cause, fix);
+        }
+    }
 }
 
 /// Media ports over a service of the link.

@@ -105,10 +105,36 @@ fn a_core_is_read_with_the_guides_defaults() {
     );
 }
 
+#[test]
+fn what_is_written_wrong_is_told_of_once_and_in_the_words_of_its_line() {
+    let (head, _) = CORE.split_once("[[unified_cm]]").unwrap();
+    let call_control = "[[call_control]]\nname = \"pbx\"\naddress = \"10.0.0.5:sip\"\n";
+    let found = check(&format!("{head}{call_control}")).unwrap_err();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0].key, "call_control.address");
+    let found = check(&CORE.replace("\"192.0.2.11\"", "\"192.0.2.11:7001\"")).unwrap_err();
+    let said = found
+        .iter()
+        .any(|f| f.key.ends_with("dial") && f.cause.contains("a port stands"));
+    assert!(said, "{found:#?}");
+}
+
+#[test]
+fn clients_of_a_family_without_media_are_warned_of() {
+    let listen = "listen = [\"192.0.2.10:5061\", \"[2001:db8::10]:5061\"]";
+    let text = EDGE.replace("listen = [\"192.0.2.10:5061\"]", listen);
+    let found = check(&text).unwrap().warnings;
+    let said = found
+        .iter()
+        .find(|f| f.key == "service.sip.listen")
+        .unwrap();
+    assert!(said.cause.contains("no IPv6 address"), "{said:?}");
+}
+
 /// What is changed in a good file, and what is then said, with the line it stands on.
 #[test]
 fn each_mistake_is_named_with_line_cause_and_fix() {
-    let table: [(&str, &str, &str, usize, &str, &str); 26] = [
+    let table: [(&str, &str, &str, usize, &str, &str); 27] = [
         (
             CORE,
             "listen = [\"10.0.0.20:5060\"]",
@@ -156,6 +182,14 @@ fn each_mistake_is_named_with_line_cause_and_fix() {
             10,
             "service.https.listen_tls",
             "TLS already",
+        ),
+        (
+            EDGE,
+            "[service.sip]",
+            "[service.sip]\nrealm = 'ex\"am\\ple'",
+            12,
+            "service.sip.realm",
+            "quote",
         ),
         (
             EDGE,

@@ -4,7 +4,7 @@
 use base::{Now, Pii};
 use call::registration::is_privileged;
 use sip::{Message, Method, Name, NameAddr, Uri};
-use status::Kind;
+use status::{Event, Kind};
 
 use super::Core;
 use super::routing::Refused;
@@ -139,15 +139,15 @@ impl Core {
     }
 
     fn target_refused(&mut self, now: Now, target: &[u8], cause: &str) -> Refused {
-        let target = String::from_utf8_lossy(target);
-        let proof = [("target", Pii::new(target).to_string())];
-        self.board.stranger(
-            &mut self.station.out,
-            Kind::TargetRefused,
-            now,
-            cause,
-            &proof,
-        );
+        let event = Event::new(Kind::TargetRefused, now.unix, cause)
+            .with("target", Pii::new(String::from_utf8_lossy(target)));
+        let host = Uri::parse(target).map(|uri| uri.host.to_string());
+        let host = host.unwrap_or_default();
+        let event = match host.trim_matches(['[', ']']).parse() {
+            Ok(address) => event.with_address("host", address),
+            Err(_) => event.with("host", host),
+        };
+        self.board.placed(&mut self.station.out, now, event);
         (403, "Destination Not Allowed")
     }
 }

@@ -218,8 +218,7 @@ impl Core {
                     None => "the host is no call control of this core's",
                 };
                 let (out, source) = (&mut self.station.out, Some(remote.ip()));
-                let mut proof = vec![("source", base::Pii::new(remote.ip()).to_string())];
-                proof.extend(unproven.into_iter().flatten());
+                let proof: Vec<_> = unproven.into_iter().flatten().collect();
                 self.board
                     .warned(out, Kind::SenderRefused, now, source, cause, &proof);
                 message.reply(403, "Forbidden", &tag)

@@ -142,10 +142,7 @@ impl Core {
         let sender = self.sender(flow);
         let trunk = sender.and_then(|z| z.trunk.clone());
         let zone = sender.map_or(DEFAULT_ZONE, |z| z.of.as_str()).to_owned();
-        let source = self
-            .station
-            .remote(flow)
-            .map(|a| Pii::new(a.ip()).to_string());
+        let source = self.station.remote(flow).map(|a| a.ip().to_string());
         if trunk.as_ref().is_some_and(|t| !t.accepts) {
             let proof = [("zone", zone), ("source", source.unwrap_or_default())];
             let cause = "the zone may begin no requests (accept_incoming = false)";

@@ -58,6 +58,10 @@ fn a_strangers_flood_costs_one_event_and_no_transaction() {
     };
     assert_eq!(told(&world), 1);
     assert!(look.events.iter().any(|e| e.fix.contains("accept_from")));
+    // A host inside is no person: the log names it, once, so that the fix can be followed.
+    let event = world.events.iter().find(|e| e.kind == Kind::SenderRefused);
+    assert_eq!(event.unwrap().to_string().matches("source=").count(), 1);
+    assert!(event.unwrap().to_string().contains("source=10.0.0.99 "));
     world.wait(Duration::from_secs(61));
     assert_eq!(told(&world), 2, "what followed is told as one");
     // What it acknowledges and answers is nothing either.

@@ -688,6 +688,22 @@ fn the_dry_run_tells_every_verdict_and_where_the_request_would_go() {
 }
 
 #[test]
+fn the_dry_run_says_of_another_scheme_what_the_node_does() {
+    for scheme in ["mailto", "xmpp", "im", "h323"] {
+        let mut world = world();
+        let to = format!("{scheme}:8001@meet.test");
+        let report = dry(&mut world, "", &to, "trunk");
+        assert!(
+            report.note.contains("416") && report.targets.is_empty(),
+            "{report:?}"
+        );
+        from(&mut world, "10.0.0.40:41000");
+        world.ask(CALLER, &request("OPTIONS", &to, ""));
+        assert_eq!(world.out(CALLER).pop().unwrap().status(), 416, "{to}");
+    }
+}
+
+#[test]
 fn the_dry_run_says_in_one_word_what_it_came_to() {
     use SearchOutcome::{CallControl, NotUnderstood, Nowhere, Routed};
     let mut world = world();
@@ -708,6 +724,16 @@ fn the_dry_run_says_in_one_word_what_it_came_to() {
         ("", "", NotUnderstood, NotUnderstood),
         ("sip:", "trunk", NotUnderstood, NotUnderstood),
         ("two words", "", NotUnderstood, NotUnderstood),
+        (
+            "mailto:8001@meet.test",
+            "trunk",
+            NotUnderstood,
+            NotUnderstood,
+        ),
+        ("xmpp:8001@meet.test", "trunk", NotUnderstood, NotUnderstood),
+        ("im:8001@meet.test", "trunk", NotUnderstood, NotUnderstood),
+        ("h323:8001@meet.test", "trunk", NotUnderstood, NotUnderstood),
+        ("sip:@meet.test", "trunk", NotUnderstood, NotUnderstood),
     ];
     let discovered = "[[unified_cm]]\npublisher = \"10.0.0.6\"\nuser = \"u\"\npassword = \"p\"\n";
     let (_, zones) = ROUTING.split_once("5060\"\n").unwrap();
