@@ -326,7 +326,7 @@ impl Core {
                 }
                 let lane = matches!(self.station.side(flow), Some(Side::Lane { .. }));
                 if lane && !message.is_request() {
-                    message = self.from_outside(now, &message);
+                    message = self.redirected(now, &message);
                 }
                 self.station.transactions.receive(now, flow, true, message);
             }

@@ -1,5 +1,6 @@
 //! The largest messages that outside and inside may send pass both nodes, and what comes of them
 //! is read on the lane as the real framer reads it. A larger one is refused alone.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::VecDeque;
 use std::time::Duration;

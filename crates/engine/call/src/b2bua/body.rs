@@ -83,7 +83,7 @@ fn find(message: &Message) -> Found {
     let (kind, doubled) = (kinds.next().unwrap_or_default(), kinds.next().is_some());
     let is_sdp = message
         .fields_of(Name::ContentType)
-        .any(|kind| is_description(kind));
+        .any(is_description);
     if is_sdp {
         let plain = !doubled && !message.fields().any(|f| is_encoding(f.name, f.value));
         return if plain {

@@ -75,7 +75,7 @@ impl Core {
     /// An answer of an edge without what only a trusted node may say, and without what call control
     /// may not be sent to: a redirection (3xx) is judged as a REFER is. Without a target left it is
     /// 480.
-    pub(super) fn from_outside(&mut self, now: Now, answer: &Message) -> Message {
+    pub(super) fn redirected(&mut self, now: Now, answer: &Message) -> Message {
         let answer = super::routing::unprivileged(answer);
         if !(300..400).contains(&answer.status()) {
             return answer;

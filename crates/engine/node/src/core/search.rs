@@ -192,8 +192,8 @@ impl Core {
         names.split(' ').any(|name| carries(name, wanted))
     }
 
-    /// The neighbour whose name a host wears that does not prove it: at its address, and without its
-    /// certificate. None if it is something else there, too.
+    /// The neighbour whose name a host wears that does not prove it: at its address, and without
+    /// its certificate. None if it is something else there, too.
     pub(super) fn unproven(&self, flow: FlowId) -> Option<(&Zone, &str)> {
         if self.sender(flow).is_some() {
             return None;
