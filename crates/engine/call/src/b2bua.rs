@@ -38,6 +38,7 @@ mod reinvite;
 mod relay;
 mod session;
 mod update;
+mod ways;
 mod withdraw;
 
 use std::collections::VecDeque;
@@ -46,10 +47,10 @@ use std::time::Duration;
 
 use base::{HashMap, Id, Instant, Now, Queue, Rng, Slab, Timers};
 use media::ports::Allocator;
-use media::{Command, LinkId};
+use media::Command;
 use sip::dialog::DialogError;
 use sip::transaction::{ClientKey, Event as TransactionEvent, ServerKey, Transactions};
-use sip::{FlowId, Message, Method, Name};
+use sip::{Message, Method, Name};
 
 use call::{Call, End, LegKey, Phase, Tick};
 use desk::Desk;
@@ -79,6 +80,11 @@ pub struct Settings {
     pub session_grace: Duration,
     /// The address call control is told for media.
     pub inside_advertise: IpAddr,
+    /// Our own addresses inside. Default the one that call control is told.
+    pub own: Vec<IpAddr>,
+    /// Our own ports for media inside: whoever inside is told of one may send to it, as call
+    /// control does between two of our clients. Default any.
+    pub own_ports: std::ops::RangeInclusive<u16>,
     /// The address edges are told; they follow stream ids, not addresses.
     pub edge_address: IpAddr,
     /// The port edges are told. Default 36000.
@@ -99,6 +105,8 @@ impl Settings {
             session_interval: Duration::from_secs(1_800),
             session_grace: Duration::from_secs(32),
             inside_advertise: inside,
+            own: vec![inside],
+            own_ports: 0..=u16::MAX,
             edge_address: edge,
             edge_port: 36_000,
             suites: vec![
@@ -264,6 +272,11 @@ impl B2bua {
         }
     }
 
+    /// New calls ask for another session interval where neither end names one.
+    pub fn set_session_interval(&mut self, interval: Duration) {
+        self.settings.session_interval = interval;
+    }
+
     /// Takes an event of the transaction layer; gives back one that is not the B2BUA's.
     ///
     /// Requests and ACKs are given back: the node knows their side and hands them to
@@ -389,92 +402,6 @@ impl B2bua {
         self.media_report(cx, event);
     }
 
-    /// The media link to an edge is gone: its calls end.
-    pub fn link_down(&mut self, cx: &mut Context<'_>, link: LinkId) {
-        let side = Side::Edge { link };
-        let calls: Vec<Id> = self
-            .calls
-            .iter()
-            .filter(|(_, c)| c.caller.side == side || c.callee.side == side)
-            .map(|(id, _)| id)
-            .collect();
-        for id in calls {
-            self.hang_up(cx, id, EndedBy::Us, Cause::LinkDown, 503, "Link Down");
-        }
-    }
-
-    /// A connection has been replaced: requests of the legs on `old` take `new` from now on.
-    pub fn flow_moved(&mut self, old: FlowId, new: FlowId) {
-        for (_, call) in self.calls.iter_mut() {
-            for leg in call.legs_mut() {
-                if leg.face.flow == old {
-                    leg.face.flow = new;
-                }
-            }
-        }
-    }
-
-    /// The connection to the end of a client's call that is inside.
-    pub fn inside_flow(&self, call: CallId) -> Option<FlowId> {
-        let call = self.calls.get(call.0)?;
-        let mut legs = [&call.caller, &call.callee].into_iter();
-        legs.find(|leg| !leg.side.is_edge())
-            .map(|leg| leg.face.flow)
-    }
-
-    /// Whether a leg of a call goes by a connection.
-    pub fn uses(&self, flow: FlowId) -> bool {
-        let of = |call: &Call| call.caller.face.flow == flow || call.callee.face.flow == flow;
-        self.calls.iter().any(|(_, call)| of(call))
-    }
-
-    /// The client of a call that was answered is behind another edge now: requests for it take
-    /// that way, and nothing that was asked on the old one ends it. Media follows with the next
-    /// offer of either end.
-    pub fn client_moved(
-        &mut self,
-        cx: &mut Context<'_>,
-        id: CallId,
-        to: Side,
-        flow: FlowId,
-        route: &[u8],
-    ) {
-        let Some(call) = self.calls.get_mut(id.0) else {
-            return;
-        };
-        let end = match (call.caller.side.is_edge(), call.phase) {
-            (_, Phase::Calling | Phase::Ending) => return,
-            (true, _) => End::Caller,
-            (false, _) => End::Callee,
-        };
-        let elsewhere = call.leg(end).side != to;
-        for leg in call.legs_mut().into_iter().filter(|l| l.side.is_edge()) {
-            leg.side = to;
-            leg.face.flow = flow;
-        }
-        for fork in &mut call.forks {
-            fork.dialog_mut(end).reroute(route);
-        }
-        if elsewhere {
-            // It names streams of the old link.
-            call.bridge.forget_description(end);
-        }
-        self.forsake(cx, id.0, end);
-    }
-
-    /// The client of a call has another connection to the same edge: nothing that was asked on the
-    /// one before ends it.
-    pub fn client_back(&mut self, cx: &mut Context<'_>, id: CallId) {
-        let Some(call) = self.calls.get(id.0) else {
-            return;
-        };
-        let mut ends = [End::Caller, End::Callee].into_iter();
-        let client = ends.find(|end| call.leg(*end).side.is_edge());
-        if let (Some(end), Phase::Answered(_)) = (client, call.phase) {
-            self.forsake(cx, id.0, end);
-        }
-    }
-
     /// Runs every timer that is due.
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         while let Some((_, tick)) = self.timers.pop(cx.now.instant) {
@@ -525,6 +452,11 @@ impl B2bua {
         agreed.then(|| call.bridge.lines())
     }
 
+    /// The media streams that a call has, agreed on or not.
+    pub fn streams(&self, call: CallId) -> Option<usize> {
+        Some(self.calls.get(call.0)?.bridge.lines())
+    }
+
     fn tell(&mut self, call: Option<Id>, event: Event) {
         let _ = self.out.push(Output::Event {
             call: call.map(CallId),
@@ -544,6 +476,12 @@ impl B2bua {
         };
         (desk, &mut self.calls)
     }
+}
+
+/// Why a request could not be sent on.
+fn unsent(error: sip::transaction::RequestError) -> Refusal {
+    let (status, reason) = error.status();
+    Refusal::new(status, reason)
 }
 
 /// The request fits no dialog.

@@ -13,6 +13,7 @@ mod calls;
 mod census;
 mod checks;
 mod clusters;
+mod configured;
 mod destination;
 mod discovery;
 mod dry_run;
@@ -33,6 +34,7 @@ mod search;
 mod senders;
 mod servers;
 mod settings;
+mod shares;
 mod sign_in;
 mod sign_out;
 mod sso;
@@ -145,6 +147,7 @@ pub struct Core {
     called: HashMap<b2bua::CallId, Place>,
     /// Whose calls they are.
     owners: HashMap<b2bua::CallId, calls::Owner>,
+    shares: shares::Shares,
     /// Whom calls are between, where both are inside.
     betweens: HashMap<b2bua::CallId, between::Between>,
     /// Names that certificates of hosts proved which connected to us inside: one row a connection.
@@ -174,6 +177,7 @@ impl Core {
         let settings = Settings::of(config, &identity);
         let mut calls = b2bua::Settings::new(settings.media.advertise, settings.media.advertise);
         calls.edge_port = 36_000;
+        (calls.own, calls.own_ports) = settings.own_media();
         calls.session_interval = settings.limits.session_interval;
         let limits = Limits {
             licences: settings.limits.licences,
@@ -191,6 +195,7 @@ impl Core {
         let mut publishers = ask(&settings.unified_cm, Duty::VoiceVideo);
         publishers.extend(ask(&settings.im_presence, Duty::ImPresence));
         publishers.extend(ask(&settings.unity_connection, Duty::Voicemail));
+        let services = settings.call_control.iter();
         let mut core = Core {
             instance: rng.hex(16),
             overload: crate::overload::Overload::new(&settings.overload),
@@ -200,11 +205,7 @@ impl Core {
             publishers,
             history: servers::History::default(),
             refreshes: Vec::new(),
-            services: settings
-                .call_control
-                .iter()
-                .map(|c| Service::new(now, c))
-                .collect(),
+            services: services.map(|c| Service::new(now, c)).collect(),
             tokens: settings::token_key(&identity, &mut rng),
             credentials: Credentials::new(&mut rng, settings.refresh, settings.cleanup),
             admission: Admission::new(now),
@@ -233,6 +234,7 @@ impl Core {
             again: false,
             called: HashMap::default(),
             owners: HashMap::default(),
+            shares: HashMap::default(),
             betweens: HashMap::default(),
             proven: HashMap::default(),
             neighbours: HashMap::default(),
@@ -265,14 +267,6 @@ impl Core {
     /// A core that is asked what a configuration says, and never runs.
     fn offline(now: Now, config: &Arc<config::Config>) -> Core {
         Core::new(now, Rng::from_number(0), config, CoreIdentity::nobody())
-    }
-
-    fn load_users(&mut self, now: Now, identity: &CoreIdentity) {
-        let Some(users) = &identity.users else { return };
-        if let Err(error) = self.credentials.load(users.expose()) {
-            let (out, kind) = (&mut self.station.out, Kind::CredentialsFile);
-            self.board.event(out, kind, now, &error.to_string(), &[]);
-        }
     }
 
     /// A number for a question.
@@ -332,7 +326,7 @@ impl Core {
                 }
                 let lane = matches!(self.station.side(flow), Some(Side::Lane { .. }));
                 if lane && !message.is_request() {
-                    message = routing::unprivileged(&message);
+                    message = self.redirected(now, &message);
                 }
                 self.station.transactions.receive(now, flow, true, message);
             }
@@ -437,6 +431,7 @@ impl Core {
                 self.parked.remove(&key);
                 self.trials.remove(&key);
             }
+            Event::TooLarge { flow, message } => self.too_large(now, flow, &message),
             Event::Closed { .. } | Event::StrayResponse { .. } => {}
         }
     }
@@ -461,33 +456,6 @@ impl Core {
             }
         }
         self.station.respond(now, key, message);
-    }
-
-    fn media(&mut self, now: Now, event: &::media::Event) {
-        if let ::media::Event::LinkState { link, up, .. } = event {
-            return self.media_link(now, *link, *up);
-        }
-        if let ::media::Event::Rested { pairs } = event {
-            return self.ports.rested(pairs);
-        }
-        if let ::media::Event::Counters {
-            counters,
-            last: true,
-            ..
-        } = event
-        {
-            let seen = [
-                (counters.forged, "packets whose SRTP tag was wrong"),
-                (counters.malformed, "packets that are neither RTP nor RTCP"),
-            ];
-            for (_, cause) in seen.iter().filter(|(count, _)| *count > 0) {
-                let out = &mut self.station.out;
-                self.board
-                    .caused(out, Kind::MediaDropped, now, None, cause, &[]);
-            }
-        }
-        let (b2bua, mut cx) = self.calls(now);
-        b2bua.media_event(&mut cx, event);
     }
 }
 
@@ -545,6 +513,7 @@ impl Engine for Core {
             Input::Report(report) => self.report(now, report),
             Input::Waited(waited) => self.waited(now, waited),
             Input::HostClock(row) => self.board.clock(&mut self.station.out, now, row),
+            Input::Configured(config) => self.configured(now, &config),
         }
         self.pump(now);
     }

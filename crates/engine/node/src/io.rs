@@ -212,6 +212,9 @@ pub enum Input {
     Waited(Duration),
     /// What the machine's kernel says of its clock.
     HostClock(status::ClockRow),
+    /// The configuration has changed. The node takes up what it can while it runs
+    /// ([`config::document::effect`]); the rest is as it was at the start, whatever stands here.
+    Configured(Arc<config::Config>),
 }
 
 /// A lane that carries its streams in connections the node does not see.

@@ -15,6 +15,7 @@ mod host_clock;
 pub mod io;
 mod overload;
 mod quiet;
+mod resting;
 mod station;
 mod strikes;
 

@@ -3,14 +3,16 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use base::{Instant, Now, Rng};
 use sip::proxy::{self, Proxy, Reply};
-use sip::transaction::{self, Event, ServerKey, Transactions, ViaOptions};
+use sip::transaction::{self, Event, Room, ServerKey, Transactions, ViaOptions};
 use sip::{FlowId, Message, Method, Name};
 
 use crate::flows::Flows;
 use crate::io::{ConnId, Facts, Output, Side, Target};
+use crate::resting::Resting;
 
 /// Something a node has to decide about.
 pub(crate) enum Item {
@@ -27,6 +29,8 @@ pub(crate) struct Station {
     pub(crate) proxy: Proxy,
     pub(crate) out: VecDeque<Output>,
     pub(crate) rng: Rng,
+    /// What waits for who was on a flow that is gone.
+    resting: Resting,
 }
 
 impl Station {
@@ -37,6 +41,7 @@ impl Station {
             proxy: Proxy::new(proxy::Settings::default()),
             out: VecDeque::new(),
             rng: rng.fork(),
+            resting: Resting::default(),
         }
     }
 
@@ -47,6 +52,9 @@ impl Station {
                 return Some(Item::Reply(reply));
             }
             match self.transactions.poll_output()? {
+                transaction::Output::Send { flow, bytes } if self.resting.is(flow) => {
+                    self.resting.keep(flow, bytes);
+                }
                 transaction::Output::Send { flow, .. } if self.flows.get(flow).is_none() => {
                     // It was gone before this was written: nobody else will say so.
                     self.transactions.flow_down(now, flow);
@@ -71,22 +79,43 @@ impl Station {
     pub(crate) fn handle_timeout(&mut self, now: Now) {
         self.transactions.handle_timeout(now);
         self.proxy.handle_timeout(now, &mut self.transactions);
+        while let Some(flow) = self.resting.pop(now.instant) {
+            self.transactions.flow_down(now, flow);
+        }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        [self.transactions.poll_timeout(), self.proxy.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.transactions.poll_timeout(),
+            self.proxy.poll_timeout(),
+            self.resting.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// A connection came in; `None` if there is no room, and it is closed.
     pub(crate) fn accepted(&mut self, conn: ConnId, facts: Facts) -> Option<FlowId> {
         let flow = self.flows.accepted(conn, &facts);
-        if flow.is_none() {
-            self.out.push_back(Output::Close { conn });
+        match flow {
+            None => self.out.push_back(Output::Close { conn }),
+            Some(flow) if facts.side != Side::Client => self.shared(flow, facts.side),
+            Some(_) => {}
         }
         flow
+    }
+
+    /// A connection carries the requests of many.
+    fn shared(&mut self, flow: FlowId, side: Side) {
+        self.transactions.share(flow);
+        if matches!(side, Side::Lane { .. }) {
+            // The other node reads with these.
+            let limits = sip::Limits::lane();
+            let bytes_max = usize::MAX;
+            self.transactions
+                .give_room(flow, Room { limits, bytes_max });
+        }
     }
 
     /// A dialled connection stands: what waited for it leaves.
@@ -106,15 +135,47 @@ impl Station {
         }
         let (flow, output) = self.flows.dial(target)?;
         self.out.push_back(output);
+        self.shared(flow, Side::Inside);
         Some(flow)
     }
 
     /// A connection is gone, and with it what waited on it.
     pub(crate) fn gone(&mut self, now: Now, conn: ConnId) -> Option<(FlowId, Option<Side>)> {
+        self.gone_for(now, conn, None)
+    }
+
+    /// The same; if `rest` is a time, what is under way waits so long for [`Station::moved`].
+    pub(crate) fn gone_for(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        rest: Option<Duration>,
+    ) -> Option<(FlowId, Option<Side>)> {
         let (flow, row) = self.flows.gone(conn)?;
-        self.transactions.flow_down(now, flow);
+        match rest {
+            Some(rest) => self.resting.begin(now.instant + rest, flow),
+            None => self.transactions.flow_down(now, flow),
+        }
         let dialled = row.target().map(|_| Side::Inside);
         Some((flow, row.side().or(dialled)))
+    }
+
+    /// Who was on a flow is on another one now.
+    pub(crate) fn moved(&mut self, from: FlowId, to: FlowId) {
+        let kept = self.resting.end(from);
+        let sent = kept.into_iter().filter_map(|b| self.flows.send(to, b));
+        self.out.extend(sent);
+        self.transactions.moved(from, to);
+    }
+
+    /// Whether a flow is gone, and who was on it may come back on another.
+    pub(crate) fn is_resting(&self, flow: FlowId) -> bool {
+        self.resting.is(flow)
+    }
+
+    /// Flows that are gone, and waited for.
+    pub(crate) fn resting_len(&self) -> usize {
+        self.resting.len()
     }
 
     pub(crate) fn close(&mut self, flow: FlowId) {
@@ -169,6 +230,11 @@ impl Station {
         };
         self.proxy
             .forward(now, &mut self.transactions, key, vec![target]);
+    }
+
+    /// Gives up an INVITE that was sent on and that nobody has answered; whether there was one.
+    pub(crate) fn give_up(&mut self, now: Now, key: ServerKey) -> bool {
+        self.proxy.give_up(now, &mut self.transactions, key)
     }
 
     /// Sends on the ACK of a 2xx, which belongs to no transaction. It loses a hop like any other

@@ -133,6 +133,9 @@ kinds! {
         "call control rings the user there until the registration runs out: remove it there, and \
          let it take REGISTERs of the core without a password of their own, as it takes those of \
          clients";
+    /// A message grew past what its receiver takes.
+    MessageTooLarge = 2019, Warning, "SIP message too large to be sent on",
+        "look at who sends it: a message that grows so large is nothing that a telephone sends";
     /// No core can take a client's request.
     NoCore = 2020, Error, "no core is linked",
         "check the links (causeway status); clients get 503 until one is up";
@@ -161,7 +164,8 @@ kinds! {
          whom the client names";
     /// There are as many calls as there may be.
     CallsFull = 2030, Warning, "call refused: no room for one more",
-        "raise calls.concurrent_max or calls.licences if the machine carries more, or add a core";
+        "raise calls.concurrent_max or calls.licences if the machine carries more, or add a core; \
+         of one user: look who it is";
     /// There soon will be.
     CallsNear = 2031, Warning, "a limit of calls is near",
         "raise calls.concurrent_max or calls.licences if the machine carries more, or add a core";

@@ -153,6 +153,13 @@ impl Acceptor {
         }
     }
 
+    /// Tells the core that a client is lost in a call; before the link is up it does nothing.
+    pub fn call_lost(&mut self, call_id: String, tag: String) {
+        if matches!(self.state, State::Up(_)) {
+            self.send.push(Message::CallLost { call_id, tag });
+        }
+    }
+
     fn fall(&mut self, fault: Fault) {
         self.state = State::Down;
         self.events.push(Event::Down(fault));

@@ -86,6 +86,9 @@ impl Dialer {
                         let outs = message::sign_outs_heard(outs);
                         self.events.push(Event::SignOuts(outs));
                     }
+                    Message::CallLost { call_id, tag } => {
+                        self.events.push(Event::CallLost { call_id, tag });
+                    }
                     Message::Bye { reason } => self.fall(Fault::Bye(reason)),
                     Message::Unknown => {}
                     other => self.fall(Fault::OutOfTurn(other.name())),

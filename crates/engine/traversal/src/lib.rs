@@ -72,6 +72,13 @@ pub enum Event {
     Zones(Vec<String>),
     /// The other node tells of users who were signed out.
     SignOuts(Vec<SignOut>),
+    /// On the core: the client of this call is gone for good.
+    CallLost {
+        /// The call's Call-ID.
+        call_id: String,
+        /// The tag of the one who began it.
+        tag: String,
+    },
     /// A measurement.
     Measured {
         /// Round trip of a ping.

@@ -152,6 +152,14 @@ pub enum Message {
         /// At most [`SIGN_OUTS_MAX`].
         outs: Vec<SignOut>,
     },
+    /// Edge to core: a client's connection was lost in a call, and it did not come back. A core
+    /// that does not know it keeps the call until its ends are silent.
+    CallLost {
+        /// The call's Call-ID.
+        call_id: String,
+        /// The tag of the one who began it, on the edge's side.
+        tag: String,
+    },
     /// Either way: the sender closes the link in good order.
     Bye {
         /// Why, for the peer's log.
@@ -175,6 +183,7 @@ impl Message {
             Message::Domains { .. } => "domains",
             Message::Zones { .. } => "zones",
             Message::SignOuts { .. } => "sign-outs",
+            Message::CallLost { .. } => "call-lost",
             Message::Bye { .. } => "bye",
             Message::Unknown => "an unknown message",
         }

@@ -1,6 +1,7 @@
 //! Chains that are broken, each in one way, and the name that each fault is given. What `rcgen`
 //! makes is made here; what it cannot make is in `made/`, by OpenSSL, and its keys are kept
 //! nowhere.
+#![allow(clippy::unwrap_used)]
 
 use base::UnixTime;
 use certificates::{Certificate, Flaw, Grade, Leg, Need, Question, Report, inspect, names, read};

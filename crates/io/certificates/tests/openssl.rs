@@ -1,4 +1,5 @@
 //! What OpenSSL reads in our requests.
+#![allow(clippy::unwrap_used)]
 
 use std::io::Write;
 use std::process::{Command, Stdio};

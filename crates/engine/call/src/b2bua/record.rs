@@ -31,6 +31,8 @@ pub enum Cause {
     Timeout,
     /// The connection to one end is gone.
     FlowDown,
+    /// The client's connection was lost, and it did not come back.
+    ClientLost,
     /// The media link is gone.
     LinkDown,
     /// A 2xx was never acknowledged.

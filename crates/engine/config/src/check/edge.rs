@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::{Reader, limits, routing};
 use crate::file::{File, Service as Written, Several};
@@ -67,6 +68,9 @@ fn business(r: &mut Reader<'_>, file: &File) -> Option<Business> {
     let written = &file.business;
     let calls_per_minute = r.number(SECTION, 0, "calls_per_minute", written.calls_per_minute);
     let calls_max = r.number(SECTION, 0, "calls_max", written.calls_max);
+    let calls_max: usize = calls_max.unwrap_or(20);
+    let calls_per_source = r.number(SECTION, 0, "calls_per_source", written.calls_per_source);
+    let ringing_max = r.number(SECTION, 0, "ringing_max_s", written.ringing_max_s);
     let (accept, call) = (written.accept == Some(true), written.call == Some(true));
     if !written.is_empty() && written.accept.is_none() && written.call.is_none() {
         let fix = "write accept = true, call = true or both, or remove the section";
@@ -100,8 +104,10 @@ fn business(r: &mut Reader<'_>, file: &File) -> Option<Business> {
         call,
         trusted: written.trusted.as_deref().map(|p| r.path(p)),
         reach,
-        calls_max: calls_max.unwrap_or(20),
+        calls_max,
         calls_per_minute: calls_per_minute.unwrap_or(10),
+        calls_per_source: calls_per_source.unwrap_or((calls_max / 4).max(1)),
+        ringing_max: Duration::from_secs(ringing_max.unwrap_or(60)),
     };
     (accept || call).then_some(business)
 }

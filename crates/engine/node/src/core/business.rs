@@ -7,7 +7,7 @@
 
 use base::{Now, Pii};
 use call::b2bua::{self, Caller, Encryption, Face, Ice, Side as Leg};
-use call::registration::is_claim;
+use call::registration::{is_claim, is_for_friends};
 use config::routing::DEFAULT_ZONE;
 use policy::search::Asker;
 use sip::transaction::ServerKey;
@@ -175,6 +175,8 @@ impl Core {
         }
         let message = unprivileged(&message);
         let mut edit = message.edit();
+        // Again, for an edge that does not.
+        edit.remove_fields(|f| is_for_friends(f.name));
         for name in [Name::Route, Name::Authorization, Name::ProxyAuthorization] {
             edit.remove(name);
         }

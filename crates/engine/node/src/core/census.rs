@@ -18,6 +18,7 @@ impl Core {
             ("questions to trunks", self.probes.len()),
             ("registrations to be taken out", self.outs.leaving.len()),
             ("owners of calls", self.owners.len()),
+            ("users with calls", self.shares.len()),
             ("calls between zones", self.betweens.len()),
             ("certificates of hosts inside", self.proven.len()),
             ("calls with neighbours", self.neighbours.len()),

@@ -72,6 +72,42 @@ impl Core {
         Ok(())
     }
 
+    /// An answer of an edge without what only a trusted node may say, and without what call control
+    /// may not be sent to: a redirection (3xx) is judged as a REFER is. Without a target left it is
+    /// 480.
+    pub(super) fn redirected(&mut self, now: Now, answer: &Message) -> Message {
+        let answer = super::routing::unprivileged(answer);
+        if !(300..400).contains(&answer.status()) {
+            return answer;
+        }
+        let (mut kept, mut unfit) = (Vec::new(), None);
+        for value in answer.values(Name::Contact) {
+            let address = NameAddr::parse(value);
+            let fit = address.as_ref().is_some_and(|a| self.is_fit(a.uri));
+            if fit {
+                kept.push(value);
+            } else {
+                unfit = Some(address.map_or(value, |a| a.uri));
+            }
+        }
+        let Some(target) = unfit else { return answer };
+        let cause = "a redirection leads where call control may not be sent";
+        let _ = self.target_refused(now, target, cause);
+        let mut edit = answer.edit();
+        if kept.is_empty() {
+            edit.remove(Name::Contact);
+            return unavailable(&edit.finish());
+        }
+        edit.set(Name::Contact, kept.join(b", ".as_slice()));
+        edit.finish()
+    }
+
+    fn is_fit(&self, target: &[u8]) -> bool {
+        let uri = Uri::parse(target).ok();
+        let writes = uri.and_then(|uri| written(uri.headers)).is_some();
+        !writes && matches!(self.unfit(target), Ok(None))
+    }
+
     /// Why call control may not be asked for a URI, if it may not.
     fn unfit(&self, target: &[u8]) -> Result<Option<&'static str>, Refused> {
         let Ok(uri) = Uri::parse(target) else {
@@ -114,6 +150,16 @@ impl Core {
         self.board.placed(&mut self.station.out, now, event);
         (403, "Destination Not Allowed")
     }
+}
+
+/// An answer with another status line.
+fn unavailable(answer: &Message) -> Message {
+    let bytes = answer.bytes();
+    let at = bytes.windows(2).position(|w| w == b"\r\n");
+    let rest = at.and_then(|at| bytes.get(at..)).unwrap_or_default();
+    let text = [b"SIP/2.0 480 Temporarily Unavailable", rest].concat();
+    // What was read can be read again.
+    Message::parse(text.into(), &sip::Limits::lane()).unwrap_or_else(|_| answer.clone())
 }
 
 /// Header fields that a URI has the one who follows it write (RFC 3261 §19.1.5): who it is, how

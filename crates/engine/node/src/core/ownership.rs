@@ -30,6 +30,18 @@ impl Core {
         }
     }
 
+    /// An edge says that a call's client was lost there and did not come back. A client that has
+    /// registered at another edge meanwhile is behind that one, with its call.
+    pub(super) fn client_lost(&mut self, now: Now, peer: usize, call_id: &str, tag: &str) {
+        let Some(link) = self.links.get(peer) else {
+            return;
+        };
+        let side = Leg::Edge { link: link.id };
+        let (b2bua, mut cx) = self.calls(now);
+        b2bua.client_lost(&mut cx, side, call_id.as_bytes(), tag.as_bytes());
+        self.calls_work(now);
+    }
+
     /// Whether a call is of or to a foreign domain, and so no client's.
     pub(super) fn is_strangers(&self, call: CallId) -> bool {
         !self.owners.contains_key(&call)

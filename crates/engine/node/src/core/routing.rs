@@ -5,8 +5,8 @@
 use base::{Now, Pii};
 use call::b2bua::Side as Leg;
 use call::registration::core::{
-    Admitted, Binding, DialogMark, Draft, End, Place, RegistrationId, aor_of, may_register,
-    same_aor,
+    Admitted, Binding, DialogMark, Draft, End, Place, Registrar, RegistrationId, aor_of,
+    may_register, same_aor,
 };
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Name, NameAddr, Uri};
@@ -46,7 +46,7 @@ impl Core {
         if let Err((status, reason)) = sip::validate::request(&message) {
             return self.station.answer(now, key, &message, status, reason);
         }
-        if self.sheds(peer, &message) {
+        if self.sheds(now, peer, &message) {
             return self.shed(now, key, &message);
         }
         if let Err((status, reason)) = self.may_refer_to(now, &message) {
@@ -346,11 +346,11 @@ impl Core {
         let (user_part, aor) = aor_of(from)?;
         let zone = self.zones_for(&host_of(from)?).into_iter().next()?;
         let found = self.zone(&zone)?;
-        let decides = found.unified_cm;
+        let numbers = self.settings.numbers(from, found.unified_cm);
         if !self.is_user_of(&admitted.domain, from, found) {
             return None;
         }
-        if may_register(admitted, user_part, b"", decides).is_err() {
+        if may_register(admitted, user_part, b"", numbers).is_err() {
             return None;
         }
         let recorded = message.values(Name::RecordRoute).next()?;
@@ -424,6 +424,10 @@ impl Core {
                     self.station.answer(now, key, &message, 200, "OK");
                 }
                 (true, _) => self.trunk_dialog(now, key, flow, message),
+                // A client's that is away: no rule is to lead its calls to somebody else.
+                (false, _) if Registrar::was_ours(&message, |h| self.settings.is_us(h)) => {
+                    self.station.answer(now, key, &message, 404, "Not Found");
+                }
                 (false, _) => self.search_inside(now, key, flow, message),
             };
         };

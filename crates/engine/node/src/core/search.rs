@@ -18,16 +18,16 @@ use crate::station::limited;
 const NODE_NAME_MAX: usize = 60;
 
 /// What rules see of a destination: `user@host`, the host in lower case, with a port that is
-/// written. Escapes that say nothing are undone, so that no spelling gets around a rule. `None` if
-/// it cannot be read.
+/// written. Escapes that say nothing are undone, and a telephone number is without what only parts
+/// its digits, so that no spelling gets around a rule. `None` if it cannot be read.
 pub(super) fn alias_of(uri: &[u8]) -> Option<String> {
     let (scheme, rest) = uri.split_at_checked(uri.iter().position(|b| *b == b':')?)?;
     if scheme.eq_ignore_ascii_case(b"tel") {
         let number = rest.get(1..)?.split(|b| *b == b';').next()?;
-        return Some(plain(number)).filter(|n| !n.is_empty());
+        return Some(number_of(plain(number))).filter(|n| !n.is_empty());
     }
     let uri = Uri::parse(uri).ok()?;
-    let mut alias = uri.user.map(plain).unwrap_or_default();
+    let mut alias = uri.user.map(|u| number_of(plain(u))).unwrap_or_default();
     if !alias.is_empty() {
         alias.push('@');
     }
@@ -41,7 +41,7 @@ pub(super) fn alias_of(uri: &[u8]) -> Option<String> {
 /// A request with the destination that rules made of it; a number alone is at `host`.
 pub(super) fn readdressed(message: Message, alias: &str, host: &str) -> Message {
     if alias_of(message.request_uri()).as_deref() == Some(alias) {
-        return message;
+        return undivided(message);
     }
     let sips = message
         .request_uri()
@@ -56,6 +56,48 @@ pub(super) fn readdressed(message: Message, alias: &str, host: &str) -> Message 
     let mut edit = message.edit();
     edit.request_uri(uri.as_bytes());
     edit.finish()
+}
+
+/// A request whose destination is spelt as rules saw it: what was judged is what is dialled.
+fn undivided(message: Message) -> Message {
+    let uri = message.request_uri();
+    let found = Uri::parse(uri).ok().and_then(|parsed| parsed.user);
+    let Some(user) = found.filter(|user| !user.is_empty()) else {
+        return message;
+    };
+    let number = number_of(plain(user));
+    let at = uri.windows(user.len()).position(|w| w == user);
+    let Some(at) = at.filter(|_| number != plain(user)) else {
+        return message;
+    };
+    let (before, after) = (uri.get(..at), uri.get(at + user.len()..));
+    let parts = [
+        before.unwrap_or_default(),
+        number.as_bytes(),
+        after.unwrap_or_default(),
+    ];
+    let uri = parts.concat();
+    let mut edit = message.edit();
+    edit.request_uri(&uri);
+    edit.finish()
+}
+
+/// A user part that is a telephone number, without visual separators (RFC 3966 §5.1.1) and blanks,
+/// written or escaped; any other as it is. What follows a `;` stays.
+fn number_of(user: String) -> String {
+    let (number, rest) = user.split_at(user.find(';').unwrap_or(user.len()));
+    let spaced = number.replace("%20", " ").replace("%09", " ");
+    // `#` has to be escaped in a URI.
+    let bare = spaced
+        .replace("%23", "")
+        .replace("%2A", "")
+        .replace("%2a", "");
+    let phone = |c: char| c.is_ascii_digit() || "+*#-.() ".contains(c);
+    if !bare.chars().all(phone) || !bare.contains(|c: char| c.is_ascii_digit()) {
+        return user;
+    }
+    let digits = spaced.chars().filter(|c| !"-.() ".contains(*c));
+    digits.chain(rest.chars()).collect()
 }
 
 /// A user part without the escapes of characters that need none (RFC 3261 §19.1.4).
@@ -150,8 +192,8 @@ impl Core {
         names.split(' ').any(|name| carries(name, wanted))
     }
 
-    /// The neighbour whose name a host wears that does not prove it: at its address, and without its
-    /// certificate. None if it is something else there, too.
+    /// The neighbour whose name a host wears that does not prove it: at its address, and without
+    /// its certificate. None if it is something else there, too.
     pub(super) fn unproven(&self, flow: FlowId) -> Option<(&Zone, &str)> {
         if self.sender(flow).is_some() {
             return None;
@@ -262,7 +304,32 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use super::alias_of;
+    use super::*;
+
+    #[test]
+    fn what_rules_judged_is_what_is_dialled() {
+        for (uri, sent) in [
+            (
+                "sip:9-00@example.test;user=phone",
+                "sip:900@example.test;user=phone",
+            ),
+            ("sip:%20900;x=y@example.test", "sip:900;x=y@example.test"),
+            ("sip:9%2d00@example.test", "sip:900@example.test"),
+            ("sip:%31002@example.test", "sip:%31002@example.test"),
+            ("sip:a-1@example.test", "sip:a-1@example.test"),
+            ("sip:example.test", "sip:example.test"),
+        ] {
+            let text = format!(
+                "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/TLS c;branch=z9hG4bK1\r\n\
+                 From: <sip:c@d>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: e\r\n\
+                 CSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"
+            );
+            let message = Message::parse(text.into(), &sip::Limits::outside()).unwrap();
+            let alias = alias_of(uri.as_bytes()).unwrap();
+            let out = readdressed(message, &alias, "example.test");
+            assert_eq!(String::from_utf8_lossy(out.request_uri()), sent);
+        }
+    }
 
     #[test]
     fn an_alias_is_the_same_however_a_destination_is_spelt() {
@@ -281,7 +348,16 @@ mod tests {
             ),
             ("sip:[2001:DB8::1]", Some("[2001:db8::1]")),
             ("sip:example.com", Some("example.com")),
-            ("tel:+49-30;phone-context=x", Some("+49-30")),
+            ("tel:+49-30;phone-context=x", Some("+4930")),
+            ("sip:9-00@example.com", Some("900@example.com")),
+            ("sip:(900)@example.com", Some("900@example.com")),
+            ("sip:%289%2D.0%290@example.com", Some("900@example.com")),
+            ("sip:%20900@example.com", Some("900@example.com")),
+            ("sip:9-00;ext=1@example.com", Some("900;ext=1@example.com")),
+            ("sip:%23900@example.com", Some("%23900@example.com")),
+            ("sip:+1.2*3@example.com", Some("+12*3@example.com")),
+            ("sip:bob-1@example.com", Some("bob-1@example.com")),
+            ("sip:-@example.com", Some("-@example.com")),
             ("tel:", None),
             ("1002", None),
             ("", None),

@@ -252,6 +252,7 @@ pub(super) fn ended(by: EndedBy, cause: &Cause) -> String {
         Cause::Status(status) => format!("answered {status}"),
         Cause::Timeout => "no answer came".to_owned(),
         Cause::FlowDown => "the connection to one end is gone".to_owned(),
+        Cause::ClientLost => "the client was lost and did not come back".to_owned(),
         Cause::LinkDown => "the link to the edge is gone".to_owned(),
         Cause::NoAck => "the answer was never acknowledged".to_owned(),
         Cause::BadAnswer => "the answer was malformed".to_owned(),

@@ -8,6 +8,7 @@
 //! its way, and for all that gets lost a bound in time ([`Doom`]).
 
 mod family;
+mod shares;
 mod streams;
 
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +22,7 @@ use sip::{FlowId, Message};
 use smallvec::SmallVec;
 
 use family::{Family, Moving};
+pub(crate) use shares::{Holder, Shares};
 pub(crate) use streams::Exchange;
 use streams::Stream;
 
@@ -36,6 +38,13 @@ const SESSION_GRACE: Duration = Duration::from_secs(64);
 
 /// How long the calls of a client whose connection is gone wait for it to come back.
 pub(crate) const RETURN_MAX: Duration = Duration::from_secs(60);
+
+/// The same before a call is answered: who hears it ring does not wait a minute for nobody.
+pub(crate) const EARLY_RETURN_MAX: Duration = Duration::from_secs(15);
+
+/// How soon a core is looked for again that is to be told of a lost client. That ends with the
+/// link's own time: then all its calls are over.
+const LINK_WAIT: Duration = Duration::from_secs(2);
 
 /// Calls of one flow.
 const FLOW_CALLS_MAX: usize = 64;
@@ -86,6 +95,7 @@ pub(crate) struct Call {
     pub(crate) flow: FlowId,
     pub(crate) began: Now,
     pub(crate) by_client: bool,
+    holder: Holder,
     pub(crate) answered: Option<UnixTime>,
     pub(crate) from: Pii<String>,
     pub(crate) to: Pii<String>,
@@ -107,12 +117,28 @@ pub(crate) struct Call {
     silent: bool,
     /// Its beginning was told: an INVITE that is only asked for credentials is no call.
     told: bool,
+    /// The client's connection is gone, and it has not come back.
+    gone: bool,
 }
 
 impl Call {
+    /// Whether it may wait for its client without an answer: a client that calls, or one that
+    /// rings. A device that has not rung may have another connection, and is asked by that one.
+    fn is_early(&self) -> bool {
+        self.answered.is_none() && (self.by_client || self.told)
+    }
+
     pub(crate) fn call_id(&self) -> String {
         let end = self.tag.saturating_sub(1);
         text(self.key.get(..end).unwrap_or_default())
+    }
+
+    /// Its Call-ID and the tag of who began it, whole.
+    pub(crate) fn names(&self) -> (String, String) {
+        let text =
+            |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+        let end = self.tag.saturating_sub(1);
+        (text(self.key.get(..end)), text(self.key.get(self.tag..)))
     }
 
     /// What it counts as: video while it is being set up (F277). Of one that ended before it was,
@@ -161,6 +187,8 @@ pub(crate) enum Refusal {
     NotAcceptable,
     /// No port or row is left.
     Exhausted,
+    /// Its user has as much as one may have.
+    Share,
     /// It is there already (RFC 3261 §8.2.2.2).
     Merged,
     /// There is no such call.
@@ -172,7 +200,7 @@ impl Refusal {
     pub(crate) fn answer(self) -> (u16, &'static str) {
         match self {
             Refusal::NotAcceptable => (488, "Not Acceptable Here"),
-            Refusal::Exhausted => (503, "Service Unavailable"),
+            Refusal::Exhausted | Refusal::Share => (503, "Service Unavailable"),
             Refusal::Merged => (482, "Loop Detected"),
             Refusal::Unknown => (481, "Call/Transaction Does Not Exist"),
         }
@@ -195,6 +223,7 @@ pub(crate) struct Calls {
     by_leg: HashMap<LegId, CallId>,
     streams: HashMap<(LinkId, StreamId), LegId>,
     timers: Timers<(CallId, Doom)>,
+    shares: Shares,
     /// One of each family that is served, or of one.
     outside: Vec<Outside>,
     /// What the core is told; it follows stream ids, not addresses.
@@ -209,25 +238,32 @@ pub(crate) struct Beginning<'a> {
     pub(crate) link: LinkId,
     pub(crate) flow: FlowId,
     pub(crate) by_client: bool,
+    pub(crate) holder: Holder,
     pub(crate) invite: &'a Message,
 }
 
 impl Calls {
     /// Rows of each table, by name.
-    pub(crate) fn census(&self) -> [(&'static str, usize); 8] {
+    pub(crate) fn census(&self) -> [(&'static str, usize); 9] {
         [
             ("calls", self.rows.len()),
             ("calls by dialog", self.index.len()),
             ("calls by flow", self.by_flow.len()),
             ("legs", self.by_leg.len()),
             ("streams", self.streams.len()),
+            ("holders of calls", self.shares.len()),
             ("call timers", self.timers.len()),
             ("ports", self.ports_in_use()),
             ("media commands", self.commands.len()),
         ]
     }
 
-    pub(crate) fn new(outside: Vec<Outside>, link: SocketAddr, rng: Rng, limit: usize) -> Self {
+    pub(crate) fn new(
+        outside: Vec<Outside>,
+        link: SocketAddr,
+        rng: Rng,
+        (limit, shares): (usize, Shares),
+    ) -> Self {
         Calls {
             rows: Slab::new(limit),
             index: HashMap::default(),
@@ -235,6 +271,7 @@ impl Calls {
             by_leg: HashMap::default(),
             streams: HashMap::default(),
             timers: Timers::default(),
+            shares,
             outside,
             link,
             rng,
@@ -287,6 +324,7 @@ impl Calls {
         if on_flow >= FLOW_CALLS_MAX {
             return Err(Refusal::Exhausted);
         }
+        self.shares.may_begin(&b.holder)?;
         let uri = |a: Result<sip::NameAddr<'_>, sip::HeaderError>| {
             Pii::new(a.map_or_else(|_| String::new(), |a| text(a.uri)))
         };
@@ -297,6 +335,7 @@ impl Calls {
             flow: b.flow,
             began: now,
             by_client: b.by_client,
+            holder: b.holder.clone(),
             answered: None,
             from: uri(b.invite.from()),
             to: uri(b.invite.to()),
@@ -310,11 +349,13 @@ impl Calls {
             timer: None,
             silent: false,
             told: false,
+            gone: false,
         };
         let id = self.rows.insert(call).map_err(|_| Refusal::Exhausted)?;
         let key = Box::from(&*key.bytes);
         self.index.entry(key).or_default().push(id);
         self.by_flow.entry(b.flow).or_default().push(id);
+        self.shares.began(b.holder.clone(), id);
         self.doom(now.instant, id, Doom::Ring, RING_MAX);
         Ok(id)
     }
@@ -366,7 +407,8 @@ impl Calls {
 
     /// A call gave a sign of life; `interval` is the session interval if one was agreed on.
     pub(crate) fn alive(&mut self, now: Instant, id: CallId, interval: Option<Duration>) {
-        let Some(call) = self.rows.get_mut(id).filter(|c| c.answered.is_some()) else {
+        let speaks = |c: &&mut Call| c.answered.is_some() && !c.gone;
+        let Some(call) = self.rows.get_mut(id).filter(speaks) else {
             return;
         };
         if let Some(interval) = interval {
@@ -386,14 +428,31 @@ impl Calls {
         call.timer = Some(self.timers.arm(now + after, (id, doom)));
     }
 
-    /// A client's connection is gone: answered calls wait for it, the others are given back.
+    /// How long what is under way on a flow is to wait for its client, should it go now.
+    pub(crate) fn rest_of(&self, flow: FlowId) -> Option<Duration> {
+        let ids = self.by_flow.get(&flow)?;
+        let early = |id: &CallId| self.get(*id).is_some_and(Call::is_early);
+        ids.iter().any(early).then_some(EARLY_RETURN_MAX)
+    }
+
+    /// A client's connection is gone: calls wait for it, answered ones longer than those that
+    /// ring. Gives those that do not.
     pub(crate) fn flow_down(&mut self, now: Instant, flow: FlowId) -> Vec<CallId> {
-        let ids = self.by_flow.get(&flow).cloned().unwrap_or_default();
-        let (wait, end): (Vec<_>, Vec<_>) = ids
-            .into_iter()
-            .partition(|id| self.get(*id).is_some_and(|c| c.answered.is_some()));
-        for id in wait {
-            self.doom(now, id, Doom::ClientGone, RETURN_MAX);
+        let mut end = Vec::new();
+        for id in self.by_flow.get(&flow).cloned().unwrap_or_default() {
+            let Some(call) = self.rows.get_mut(id) else {
+                continue;
+            };
+            call.gone = true;
+            let wait = match (call.answered, call.is_early()) {
+                (Some(_), _) => RETURN_MAX,
+                (None, true) => EARLY_RETURN_MAX,
+                (None, false) => {
+                    end.push(id);
+                    continue;
+                }
+            };
+            self.doom(now, id, Doom::ClientGone, wait);
         }
         end
     }
@@ -403,13 +462,20 @@ impl Calls {
         for id in self.by_flow.remove(&from).unwrap_or_default() {
             if let Some(call) = self.rows.get_mut(id) {
                 call.flow = to;
-                let idle = call.idle;
+                call.gone = false;
+                let (doom, after) = match call.answered {
+                    Some(_) => (Doom::Idle, call.idle),
+                    None => (Doom::Ring, RING_MAX),
+                };
                 self.by_flow.entry(to).or_default().push(id);
-                if self.rows.get(id).is_some_and(|c| c.answered.is_some()) {
-                    self.doom(now, id, Doom::Idle, idle);
-                }
+                self.doom(now, id, doom, after);
             }
         }
+    }
+
+    /// A call whose time has come waits on: the core that has it cannot be told.
+    pub(crate) fn wait_for_link(&mut self, now: Instant, id: CallId) {
+        self.doom(now, id, Doom::ClientGone, LINK_WAIT);
     }
 
     /// The next call whose time has come.
@@ -433,6 +499,7 @@ impl Calls {
                 self.index.remove(&call.key);
             }
         }
+        self.shares.ended(&call.holder, id);
         if let Some(ids) = self.by_flow.get_mut(&call.flow) {
             ids.retain(|i| *i != id);
             if ids.is_empty() {

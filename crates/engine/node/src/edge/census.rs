@@ -14,6 +14,7 @@ impl Edge {
             ("wrong digests", self.wrong.len()),
             ("strangers", self.strangers.len()),
             ("parked requests", self.parking.len()),
+            ("resting flows", self.station.resting_len()),
         ];
         rows.extend(self.guests.census());
         rows.extend(self.health.census());

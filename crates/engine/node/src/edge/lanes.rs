@@ -85,6 +85,7 @@ impl Edge {
             link,
             flow,
             by_client: false,
+            holder: self.holder(flow, message),
             invite: message,
         };
         let call = self.call_for(now, message, &beginning)?;

@@ -7,6 +7,7 @@ use media::LinkId;
 use traversal::{Fault, Hello};
 
 use super::Edge;
+use super::calls::{CallId, Doom};
 use super::links::{Candidate, Happened, Wants};
 use super::status::lane_name;
 use crate::gate::{EdgeGate, EdgeGateCore};
@@ -198,6 +199,29 @@ impl Edge {
 
     fn fault(&mut self, now: Now, index: usize, fault: &Fault) {
         self.link_down(now, index, &fault.to_string());
+    }
+
+    /// A call's time has come. If its client is lost, the core is told, which ends it inside.
+    pub(super) fn doomed(&mut self, now: Now, id: CallId, doom: Doom) {
+        if doom == Doom::ClientGone {
+            if self.calls.is_unanswered(id) {
+                // Its transactions tell the core.
+                let why = "the client's connection was lost before it was answered";
+                return self.end_call(now, id, why);
+            }
+            if let Some(call) = self.calls.get(id)
+                && let Some(link) = self.links.get_mut(call.link.0 as usize)
+            {
+                if !link.is_up() {
+                    return self.calls.wait_for_link(now.instant, id);
+                }
+                let (call_id, tag) = call.names();
+                let messages = link.tell_call_lost(call_id, tag).into_iter();
+                let messages = messages.map(|(conn, message)| Output::Control { conn, message });
+                self.station.out.extend(messages);
+            }
+        }
+        self.end_call(now, id, doom.why());
     }
 
     fn link_up(&mut self, now: Now, index: usize, restarted: bool) {

@@ -259,7 +259,7 @@ impl Link {
                     wants.close.push(conn);
                     wants.happened.push(Happened::Down(fault));
                 }
-                Event::CoreUp(_) | Event::EdgeUp(_) => {}
+                Event::CoreUp(_) | Event::EdgeUp(_) | Event::CallLost { .. } => {}
             }
         }
         wants
@@ -271,6 +271,16 @@ impl Link {
             return Vec::new();
         };
         control.acceptor.sign_outs(outs);
+        let messages = control.acceptor.take_messages().into_iter();
+        messages.map(|m| (control.conn, m)).collect()
+    }
+
+    /// Tells the core that a client is lost in a call; what to send.
+    pub(crate) fn tell_call_lost(&mut self, id: String, tag: String) -> Vec<(ConnId, Message)> {
+        let Some(control) = &mut self.control else {
+            return Vec::new();
+        };
+        control.acceptor.call_lost(id, tag);
         let messages = control.acceptor.take_messages().into_iter();
         messages.map(|m| (control.conn, m)).collect()
     }

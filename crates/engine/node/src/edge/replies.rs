@@ -56,7 +56,8 @@ impl Edge {
         if self.ask_next_core(now, reply.server, flow, &request, &reply.message) {
             return;
         }
-        let (client, message) = match self.station.side(flow) {
+        let resting = self.station.is_resting(flow).then_some(Side::Client);
+        let (client, message) = match self.station.side(flow).or(resting) {
             Some(Side::Client) => {
                 let flow = self.speaks_for(now, flow, &request);
                 let message = self.reply_to_client(now, flow, &request, reply.message);
@@ -236,6 +237,14 @@ impl Edge {
         let mut edit = answer.edit();
         edit.remove_fields(|f| is_our_own(f.name));
         edit.finish()
+    }
+
+    /// What we made of a message is more than its receiver takes.
+    pub(super) fn too_large(&mut self, now: Now, flow: FlowId, message: &Message) {
+        let source = self.station.remote(flow).map(|a| a.ip());
+        let cause = message.measure();
+        self.ledger
+            .caused(now, Kind::MessageTooLarge, source, &cause);
     }
 
     fn reply_to_core(

@@ -286,10 +286,10 @@ impl Ledger {
         self.events.push_back(event);
     }
 
-    pub(super) fn moved(&mut self, now: Now) {
+    /// Once a minute for each source: a client with many lines moves many registrations.
+    pub(super) fn moved(&mut self, now: Now, source: Option<IpAddr>) {
         let cause = "the client connected anew; its calls go on there";
-        self.events
-            .push_back(Event::new(Kind::RegistrationMoved, now.unix, cause));
+        self.caused(now, Kind::RegistrationMoved, source, cause);
     }
 
     // ---- calls and media ----

@@ -4,6 +4,7 @@ mod business;
 mod calls;
 mod claims;
 mod clients;
+mod early;
 mod failover;
 mod families;
 mod hostile;

@@ -82,6 +82,9 @@ impl Transactions {
         }
         let branch = build::branch(&mut self.core.rng, mark);
         let request = build::changed_with_via(request, via, &branch, change);
+        if !self.may_go(flow, &request) {
+            return Err(RequestError::TooLarge);
+        }
         self.insert_client(now, flow, reliable, request, branch.into_bytes(), false)
     }
 
@@ -162,6 +165,23 @@ impl Transactions {
         self.clients.get(id).filter(|row| row.is(&key)).map(|_| id)
     }
 
+    pub(super) fn client_moved(&mut self, id: Id, to: FlowId) {
+        let Some(row) = self.clients.get_mut(id) else {
+            return;
+        };
+        self.client_flows.remove(&(row.flow, id));
+        self.client_flows.insert((to, id));
+        row.flow = to;
+        let waits = matches!(
+            row.state,
+            State::Invite(client_invite::State::Calling | client_invite::State::Proceeding)
+        );
+        if waits && row.cancel == Cancel::No {
+            self.core.retransmitted += 1;
+            self.core.send(to, row.request.bytes().clone());
+        }
+    }
+
     pub(super) fn client_event(
         &mut self,
         now: Now,
@@ -173,6 +193,12 @@ impl Transactions {
             return;
         };
         let acts = row.step(event);
+        // An ACK needs the header alone.
+        if matches!(event, ClientEvent::Success | ClientEvent::Failure)
+            && let Some(slim) = super::slim(&row.request)
+        {
+            row.request = slim;
+        }
         self.run_client(now, id, acts, message);
         if event == ClientEvent::Provisional {
             self.cancel_when_due(now, id);

@@ -96,6 +96,14 @@ impl Hop {
     }
 }
 
+/// The key of a server transaction that goes on on another flow.
+pub(super) fn go_to(key: &mut [u8], flow: FlowId) {
+    let at = [flow.slot().to_be_bytes(), flow.generation().to_be_bytes()];
+    for (old, new) in key.iter_mut().zip(at.as_flattened()) {
+        *old = *new;
+    }
+}
+
 /// Whether a branch is one of RFC 3261. One that is nothing but the cookie names nothing
 /// (RFC 4475 §3.2.1).
 fn has_cookie(branch: &[u8]) -> bool {

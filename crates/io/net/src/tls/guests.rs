@@ -1,6 +1,6 @@
-//! Hosts inside that connect to us by TLS: whoever has a certificate may show it, and what it proves
-//! is found out afterwards. Nobody is refused for one, since a phone may have none at all; the node
-//! decides what a host without may do.
+//! Hosts inside that connect to us by TLS: whoever has a certificate may show it, and what it
+//! proves is found out afterwards. Nobody is refused for one, since a phone may have none at all;
+//! the node decides what a host without may do.
 
 use std::sync::Arc;
 

@@ -329,6 +329,17 @@ impl Registrar {
         })
     }
 
+    /// Whether a request from inside names a client by what we told of it, be that still there or
+    /// not: a Contact that we wrote, or a token in our own first Route. `us` knows our hosts.
+    pub fn was_ours(request: &Message, us: impl Fn(&str) -> bool) -> bool {
+        let ours = |uri: &Uri<'_>| us(&uri.host.to_string());
+        let route = request.routes().next().and_then(Result::ok);
+        let route = route.and_then(|r| Uri::parse(r.uri).ok());
+        let contact = Uri::parse(request.request_uri()).ok();
+        route.is_some_and(|uri| uri.user.is_some() && ours(&uri))
+            || contact.is_some_and(|uri| uri.param(TOKEN).is_some() && ours(&uri))
+    }
+
     /// The device that a globally routable URI names (RFC 5627 §5.1, §6.1): its address of record,
     /// and its instance. A client that a registrar gave one writes it as its Contact.
     fn by_gruu(&self, uri: &[u8], device: &[u8]) -> Option<Id> {

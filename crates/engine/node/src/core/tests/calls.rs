@@ -340,6 +340,69 @@ fn a_call_survives_its_lane_and_ends_with_its_link() {
     world.idle();
 }
 
+/// Has the edge say that the client of a call is lost.
+fn lost(world: &mut World, call_id: &str, tag: &str) {
+    world.give(Input::Control {
+        conn: CONTROL,
+        message: traversal::Message::CallLost {
+            call_id: call_id.into(),
+            tag: tag.into(),
+        },
+    });
+}
+
+#[test]
+fn a_call_whose_client_is_lost_ends_inside_with_the_reason() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    let path = text(world.registered("1001", "t1").header(Name::Path));
+    let inside = world.dialled("10.0.0.5");
+    // The client calls.
+    let invite = world.ask(LANE, &invite_from_client("t1"));
+    let sent = world.one(inside);
+    world.take(
+        inside,
+        answer(&sent, "p", "<sip:1100@10.0.0.31>", SDP_INSIDE),
+    );
+    let ok = world.one(LANE);
+    world.ask(LANE, &follow("ACK", &invite, &ok, 1));
+    let _ = world.one(inside);
+    lost(&mut world, "call1", "another");
+    lost(&mut world, "another", "c");
+    assert!(world.out(inside).is_empty());
+    lost(&mut world, "call1", "c");
+    let bye = world.one(inside);
+    assert_eq!(bye.method(), Method::Bye);
+    assert_eq!(
+        text(bye.header(Name::Reason)),
+        "SIP;cause=480;text=\"Client Lost\""
+    );
+    world.take(inside, bye.reply(200, "OK", "p").build());
+    let bye = world.one(LANE);
+    world.take(LANE, bye.reply(430, "Flow Failed", "").build());
+    world.media_ends();
+    assert_eq!(
+        world.core.snapshot(world.now).history[0].cause,
+        "the core: the client was lost and did not come back"
+    );
+    // The client is called.
+    let invite = world.ask(inside, &invite_from_phone(&path));
+    let sent = world.one(LANE);
+    let stream = sdp_edge(&stream_of(&sent));
+    world.take(
+        LANE,
+        answer(&sent, "c", "<sip:1001@198.51.100.7:5555>", &stream),
+    );
+    let ok = world.one(inside);
+    world.ask(inside, &follow("ACK", &invite, &ok, 1));
+    let _ = world.one(LANE);
+    let tag = text(sent.from().unwrap().tag());
+    lost(&mut world, "call2", &tag);
+    assert_eq!(world.one(inside).method(), Method::Bye);
+    // It is heard twice at worst.
+    lost(&mut world, "call2", &tag);
+    assert!(world.out(inside).is_empty());
+}
+
 #[test]
 fn an_edge_that_was_restarted_ends_its_calls() {
     let mut world = World::new(REGISTRAR, no_inside);

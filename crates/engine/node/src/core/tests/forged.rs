@@ -41,7 +41,8 @@ fn of_client(method: &str, uri: &str, who: (&str, &str), to: &str, more: &str) -
     format!(
         "{method} {uri} SIP/2.0\r\n\
          Record-Route: <sip:{flow}@edge1.example.test:5061;transport=tls;lr>\r\n\
-         P-Asserted-Identity: <sip:{user}@example.test>\r\nFrom: <sip:{user}@example.test>;tag=c\r\n\
+         P-Asserted-Identity: <sip:{user}@example.test>\r\n\
+         From: <sip:{user}@example.test>;tag=c\r\n\
          To: {to}\r\nCall-ID: d-{user}\r\nCSeq: 7 {method}\r\nMax-Forwards: 70\r\n\
          Contact: <sip:{user}@198.51.100.7:5555;transport=tls>\r\n{more}Content-Length: 0\r\n\r\n"
     )

@@ -204,6 +204,36 @@ fn a_zone_that_knows_nobody_is_followed_by_the_next_and_the_first_answer_counts(
 }
 
 #[test]
+fn what_is_for_a_client_that_is_gone_goes_nowhere_else_whatever_rules_say() {
+    let rule = "[[search_rules]]\nname = \"all\"\nmode = \"any_alias\"\ntarget = \"pbx\"\n";
+    for mode in ["path", "rewrite"] {
+        let routing = ROUTING.replacen("5060\"", &format!("5060\"\ncontact = \"{mode}\""), 1);
+        let mut world = World::new(&format!("{routing}{rule}"), no_inside);
+        let register = world.registered("1001", "t1");
+        let contact = register.values(Name::Contact).next().unwrap();
+        let target = text(Some(sip::NameAddr::parse(contact).unwrap().uri));
+        let path = register.values(Name::Path).map(|p| text(Some(p)));
+        let route: String = path.map(|p| format!("Route: {p}\r\n")).collect();
+        assert_eq!(route.is_empty(), mode == "rewrite");
+        let (home, pbx) = (world.dialled("10.0.0.5"), world.dialled("10.0.0.50"));
+        world.ask(home, &request("OPTIONS", &target, &route));
+        assert_eq!(world.one(LANE).method(), Method::Options);
+        world.wait(Duration::from_secs(700));
+        let _ = (world.out(home), world.out(pbx));
+        world.ask(home, &request("INVITE", &target, &route));
+        assert!(
+            world.out(pbx).is_empty(),
+            "{mode}: a call of 1001's went astray"
+        );
+        assert_eq!(world.one(home).status(), 404, "{mode}");
+        // What is meant for whom the core knows is searched, by our own Route as well.
+        let ours = "Route: <sip:10.0.0.20:5060;transport=tcp;lr>\r\n";
+        world.ask(home, &request("INVITE", "sip:8001@meet.test", ours));
+        assert_eq!(world.one(pbx).method(), Method::Invite);
+    }
+}
+
+#[test]
 fn an_answer_that_is_final_ends_the_search() {
     let mut world = world();
     let trunk = world.dialled("10.0.0.40");

@@ -214,7 +214,10 @@ fn every_way_a_call_can_fail_frees_its_ports() {
         ("never answered", |b, _| b.wait(200), "answered 408"),
         (
             "connection lost",
-            |b, _| b.disconnect(ConnId(1)),
+            |b, _| {
+                b.disconnect(ConnId(1));
+                b.wait(15);
+            },
             "the client's connection was lost before it was answered",
         ),
         ("lane lost", |b, _| b.disconnect(LANE), "answered 500"),
@@ -279,6 +282,45 @@ fn a_client_that_vanishes_in_a_call_keeps_its_ports_for_a_minute() {
     assert_eq!(bench.ports_in_use(), 1);
     bench.wait(1);
     assert_eq!(bench.ports_in_use(), 0);
+}
+
+/// The calls that the core's end of the control connection has heard to have lost their client.
+fn lost(bench: &mut Bench) -> Vec<(String, String)> {
+    let events = bench.dialer.as_mut().map(Dialer::take_events);
+    let lost = events
+        .into_iter()
+        .flatten()
+        .filter_map(|event| match event {
+            traversal::Event::CallLost { call_id, tag } => Some((call_id, tag)),
+            _ => None,
+        });
+    lost.collect()
+}
+
+#[test]
+fn a_core_is_told_of_a_client_that_is_lost_in_a_call_once_it_can_be() {
+    for away in [false, true] {
+        let mut bench = Bench::registered();
+        let (inside, _) = bench.call_from_client();
+        bench.disconnect(ConnId(1));
+        bench.wait(50);
+        assert_eq!(lost(&mut bench), []);
+        if away {
+            bench.dialer = None;
+            bench.input(Input::ControlDown {
+                conn: CONTROL,
+                why: "reset".into(),
+            });
+            bench.wait(15);
+            assert_eq!(bench.ports_in_use(), 1);
+            bench.link(ConnId(CONTROL.0 + 1), 0, "i1");
+        }
+        bench.wait(10);
+        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        let tag = text(inside.from().unwrap().tag().unwrap());
+        assert_eq!(lost(&mut bench), [(text(inside.call_id()), tag)], "{away}");
+        assert_eq!(bench.ports_in_use(), 0);
+    }
 }
 
 #[test]
@@ -506,6 +548,44 @@ fn ports_run_out_with_503_and_nothing_is_kept_of_the_call_that_found_none() {
     assert!(answer.header(Name::RetryAfter).is_some());
     assert_eq!(bench.edge.snapshot(bench.now).calls.len(), 8);
     assert!(bench.kinds().contains(&Kind::PortsExhausted));
+}
+
+#[test]
+fn a_user_has_a_share_of_calls_and_ports_over_all_connections_and_another_source_has_its_own() {
+    for (calls_per_user, media_ports_per_user) in [(2, 300), (100, 2)] {
+        let mut config = (*config_with(None)).clone();
+        if let config::Role::Edge(edge) = &mut config.role {
+            edge.rates = config::Rates {
+                calls_per_user,
+                media_ports_per_user,
+                ..edge.rates
+            };
+        }
+        let mut bench = Bench::of(&Arc::new(config));
+        bench.link(CONTROL, 0, "i1");
+        bench.lane(LANE, 0);
+        for (n, uuid) in [(1, "urn:uuid:1"), (2, "urn:uuid:2")] {
+            bench.connect(ConnId(n));
+            bench.register(ConnId(n), "1001", &PHONE.replace("urn:uuid:1", uuid));
+            bench.invite_from_client(ConnId(n), OFFER);
+        }
+        let invite = bench.request("INVITE", "sip:1002@example.test", "1001", "1002", "");
+        let invite = invite.edit().body("application/sdp", OFFER).finish();
+        assert_eq!(bench.refused(ConnId(2), invite), 503);
+        assert_eq!(
+            (bench.ports_in_use(), bench.edge.calls.iter().count()),
+            (2, 2)
+        );
+        let told = bench.events.iter().find(|e| e.kind == Kind::Flooded);
+        assert!(
+            told.unwrap()
+                .cause
+                .starts_with("sip: one user or source has")
+        );
+        // His calls over, there is room.
+        bench.disconnect(ConnId(1));
+        bench.invite_from_client(ConnId(2), OFFER);
+    }
 }
 
 #[test]
