@@ -417,6 +417,13 @@ pub enum Report {
         /// What is wrong with the certificate, and what to do.
         cause: String,
     },
+    /// A TLS handshake ended because of the client's certificate.
+    ClientCertificate {
+        /// The client.
+        source: IpAddr,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// Something is to be told of certificates.
     Certificate(CertificateNews),
     /// Connections come faster than one source, or all together, may make them.

@@ -338,6 +338,11 @@ kinds! {
     OverloadOver = 6007, Info, "overload has passed", "";
     /// A client showed a certificate that is vouched for.
     CertificateShown = 6008, Info, "client certificate verified", "";
+    /// A client's certificate is not accepted, or it showed none where it has to.
+    ClientCertificateRefused = 6009, Warning, "client certificate refused",
+        "if the device is ours, give it a certificate that an authority in \
+         service.sip.client_authorities signed and that is valid now, or write client_certificates \
+         = \"request\" where devices have none; a stranger's is rightly refused";
     /// A certificate, key or trust is in use from now on.
     CertificateTaken = 7001, Info, "certificate and trust in use", "";
     /// What the files hold now cannot be used.

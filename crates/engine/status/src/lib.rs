@@ -23,7 +23,7 @@ pub use recent::{EventRow, Recent};
 pub use search::{SearchOutcome, SearchQuestion, SearchReport, SearchStep, SearchTarget};
 pub use snapshot::{
     CallRow, CapacityRow, ClockRow, Counters, LinkRow, MediaRow, RegistrationRow, Role, SessionRow,
-    SignOutReport, Snapshot,
+    SignOutReport, Snapshot, ZoneRow,
 };
 
 pub use base::Pii;

@@ -133,6 +133,17 @@ mod tests {
     }
 
     #[test]
+    fn a_zone_is_an_object_with_its_state_and_why_in_json() {
+        let row = crate::ZoneRow::of("pbx".into(), "failed: refused: no");
+        let json = serde_json::to_string(&row).unwrap_or_default();
+        assert_eq!(
+            json,
+            r#"{"name":"pbx","state":"failed","why":"refused: no"}"#
+        );
+        assert_eq!(crate::ZoneRow::of("pbx".into(), "active").why, "");
+    }
+
+    #[test]
     fn recent_events_survive_json() {
         let mut recent = Recent::default();
         recent.note(&told(Kind::ClockSkew, 1, "behind").with("core", "core1"));

@@ -48,8 +48,8 @@ pub struct Snapshot {
     pub totals: Totals,
     /// Users who signed in over HTTPS, current and recent (F319).
     pub sessions: Vec<SessionRow>,
-    /// Names of zones towards call control, with their state.
-    pub zones: Vec<(String, String)>,
+    /// Zones towards call control and neighbours, and how each is.
+    pub zones: Vec<ZoneRow>,
     /// Servers inside, and how each is; on a core.
     #[serde(default)]
     pub servers: Vec<ServerBrief>,
@@ -212,6 +212,29 @@ pub struct MediaRow {
     pub forged: u64,
     /// Packets from addresses that are nobody's.
     pub strangers: u64,
+}
+
+/// One zone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZoneRow {
+    /// Its name.
+    pub name: String,
+    /// `active`, `connecting`, `failed`, `leaving`, `does not answer OPTIONS`.
+    pub state: String,
+    /// Why, where there is more to say; else empty.
+    pub why: String,
+}
+
+impl ZoneRow {
+    /// A row of a name and its state, which may go on in `: why`.
+    pub fn of(name: String, told: &str) -> Self {
+        let (state, why) = told.split_once(": ").unwrap_or((told, ""));
+        ZoneRow {
+            name,
+            state: state.to_owned(),
+            why: why.to_owned(),
+        }
+    }
 }
 
 /// One provisioning session.

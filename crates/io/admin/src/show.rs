@@ -36,8 +36,8 @@ pub fn snapshot(s: &Snapshot, view: View<'_>) -> String {
         let rows = s
             .zones
             .iter()
-            .map(|(name, state)| vec![name.clone(), state.clone()]);
-        let table = table(&["zone", "state"], rows.collect());
+            .map(|z| vec![z.name.clone(), z.state.clone(), z.why.clone()]);
+        let table = table(&["zone", "state", "why"], rows.collect());
         section(&mut out, "Zones", &table);
     }
     let mut list = |title: &str, rows: usize, total: usize, of: usize, body: String| {

@@ -91,6 +91,12 @@ impl SipListener {
                     // line.
                     tracing::debug!(error = %e, "a TLS handshake failed");
                     not_tls(&self.handle, remote, &e);
+                    if let Some(cause) = of_certificate(&e) {
+                        let source = remote.ip();
+                        let report = Report::ClientCertificate { source, cause };
+                        // A node that is swamped has better things to count.
+                        let _ = self.handle.try_input(Input::Report(report));
+                    }
                     return Ok(());
                 }
             },
@@ -100,6 +106,19 @@ impl SipListener {
         self.workers
             .hand_over(conn, facts, self.limits, stream, guard);
         Ok(())
+    }
+}
+
+/// What was wrong with the client's certificate, if that ended the handshake.
+fn of_certificate(error: &net::Error) -> Option<String> {
+    use net::Fault::{BadCertificate, Dates, NameMismatch, NoCertificate, Untrusted};
+    match error {
+        net::Error::Handshake {
+            fault: NameMismatch | Untrusted | Dates | BadCertificate | NoCertificate,
+            cause,
+            ..
+        } => Some(cause.clone()),
+        _ => None,
     }
 }
 
@@ -118,5 +137,31 @@ pub(crate) fn not_tls(handle: &Handle, source: SocketAddr, error: &net::Error) {
             source,
             cause,
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use net::Fault;
+
+    #[test]
+    fn a_handshake_that_the_clients_certificate_ended_is_told_and_another_not() {
+        for (fault, told) in [
+            (Fault::NoCertificate, true),
+            (Fault::Untrusted, true),
+            (Fault::Dates, true),
+            (Fault::BadCertificate, true),
+            (Fault::WeAreRefused, false),
+            (Fault::NotTls, false),
+            (Fault::Closed, false),
+        ] {
+            let error = net::Error::Handshake {
+                fault,
+                cause: "seen".into(),
+                fix: String::new(),
+            };
+            assert_eq!(of_certificate(&error).is_some(), told, "{fault:?}");
+        }
     }
 }

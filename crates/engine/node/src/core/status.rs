@@ -372,6 +372,10 @@ impl Core {
                 let event = Event::new(Kind::LinkRefused, now.unix, cause);
                 board.placed(out, now, event.with_address("source", source.ip()));
             }
+            Report::ClientCertificate { source, cause } => {
+                let kind = Kind::ClientCertificateRefused;
+                board.warned(out, kind, now, Some(source), &cause, &[]);
+            }
             // An edge's to see.
             Report::Flooded { .. } => {}
             Report::Violation {
@@ -411,7 +415,11 @@ impl Core {
             totals: ::status::Totals::default(),
             history: self.board.history.iter().cloned().collect(),
             sessions: self.board.sessions.iter().cloned().collect(),
-            zones: self.zone_rows(),
+            zones: {
+                let rows = self.zone_rows().into_iter();
+                rows.map(|(name, told)| ::status::ZoneRow::of(name, &told))
+                    .collect()
+            },
             servers: self.servers_in_brief(),
             events: self.board.recent.rows(),
             capacity: Some(self.capacity()),

@@ -149,6 +149,9 @@ impl Ledger {
             Report::LinkRefused { source, cause } => {
                 self.caused(now, Kind::LinkRefused, Some(source.ip()), &cause);
             }
+            Report::ClientCertificate { source, cause } => {
+                self.caused(now, Kind::ClientCertificateRefused, Some(source), &cause);
+            }
             Report::Flooded { source, cause } => {
                 self.caused(now, Kind::Flooded, Some(source), &cause);
             }

@@ -26,7 +26,8 @@ fn a_link_comes_up_signs_its_lane_in_and_opens_its_media() {
     assert_eq!(dial[0].rtcp.to_string(), "192.0.2.11:36001");
     assert_eq!(local[0].rtp.ip().to_string(), "10.0.0.20");
     assert_eq!(look.counters.media_ports_in_use, 0);
-    assert_eq!(look.zones[0], ("kamailio".to_owned(), "active".to_owned()));
+    let zone = ::status::ZoneRow::of("kamailio".to_owned(), "active");
+    assert_eq!(look.zones[0], zone);
 }
 
 #[test]

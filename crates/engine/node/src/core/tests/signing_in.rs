@@ -174,7 +174,7 @@ fn a_user_signs_in_and_may_register_with_unified_cm() {
         ),
         (120, "CSFALICE")
     );
-    let zones: Vec<&str> = look.zones.iter().map(|(n, _)| n.as_str()).collect();
+    let zones: Vec<&str> = look.zones.iter().map(|z| z.name.as_str()).collect();
     assert_eq!(
         zones,
         ["CEtcp-cucm1.example.test", "CEtcp-cucm2.example.test"]

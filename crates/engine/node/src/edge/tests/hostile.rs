@@ -143,6 +143,25 @@ fn registers_under_way_at_once_do_not_pass_the_bound_together() {
 }
 
 #[test]
+fn a_client_certificate_that_is_refused_is_told_once_with_its_source_in_status_alone() {
+    let mut bench = Bench::linked();
+    bench.events.clear();
+    for _ in 0..50 {
+        let source = std::net::Ipv4Addr::new(203, 0, 113, 7).into();
+        let cause = "invalid peer certificate: UnknownIssuer".to_owned();
+        bench.input(Input::Report(crate::io::Report::ClientCertificate {
+            source,
+            cause,
+        }));
+    }
+    assert_eq!(bench.kinds(), [Kind::ClientCertificateRefused]);
+    assert!(!bench.events[0].to_string().contains("203.0.113.7"));
+    let look = bench.edge.snapshot(bench.now);
+    assert_eq!(look.events[0].proof["source"], "203.0.113.7");
+    assert!(look.events[0].fix.contains("client_authorities"));
+}
+
+#[test]
 fn a_source_that_guesses_is_banned_for_a_while_and_its_registered_neighbour_is_not() {
     let mut bench = Bench::linked();
     bench.connect(ConnId(2));
