@@ -93,6 +93,8 @@ pub(crate) struct Call {
     pub(crate) flow: FlowId,
     pub(crate) began: Now,
     pub(crate) by_client: bool,
+    /// A foreign domain has it, and no client of ours.
+    pub(crate) abroad: bool,
     pub(crate) answered: Option<UnixTime>,
     pub(crate) from: Pii<String>,
     pub(crate) to: Pii<String>,
@@ -232,6 +234,8 @@ pub(crate) struct Beginning<'a> {
     pub(crate) link: LinkId,
     pub(crate) flow: FlowId,
     pub(crate) by_client: bool,
+    /// A foreign domain is at the other end of the flow.
+    pub(crate) abroad: bool,
     pub(crate) invite: &'a Message,
 }
 
@@ -320,6 +324,7 @@ impl Calls {
             flow: b.flow,
             began: now,
             by_client: b.by_client,
+            abroad: b.abroad,
             answered: None,
             from: uri(b.invite.from()),
             to: uri(b.invite.to()),

@@ -247,6 +247,7 @@ impl Edge {
         inside: bool,
     ) -> Result<Message, Refusal> {
         let link = media::LinkId(index as u32);
+        let business = self.is_business(flow, message, inside);
         let call = self.call_for(
             now,
             message,
@@ -254,6 +255,7 @@ impl Edge {
                 link,
                 flow,
                 by_client: true,
+                abroad: business,
                 invite: message,
             },
         )?;
@@ -276,7 +278,6 @@ impl Edge {
             // A client's Route is a hint for a proxy that would follow it; this one does not.
             edit.remove(Name::Route);
         }
-        let business = self.is_business(flow, message, inside);
         if !business {
             edit.remove(Name::RecordRoute);
         }

@@ -224,12 +224,9 @@ impl Edge {
             }
             401 | 407 | ..200 => {}
             status => {
-                let cause = format!("answered {status} from inside");
-                // 403 is the core's own word, too; what else there is, call control says.
-                let kind = match status {
-                    403 => Kind::RegistrationRefused,
-                    _ => Kind::RegistrarRefused,
-                };
+                // It may be the core's own word, or call control's: the core tells which.
+                let cause = format!("answered {status} from inside; the core's events say why");
+                let kind = Kind::RegistrationRefused;
                 self.ledger.caused(now, kind, source, &cause);
             }
         }
