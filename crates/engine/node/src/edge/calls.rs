@@ -184,6 +184,8 @@ impl Doom {
 pub(crate) enum Refusal {
     /// The description cannot be read, or names what it must not.
     NotAcceptable,
+    /// No line of a client's description can be carried.
+    NothingCarried,
     /// No port or row is left.
     Exhausted,
     /// It is there already (RFC 3261 §8.2.2.2).
@@ -196,7 +198,7 @@ impl Refusal {
     /// Status and reason of the answer.
     pub(crate) fn answer(self) -> (u16, &'static str) {
         match self {
-            Refusal::NotAcceptable => (488, "Not Acceptable Here"),
+            Refusal::NotAcceptable | Refusal::NothingCarried => (488, "Not Acceptable Here"),
             Refusal::Exhausted => (503, "Service Unavailable"),
             Refusal::Merged => (482, "Loop Detected"),
             Refusal::Unknown => (481, "Call/Transaction Does Not Exist"),

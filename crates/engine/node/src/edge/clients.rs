@@ -453,8 +453,20 @@ impl Edge {
             self.ledger.caused(now, Kind::PortsExhausted, None, &cause);
             return self.busy(now, key, message);
         }
+        self.blame_media(now, Some(refusal), "offer");
         let (status, reason) = refusal.answer();
         self.station.answer(now, key, message, status, reason);
+    }
+
+    /// Tells of a client's description of which nothing can be carried.
+    pub(super) fn blame_media(&mut self, now: Now, refusal: Option<Refusal>, what: &str) {
+        if refusal == Some(Refusal::NothingCarried) {
+            let cause = format!(
+                "a client's {what} has no line that can be carried: media of another kind, or with \
+                 keys by DTLS alone"
+            );
+            self.ledger.caused(now, Kind::NoCrypto, None, &cause);
+        }
     }
 
     pub(super) fn send_on(

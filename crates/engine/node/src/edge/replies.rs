@@ -248,6 +248,7 @@ impl Edge {
             Some(client) => self.described(now, client, &message, true),
             None => Ok(None),
         };
+        self.blame_media(now, described.as_ref().err().copied(), "answer");
         let mut edit = message.edit();
         write(described, &message, &mut edit);
         edit.remove_fields(|f| call::registration::is_claim(f.name, f.value));
