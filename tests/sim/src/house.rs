@@ -243,6 +243,16 @@ fn load(text: &str) -> Arc<Config> {
     }
 }
 
+/// What a node is configured as, with more text at its end. Of an edge there is nothing to add but
+/// sections that it has not.
+pub fn configuration(edge: bool, index: usize, plan: &Plan, more: &str) -> Arc<Config> {
+    let text = match edge {
+        true => edge_text(index, plan),
+        false => core_text(index, plan),
+    };
+    load(&format!("{text}{more}"))
+}
+
 /// An edge that has just been started.
 pub fn edge(now: Now, rng: Rng, index: usize, plan: &Plan) -> Box<dyn Engine> {
     let identity = node::EdgeIdentity {

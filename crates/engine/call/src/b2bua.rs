@@ -79,6 +79,11 @@ pub struct Settings {
     pub session_grace: Duration,
     /// The address call control is told for media.
     pub inside_advertise: IpAddr,
+    /// Our own addresses inside. Default the one that call control is told.
+    pub own: Vec<IpAddr>,
+    /// Our own ports for media inside: whoever inside is told of one may send to it, as call
+    /// control does between two of our clients. Default any.
+    pub own_ports: std::ops::RangeInclusive<u16>,
     /// The address edges are told; they follow stream ids, not addresses.
     pub edge_address: IpAddr,
     /// The port edges are told. Default 36000.
@@ -99,6 +104,8 @@ impl Settings {
             session_interval: Duration::from_secs(1_800),
             session_grace: Duration::from_secs(32),
             inside_advertise: inside,
+            own: vec![inside],
+            own_ports: 0..=u16::MAX,
             edge_address: edge,
             edge_port: 36_000,
             suites: vec![
@@ -262,6 +269,11 @@ impl B2bua {
             out: Queue::new(outputs),
             settings,
         }
+    }
+
+    /// New calls ask for another session interval where neither end names one.
+    pub fn set_session_interval(&mut self, interval: Duration) {
+        self.settings.session_interval = interval;
     }
 
     /// Takes an event of the transaction layer; gives back one that is not the B2BUA's.
@@ -543,6 +555,11 @@ impl B2bua {
         agreed.then(|| call.bridge.lines())
     }
 
+    /// The media streams that a call has, agreed on or not.
+    pub fn streams(&self, call: CallId) -> Option<usize> {
+        Some(self.calls.get(call.0)?.bridge.lines())
+    }
+
     fn tell(&mut self, call: Option<Id>, event: Event) {
         let _ = self.out.push(Output::Event {
             call: call.map(CallId),
@@ -562,6 +579,12 @@ impl B2bua {
         };
         (desk, &mut self.calls)
     }
+}
+
+/// Why a request could not be sent on.
+fn unsent(error: sip::transaction::RequestError) -> Refusal {
+    let (status, reason) = error.status();
+    Refusal::new(status, reason)
 }
 
 /// The request fits no dialog.

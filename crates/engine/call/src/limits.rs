@@ -197,6 +197,14 @@ impl<C: std::hash::Hash + Eq> Ledger<C> {
         }
     }
 
+    /// Other limits; calls that are there stay. There is room for so many as at the beginning.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        if limits.licences.is_none() {
+            self.near = self.near.map(|_| false);
+        }
+    }
+
     /// What may be.
     pub fn limits(&self) -> Limits {
         self.limits

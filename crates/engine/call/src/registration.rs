@@ -33,7 +33,7 @@ mod turn;
 
 use sip::{Contact, HeaderError, Message, Name};
 
-pub use claims::{is_claim, is_privileged, links, without_links};
+pub use claims::{commands_a_phone, is_claim, is_for_friends, is_privileged, links, without_links};
 pub use turn::Turn;
 
 /// Contacts in one REGISTER; more are refused with 403.

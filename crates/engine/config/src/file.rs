@@ -78,6 +78,8 @@ section!(Business {
     reach: Vec<String>,
     calls_max: Option<Number>,
     calls_per_minute: Option<Number>,
+    calls_per_source: Option<Number>,
+    ringing_max_s: Option<Number>,
 });
 section!(Dns { servers: Vec<String> });
 section!(Certificate {
@@ -99,6 +101,8 @@ section!(Limits {
     burst: Option<Number>,
     refusals_max: Option<Number>,
     registrations_pending_max: Option<Number>,
+    calls_per_user: Option<Number>,
+    media_ports_per_user: Option<Number>,
 });
 section!(Overload {
     refuse_strangers_ms: Option<Number>,
@@ -203,6 +207,7 @@ section!(Domain {
     im_presence: Option<bool>,
     federation: Option<bool>,
     call_control: Vec<String>,
+    extensions_of: Vec<String>,
     sign_in: SignIn,
     tokens: Option<Tokens>,
 });
@@ -285,6 +290,8 @@ section!(Credentials {
 section!(Calls {
     licences: Option<Number>,
     concurrent_max: Option<Number>,
+    per_user_max: Option<Number>,
+    media_per_user_max: Option<Number>,
     registrations_max: Option<Number>,
     session_interval_s: Option<Number>,
 });

@@ -8,6 +8,7 @@
 
 pub mod allow_list;
 mod check;
+pub mod document;
 mod file;
 pub mod inside;
 mod model;

@@ -199,6 +199,10 @@ pub struct Business {
     pub calls_max: usize,
     /// Attempts of one source a minute, 1–600. Default 10.
     pub calls_per_minute: u32,
+    /// Calls at once of one source. Default: a quarter of [`Business::calls_max`].
+    pub calls_per_source: usize,
+    /// How long such a call may ring. Default 60 s.
+    pub ringing_max: Duration,
 }
 
 /// How fast clients may come and ask, a second, and how much at once.
@@ -226,6 +230,11 @@ pub struct Rates {
     /// New registrations that cores have not answered. More would only wait inside: so many leave
     /// as fast as cores take them. Default 500.
     pub registrations_pending_max: usize,
+    /// Calls at once of one user, over all connections, or of one address or /64 that shows no
+    /// registration. Default 100.
+    pub calls_per_user: usize,
+    /// Pairs of media ports that those calls may have. Default 300.
+    pub media_ports_per_user: usize,
 }
 
 impl Default for Rates {
@@ -239,6 +248,8 @@ impl Default for Rates {
             burst: 10,
             refusals_max: 300,
             registrations_pending_max: 500,
+            calls_per_user: 100,
+            media_ports_per_user: 300,
         }
     }
 }
@@ -350,6 +361,10 @@ pub struct Calls {
     /// Calls at once, of all types. Default 2,000: what one processor core was measured to
     /// carry as audio.
     pub concurrent_max: usize,
+    /// Calls at once of one user, behind whichever edge. Default 100.
+    pub per_user_max: usize,
+    /// Media streams that those calls may have. Default 300.
+    pub media_per_user_max: usize,
     /// Registrations at once. Default: as many as there is room for.
     pub registrations_max: Option<usize>,
     /// The session interval (RFC 4028) that is asked for where neither end of a call names one.
@@ -397,6 +412,8 @@ pub struct Domain {
     /// Names of [`CallControl`] entries that its clients register with. Default: all there are, or
     /// Unified CM where there is none.
     pub call_control: Vec<String>,
+    /// What numbers of its users begin with, in digits; the rest is the extension. Default: none.
+    pub extensions_of: Vec<String>,
     /// Who checks the passwords of its users. Default: Unified CM.
     pub sign_in: SignInBy,
     /// An identity provider by which its users sign in. Default: they sign in by password.

@@ -107,6 +107,25 @@ fn every_key_stands_in_the_page_and_no_other() {
 }
 
 #[test]
+fn every_key_of_a_secret_is_kept_as_one() {
+    let mut seen = BTreeSet::new();
+    for (heading, keys) in sections() {
+        for key in keys {
+            let secret = key.contains("password") || key.contains("secret");
+            if secret && !key.ends_with("_file") {
+                let known = config::document::SECRET_KEYS.contains(&key.as_str());
+                assert!(
+                    known,
+                    "{heading} {key} is shown and stored as if it were no secret"
+                );
+                seen.insert(key);
+            }
+        }
+    }
+    assert_eq!(seen.len(), config::document::SECRET_KEYS.len(), "{seen:?}");
+}
+
+#[test]
 fn every_number_stands_in_the_page_with_its_range() {
     for range in config::RANGES {
         let (section, key) = range.key.rsplit_once('.').unwrap();

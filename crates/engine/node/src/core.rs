@@ -13,6 +13,7 @@ mod calls;
 mod census;
 mod checks;
 mod clusters;
+mod configured;
 mod destination;
 mod discovery;
 mod dry_run;
@@ -33,6 +34,7 @@ mod search;
 mod senders;
 mod servers;
 mod settings;
+mod shares;
 mod sign_in;
 mod sign_out;
 mod sso;
@@ -145,8 +147,13 @@ pub struct Core {
     called: HashMap<b2bua::CallId, Place>,
     /// Whose calls they are.
     owners: HashMap<b2bua::CallId, calls::Owner>,
+    shares: shares::Shares,
     /// Whom calls are between, where both are inside.
     betweens: HashMap<b2bua::CallId, between::Between>,
+    /// Names that certificates of hosts proved which connected to us inside: one row a connection.
+    proven: HashMap<FlowId, String>,
+    /// Calls of clients and foreign domains with a neighbour, and that one.
+    neighbours: HashMap<b2bua::CallId, trunks::End>,
     /// Calls that clients were asked to name, and those that they asked trunks to make.
     grants: taking::Grants,
     referred: referring::Referred,
@@ -170,6 +177,7 @@ impl Core {
         let settings = Settings::of(config, &identity);
         let mut calls = b2bua::Settings::new(settings.media.advertise, settings.media.advertise);
         calls.edge_port = 36_000;
+        (calls.own, calls.own_ports) = settings.own_media();
         calls.session_interval = settings.limits.session_interval;
         let limits = Limits {
             licences: settings.limits.licences,
@@ -187,6 +195,7 @@ impl Core {
         let mut publishers = ask(&settings.unified_cm, Duty::VoiceVideo);
         publishers.extend(ask(&settings.im_presence, Duty::ImPresence));
         publishers.extend(ask(&settings.unity_connection, Duty::Voicemail));
+        let services = settings.call_control.iter();
         let mut core = Core {
             instance: rng.hex(16),
             overload: crate::overload::Overload::new(&settings.overload),
@@ -196,11 +205,7 @@ impl Core {
             publishers,
             history: servers::History::default(),
             refreshes: Vec::new(),
-            services: settings
-                .call_control
-                .iter()
-                .map(|c| Service::new(now, c))
-                .collect(),
+            services: services.map(|c| Service::new(now, c)).collect(),
             tokens: settings::token_key(&identity, &mut rng),
             credentials: Credentials::new(&mut rng, settings.refresh, settings.cleanup),
             admission: Admission::new(now),
@@ -229,7 +234,10 @@ impl Core {
             again: false,
             called: HashMap::default(),
             owners: HashMap::default(),
+            shares: HashMap::default(),
             betweens: HashMap::default(),
+            proven: HashMap::default(),
+            neighbours: HashMap::default(),
             grants: taking::Grants::default(),
             referred: referring::Referred::default(),
             silences: HashMap::default(),
@@ -261,14 +269,6 @@ impl Core {
         Core::new(now, Rng::from_number(0), config, CoreIdentity::nobody())
     }
 
-    fn load_users(&mut self, now: Now, identity: &CoreIdentity) {
-        let Some(users) = &identity.users else { return };
-        if let Err(error) = self.credentials.load(users.expose()) {
-            let (out, kind) = (&mut self.station.out, Kind::CredentialsFile);
-            self.board.event(out, kind, now, &error.to_string(), &[]);
-        }
-    }
-
     /// A number for a question.
     fn ask(&mut self, asked: Asked) -> AskId {
         let id = self.next_ask;
@@ -288,7 +288,13 @@ impl Core {
             return self.zone_up(now, conn);
         }
         let side = facts.side;
+        let proven = facts.peer_name.clone();
         match (side, self.station.accepted(conn, facts)) {
+            (Side::Inside, Some(flow)) => {
+                if let Some(names) = proven {
+                    self.proven.insert(flow, names);
+                }
+            }
             (Side::Lane { peer }, Some(flow)) => self.lane_up(now, peer, flow),
             (Side::Client, Some(flow)) => self.station.close(flow),
             (Side::Inside, _) | (_, None) => {}
@@ -301,7 +307,10 @@ impl Core {
         };
         match side {
             Some(Side::Lane { peer }) => self.lane_down(now, peer, flow, why),
-            Some(Side::Inside) => self.inside_down(now, flow, why),
+            Some(Side::Inside) => {
+                self.proven.remove(&flow);
+                self.inside_down(now, flow, why);
+            }
             Some(Side::Client) | None => {}
         }
     }
@@ -317,7 +326,7 @@ impl Core {
                 }
                 let lane = matches!(self.station.side(flow), Some(Side::Lane { .. }));
                 if lane && !message.is_request() {
-                    message = routing::unprivileged(&message);
+                    message = self.from_outside(now, &message);
                 }
                 self.station.transactions.receive(now, flow, true, message);
             }
@@ -334,14 +343,12 @@ impl Core {
                     self.station.out.push_back(Output::Close { conn });
                 }
                 self.board.counters.violations += 1;
-                let source = self.station.remote(flow).map(base::Pii::new);
-                let proof = [
-                    ("protocol", "sip".to_owned()),
-                    ("source", source.map(|s| s.to_string()).unwrap_or_default()),
-                ];
-                let (out, cause) = (&mut self.station.out, error.to_string());
-                self.board
-                    .stranger(out, Kind::Violation, now, &cause, &proof);
+                let event = ::status::Event::new(Kind::Violation, now.unix, error.to_string());
+                let mut event = event.with("protocol", "sip");
+                if let Some(source) = self.station.remote(flow) {
+                    event = event.with_address("source", source.ip());
+                }
+                self.board.placed(&mut self.station.out, now, event);
             }
             Frame::Ping | Frame::Pong | Frame::Stun(_) => {}
         }
@@ -400,7 +407,8 @@ impl Core {
                     return;
                 }
                 let call = self.b2bua.call_of(from, &message);
-                if call.is_some_and(|call| !self.may_be_heard(call, flow)) {
+                let heard = |call| from != Leg::Inside || self.may_be_heard(call, flow);
+                if !call.is_none_or(heard) {
                     return;
                 }
                 let (b2bua, mut cx) = self.calls(now);
@@ -423,6 +431,7 @@ impl Core {
                 self.parked.remove(&key);
                 self.trials.remove(&key);
             }
+            Event::TooLarge { flow, message } => self.too_large(now, flow, &message),
             Event::Closed { .. } | Event::StrayResponse { .. } => {}
         }
     }
@@ -447,33 +456,6 @@ impl Core {
             }
         }
         self.station.respond(now, key, message);
-    }
-
-    fn media(&mut self, now: Now, event: &::media::Event) {
-        if let ::media::Event::LinkState { link, up, .. } = event {
-            return self.media_link(now, *link, *up);
-        }
-        if let ::media::Event::Rested { pairs } = event {
-            return self.ports.rested(pairs);
-        }
-        if let ::media::Event::Counters {
-            counters,
-            last: true,
-            ..
-        } = event
-        {
-            let seen = [
-                (counters.forged, "packets whose SRTP tag was wrong"),
-                (counters.malformed, "packets that are neither RTP nor RTCP"),
-            ];
-            for (_, cause) in seen.iter().filter(|(count, _)| *count > 0) {
-                let out = &mut self.station.out;
-                self.board
-                    .caused(out, Kind::MediaDropped, now, None, cause, &[]);
-            }
-        }
-        let (b2bua, mut cx) = self.calls(now);
-        b2bua.media_event(&mut cx, event);
     }
 }
 
@@ -531,6 +513,7 @@ impl Engine for Core {
             Input::Report(report) => self.report(now, report),
             Input::Waited(waited) => self.waited(now, waited),
             Input::HostClock(row) => self.board.clock(&mut self.station.out, now, row),
+            Input::Configured(config) => self.configured(now, &config),
         }
         self.pump(now);
     }

@@ -47,7 +47,7 @@ use crate::Engine;
 use crate::io::{ConnId, Facts, Input, Output, Report, Side};
 use crate::station::{Item, Station};
 use crate::strikes::Strikes;
-use calls::{CallId, Calls, Outside};
+use calls::{CallId, Calls, Outside, Shares};
 use guests::Guests;
 use links::{Candidate, Link};
 use parking::Parking;
@@ -128,14 +128,14 @@ impl Edge {
             advertise,
         });
         let outside: Vec<Outside> = outside.collect();
-        let link = settings.link_address();
+        let (link, shares) = (settings.link_address(), Shares::new(&settings.rates));
         let mut edge = Edge {
             instance: rng.hex(16),
             station: Station::new(&mut rng, FLOWS_MAX),
             relay: EdgeRelay::new(settings.relay()),
             tokens: TokenKey::new(&mut rng),
             nonces: NonceKey::new(&mut rng),
-            calls: Calls::new(outside, link, rng.fork(), CALLS_MAX),
+            calls: Calls::new(outside, link, rng.fork(), (CALLS_MAX, shares)),
             links: links.map(|(index, peer)| Link::new(index, peer)).collect(),
             candidates: Map::new(),
             routes: HashMap::default(),
@@ -255,6 +255,7 @@ impl Edge {
             return;
         }
         match frame {
+            Frame::Message(message) if self.is_noise(now, flow, &message) => {}
             Frame::Message(message) if self.is_forged(flow, &message) => {
                 let source = self.station.remote(flow).map(|a| a.ip());
                 let cause = "sip: a response to a request that went to another";
@@ -343,6 +344,7 @@ impl Edge {
                 self.asking.remove(&key);
                 self.outward_ended(key);
             }
+            Event::TooLarge { flow, message } => self.too_large(now, flow, &message),
             // What has no context here has been answered already, or never came from us.
             Event::Response { .. } | Event::Failed { .. } | Event::Closed { .. } => {}
         }
@@ -383,7 +385,8 @@ impl Edge {
                 Change::Moved { from, to } => {
                     self.calls.moved(now.instant, from, to);
                     self.station.moved(from, to);
-                    self.ledger.moved(now);
+                    let source = self.station.remote(to).map(|a| a.ip());
+                    self.ledger.moved(now, source);
                     // The connection it left has nothing more to do here.
                     if !self.relay.is_known(from) {
                         self.station.close(from);
@@ -512,6 +515,7 @@ impl Engine for Edge {
             }
             Input::Waited(waited) => self.waited(now, waited),
             Input::HostClock(row) => self.ledger.clock(now, row),
+            Input::Configured(config) => self.configured(&config),
             Input::Ask { id, question } => self.answer_question(now, id, question),
             Input::Resolved { id, result } => self.outward_resolved(now, id, result),
             // An edge asks nobody else, and knows no answer.
@@ -539,6 +543,7 @@ impl Engine for Edge {
         self.links_timeout(now);
         self.parking_timeout(now);
         self.guests_timeout(now);
+        self.business_timeout(now);
         self.ledger.handle_timeout(now);
         self.pump(now);
     }
@@ -558,6 +563,7 @@ impl Engine for Edge {
             self.parking.poll_timeout(),
             self.guests.poll_timeout(),
             self.strangers.next(),
+            self.peers.poll_timeout(),
         ]
         .into_iter()
         .chain(self.links.iter().map(Link::poll_timeout))

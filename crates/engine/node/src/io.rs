@@ -60,7 +60,8 @@ pub struct Facts {
     pub remote: SocketAddr,
     /// `TLS` or `TCP`, as a Via names it.
     pub transport: Transport,
-    /// The certificate name the peer proved: on a lane, or of a client that was asked for one.
+    /// The certificate name the peer proved: on a lane, or of a client that was asked for one. Of a
+    /// host inside that connected by TLS: all names that its certificate proves, a space between.
     pub peer_name: Option<String>,
 }
 
@@ -211,6 +212,9 @@ pub enum Input {
     Waited(Duration),
     /// What the machine's kernel says of its clock.
     HostClock(status::ClockRow),
+    /// The configuration has changed. The node takes up what it can while it runs
+    /// ([`config::document::effect`]); the rest is as it was at the start, whatever stands here.
+    Configured(Arc<config::Config>),
 }
 
 /// A lane that carries its streams in connections the node does not see.

@@ -52,6 +52,43 @@ pub(crate) struct Overload {
     told: bool,
     /// When the level falls, or the end is told.
     review: Option<Instant>,
+    shares: Shares,
+}
+
+/// How much of late came over each link.
+#[derive(Debug, Default)]
+struct Shares {
+    rows: Vec<u64>,
+    halved: Option<Instant>,
+}
+
+impl Shares {
+    /// One more over a link; what was before counts half each second.
+    fn heard(&mut self, now: Instant, link: usize) {
+        let since = now.since(*self.halved.get_or_insert(now)).as_secs();
+        if since > 0 {
+            self.halved = Some(now);
+            let by = u32::try_from(since).unwrap_or(u32::MAX);
+            for row in &mut self.rows {
+                *row = row.checked_shr(by).unwrap_or(0);
+            }
+        }
+        if link >= self.rows.len() {
+            self.rows.resize(link + 1, 0);
+        }
+        if let Some(row) = self.rows.get_mut(link) {
+            *row = row.saturating_add(1);
+        }
+    }
+
+    /// Whether a link has at most half of what it would have if all had the same: what is too much
+    /// then comes from others.
+    fn is_modest(&self, link: usize) -> bool {
+        let links = self.rows.iter().filter(|row| **row > 0).count() as u64;
+        let all: u64 = self.rows.iter().sum();
+        let own = self.rows.get(link).copied().unwrap_or(0);
+        links > 1 && own.saturating_mul(2).saturating_mul(links) <= all
+    }
 }
 
 impl Overload {
@@ -63,7 +100,25 @@ impl Overload {
             level: 0,
             told: false,
             review: None,
+            shares: Shares::default(),
         }
+    }
+
+    /// Other settings; what is refused now stays so until its time.
+    pub(crate) fn configure(&mut self, settings: &config::Overload) {
+        let new = Overload::new(settings);
+        (self.ages, self.stands) = (new.ages, new.stands);
+    }
+
+    /// A request came over a link: they are numbered from 0, and few.
+    pub(crate) fn heard(&mut self, now: Instant, link: usize) {
+        self.shares.heard(now, link);
+    }
+
+    /// Whether work of a class that came over a link is refused: not if it is others that bring
+    /// too much.
+    pub(crate) fn sheds_of(&self, link: usize, class: Class) -> bool {
+        self.sheds(class) && !self.shares.is_modest(link)
     }
 
     /// The longest that a message of late has waited.
@@ -164,6 +219,31 @@ mod tests {
             assert_eq!(refused(&overload), order[..many], "{waited}");
             assert_eq!(overload.drowns(), many > 2);
         }
+    }
+
+    #[test]
+    fn a_link_that_brings_little_is_not_refused_for_one_that_brings_too_much() {
+        let mut overload = today();
+        overload.waited(at(0), ms(9000));
+        for n in 0..40 {
+            overload.heard(at(n), 0);
+        }
+        assert!(overload.sheds_of(0, Class::New), "nobody else is there");
+        for n in 0..10 {
+            overload.heard(at(100 + n), 1);
+        }
+        assert!(overload.sheds_of(0, Class::New) && !overload.sheds_of(1, Class::New));
+        // As much as the other: both.
+        for n in 0..30 {
+            overload.heard(at(200 + n), 1);
+        }
+        assert!(overload.sheds_of(0, Class::New) && overload.sheds_of(1, Class::New));
+        // What was long ago counts no more.
+        for n in 0..9 {
+            overload.heard(at(20_000 + n), 1);
+        }
+        overload.heard(at(20_100), 0);
+        assert!(!overload.sheds_of(0, Class::New) && overload.sheds_of(1, Class::New));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use base::{HashMap, Instant, Now, Pii, TokenBucket};
+use base::{HashMap, Instant, Now, TokenBucket};
 use status::{Event, Kind};
 
 /// How long further events of a source are gathered.
@@ -65,7 +65,7 @@ impl Quiet {
         self.open(now, (kind, source), cause, 0);
         let event = Event::new(kind, now.unix, cause);
         Some(match source {
-            Some(ip) => event.with("source", Pii::new(ip.to_string())),
+            Some(ip) => from(event, ip),
             None => event,
         })
     }
@@ -102,7 +102,7 @@ impl Quiet {
             let cause = format!("{}; {} more within 60 s", row.cause, row.more);
             let event = Event::new(key.0, now.unix, cause);
             events.push(match key.1 {
-                Some(ip) => event.with("source", Pii::new(ip.to_string())),
+                Some(ip) => from(event, ip),
                 None => event.with("source", "many"),
             });
         }
@@ -111,6 +111,14 @@ impl Quiet {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.ends.front().map(|(at, _)| *at)
+    }
+}
+
+/// Says where it came from. A host of the network inside is no person: the log names it.
+fn from(event: Event, source: IpAddr) -> Event {
+    match event.kind {
+        Kind::SenderRefused => event.with("source", source),
+        _ => event.with_address("source", source),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::{Instant, Now, Rng};
 use sip::proxy::{self, Proxy, Reply};
-use sip::transaction::{self, Event, ServerKey, Transactions, ViaOptions};
+use sip::transaction::{self, Event, Room, ServerKey, Transactions, ViaOptions};
 use sip::{FlowId, Message, Method, Name};
 
 use crate::flows::Flows;
@@ -98,10 +98,24 @@ impl Station {
     /// A connection came in; `None` if there is no room, and it is closed.
     pub(crate) fn accepted(&mut self, conn: ConnId, facts: Facts) -> Option<FlowId> {
         let flow = self.flows.accepted(conn, &facts);
-        if flow.is_none() {
-            self.out.push_back(Output::Close { conn });
+        match flow {
+            None => self.out.push_back(Output::Close { conn }),
+            Some(flow) if facts.side != Side::Client => self.shared(flow, facts.side),
+            Some(_) => {}
         }
         flow
+    }
+
+    /// A connection carries the requests of many.
+    fn shared(&mut self, flow: FlowId, side: Side) {
+        self.transactions.share(flow);
+        if matches!(side, Side::Lane { .. }) {
+            // The other node reads with these.
+            let limits = sip::Limits::lane();
+            let bytes_max = usize::MAX;
+            self.transactions
+                .give_room(flow, Room { limits, bytes_max });
+        }
     }
 
     /// A dialled connection stands: what waited for it leaves.
@@ -121,6 +135,7 @@ impl Station {
         }
         let (flow, output) = self.flows.dial(target)?;
         self.out.push_back(output);
+        self.shared(flow, Side::Inside);
         Some(flow)
     }
 
@@ -215,6 +230,11 @@ impl Station {
         };
         self.proxy
             .forward(now, &mut self.transactions, key, vec![target]);
+    }
+
+    /// Gives up an INVITE that was sent on and that nobody has answered; whether there was one.
+    pub(crate) fn give_up(&mut self, now: Now, key: ServerKey) -> bool {
+        self.proxy.give_up(now, &mut self.transactions, key)
     }
 
     /// Sends on the ACK of a 2xx, which belongs to no transaction. It loses a hop like any other

@@ -149,6 +149,11 @@ impl Credentials {
         }
     }
 
+    /// Users are asked about again after another time, from their next sign-in on.
+    pub fn set_refresh(&mut self, refresh: Duration) {
+        self.refresh = refresh;
+    }
+
     /// Takes the users of the local file.
     ///
     /// # Errors

@@ -151,7 +151,7 @@ impl fmt::Display for Challenge {
         write!(
             f,
             "Digest realm=\"{}\", nonce=\"{}\", algorithm={}",
-            self.realm,
+            quoted(&self.realm),
             self.nonce,
             self.algorithm.as_str()
         )?;
@@ -363,9 +363,10 @@ pub fn respond(
     let ha1 = ha1(challenge.algorithm, user, &challenge.realm, password);
     let response = response(&credentials, method.as_bytes(), &ha1, b"");
     let mut out = format!(
-        "Digest username=\"{user}\", realm=\"{}\", nonce=\"{}\", uri=\"{uri}\", \
+        "Digest username=\"{}\", realm=\"{}\", nonce=\"{}\", uri=\"{uri}\", \
          response=\"{response}\", algorithm={}",
-        challenge.realm,
+        quoted(user),
+        quoted(&challenge.realm),
         challenge.nonce,
         challenge.algorithm.as_str()
     );
@@ -376,6 +377,14 @@ pub fn respond(
         out.push_str(&format!(", opaque=\"{opaque}\""));
     }
     out
+}
+
+/// Text between quotes: with a quoted-pair where it has to be (RFC 3261 §25.1).
+fn quoted(text: &str) -> std::borrow::Cow<'_, str> {
+    match text.contains(['"', '\\']) {
+        true => text.replace('\\', "\\\\").replace('"', "\\\"").into(),
+        false => text.into(),
+    }
 }
 
 /// `name=value` after the scheme, quotes taken off. A quoted value with a backslash in it is
@@ -433,6 +442,13 @@ pub fn count(nc: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_realm_with_quotes_is_written_with_quoted_pairs() {
+        let challenge = Challenge::new("ex\"am\\ple", "n", Algorithm::Md5, false).to_string();
+        let want = r#"Digest realm="ex\"am\\ple", nonce="n""#;
+        assert!(challenge.starts_with(want), "{challenge}");
+    }
 
     /// RFC 7616 §3.9.1, whose method is GET.
     #[test]

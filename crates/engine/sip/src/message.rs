@@ -141,6 +141,36 @@ impl Message {
             .unwrap_or_default()
     }
 
+    /// Its start line and header, in memory of their own.
+    pub(crate) fn only_head(&self) -> Message {
+        let head = self.slice(0, self.head.end);
+        Message {
+            bytes: Bytes::copy_from_slice(head),
+            head: self.head.clone(),
+            body_end: self.head.end,
+            facts: self.facts,
+        }
+    }
+
+    /// What it is and how large, for people.
+    pub fn measure(&self) -> String {
+        let what = match self.status() {
+            0 => {
+                let method = String::from_utf8_lossy(self.method_bytes());
+                method.chars().take(16).collect()
+            }
+            status => status.to_string(),
+        };
+        let (whole, body) = (self.bytes.len(), self.body().len());
+        let fields = self.fields_len();
+        format!("{what} of {whole} bytes: {fields} header fields, {body} bytes of body")
+    }
+
+    /// How many header fields it has.
+    pub(crate) fn fields_len(&self) -> usize {
+        self.head.fields_len()
+    }
+
     /// Whether it is a request.
     pub fn is_request(&self) -> bool {
         matches!(self.head.start, Start::Request { .. })

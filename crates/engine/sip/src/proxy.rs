@@ -22,7 +22,9 @@ use std::time::Duration;
 use base::{HashMap, Id, Instant, Now, Queue, Slab, TimerId, Timers};
 
 use crate::build::Digits;
-use crate::transaction::{ClientKey, Event, Limits, ServerKey, Transactions, ViaOptions, Why};
+use crate::transaction::{
+    ClientKey, Event, Limits, RequestError, ServerKey, Transactions, ViaOptions, Why, slim,
+};
 use crate::{FlowId, Message, Method, Name};
 use preflight::Refusal;
 
@@ -108,6 +110,14 @@ impl Context {
         self.branches.iter_mut().find(|b| b.client == client)
     }
 
+    /// A final response goes back: the body is no longer needed.
+    fn answer(&mut self) {
+        self.answered = true;
+        if let Some(slim) = slim(&self.request) {
+            self.request = slim;
+        }
+    }
+
     fn finished(&self) -> bool {
         (self.answered || self.ended) && self.branches.iter().all(|b| !b.open)
     }
@@ -139,7 +149,8 @@ impl Proxy {
     /// Sends a request on to its targets, of which the first [`TARGETS_MAX`] count, and answers
     /// an INVITE 100 at once.
     ///
-    /// What cannot be sent on is answered instead: 483, 482, 440, 503 (as 500 where RFC 3261 §16.7
+    /// What cannot be sent on is answered instead: 483, 482, 440, 513, 503 (as 500 where RFC 3261
+    /// §16.7
     /// wants it), 480 without a target. An ACK is not for this method.
     pub fn forward(
         &mut self,
@@ -171,6 +182,7 @@ impl Proxy {
             transactions.respond(now, server, request.reply(100, "Trying", "").build());
         }
         let mut branches = Vec::new();
+        let mut failure = (500, "Server Internal Error");
         for target in targets.into_iter().take(TARGETS_MAX) {
             // The caller may have set a lower limit for what lies behind this target.
             let limit = target.request.max_forwards().ok().flatten();
@@ -189,7 +201,15 @@ impl Proxy {
                     }
                 },
             );
-            let Ok(client) = sent else { continue };
+            let client = match sent {
+                Ok(client) => client,
+                Err(error) => {
+                    if error == RequestError::TooLarge {
+                        failure = error.status();
+                    }
+                    continue;
+                }
+            };
             let timer =
                 invite.then(|| self.timers.arm(now.instant + self.settings.timer_c, client));
             branches.push(Branch {
@@ -201,7 +221,7 @@ impl Proxy {
             });
         }
         if branches.is_empty() {
-            return self.refuse(server, &request, 500, "Server Internal Error");
+            return self.refuse(server, &request, failure.0, failure.1);
         }
         let clients: Vec<ClientKey> = branches.iter().map(|b| b.client).collect();
         let context = Context {
@@ -281,6 +301,23 @@ impl Proxy {
         }
     }
 
+    /// Gives an INVITE up that nobody has answered: its targets are cancelled, and their answer is
+    /// its own (RFC 3261 §16.10). Gives whether there was one.
+    pub fn give_up(
+        &mut self,
+        now: Now,
+        transactions: &mut Transactions,
+        server: ServerKey,
+    ) -> bool {
+        let id = self.by_server.get(&server).copied();
+        let open = |id: &Id| self.contexts.get(*id).is_some_and(|c| !c.answered);
+        let Some(id) = id.filter(open) else {
+            return false;
+        };
+        self.cancel(now, transactions, id, None);
+        true
+    }
+
     /// When [`Proxy::handle_timeout`] wants to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.next()
@@ -351,7 +388,7 @@ impl Proxy {
             200..=299 => {
                 stop(&mut self.timers, branch);
                 branch.answer = Some(message.clone());
-                context.answered = true;
+                context.answer();
                 // Every 2xx to an INVITE goes back at once, late ones too (step 5).
                 if invite || !answered {
                     self.reply(server, Some(client), message);
@@ -403,7 +440,7 @@ impl Proxy {
         if context.answered || context.branches.iter().any(|b| b.answer.is_none()) {
             return;
         }
-        context.answered = true;
+        context.answer();
         let server = context.server;
         let answers = context
             .branches

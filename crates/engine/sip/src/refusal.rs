@@ -7,6 +7,8 @@
 //!
 //! Bounds: [`BYTES_MAX`] of values are repeated; a head with more gets no answer.
 
+use bytes::Bytes;
+
 use crate::class::is_token;
 use crate::header::NameAddr;
 use crate::{Limits, Message, Name, ParseError, ResponseBuilder};
@@ -67,6 +69,23 @@ pub(crate) fn reply(head: &[u8], error: &ParseError, limits: &Limits) -> Option<
     }
     let warning = format!("399 causeway \"{error}\"");
     Some(builder.header(Name::Warning, warning).build())
+}
+
+/// What stands for an answer that is too large to be read: a final one is taken for 502, so that
+/// who waits for it need not wait for a timer. Nothing for a request or a provisional answer.
+pub(crate) fn stand_in(head: &[u8], limits: &Limits) -> Option<Message> {
+    let answer = Message::head(head, &Limits::unbounded()).ok()?;
+    let answer = answer.with(Bytes::copy_from_slice(head));
+    if answer.status() < 200 {
+        return None;
+    }
+    let mut builder = ResponseBuilder::bare(502, "Answer Too Large");
+    for name in [Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq] {
+        for value in answer.fields_of(name) {
+            builder = builder.raw_header(name.as_str().as_bytes(), value);
+        }
+    }
+    Message::parse(builder.build().bytes().clone(), limits).ok()
 }
 
 /// Name and value of a field, folds still in it; nothing if it is none, or is not clean.

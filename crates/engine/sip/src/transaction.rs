@@ -22,12 +22,14 @@
 //! while let Some(output) = transactions.poll_output() { /* Send: flow, Event: user */ }
 //! ```
 
+mod budget;
 mod build;
 mod client;
 mod client_invite;
 mod client_rows;
 mod key;
 mod machine;
+mod room;
 mod server;
 mod server_invite;
 mod server_rows;
@@ -39,13 +41,17 @@ use base::{HashMap, Id, Instant, Now, Queue, Rng, Slab, TimerId, Timers};
 use bytes::Bytes;
 
 use crate::{Edit, FlowId, Message, Method};
+use budget::Budget;
 use client_rows::Client;
 use key::Secret;
 use machine::{ClientEvent, ServerEvent};
 use server_rows::Server;
 use timers::Timer;
 
+use budget::is_full;
+pub(crate) use budget::slim;
 pub use build::received;
+pub use room::Room;
 pub use timers::Times;
 
 /// Names a client transaction: a request that we sent.
@@ -76,20 +82,6 @@ impl Default for Limits {
             times: Times::default(),
         }
     }
-}
-
-/// The part of each table that INVITEs leave to other requests, an eighth: a call that cannot end,
-/// or a connection that cannot show that it lives, is worse than a call that cannot begin.
-const KEPT: usize = 8;
-
-/// Whether a table with room for `limit` rows takes no more requests of this method.
-fn is_full<T>(rows: &Slab<T>, limit: usize, method: Method) -> bool {
-    let kept = if method == Method::Invite {
-        limit / KEPT
-    } else {
-        0
-    };
-    rows.len() >= limit - kept
 }
 
 /// What our own Via says about us (RFC 3261 §18.1.1).
@@ -186,6 +178,14 @@ pub enum Event {
         /// The response.
         message: Message,
     },
+    /// A message was not sent: the far end of the flow would not take one so large. A request has
+    /// been answered to its user with [`RequestError::TooLarge`], an answer went out as 502.
+    TooLarge {
+        /// The flow.
+        flow: FlowId,
+        /// The message.
+        message: Message,
+    },
     /// A request of ours got no final response.
     Failed {
         /// The request's transaction.
@@ -213,6 +213,9 @@ pub enum RequestError {
     /// The table of client transactions is full.
     #[error("too many client transactions")]
     Full,
+    /// The flow's far end takes no message so large ([`Transactions::give_room`]).
+    #[error("the message is too large for its receiver")]
+    TooLarge,
     /// The message is a response, an ACK or a CANCEL.
     #[error("not a request that opens a transaction")]
     NotARequest,
@@ -345,6 +348,9 @@ pub struct Transactions {
     servers: Slab<Server>,
     server_index: HashMap<u64, Id>,
     server_flows: BTreeSet<(FlowId, Id)>,
+    /// Of the flows that have one.
+    rooms: HashMap<FlowId, Room>,
+    budget: Budget,
 }
 
 impl Transactions {
@@ -375,6 +381,8 @@ impl Transactions {
             servers: Slab::new(limits.servers),
             server_index: HashMap::default(),
             server_flows: BTreeSet::new(),
+            rooms: HashMap::default(),
+            budget: Budget::default(),
         }
     }
 
@@ -398,6 +406,13 @@ impl Transactions {
             200..=299 => ServerEvent::Success,
             300..=699 => ServerEvent::Failure,
             _ => return,
+        };
+        let Some(response) = self.fitting(key, response) else {
+            return;
+        };
+        let event = match response.status() {
+            502 => ServerEvent::Failure,
+            _ => event,
         };
         self.server_event(now, key.0, event, Some(response));
     }
@@ -450,6 +465,9 @@ impl Transactions {
     ) {
         let branch = build::branch(&mut self.core.rng, None);
         let message = build::changed_with_via(message, via, &branch, change);
+        if !self.may_go(flow, &message) {
+            return;
+        }
         self.core.send(flow, message.bytes().clone());
     }
 
@@ -486,12 +504,14 @@ impl Transactions {
 
     /// A flow is gone: what waits on it fails or ends.
     pub fn flow_down(&mut self, now: Now, flow: FlowId) {
+        self.rooms.remove(&flow);
         for id in on(&self.client_flows, flow) {
             self.client_event(now, id, ClientEvent::FlowDown, None);
         }
         for id in on(&self.server_flows, flow) {
             self.server_event(now, id, ServerEvent::FlowDown, None);
         }
+        self.budget.forget(flow);
     }
 
     /// Who was on a flow is on another one: what is under way goes on there. An INVITE that waits

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 
 use base::{UnixTime, line};
 use serde::{Deserialize, Serialize};
@@ -136,6 +137,9 @@ kinds! {
          clients";
     /// A call was busy, declined, cancelled, or for nobody who is there.
     CallUnanswered = 2014, Info, "call not answered", "";
+    /// A message grew past what its receiver takes.
+    MessageTooLarge = 2019, Warning, "SIP message too large to be sent on",
+        "look at who sends it: a message that grows so large is nothing that a telephone sends";
     /// No core can take a client's request.
     NoCore = 2020, Error, "no core is linked",
         "check the links (causeway status); clients get 503 until one is up";
@@ -164,7 +168,8 @@ kinds! {
          whom the client names";
     /// There are as many calls as there may be.
     CallsFull = 2030, Warning, "call refused: no room for one more",
-        "raise calls.concurrent_max or calls.licences if the machine carries more, or add a core";
+        "raise calls.concurrent_max or calls.licences if the machine carries more, or add a core; \
+         of one user: look who it is";
     /// There soon will be.
     CallsNear = 2031, Warning, "a limit of calls is near",
         "raise calls.concurrent_max or calls.licences if the machine carries more, or add a core";
@@ -377,6 +382,9 @@ pub struct Event {
     pub cause: String,
     /// What was seen: names and values.
     pub proof: Vec<(&'static str, String)>,
+    /// The addresses that marks in [`Event::proof`] stand for. No log has them: they are for the
+    /// rows of a status page, so that whoever reads a fix there can follow it.
+    addresses: Vec<(&'static str, IpAddr)>,
 }
 
 impl Event {
@@ -387,6 +395,7 @@ impl Event {
             at,
             cause: cause.into(),
             proof: Vec::new(),
+            addresses: Vec::new(),
         }
     }
 
@@ -399,6 +408,22 @@ impl Event {
         let _ = write!(text, "{value}");
         self.proof.push((name, text));
         self
+    }
+
+    /// Adds an address outside: a mark in the log, the address itself in a row of a status page.
+    #[must_use]
+    pub fn with_address(mut self, name: &'static str, address: IpAddr) -> Self {
+        self.addresses.push((name, address));
+        self.with(name, base::Pii::new(address))
+    }
+
+    /// What a row of a status page shows of the proof.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
+        self.proof.iter().map(|(name, value)| {
+            let address = self.addresses.iter().find(|(n, _)| n == name);
+            let shown = address.map(|(_, address)| Cow::Owned(address.to_string()));
+            (*name, shown.unwrap_or_else(|| told(value)))
+        })
     }
 }
 

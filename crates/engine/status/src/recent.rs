@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::event::told;
 use crate::{Event, Severity};
 
-/// An event as a status page shows it. Persons are hidden in it as they are in the log.
+/// An event as a status page shows it. Persons are hidden in it as they are in the log, addresses
+/// are not: without them a fix cannot be followed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventRow {
     /// Its number.
@@ -31,7 +32,7 @@ pub struct EventRow {
 
 impl EventRow {
     pub(crate) fn of(event: &Event) -> Self {
-        let proof = event.proof.iter();
+        let proof = event.shown();
         EventRow {
             code: event.kind as u16,
             severity: event.kind.severity(),
@@ -39,9 +40,7 @@ impl EventRow {
             at: event.at,
             times: 1,
             cause: told(&event.cause).into_owned(),
-            proof: proof
-                .map(|(n, v)| ((*n).to_owned(), told(v).into_owned()))
-                .collect(),
+            proof: proof.map(|(n, v)| (n.to_owned(), v.into_owned())).collect(),
             fix: event.kind.fix().to_owned(),
         }
     }
@@ -104,6 +103,21 @@ mod tests {
         assert_eq!(rows.len(), Recent::MAX);
         assert_eq!((rows[0].code, rows[0].cause.as_str()), (1002, "150"));
         assert!(rows.iter().all(|r| r.code == 1002 && !r.fix.is_empty()));
+    }
+
+    #[test]
+    fn an_address_is_a_mark_in_the_log_and_an_address_in_a_row() {
+        let source = std::net::Ipv4Addr::new(203, 0, 113, 7).into();
+        let event = told(Kind::Banned, 1, "guessed too often")
+            .with_address("source", source)
+            .with("user", base::Pii::new("alice"));
+        let json = serde_json::to_string(&event).unwrap_or_default();
+        for log in [event.to_string(), json] {
+            assert!(!log.contains("203.0.113.7") && log.contains('‹'), "{log}");
+        }
+        let row = EventRow::of(&event);
+        assert_eq!(row.proof["source"], "203.0.113.7");
+        assert!(row.proof["user"].starts_with('‹'));
     }
 
     #[test]

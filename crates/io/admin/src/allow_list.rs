@@ -32,7 +32,7 @@ pub async fn rules(socket: &Path) -> Result<AllowListReport, AskFault> {
 /// # Errors
 /// [`AskFault`].
 pub async fn reload(socket: &Path) -> Result<AllowListReport, AskFault> {
-    let body = client::post(socket, RELOAD).await?;
+    let body = client::command(socket, RELOAD).await?;
     serde_json::from_slice(&body).map_err(|e| AskFault::Answer(e.to_string()))
 }
 

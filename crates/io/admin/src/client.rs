@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::query;
+use crate::settings::Found;
 use ::status::Page;
 use ::status::servers::ServersReport;
 use http::{Method, Request};
@@ -42,6 +43,9 @@ pub enum AskFault {
         /// What to do.
         fix: String,
     },
+    /// The settings that were sent have mistakes.
+    #[error("the settings would have mistakes")]
+    Mistakes(Vec<Found>),
     /// The node did not answer as it should.
     #[error("the node gave no good answer: {0}")]
     Answer(String),
@@ -59,7 +63,7 @@ pub async fn get(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
 ///
 /// # Errors
 /// [`AskFault`].
-pub async fn post(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
+pub async fn command(socket: &Path, resource: &str) -> Result<Vec<u8>, AskFault> {
     within(WITHIN, ask(socket, Method::POST, resource)).await
 }
 
@@ -158,7 +162,7 @@ pub async fn search(
 ///
 /// # Errors
 /// [`AskFault`].
-pub async fn post(
+pub async fn post_json(
     socket: &Path,
     resource: &str,
     sent: &impl serde::Serialize,
@@ -214,13 +218,16 @@ fn refusal(status: http::StatusCode, body: &[u8]) -> AskFault {
     struct Problem {
         detail: String,
         fix: String,
+        #[serde(default)]
+        findings: Vec<Found>,
     }
     match serde_json::from_slice(body) {
-        Ok(Problem { detail, fix }) if status == http::StatusCode::BAD_REQUEST => {
+        Ok(Problem { findings, .. }) if !findings.is_empty() => AskFault::Mistakes(findings),
+        Ok(Problem { detail, fix, .. }) if status == http::StatusCode::BAD_REQUEST => {
             AskFault::Refused { detail, fix }
         }
         // It may answer the same question another time, or another node may.
-        Ok(Problem { detail, fix }) => AskFault::Answer(format!("{detail}; {fix}")),
+        Ok(Problem { detail, fix, .. }) => AskFault::Answer(format!("{detail}; {fix}")),
         Err(_) => AskFault::Answer(format!("it said {status}")),
     }
 }

@@ -6,6 +6,7 @@
 //! - [`show`]: a snapshot as text; [`search`]: what search rules make of a destination.
 //! - [`allow_list`]: where clients' HTTP requests may lead.
 //! - [`servers`]: the inside's servers, and what has changed at them.
+//! - [`settings`]: what the node is set to, with its history.
 //! - [`certificates`]: the node's certificate, its request, whom it trusts.
 //! - [`dns`]: what DNS says where the node stands, and whether it is what it should be.
 //!
@@ -22,6 +23,7 @@ pub mod rest;
 pub mod search;
 pub mod serve;
 pub mod servers;
+pub mod settings;
 pub mod show;
 
 pub use status::{AllowTest, Page};

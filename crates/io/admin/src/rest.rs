@@ -1,5 +1,6 @@
 //! Requests and answers under `/api/v1`. Problems are told as RFC 9457 describes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::Secret;
@@ -15,9 +16,11 @@ use status::{Page, SearchQuestion};
 
 use crate::certificates::Desk;
 use crate::query;
+use crate::settings::{self, Found};
 
 mod allow_list;
 mod certificates;
+pub mod config;
 mod servers;
 mod sign_out;
 
@@ -36,6 +39,10 @@ pub struct Rest {
     pub token: Option<Secret<String>>,
     /// A core's allow list; an edge has none.
     pub guard: Option<Guard>,
+    /// The node's settings; none if it runs by a file.
+    pub settings: Option<Arc<settings::Desk>>,
+    /// By what way requests come, for the history of settings.
+    pub via: String,
     /// The node's certificates.
     pub certificates: Option<Desk>,
 }
@@ -46,6 +53,8 @@ struct Problem<'a> {
     status: u16,
     detail: &'a str,
     fix: &'a str,
+    #[serde(skip_serializing_if = "<[Found]>::is_empty")]
+    findings: &'a [Found],
 }
 
 impl Rest {
@@ -61,6 +70,10 @@ impl Rest {
             let bearer = HeaderValue::from_static("Bearer realm=\"causeway\"");
             refusal.headers_mut().insert(WWW_AUTHENTICATE, bearer);
             return refusal;
+        }
+        if let Some(below) = request.uri.path().strip_prefix("/api/v1/config") {
+            let desk = self.settings.as_ref();
+            return config::answer(desk, &self.via, &request, sent, below).await;
         }
         if let Some(below) = request.uri.path().strip_prefix("/api/v1/allow-list") {
             return allow_list::answer(self.guard.as_ref(), &request, below).await;
@@ -127,8 +140,8 @@ impl Rest {
                 StatusCode::NOT_FOUND,
                 "there is no such resource",
                 "ask for /api/v1/status, /api/v1/health, /api/v1/search, /api/v1/servers, \
-                 /api/v1/sign-out, /api/v1/certificates or \
-                 /api/v1/allow-list",
+                 /api/v1/sign-out, /api/v1/certificates, \
+                 /api/v1/config or /api/v1/allow-list",
             ),
         }
     }
@@ -248,6 +261,7 @@ fn problem(status: StatusCode, detail: &str, fix: &str) -> Response<Body> {
         status: status.as_u16(),
         detail,
         fix,
+        findings: &[],
     };
     json(status, "application/problem+json", &problem)
 }
@@ -284,6 +298,8 @@ mod tests {
             handle,
             token: token.map(|t| Secret::new(t.to_owned())),
             guard: None,
+            settings: None,
+            via: "test".into(),
             certificates: None,
         };
         let mut request = Request::get(path);
@@ -342,6 +358,8 @@ mod tests {
             handle,
             token: None,
             guard: None,
+            settings: None,
+            via: "test".into(),
             certificates: None,
         };
         let send = async |method: &str, path: &str, body: String| {

@@ -22,13 +22,14 @@ const CONNECTIONS_MAX: usize = 32;
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 const WRONG_TOKEN_COSTS: Duration = Duration::from_millis(500);
 
-/// Serves the local socket until told to stop. A socket left by a run that was killed is
-/// replaced: the data folder's lock says that nobody else serves it.
+/// Serves the local socket until told to stop, each connection as `rest` is when it begins. A
+/// socket left by a run that was killed is replaced: the data folder's lock says that nobody else
+/// serves it.
 ///
 /// # Errors
 /// What the system says when the socket cannot be made.
 pub fn local(
-    rest: Rest,
+    rest: tls::Live<Rest>,
     path: &Path,
     stop: watch::Receiver<bool>,
 ) -> std::io::Result<impl Future<Output = ()> + Send + use<>> {
@@ -54,7 +55,10 @@ pub fn local(
             let Ok(place) = places.clone().try_acquire_owned() else {
                 continue;
             };
-            let (rest, stop) = (rest.clone(), stop.clone());
+            let (mut rest, stop) = (Rest::clone(&rest.get()), stop.clone());
+            if let Ok(peer) = stream.peer_cred() {
+                rest.via = format!("local socket, uid {}", peer.uid());
+            }
             tokio::spawn(async move {
                 connection(rest, stream, stop).await;
                 drop(place);
@@ -78,8 +82,9 @@ pub async fn https(
         paces: None,
     });
     let stopping = stop.clone();
-    accept(listener, sources, stop, move |stream, _| {
-        let (rest, config, stop) = (rest.clone(), config.get(), stopping.clone());
+    accept(listener, sources, stop, move |stream, remote| {
+        let (mut rest, config, stop) = (rest.clone(), config.get(), stopping.clone());
+        rest.via = format!("HTTPS, {}", remote.ip());
         async move {
             match tls::accept(config, stream, HANDSHAKE_MAX).await {
                 Ok(stream) => connection(rest, stream, stop).await,

@@ -73,7 +73,9 @@ pub fn snapshot(s: &Snapshot, view: View<'_>) -> String {
         calls(s.history.iter(), s.at),
     );
     if let Some(c) = &s.capacity {
-        section(&mut out, "Capacity", &capacity(c, s.registrations.len()));
+        // What is shown may be a page of them, or what was looked for.
+        let all = s.totals.registrations.max(s.registrations.len());
+        section(&mut out, "Capacity", &capacity(c, all));
     }
     let events = s.events.iter().filter(|e| e.severity > Severity::Info);
     let total = events.clone().count();
@@ -191,9 +193,9 @@ fn registrations(s: &Snapshot) -> String {
     let rows = s.registrations.iter().map(|r| {
         let lines = r.lines.iter().map(|l| format!(" +{}", l.expose()));
         vec![
-            r.user.expose().clone(),
-            r.aor.expose().clone() + &lines.collect::<String>(),
-            r.device.clone(),
+            cell(r.user.expose()),
+            cell(&(r.aor.expose().clone() + &lines.collect::<String>())),
+            cell(&r.device),
             r.zone.clone(),
             r.from.expose().clone(),
             r.flow.clone(),
@@ -230,13 +232,13 @@ pub fn sessions(s: &Snapshot) -> String {
             None => "expired".into(),
         };
         vec![
-            r.user.expose().clone(),
+            cell(r.user.expose()),
             r.domain.clone(),
             device(&r.user_agent).into(),
             r.edge.clone(),
             lasted(r.since, s.at),
             left,
-            r.user_agent.clone(),
+            cell(&r.user_agent),
         ]
     });
     let head = [
@@ -285,8 +287,8 @@ fn calls<'a>(rows: impl Iterator<Item = &'a CallRow>, at: UnixTime) -> String {
             })
             .collect();
         vec![
-            c.from.expose().clone(),
-            c.to.expose().clone(),
+            cell(c.from.expose()),
+            cell(c.to.expose()),
             match c.content.as_str() {
                 "" => c.kind.clone(),
                 content => format!("{}, {content}", c.kind),
@@ -379,6 +381,18 @@ pub fn clean(text: &str) -> String {
         .collect()
 }
 
+/// The widest a cell of a table may be: whoever chose what stands in it chooses no more than that.
+const CELL_MAX: usize = 64;
+
+/// A cell of what a peer writes, as it is shown. `--json` has the whole of it.
+fn cell(text: &str) -> String {
+    let mut shown: String = clean(text).chars().take(CELL_MAX + 1).collect();
+    if shown.chars().count() > CELL_MAX {
+        shown = shown.chars().take(CELL_MAX - 1).chain(['…']).collect();
+    }
+    shown
+}
+
 /// Columns as wide as their widest cell.
 pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     if rows.is_empty() {
@@ -468,6 +482,42 @@ mod tests {
             shown.contains("ringing") && !shown.contains('\u{1b}'),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn capacity_counts_all_registrations_and_not_the_rows_shown() {
+        let mut whole = Snapshot {
+            registrations: vec![status::RegistrationRow::default(); 70],
+            capacity: Some(CapacityRow::default()),
+            ..Snapshot::default()
+        };
+        whole.turn_to(&status::Page {
+            limit: Some(1),
+            ..status::Page::default()
+        });
+        let shown = snapshot(&whole, View::default());
+        assert!(
+            shown.contains("registrations  70    –     no limit"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_strangers_long_address_widens_no_column() {
+        let call = |to: String| CallRow {
+            from: Pii::new("sip:x@stranger.test".into()),
+            to: Pii::new(to),
+            ..CallRow::default()
+        };
+        let long = "9".repeat(250);
+        let whole = Snapshot {
+            calls: vec![call(long.clone()), call("sip:1100@example.test".into())],
+            ..Snapshot::default()
+        };
+        let shown = snapshot(&whole, View::default());
+        let cut = format!("{}…", &long[..CELL_MAX - 1]);
+        assert!(shown.contains(&cut) && !shown.contains(&long), "{shown}");
+        assert!(shown.lines().all(|l| l.chars().count() < 200), "{shown}");
     }
 
     fn clock_line(row: ClockRow) -> String {

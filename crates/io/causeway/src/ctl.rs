@@ -4,6 +4,7 @@ mod allow_list;
 mod certificate;
 mod dns;
 mod servers;
+mod settings;
 mod sign_out;
 mod user;
 
@@ -14,7 +15,7 @@ use admin::client::AskFault;
 use admin::search::SearchOutcome;
 use clap::{Args, Subcommand};
 
-use crate::FileArg;
+use crate::place::FileArg;
 
 /// Exit codes of `causeway ctl`; docs/configuration.md lists them.
 mod code {
@@ -72,6 +73,26 @@ Exit codes:
   3  the configuration or the file cannot be used"
     )]
     User(user::User),
+    /// Write all settings as one TOML document; secrets are left out, or sealed.
+    #[command(after_help = settings::CODES)]
+    Export(settings::Export),
+    /// Make the settings those of a TOML document, after showing what would change. What the node
+    /// cannot take up while it runs is named.
+    #[command(after_help = settings::CODES)]
+    Apply(settings::Apply),
+    /// Show who changed which settings when, and why.
+    #[command(after_help = settings::CODES)]
+    History(settings::History),
+    /// Go back to an earlier revision of the settings.
+    #[command(after_help = settings::CODES)]
+    Rollback(settings::Rollback),
+    /// Write all settings with their secrets into a file, sealed under a passphrase. Certificates
+    /// and keys are files of their own, and are not in it.
+    #[command(after_help = settings::CODES)]
+    Backup(settings::Backup),
+    /// Make the settings those of a backup.
+    #[command(after_help = settings::CODES)]
+    Restore(settings::Restore),
     /// Show what this node's DNS servers say, and check what a deployment needs of DNS.
     #[command(subcommand)]
     Dns(dns::Dns),
@@ -123,6 +144,12 @@ pub(crate) fn run(command: Ctl) -> ExitCode {
         Ctl::SignOut(asked) => sign_out::sign_out(&asked),
         Ctl::Sessions(asked) => sign_out::sessions(&asked),
         Ctl::User(command) => user::run(command),
+        Ctl::Export(asked) => settings::export(&asked),
+        Ctl::Apply(asked) => settings::apply(&asked),
+        Ctl::History(asked) => settings::history(&asked),
+        Ctl::Rollback(asked) => settings::rollback(&asked),
+        Ctl::Backup(asked) => settings::backup(&asked),
+        Ctl::Restore(asked) => settings::restore(&asked),
         Ctl::Dns(command) => dns::run(command),
         Ctl::Certificate(command) => certificate::run(command),
     };
@@ -146,7 +173,7 @@ fn or_offline<T>(answer: Result<T, AskFault>) -> anyhow::Result<T> {
 }
 
 fn search(search: Search) -> anyhow::Result<u8> {
-    let (config, _) = crate::check::load(&search.file.config)?;
+    let (config, _) = search.file.load()?;
     if search.to.trim().is_empty() {
         return Err(AskFault::Refused {
             detail: "--to names no destination".into(),

@@ -9,8 +9,20 @@ use config::{Log, LogFormat};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::fmt;
 
-use lines::Lines;
-pub(crate) use lines::Tail;
+use lines::{Lines, Tail};
+
+/// The log of this process, which is whole when this is dropped.
+pub(crate) struct Logging {
+    set: SetFilter,
+    _tail: Tail,
+}
+
+impl Logging {
+    /// Lines of another level from now on.
+    pub(crate) fn set_level(&self, level: &str) -> anyhow::Result<()> {
+        (self.set)(filter(level)?)
+    }
+}
 
 /// Libraries that would drown everything else, or print what is secret, below WARN.
 const LIBRARIES: &[&str] = &[
@@ -25,8 +37,8 @@ const LIBRARIES: &[&str] = &[
     "mio",
 ];
 
-/// Sets up the log of this process, which is whole when what this gives is dropped.
-pub(crate) fn start(log: &Log) -> anyhow::Result<Tail> {
+/// Sets up the log of this process.
+pub(crate) fn start(log: &Log) -> anyhow::Result<Logging> {
     let (lines, tail) = match &log.file {
         None => lines::to(std::io::stderr()),
         Some(path) => {
@@ -39,23 +51,33 @@ pub(crate) fn start(log: &Log) -> anyhow::Result<Tail> {
         }
     }
     .context("the operating system gives no threads")?;
-    install(log, lines)?;
-    Ok(tail)
+    let set = install(log, lines)?;
+    Ok(Logging { set, _tail: tail })
 }
 
-fn install(log: &Log, writer: Lines) -> anyhow::Result<()> {
+type SetFilter = Box<dyn Fn(EnvFilter) -> anyhow::Result<()> + Send + Sync>;
+
+fn install(log: &Log, writer: Lines) -> anyhow::Result<SetFilter> {
     let builder = fmt()
         .with_env_filter(filter(&log.level)?)
         .with_writer(writer);
-    let done = match log.format {
-        LogFormat::Text => builder.with_ansi(false).try_init(),
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .try_init(),
+    let (done, set): (_, SetFilter) = match log.format {
+        LogFormat::Text => {
+            let builder = builder.with_ansi(false).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let set = move |filter| handle.reload(filter).context("the log is gone");
+            (builder.try_init(), Box::new(set))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_current_span(false);
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            let set = move |filter| handle.reload(filter).context("the log is gone");
+            (builder.try_init(), Box::new(set))
+        }
     };
-    done.map_err(|e| anyhow::anyhow!("the log cannot be set up: {e}"))
+    done.map_err(|e| anyhow::anyhow!("the log cannot be set up: {e}"))?;
+    Ok(set)
 }
 
 /// A bare level counts for us; libraries stay at WARN unless they are named.

@@ -6,6 +6,7 @@
 mod check;
 mod ctl;
 mod log;
+mod place;
 mod run;
 mod show;
 
@@ -13,10 +14,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-/// Floods come and go, and what they leave free is to be the system's again while the node works on:
-/// this allocator sees to it on a thread of its own, and is quicker with what a call takes and gives.
+use place::FileArg;
+
+/// Floods come and go, and what they leave free is to be the system's again while the node works
+/// on: this allocator sees to it on a thread of its own, and is quicker with what a call takes and
+/// gives.
 #[global_allocator]
 static MEMORY: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -38,7 +42,18 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run this node until SIGTERM or SIGINT.
-    Run(FileArg),
+    ///
+    /// With --config its settings are those of the file, read now. With --state they are those of
+    /// the store in that folder: a node without any waits for the first (causeway ctl apply), and
+    /// takes up changes while it runs.
+    Run {
+        #[command(flatten)]
+        file: FileArg,
+        /// With --state, if the store is empty: begin with the settings of this file. Afterwards it
+        /// is not read.
+        #[arg(long, value_name = "FILE", conflicts_with = "config")]
+        import: Option<PathBuf>,
+    },
     /// Say what is wrong with a configuration: line, cause and fix. Exit status 1 if it cannot run.
     Check {
         #[command(flatten)]
@@ -78,13 +93,6 @@ enum Command {
     Ctl(ctl::Ctl),
 }
 
-#[derive(Args)]
-struct FileArg {
-    /// The configuration file (TOML).
-    #[arg(long, short, value_name = "FILE")]
-    config: PathBuf,
-}
-
 /// What questions to a node or to DNS run in.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
@@ -96,8 +104,8 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 fn main() -> ExitCode {
     net::tls::install();
     let done = match Cli::parse().command {
-        Command::Run(file) => run::run(&file.config),
-        Command::Check { file, json } => check::check(&file.config, json),
+        Command::Run { file, import } => run::run(&file, import.as_deref()),
+        Command::Check { file, json } => check::check(&file, json),
         Command::Status {
             file,
             json,
@@ -114,7 +122,7 @@ fn main() -> ExitCode {
                 history: shown(ROWS_SHOWN),
                 find,
             };
-            show::status(&file.config, json, &page, shown(ROWS_SHOWN))
+            show::status(&file, json, &page, shown(ROWS_SHOWN))
         }
         Command::Ctl(command) => Ok(ctl::run(command)),
     };

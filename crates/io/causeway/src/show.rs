@@ -1,19 +1,19 @@
 //! `causeway status`.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use admin::Page;
 
+use crate::place::FileArg;
+
 /// Asks the running node and prints what it says, with so many events at most.
 pub(crate) fn status(
-    path: &Path,
+    file: &FileArg,
     json: bool,
     page: &Page,
     events: Option<usize>,
 ) -> anyhow::Result<ExitCode> {
-    let (config, _) = crate::check::load(path)?;
-    let socket = config.data.join(admin::SOCKET);
+    let socket = file.socket()?;
     let runtime = crate::runtime()?;
     if json {
         let body =

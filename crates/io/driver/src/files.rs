@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base::{Rng, Secret};
 use config::{Config, LdapUser, Password, Role, SignInBy};
@@ -28,11 +29,11 @@ pub struct FileFault {
 const READABLE: &str = "check the path and that the user running causeway may read it";
 const WRITABLE: &str = "check the path and that the user running causeway may write there";
 
-/// The data folder, held by this process alone.
-#[derive(Debug)]
+/// The data folder, held by this process alone as long as one copy of this is there.
+#[derive(Clone, Debug)]
 pub struct DataFolder {
     path: PathBuf,
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 impl DataFolder {
@@ -62,7 +63,7 @@ impl DataFolder {
         match lock.try_lock() {
             Ok(()) => Ok(DataFolder {
                 path: path.to_owned(),
-                _lock: lock,
+                _lock: Arc::new(lock),
             }),
             Err(TryLockError::WouldBlock) => Err(fault(
                 "another causeway uses it".into(),
@@ -70,6 +71,11 @@ impl DataFolder {
             )),
             Err(TryLockError::Error(e)) => Err(fault(e.to_string(), WRITABLE)),
         }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// A file in it.

@@ -123,7 +123,7 @@ async fn sip_lane(handle: &Handle, workers: &Workers, ends: Ends, stream: tls::S
     match sip_io::Stream::tls(stream) {
         Ok(stream) => {
             let conn = handle.number();
-            workers.serve(conn, facts, Limits::trusted(), stream).await;
+            workers.serve(conn, facts, Limits::lane(), stream).await;
         }
         Err(e) => tracing::debug!(error = %e, "a SIP lane was gone at once"),
     }

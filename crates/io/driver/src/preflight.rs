@@ -9,6 +9,7 @@ use config::{Config, Finding, LdapUser, Password, Role, Severity, SignInBy};
 use status::Kind;
 
 use crate::files;
+use policy::credentials::Credentials;
 
 mod certificate;
 
@@ -28,6 +29,7 @@ pub fn check(config: &Config, text: &str, now: UnixTime) -> Vec<Finding> {
             look.identity_provider(index, domain.clone(), now);
         }
     }
+    look.data(&config.data);
     look.addresses(config);
     look.ports(config);
     look.findings.sort_by_key(|f| f.line);
@@ -140,13 +142,19 @@ impl Look<'_> {
         {
             let at = ("credentials", 0, "file");
             self.exposed(at, path);
-            if let Err(e) = files::text("credentials file", path) {
-                self.say(
-                    Severity::Error,
-                    at,
-                    format!("{}: {}", e.path.display(), e.cause),
-                    e.fix,
-                );
+            match files::text("credentials file", path) {
+                Err(e) => {
+                    let cause = format!("{}: {}", e.path.display(), e.cause);
+                    self.say(Severity::Error, at, cause, e.fix);
+                }
+                Ok(text) => {
+                    let (mut rng, kept) = (base::Rng::from_number(0), &core.credentials);
+                    let mut all = Credentials::new(&mut rng, kept.refresh, kept.cleanup);
+                    if let Err(fault) = all.load(text.expose()) {
+                        let cause = format!("{}: {fault}", path.display());
+                        self.say(Severity::Error, at, cause, Kind::CredentialsFile.fix());
+                    }
+                }
             }
         }
     }
@@ -236,6 +244,24 @@ impl Look<'_> {
                 self.say(Severity::Error, at, cause, e.fix);
             }
         }
+    }
+
+    /// The data folder, or where it would be made. The last component that there is decides.
+    fn data(&mut self, path: &Path) {
+        let there = path.ancestors().find(|p| p.symlink_metadata().is_ok());
+        let Some(there) = there.filter(|p| !p.as_os_str().is_empty()) else {
+            return;
+        };
+        let cause = if !there.is_dir() {
+            "is no folder"
+        } else if nix::unistd::access(there, nix::unistd::AccessFlags::W_OK).is_err() {
+            "may not be written to"
+        } else {
+            return;
+        };
+        let cause = format!("{} {cause}", there.display());
+        let fix = "correct the path, or let the user running causeway write there";
+        self.say(Severity::Error, ("", 0, "data"), cause, fix);
     }
 
     /// Every address that is listened on must be this machine's.
@@ -384,6 +410,26 @@ address = "127.0.0.1:5060"
         assert_eq!(lines, [5, 7, 9, 17], "{found:#?}");
     }
 
+    #[test]
+    fn a_data_folder_that_cannot_be_made_and_a_bad_line_of_users_are_found() {
+        let dir = std::env::temp_dir().join(format!("causeway-data-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("users"), "alice\n").unwrap();
+        let text = format!(
+            "role = \"core\"\nname = \"node\"\ndomain = \"example.test\"\ndata = \"users/data\"\n\
+             [certificate]\nchain = \"chain.pem\"\nkey = \"key.pem\"\ntrusted = \"ca.pem\"\n\
+             {CORE}[credentials]\nfile = \"users\"\n"
+        );
+        let checked = config::load(&text, &dir.join("causeway.toml")).unwrap();
+        let found = check(&checked.config, &text, UnixTime::from_millis(0));
+        for (key, cause) in [("data", "is no folder"), ("credentials.file", "line 1")] {
+            let said = |f: &&Finding| f.key == key && f.cause.contains(cause);
+            let error = found.iter().find(said).map(|f| f.severity);
+            assert_eq!(error, Some(Severity::Error), "{key}: {found:#?}");
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
     /// What is said of a certificate whose request `change` changed, signed by an authority that
     /// is trusted or by another.
     fn said(
@@ -464,7 +510,7 @@ password_file = "zone"
 name = "example.test"
 [[call_control]]
 name = "pbx"
-address = "127.0.0.1:5060"
+address = "127.0.0.1:5070"
 "#;
 
     #[track_caller]

@@ -17,6 +17,7 @@ use net::dns::Resolver;
 use net::tls::Live;
 use node::Engine;
 use node::gate::{CoreGate, EdgeGate};
+use node::io::Input;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -148,11 +149,20 @@ impl Gates {
     }
 }
 
-/// Starts a node.
+/// Starts a node, in the data folder of its configuration.
 ///
 /// # Errors
 /// [`StartFault`], before anything runs.
 pub async fn start(config: Config) -> Result<Running, StartFault> {
+    let data = DataFolder::open(&config.data)?;
+    start_in(data, config).await
+}
+
+/// Starts a node in a data folder that this process holds.
+///
+/// # Errors
+/// [`StartFault`], before anything runs.
+pub async fn start_in(data: DataFolder, config: Config) -> Result<Running, StartFault> {
     let config = crate::files::with_passwords(config)?;
     let seed = net::random_seed()?;
     let mut rng = Rng::from_seed(seed);
@@ -161,7 +171,7 @@ pub async fn start(config: Config) -> Result<Running, StartFault> {
     let config = Arc::new(config);
     let parts = Parts {
         certificates: Certificates::open(&config)?,
-        data: DataFolder::open(&config.data)?,
+        data,
         resolver: Resolver::new(&config.dns, rng.fork())?,
         clock: Clock::start(),
         rng,
@@ -174,6 +184,18 @@ pub async fn start(config: Config) -> Result<Running, StartFault> {
         config::Role::Edge(role) => edge::start(parts, &role),
         config::Role::Core(role) => core::start(parts, &role),
     }
+}
+
+/// Hands a running node a changed configuration, of which it takes up what it can without ending a
+/// call or a registration. What it cannot must be in it as it was at the start.
+///
+/// # Errors
+/// [`FileFault`] if a file that it names cannot be read: then nothing is changed.
+pub async fn configure(handle: &Handle, config: Config) -> Result<(), FileFault> {
+    let config = Arc::new(crate::files::with_passwords(config)?);
+    // A node that is stopping needs no settings.
+    let _ = handle.input(Input::Configured(config)).await;
+    Ok(())
 }
 
 /// What carries SIP, and media's reports.

@@ -29,6 +29,8 @@ pub struct SipListener {
     pub side: Side,
     /// TLS, unless it is plain TCP.
     pub tls: Option<tls::Live<ServerConfig>>,
+    /// Whom we trust, where hosts are asked for a certificate and refused for none.
+    pub proving: Option<crate::certificates::Certificates>,
     /// What a message may be.
     pub limits: Limits,
     /// How many connections there may be.
@@ -74,8 +76,14 @@ impl SipListener {
             None => sip_io::Stream::plain(stream)?,
             Some(config) => match tls::accept(config.get(), stream, HANDSHAKE_MAX).await {
                 Ok(stream) => {
-                    // It was checked in the handshake, if it was asked for.
-                    facts.peer_name = tls::peer(&stream, &[]).map(|(shown, _)| shown.shown());
+                    facts.peer_name = match &self.proving {
+                        Some(certificates) => {
+                            let names = tls::proven(&stream, &certificates.now().trust);
+                            Some(names.join(" ")).filter(|names| !names.is_empty())
+                        }
+                        // It was checked in the handshake, if it was asked for.
+                        None => tls::peer(&stream, &[]).map(|(shown, _)| shown.shown()),
+                    };
                     sip_io::Stream::tls(stream)?
                 }
                 Err(e) => {

@@ -7,6 +7,7 @@
 //! is not verified again).
 
 mod files;
+mod guests;
 mod handshake;
 mod inside;
 mod lean;
@@ -25,6 +26,7 @@ use rustls::{ClientConfig, ServerConfig};
 use crate::Error;
 
 pub use files::{Identity, Trust};
+pub use guests::{inside_facing, proven};
 pub use handshake::{
     Stream, accept, accept_lean, cause, connect, explain, export, into_parts, negotiated, peer,
 };

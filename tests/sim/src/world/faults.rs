@@ -1,6 +1,8 @@
 //! What goes wrong on purpose.
 
-use super::{Event, Hop, World};
+use node::io::Input;
+
+use super::{Event, Hop, Plan, World};
 use crate::house;
 use crate::pipe::Party;
 use crate::ua::SECOND;
@@ -166,6 +168,14 @@ impl World {
         if let Some(pipe) = pipe {
             self.person_disconnected(i, pipe);
         }
+    }
+
+    /// An administrator changes a node's settings: those of a plan, with more text at their end.
+    pub fn configure(&mut self, g: usize, plan: &Plan, more: &str) {
+        self.note(g, "has other settings");
+        let (edge, index) = (self.gateways[g].edge, self.gateways[g].index);
+        let config = house::configuration(edge, index, plan, more);
+        self.feed(g, Input::Configured(config));
     }
 
     /// A node's wall clock jumps.

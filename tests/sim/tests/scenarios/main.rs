@@ -17,4 +17,5 @@ mod link;
 mod neighbours;
 mod outside;
 mod register;
+mod settings;
 mod town;

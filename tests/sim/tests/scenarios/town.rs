@@ -3,7 +3,7 @@
 
 use sim::checks::{under_seed, under_seeds};
 use sim::description::Direction;
-use sim::house::Control;
+use sim::house::{Control, FOREIGN_NUMBER, TRUNK_NUMBER};
 use sim::pipe::Weather;
 use sim::ua::{Manner, Phase, Plan as Answering, SECOND, Ua};
 use sim::web::Foreign;
@@ -79,6 +79,17 @@ fn up(w: &World, who: usize) -> Vec<usize> {
     up.map(|(i, _)| i).collect()
 }
 
+/// Whether call control has a call, and not the cores' own rules alone.
+fn by_control(w: &World, who: usize, i: usize) -> bool {
+    let ua = &w.people[who].ua;
+    let call = &ua.calls[i];
+    match (ua.setup.name.as_str(), call.outgoing) {
+        ("trunk", outgoing) => outgoing && call.peer != FOREIGN_NUMBER,
+        ("foreign", outgoing) => outgoing || call.peer != TRUNK_NUMBER,
+        (_, outgoing) => !outgoing || call.peer != TRUNK_NUMBER,
+    }
+}
+
 /// Somebody with a call that is up, if anybody has one.
 fn speaker(w: &mut World) -> Option<(usize, usize)> {
     let all: Vec<usize> = (0..w.people.len())
@@ -128,7 +139,9 @@ fn act(w: &mut World, taste: &Taste) {
                 let busy = mine
                     .iter()
                     .any(|i| w.people[who].ua.calls[*i].transfer.is_some());
-                if !busy {
+                // Nobody but call control connects two calls here, and only those that it has.
+                let has = mine.iter().all(|i| by_control(w, who, *i));
+                if !busy && has {
                     w.with(who, |ua, now| ua.connect_calls(now, mine[0], mine[1]));
                 }
             }

@@ -145,7 +145,7 @@ impl B2bua {
         let client = cx
             .transactions
             .request(cx.now, face.flow, face.reliable, &sent, &face.via)
-            .map_err(|_| Refusal::new(503, "Service Unavailable"))?;
+            .map_err(super::unsent)?;
         call.client = Some(client);
         if let Some(opening) = &mut call.opening {
             opening.sent = sent;

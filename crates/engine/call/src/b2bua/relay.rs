@@ -68,7 +68,7 @@ impl B2bua {
         let client = cx
             .transactions
             .request(cx.now, face.flow, face.reliable, &out, &face.via)
-            .map_err(|_| Refusal::new(503, "Service Unavailable"))?;
+            .map_err(super::unsent)?;
         call.open += 1;
         call.exchanges.push(Exchange {
             server: Some(key),

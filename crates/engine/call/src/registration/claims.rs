@@ -13,7 +13,7 @@
 //! a client could have it ask any web server there. So values whose URI is not of a scheme that
 //! names without being fetched ([`PASSES`]) are taken out, each by itself ([`links`]).
 
-use sip::{Edit, Message, NameAddr};
+use sip::{Edit, Message, Method, Name, NameAddr};
 
 /// Header fields that only a trusted node may write, in lower case; a final `*` stands for any
 /// rest. Of `P-` fields (RFC 3427 §4.1: "private" ones) every one is such, known or not, but those
@@ -48,6 +48,23 @@ const ACCESS_NETWORK: &[u8] = b"p-access-network-info";
 
 /// Fields whose URIs others may fetch, in lower case.
 const LINKING: [&[u8]; 3] = [b"call-info", b"alert-info", b"error-info"];
+
+/// What makes a telephone answer by itself, ring in its own way or show somebody else, in lower
+/// case: of a stranger nothing of it goes on. A telephone that answers by itself is a bug in the
+/// room (RFC 5373 §5); who answers for whom a stranger does not say.
+const OF_FRIENDS: [&[u8]; 11] = [
+    b"call-info",
+    b"alert-info",
+    b"error-info",
+    b"answer-mode",
+    b"priv-answer-mode",
+    b"auto-answer",
+    b"x-auto-answer",
+    b"answer-after",
+    b"reply-to",
+    b"referred-by",
+    b"b",
+];
 
 /// Schemes of URIs that nobody fetches.
 const PASSES: [&[u8]; 9] = [
@@ -90,6 +107,22 @@ pub fn is_claim(name: &[u8], value: &[u8]) -> bool {
     is_privileged(name) || reads_as(name, ACCESS_NETWORK) && networks()
 }
 
+/// Whether a field of a foreign domain's goes out beside [claims](is_claim), by its name as it
+/// came. `b` is Referred-By (RFC 3892 §2.1).
+pub fn is_for_friends(name: &[u8]) -> bool {
+    OF_FRIENDS.iter().any(|wanted| reads_as(name, wanted))
+}
+
+/// Whether a request makes a telephone take a call, or hold one: `NOTIFY` with `Event: talk` or
+/// `hold`, as many telephones understand it.
+pub fn commands_a_phone(message: &Message) -> bool {
+    let event = message.header(Name::Event).unwrap_or_default();
+    let package = event.split(|b| *b == b';').next().unwrap_or_default();
+    let package = package.trim_ascii();
+    let commands: [&[u8]; 2] = [b"talk", b"hold"];
+    message.method() == Method::Notify && commands.iter().any(|c| package.eq_ignore_ascii_case(c))
+}
+
 /// Whether a name as it came is one in lower case, or begins as one that ends with `*`; `_` counts
 /// as `-`.
 fn reads_as(name: &[u8], wanted: &[u8]) -> bool {
@@ -108,8 +141,8 @@ fn reads_as(name: &[u8], wanted: &[u8]) -> bool {
 /// The fields of a message that name something to fetch, each by its number, with what may stay of
 /// it; `None` if nothing may.
 pub fn links(message: &Message) -> Vec<(usize, Option<Vec<u8>>)> {
-    let named = |name: &[u8]| LINKING.iter().any(|l| name.eq_ignore_ascii_case(l));
-    let fields = message.fields().filter(|f| named(f.name.trim_ascii()));
+    let named = |name: &[u8]| LINKING.iter().any(|l| reads_as(name, l));
+    let fields = message.fields().filter(|f| named(f.name));
     fields
         .filter_map(|field| {
             let values = split(field.value);
@@ -204,6 +237,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_makes_a_telephone_answer_by_itself_is_for_friends_in_any_spelling() {
+        for name in [
+            "Call-Info",
+            "alert-info",
+            "Alert_Info",
+            "Answer-Mode",
+            "PRIV_ANSWER-MODE",
+            "Reply-To",
+            "Referred_By",
+            "B",
+            "X-Auto-Answer",
+        ] {
+            assert!(is_for_friends(name.as_bytes()), "{name}");
+        }
+        for name in ["Allow", "Subject", "Priority", "Contact", "Accept", "Via"] {
+            assert!(!is_for_friends(name.as_bytes()), "{name}");
+        }
+    }
+
     fn of(fields: &str) -> Vec<Option<String>> {
         let text = format!(
             "INVITE sip:a@example.test SIP/2.0\r\nVia: SIP/2.0/TLS c;branch=z9hG4bK1\r\n\
@@ -233,6 +286,8 @@ mod tests {
             "Error-Info: http://intranet/\r\n",
             "Call-Info: HTTPS://intranet/ ;purpose=icon\r\n",
             "Call-Info: <//intranet/>\r\n",
+            "Call_Info: <http://intranet/>;purpose=icon\r\n",
+            "ALERT_INFO: <http://intranet/>\r\n",
             "Call-Info: \"urn:\" <ftp://intranet/>\r\n",
         ] {
             assert_eq!(of(goes), [None], "{goes}");

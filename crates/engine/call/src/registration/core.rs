@@ -19,8 +19,9 @@ mod rewrite;
 mod table;
 mod ticket;
 
-pub use admission::{Admission, Admitted, Denied, Unfit, is_line, may_register};
+pub use admission::{Admission, Admitted, Denied, Numbers, Unfit, is_line, may_register};
 pub use rewrite::{Address, alias_of, aor_of, same_aor};
 pub use table::{
     BINDINGS_MAX, Binding, Change, Draft, Place, Registrar, RegistrationId, USER_BINDINGS_MAX,
 };
+pub use ticket::{DialogMark, End};

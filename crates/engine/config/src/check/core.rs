@@ -31,7 +31,9 @@ pub(super) fn core(r: &mut Reader<'_>, file: &File) -> Option<Core> {
     let im_presence = publishers(r, "im_presence", &file.im_presence, 8443);
     let unity_connection = publishers(r, "unity_connection", &file.unity_connection, 443);
     let call_control = call_control(r, file);
-    if unified_cm.is_empty() && call_control.is_empty() && domains.iter().any(|d| d.sip) {
+    own_address(r, &call_control, &[&sip[..], &sip_tls[..]].concat());
+    // One that is written wrong has been told of.
+    if unified_cm.is_empty() && file.call_control.is_empty() && domains.iter().any(|d| d.sip) {
         r.warn(
             "",
             0,
@@ -292,8 +294,27 @@ fn domains(r: &mut Reader<'_>, file: &File) -> Vec<Domain> {
             im_presence: d.im_presence.unwrap_or(true),
             federation: d.federation.unwrap_or(false),
             call_control: registrars(r, i, &d.call_control, file),
+            extensions_of: extensions_of(r, i, &d.extensions_of),
             sign_in: super::sign_in::sign_in(r, i, &d.sign_in, file),
         });
+    }
+    out
+}
+
+/// What numbers begin with whose rest is an extension, in digits.
+fn extensions_of(r: &mut Reader<'_>, i: usize, written: &[String]) -> Vec<String> {
+    let mut out = Vec::new();
+    for number in written {
+        let digits: String = number.chars().filter(char::is_ascii_digit).collect();
+        let rest = number.strip_prefix('+');
+        let good = |c: char| c.is_ascii_digit() || " -./()".contains(c);
+        if rest.is_some_and(|rest| rest.chars().all(good)) && !digits.is_empty() {
+            out.push(digits);
+        } else {
+            let cause = format!("{number:?} is not the beginning of an international number");
+            let fix = "write what comes before the extension, as \"+49 30 555\"";
+            r.error("domains", i, "extensions_of", &cause, fix);
+        }
     }
     out
 }
@@ -388,6 +409,19 @@ fn contact(
     }
 }
 
+/// What goes to this core's own address comes back to it.
+fn own_address(r: &mut Reader<'_>, call_control: &[CallControl], ours: &[SocketAddr]) {
+    for (i, one) in call_control.iter().enumerate() {
+        let ip = one.host.parse();
+        let own = ip.is_ok_and(|ip| ours.contains(&SocketAddr::new(ip, one.port)));
+        if own {
+            let cause = "it is where this core listens itself (service.sip)";
+            let fix = "write the address of the registrar inside";
+            r.error("call_control", i, "address", cause, fix);
+        }
+    }
+}
+
 fn call_control(r: &mut Reader<'_>, file: &File) -> Vec<CallControl> {
     const SECTION: &str = "call_control";
     let mut out = Vec::new();
@@ -461,7 +495,11 @@ fn calls(r: &mut Reader<'_>, file: &File) -> Calls {
     let written = &file.calls;
     let concurrent_max = r.number(SECTION, 0, "concurrent_max", written.concurrent_max);
     let interval = r.number(SECTION, 0, "session_interval_s", written.session_interval_s);
+    let per_user = r.number(SECTION, 0, "per_user_max", written.per_user_max);
+    let media = r.number(SECTION, 0, "media_per_user_max", written.media_per_user_max);
     let calls = Calls {
+        per_user_max: per_user.unwrap_or(100),
+        media_per_user_max: media.unwrap_or(300),
         session_interval: Duration::from_secs(interval.unwrap_or(1_800)),
         licences: r.number(SECTION, 0, "licences", written.licences),
         concurrent_max: concurrent_max.unwrap_or(2_000),

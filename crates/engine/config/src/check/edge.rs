@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::{Reader, limits, routing};
 use crate::file::{File, Service as Written, Several};
@@ -57,6 +58,7 @@ pub(super) fn edge(r: &mut Reader<'_>, file: &File, fqdn: &str) -> Option<Edge> 
         sip_client_certificates: client_certificates(r, file),
     };
     media_overlaps(r, &edge);
+    media_families(r, &edge);
     Some(edge)
 }
 
@@ -66,6 +68,9 @@ fn business(r: &mut Reader<'_>, file: &File) -> Option<Business> {
     let written = &file.business;
     let calls_per_minute = r.number(SECTION, 0, "calls_per_minute", written.calls_per_minute);
     let calls_max = r.number(SECTION, 0, "calls_max", written.calls_max);
+    let calls_max: usize = calls_max.unwrap_or(20);
+    let calls_per_source = r.number(SECTION, 0, "calls_per_source", written.calls_per_source);
+    let ringing_max = r.number(SECTION, 0, "ringing_max_s", written.ringing_max_s);
     let (accept, call) = (written.accept == Some(true), written.call == Some(true));
     if !written.is_empty() && written.accept.is_none() && written.call.is_none() {
         let fix = "write accept = true, call = true or both, or remove the section";
@@ -99,8 +104,10 @@ fn business(r: &mut Reader<'_>, file: &File) -> Option<Business> {
         call,
         trusted: written.trusted.as_deref().map(|p| r.path(p)),
         reach,
-        calls_max: calls_max.unwrap_or(20),
+        calls_max,
         calls_per_minute: calls_per_minute.unwrap_or(10),
+        calls_per_source: calls_per_source.unwrap_or((calls_max / 4).max(1)),
+        ringing_max: Duration::from_secs(ringing_max.unwrap_or(60)),
     };
     (accept || call).then_some(business)
 }
@@ -130,6 +137,22 @@ fn service(
     }
     if written.realm.is_some() && section != "service.sip" {
         r.error(section, 0, "realm", "it belongs to service.sip", "move it");
+    }
+    let breaks = |c: char| matches!(c, '"' | '\\') || c.is_control();
+    if written
+        .realm
+        .as_ref()
+        .is_some_and(|realm| realm.contains(breaks))
+    {
+        let cause =
+            "a realm with a quote, a backslash or a control character is misread by clients";
+        r.error(
+            section,
+            0,
+            "realm",
+            cause,
+            "leave it out: realm = \"example.com\"",
+        );
     }
     if written.digest_algorithms.is_some() && section != "service.sip" {
         let key = "digest_algorithms";
@@ -316,6 +339,19 @@ fn zones(r: &mut Reader<'_>, file: &File) -> Option<Vec<Zone>> {
         }
     }
     Some(out)
+}
+
+/// Clients that come by IPv6 want IPv6 media, and the same of IPv4.
+fn media_families(r: &mut Reader<'_>, edge: &Edge) {
+    for (six, name) in [(true, "IPv6"), (false, "IPv4")] {
+        let comes = edge.sip.listen.iter().any(|a| a.is_ipv6() == six);
+        let has = edge.media.addresses().any(|(ip, _)| ip.is_ipv6() == six);
+        if comes && !has {
+            let cause = format!("clients come by {name}, and service.media has no {name} address");
+            let fix = "add one to service.media.listen, or their calls have no way for media";
+            r.warn("service.sip", 0, "listen", &cause, fix);
+        }
+    }
 }
 
 /// Media ports over a service of the link.

@@ -39,6 +39,9 @@ pub(super) fn rates(r: &mut Reader<'_>, file: &File) -> Rates {
         "registrations_pending_max",
         written.registrations_pending_max,
     );
+    let calls = r.number(SECTION, 0, "calls_per_user", written.calls_per_user);
+    let ports = written.media_ports_per_user;
+    let ports = r.number(SECTION, 0, "media_ports_per_user", ports);
     let mut rate = |key: &str, value: Option<Number>, default: u32| {
         r.number(SECTION, 0, key, value).unwrap_or(default)
     };
@@ -63,6 +66,8 @@ pub(super) fn rates(r: &mut Reader<'_>, file: &File) -> Rates {
         burst: rate("burst", written.burst, default.burst),
         refusals_max: rate("refusals_max", written.refusals_max, default.refusals_max),
         registrations_pending_max: pending.unwrap_or(default.registrations_pending_max),
+        calls_per_user: calls.unwrap_or(default.calls_per_user),
+        media_ports_per_user: ports.unwrap_or(default.media_ports_per_user),
     }
 }
 

@@ -110,6 +110,13 @@ impl Reader<'_> {
         if value.parse::<IpAddr>().is_ok() {
             return Some(value.to_owned());
         }
+        let port = value.rsplit_once(':').map(|(_, digits)| digits);
+        if port.is_some_and(|p| p.parse::<u16>().is_ok()) {
+            let fix = "write the name or address alone; docs/configuration.md tells which line \
+                       takes the port";
+            self.error(section, index, key, "a port stands after the host", fix);
+            return None;
+        }
         let checked = HostName::from_str(value);
         checked
             .map_err(|e| self.name_error(section, index, key, &e))

@@ -108,8 +108,9 @@ fn neighbors(r: &mut Reader<'_>, file: &File) -> Vec<Neighbor> {
             "neighbor" => {}
             "dns" => {
                 let cause = "a core inside dials no foreign domain";
-                let fix = "calls to foreign domains leave by the edge or by call control; remove \
-                           the zone";
+                let fix = "calls to foreign domains leave by the edge: set call in [business] of \
+                           the edge's file, lead a search rule here to it (target = the name of \
+                           the traversal.peer), and remove the zone";
                 r.error(ZONES, i, "type", cause, fix);
                 continue;
             }

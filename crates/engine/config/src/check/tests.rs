@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::single_sign_on::SingleSignOn;
 use crate::{ClientCertificates, LdapUser, Rates, SignInBy};
 
 pub(super) const EDGE: &str = r#"
@@ -104,10 +105,36 @@ fn a_core_is_read_with_the_guides_defaults() {
     );
 }
 
+#[test]
+fn what_is_written_wrong_is_told_of_once_and_in_the_words_of_its_line() {
+    let (head, _) = CORE.split_once("[[unified_cm]]").unwrap();
+    let call_control = "[[call_control]]\nname = \"pbx\"\naddress = \"10.0.0.5:sip\"\n";
+    let found = check(&format!("{head}{call_control}")).unwrap_err();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0].key, "call_control.address");
+    let found = check(&CORE.replace("\"192.0.2.11\"", "\"192.0.2.11:7001\"")).unwrap_err();
+    let said = found
+        .iter()
+        .any(|f| f.key.ends_with("dial") && f.cause.contains("a port stands"));
+    assert!(said, "{found:#?}");
+}
+
+#[test]
+fn clients_of_a_family_without_media_are_warned_of() {
+    let listen = "listen = [\"192.0.2.10:5061\", \"[2001:db8::10]:5061\"]";
+    let text = EDGE.replace("listen = [\"192.0.2.10:5061\"]", listen);
+    let found = check(&text).unwrap().warnings;
+    let said = found
+        .iter()
+        .find(|f| f.key == "service.sip.listen")
+        .unwrap();
+    assert!(said.cause.contains("no IPv6 address"), "{said:?}");
+}
+
 /// What is changed in a good file, and what is then said, with the line it stands on.
 #[test]
 fn each_mistake_is_named_with_line_cause_and_fix() {
-    let table: [(&str, &str, &str, usize, &str, &str); 26] = [
+    let table: [(&str, &str, &str, usize, &str, &str); 27] = [
         (
             CORE,
             "listen = [\"10.0.0.20:5060\"]",
@@ -155,6 +182,14 @@ fn each_mistake_is_named_with_line_cause_and_fix() {
             10,
             "service.https.listen_tls",
             "TLS already",
+        ),
+        (
+            EDGE,
+            "[service.sip]",
+            "[service.sip]\nrealm = 'ex\"am\\ple'",
+            12,
+            "service.sip.realm",
+            "quote",
         ),
         (
             EDGE,
@@ -326,7 +361,7 @@ fn each_mistake_is_named_with_line_cause_and_fix() {
         };
         let found = findings
             .iter()
-            .find(|f| f.key == key && f.cause.contains(cause));
+            .find(|f| f.key.ends_with(key) && f.cause.contains(cause));
         let Some(found) = found else {
             panic!("{from} -> {to}: {findings:#?}")
         };
@@ -441,9 +476,9 @@ fn each_addition_that_cannot_work_is_refused_at_its_key() {
     ];
     for (good, more, key, cause) in table {
         let findings = check(&format!("{good}{more}")).expect_err(&more);
-        let found = findings
-            .iter()
-            .any(|f| f.severity == Severity::Error && f.key == key && f.cause.contains(cause));
+        let found = findings.iter().any(|f| {
+            f.severity == Severity::Error && f.key.ends_with(key) && f.cause.contains(cause)
+        });
         assert!(found, "{more}: {findings:#?}");
     }
 }
@@ -630,6 +665,21 @@ fn core_of(text: &str) -> crate::Core {
 }
 
 #[test]
+fn what_numbers_begin_with_before_their_extension_is_read_in_digits_and_has_to_be_international() {
+    let of = |written: &str| {
+        let named = "[[domains]]\n";
+        check(&CORE.replacen(named, &format!("{named}extensions_of = {written}\n"), 1))
+    };
+    let Role::Core(core) = of(r#"["+49 (30) 555-", "+1.212"]"#).unwrap().config.role else {
+        panic!()
+    };
+    assert_eq!(core.domains[0].extensions_of, ["4930555", "1212"]);
+    for wrong in [r#"["030 555"]"#, r#"["+"]"#, r#"[""]"#, r#"["+49x"]"#] {
+        assert_eq!(of(wrong).unwrap_err()[0].key, "domains.extensions_of");
+    }
+}
+
+#[test]
 fn a_domain_says_who_checks_its_passwords() {
     let of = |text: &str| core_of(text).domains.remove(0).sign_in;
     assert!(matches!(of(CORE), SignInBy::Uds));
@@ -656,6 +706,59 @@ fn a_domain_says_who_checks_its_passwords() {
     };
     assert_eq!(filter, "(|(uid={user})(mail={user}))");
     assert!(bind.is_some());
+}
+
+#[test]
+fn an_identity_provider_names_users_by_addresses_of_certain_domains() {
+    let oidc = "by = \"oidc\"\nissuer = \"https://idp.test\"\nclient_id = \"us\"\n";
+    let saml = "by = \"saml\"\nmetadata_file = \"m\"\n";
+    let of = |text: &str| {
+        let found = core_of(&signs_in(text)).domains.remove(0).single_sign_on;
+        match found.unwrap() {
+            SingleSignOn::Oidc(oidc) => oidc.user.local_part_of,
+            SingleSignOn::Saml(saml) => saml.user.local_part_of,
+        }
+    };
+    for provider in [oidc, saml] {
+        assert!(of(provider).is_empty());
+        let before = format!("{provider}user_part = \"before_at\"\n");
+        assert_eq!(of(&before), ["example.test"]);
+        let some = format!("{before}mail_domains = [\"a.test\", \"b.test\"]\n");
+        assert_eq!(of(&some), ["a.test", "b.test"]);
+    }
+    for (lines, key, cause) in [
+        (
+            format!("{oidc}mail_domains = [\"a.test\"]"),
+            "mail_domains",
+            "before the @",
+        ),
+        (
+            format!("{oidc}user_part = \"before_at\"\nmail_domains = [\"a b\"]"),
+            "mail_domains",
+            "no domain",
+        ),
+        (
+            "user_part = \"all\"".to_owned(),
+            "user_part",
+            "by = \"saml\"",
+        ),
+        (
+            format!("{saml}signing_key_file = \"k\""),
+            "signing_key_file",
+            "alone",
+        ),
+        (
+            format!("{oidc}signing_key_file = \"k\"\nsigning_certificate_file = \"c\""),
+            "signing_key_file",
+            "belongs to by = \"saml\"",
+        ),
+    ] {
+        let found = check(&signs_in(&lines)).unwrap_err();
+        let named = found
+            .iter()
+            .any(|f| f.key.ends_with(key) && f.cause.contains(cause));
+        assert!(named, "{lines}: {found:?}");
+    }
 }
 
 #[test]

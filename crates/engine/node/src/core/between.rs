@@ -4,10 +4,10 @@
 //! | zone that calls | zone called | offer | the call is |
 //! |---|---|---|---|
 //! | any | of the same policy | any | proxied, media passes by |
-//! | `force` | `force` | none | taken: the answers must be held to it |
+//! | `force` | `force` | any | taken: every offer and answer of the call must be held to it |
 //! | `off` | another | encrypted throughout | proxied: there is nothing to convert |
 //! | any | of another policy | any other | taken |
-//! | none: nobody's neighbour | `force` | plain, or none | taken |
+//! | none: nobody's neighbour | `force` | any | taken |
 //! | none | without encryption | encrypted | taken |
 //!
 //! In: INVITEs on their way from zone to zone ([`Core::send_trunk`]). Out: whether they are calls
@@ -110,14 +110,14 @@ fn converted(
     use Encryption::{BestEffort, Force, Off};
     let Some(from) = from else {
         let converts = match to {
-            Force => offer != Offered::Secured,
+            Force => true,
             Off => offer == Offered::Secured,
             BestEffort => false,
         };
         return converts.then_some((BestEffort, to));
     };
     let passes = match (from, offer) {
-        (Force, Offered::Nothing) => false,
+        (Force, _) => false,
         (Off, Offered::Secured) => true,
         _ => from == to,
     };
@@ -201,11 +201,16 @@ impl Core {
         }
     }
 
-    /// Whether a connection may speak in a call: in one between two zones they alone may.
+    /// Whether a connection may speak in a call: in one between two zones they alone may; in one
+    /// with a neighbour that one alone; in one of call control's any of its nodes, and phones
+    /// behind it, but no neighbour.
     pub(super) fn may_be_heard(&self, call: CallId, flow: FlowId) -> bool {
-        match self.betweens.get(&call) {
-            Some(Between::Zones { ends, .. }) => ends.iter().any(|end| self.is_end(end, flow)),
-            _ => true,
+        if let Some(Between::Zones { ends, .. }) = self.betweens.get(&call) {
+            return ends.iter().any(|end| self.is_end(end, flow));
+        }
+        match self.neighbours.get(&call) {
+            Some(end) => self.is_end(end, flow),
+            None => self.mere_neighbour(flow).is_none(),
         }
     }
 
@@ -284,7 +289,8 @@ mod tests {
     fn a_call_is_converted_where_the_zones_differ_and_what_is_offered_does_not_fit() {
         for policy in [Force, BestEffort, Off] {
             for offer in [Plain, Secured] {
-                assert_eq!(converted(Some(policy), policy, offer), None);
+                let held = (policy == Force).then_some((Force, Force));
+                assert_eq!(converted(Some(policy), policy, offer), held);
             }
         }
         assert_eq!(converted(Some(Off), Off, Nothing), None);
@@ -298,7 +304,8 @@ mod tests {
         // Who has no policy gets what it can take.
         assert_eq!(converted(None, Force, Plain), Some((BestEffort, Force)));
         assert_eq!(converted(None, Off, Secured), best);
-        assert_eq!(converted(None, Force, Secured), None);
+        let held = Some((BestEffort, Force));
+        assert_eq!(converted(None, Force, Secured), held);
         assert_eq!(converted(None, BestEffort, Plain), None);
         assert_eq!(converted(None, Off, Plain), None);
     }

@@ -7,7 +7,7 @@
 
 use base::{Now, Pii};
 use call::b2bua::{self, Caller, Encryption, Face, Ice, Side as Leg};
-use call::registration::is_claim;
+use call::registration::{is_claim, is_for_friends};
 use config::routing::DEFAULT_ZONE;
 use policy::search::Asker;
 use sip::transaction::ServerKey;
@@ -20,6 +20,7 @@ use super::outbound::{Hop, Purpose};
 use super::registrations::host_of;
 use super::routing::unprivileged;
 use super::search::{alias_of, readdressed};
+use super::trunks::End;
 use super::zones::Zone;
 use crate::station::limited;
 
@@ -82,7 +83,9 @@ impl Core {
             request_uri: message.request_uri().to_vec(),
             routes: vec![format!("<sip:{edge};transport=tls;lr;{mark}>").into_bytes()],
         };
-        self.begin(now, key, message, (caller, target), Party::nobody());
+        let neighbour = self.mere_neighbour(flow).map(|z| End::zone(&z.of));
+        let party = Party::nobody().with(neighbour);
+        self.begin(now, key, message, (caller, target), party);
     }
 
     /// How we appear to an edge in a call that is no client's.
@@ -172,6 +175,8 @@ impl Core {
         }
         let message = unprivileged(&message);
         let mut edit = message.edit();
+        // Again, for an edge that does not.
+        edit.remove_fields(|f| is_for_friends(f.name));
         for name in [Name::Route, Name::Authorization, Name::ProxyAuthorization] {
             edit.remove(name);
         }

@@ -9,17 +9,18 @@ use call::b2bua::{
     B2bua, CallId, Caller, Cause, Context, Encryption, Event, Face, Ice, Output as Told,
     Side as Leg, Target,
 };
-use call::limits::{CallType, Content, Limit, News, Place};
+use call::limits::{CallType, Content, Place};
 use call::registration::core::{Draft, Place as At, RegistrationId};
 use media::LinkId;
 use sip::transaction::ServerKey;
-use sip::{FlowId, Message, Name};
+use sip::{FlowId, Message};
 use status::Kind;
 
 use super::Core;
 use super::between::Between;
 use super::status::{ended, failed, media_kind};
 use super::taking::Who;
+use super::trunks::End;
 use super::zones::Zone;
 use crate::io::Output;
 use crate::station::limited;
@@ -41,6 +42,8 @@ pub(super) struct Starting {
     owner: Option<Owner>,
     /// Whom it is between, if both are inside.
     between: Option<Between>,
+    /// The neighbour that it is with.
+    neighbour: Option<End>,
 }
 
 /// The client a call is of, if it is one's: its registration, and whether it is called.
@@ -49,6 +52,7 @@ pub(super) struct Party {
     called: bool,
     kind: CallType,
     between: Option<Between>,
+    neighbour: Option<End>,
 }
 
 impl Party {
@@ -59,7 +63,14 @@ impl Party {
             called: false,
             kind: CallType::between(Place::Neighbour, Place::Outside),
             between: None,
+            neighbour: None,
         }
+    }
+
+    /// With a neighbour.
+    pub(super) fn with(mut self, neighbour: Option<End>) -> Self {
+        self.neighbour = neighbour;
+        self
     }
 
     /// Two parties inside.
@@ -74,8 +85,8 @@ impl Party {
 
 /// The client that a call belongs to.
 pub(super) struct Owner {
-    user: String,
-    directory: Box<str>,
+    pub(super) user: String,
+    pub(super) directory: Box<str>,
     aor: String,
     pub(super) row: RegistrationId,
     /// The edge that it is behind.
@@ -195,6 +206,7 @@ impl Core {
             called: false,
             kind: CallType::between(Place::RemoteClient, to),
             between,
+            neighbour: self.neighbour(zone),
         };
         self.begin(now, key, message, (caller, target), party);
     }
@@ -250,6 +262,7 @@ impl Core {
             called: true,
             kind: CallType::between(Place::CallControl, Place::RemoteClient),
             between: None,
+            neighbour: self.mere_neighbour(flow).map(|z| End::zone(&z.of)),
         };
         self.begin(now, key, message, (caller, target), party);
     }
@@ -277,9 +290,16 @@ impl Core {
         };
         let party = Party {
             between,
+            neighbour: self.neighbour(zone),
             ..Party::nobody()
         };
         self.begin(now, key, message, (caller, target), party);
+    }
+
+    /// The neighbour that a zone is, if it is one.
+    fn neighbour(&self, zone: &str) -> Option<End> {
+        let zone = self.zone(zone).filter(|z| z.trunk.is_some())?;
+        Some(End::zone(&zone.of))
     }
 
     pub(super) fn begin(
@@ -292,6 +312,9 @@ impl Core {
     ) {
         if let Err(limit) = self.ledger.admit(party.kind) {
             return self.no_room(now, key, &message, party.kind, limit);
+        }
+        if !self.has_share(party.row, &message) {
+            return self.no_share(now, key, &message);
         }
         let binding = party
             .row
@@ -315,65 +338,12 @@ impl Core {
             kind: party.kind,
             offered: offered(&message),
             between: party.between,
+            neighbour: party.neighbour,
         });
         let (b2bua, mut cx) = self.calls(now);
         b2bua.invite(&mut cx, key, message, caller, target);
         self.calls_work(now);
         self.starting = None;
-    }
-
-    /// There are as many calls as there may be: another core may have room (RFC 3261 §21.5.4).
-    fn no_room(
-        &mut self,
-        now: Now,
-        key: ServerKey,
-        message: &Message,
-        kind: CallType,
-        limit: Limit,
-    ) {
-        let limits = self.ledger.limits();
-        let (cause, max) = match limit {
-            Limit::Calls => ("calls.concurrent_max is reached", Some(limits.calls_max)),
-            Limit::Licences => ("calls.licences are all in use", limits.licences),
-        };
-        let proof = [
-            ("type", kind.name().to_owned()),
-            ("max", max.unwrap_or_default().to_string()),
-        ];
-        self.board.caused(
-            &mut self.station.out,
-            Kind::CallsFull,
-            now,
-            None,
-            cause,
-            &proof,
-        );
-        let wait = 5 + self.station.rng.below(10);
-        let tag = self.station.rng.hex(8);
-        let reply = message
-            .reply(503, "Service Unavailable", &tag)
-            .header(Name::RetryAfter, wait.to_string());
-        self.station.respond(now, key, reply.build());
-    }
-
-    /// A limit of calls is near, or no longer.
-    fn limit_news(&mut self, now: Now, news: Option<News>) {
-        let Some(news) = news else { return };
-        let cause = match news.limit {
-            Limit::Calls => "calls.concurrent_max",
-            Limit::Licences => "calls.licences",
-        };
-        let proof = [
-            ("used", news.used.to_string()),
-            ("max", news.max.to_string()),
-        ];
-        let kind = if news.near {
-            Kind::CallsNear
-        } else {
-            Kind::CallsFar
-        };
-        let out = &mut self.station.out;
-        self.board.event(out, kind, now, cause, &proof);
     }
 
     /// A call has agreed on media: what it counts as may have changed.
@@ -480,8 +450,9 @@ impl Core {
         let news = self.ledger.ended(&call);
         self.limit_news(now, news);
         self.silences.remove(&call);
-        self.owners.remove(&call);
+        self.disown(call);
         self.betweens.remove(&call);
+        self.neighbours.remove(&call);
         self.grants.over(call);
         self.called.remove(&call)
     }
@@ -514,10 +485,13 @@ impl Core {
                     return;
                 };
                 if let Some(owner) = s.owner {
-                    self.owners.insert(call, owner);
+                    self.own(call, owner);
                 }
                 if let Some(between) = s.between {
                     self.betweens.insert(call, between);
+                }
+                if let Some(neighbour) = s.neighbour {
+                    self.neighbours.insert(call, neighbour);
                 }
                 if let Some(b) = s.called.and_then(|row| self.registrar.get(row)) {
                     self.called.insert(call, b.draft.place.clone());
@@ -590,8 +564,16 @@ impl Core {
 
 /// What a request offers, by its m-lines that are not refused; `None` if it offers nothing.
 fn offered(message: &Message) -> Option<Content> {
+    offered_lines(message).map(Content::of)
+}
+
+/// How many m-lines a request offers that are not refused; `None` if it offers nothing.
+pub(super) fn offered_lines(message: &Message) -> Option<usize> {
     let text = message.body().get(description(message)?)?;
     let session = sdp::Session::parse(text).ok()?;
-    let open = (0..session.media_count()).filter(|i| session.port(*i) > 0);
-    Some(Content::of(open.count()))
+    Some(
+        (0..session.media_count())
+            .filter(|i| session.port(*i) > 0)
+            .count(),
+    )
 }

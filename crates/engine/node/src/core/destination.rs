@@ -4,7 +4,7 @@
 use base::{Now, Pii};
 use call::registration::is_privileged;
 use sip::{Message, Method, Name, NameAddr, Uri};
-use status::Kind;
+use status::{Event, Kind};
 
 use super::Core;
 use super::routing::Refused;
@@ -18,6 +18,36 @@ impl Core {
             Ok(Some(cause)) => Err(self.target_refused(now, message.request_uri(), cause)),
             Err(refused) => Err(refused),
         }
+    }
+
+    /// Whether call control may be asked to carry a request on that is within a dialog: each Route
+    /// after ours is call control's or ours, and so is the target, unless the last Route is ours:
+    /// then it comes back here, whatever a client beyond wrote as its Contact.
+    pub(super) fn may_go_on_to(&mut self, now: Now, message: &Message) -> Result<(), Refused> {
+        let mut comes_back = false;
+        let routes: Vec<Vec<u8>> = message
+            .routes()
+            .skip(1)
+            .map(|route| route.map(|r| r.uri.to_vec()))
+            .collect::<Result<_, _>>()
+            .map_err(|_| (400, "Bad Route"))?;
+        for route in &routes {
+            let uri = Uri::parse(route).map_err(|_| (400, "Bad Route"))?;
+            let host = uri.host.to_string();
+            comes_back = self.settings.is_us(&host);
+            let known = comes_back || self.is_home(&host);
+            let cause = match self.unfit(route)? {
+                None if !known => Some("a Route is no call control's"),
+                cause => cause,
+            };
+            if let Some(cause) = cause {
+                return Err(self.target_refused(now, route, cause));
+            }
+        }
+        if comes_back {
+            return Ok(());
+        }
+        self.may_go_to(now, message)
     }
 
     /// Whether call control may be asked to call, on a client's behalf, whom a REFER names
@@ -40,6 +70,42 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// An answer of an edge without what only a trusted node may say, and without what call control
+    /// may not be sent to: a redirection (3xx) is judged as a REFER is. Without a target left it is
+    /// 480.
+    pub(super) fn from_outside(&mut self, now: Now, answer: &Message) -> Message {
+        let answer = super::routing::unprivileged(answer);
+        if !(300..400).contains(&answer.status()) {
+            return answer;
+        }
+        let (mut kept, mut unfit) = (Vec::new(), None);
+        for value in answer.values(Name::Contact) {
+            let address = NameAddr::parse(value);
+            let fit = address.as_ref().is_some_and(|a| self.is_fit(a.uri));
+            if fit {
+                kept.push(value);
+            } else {
+                unfit = Some(address.map_or(value, |a| a.uri));
+            }
+        }
+        let Some(target) = unfit else { return answer };
+        let cause = "a redirection leads where call control may not be sent";
+        let _ = self.target_refused(now, target, cause);
+        let mut edit = answer.edit();
+        if kept.is_empty() {
+            edit.remove(Name::Contact);
+            return unavailable(&edit.finish());
+        }
+        edit.set(Name::Contact, kept.join(b", ".as_slice()));
+        edit.finish()
+    }
+
+    fn is_fit(&self, target: &[u8]) -> bool {
+        let uri = Uri::parse(target).ok();
+        let writes = uri.and_then(|uri| written(uri.headers)).is_some();
+        !writes && matches!(self.unfit(target), Ok(None))
     }
 
     /// Why call control may not be asked for a URI, if it may not.
@@ -73,17 +139,27 @@ impl Core {
     }
 
     fn target_refused(&mut self, now: Now, target: &[u8], cause: &str) -> Refused {
-        let target = String::from_utf8_lossy(target);
-        let proof = [("target", Pii::new(target).to_string())];
-        self.board.stranger(
-            &mut self.station.out,
-            Kind::TargetRefused,
-            now,
-            cause,
-            &proof,
-        );
+        let event = Event::new(Kind::TargetRefused, now.unix, cause)
+            .with("target", Pii::new(String::from_utf8_lossy(target)));
+        let host = Uri::parse(target).map(|uri| uri.host.to_string());
+        let host = host.unwrap_or_default();
+        let event = match host.trim_matches(['[', ']']).parse() {
+            Ok(address) => event.with_address("host", address),
+            Err(_) => event.with("host", host),
+        };
+        self.board.placed(&mut self.station.out, now, event);
         (403, "Destination Not Allowed")
     }
+}
+
+/// An answer with another status line.
+fn unavailable(answer: &Message) -> Message {
+    let bytes = answer.bytes();
+    let at = bytes.windows(2).position(|w| w == b"\r\n");
+    let rest = at.and_then(|at| bytes.get(at..)).unwrap_or_default();
+    let text = [b"SIP/2.0 480 Temporarily Unavailable", rest].concat();
+    // What was read can be read again.
+    Message::parse(text.into(), &sip::Limits::lane()).unwrap_or_else(|_| answer.clone())
 }
 
 /// Header fields that a URI has the one who follows it write (RFC 3261 §19.1.5): who it is, how

@@ -65,6 +65,13 @@ impl Service {
             due: registrar.srv.then_some(now.instant),
         }
     }
+
+    /// A question that was under way is lost.
+    pub(super) fn ask_again(&mut self, now: Now, registrar: &CallControl) {
+        if registrar.srv && self.due.is_none() {
+            self.due = Some(now.instant);
+        }
+    }
 }
 
 /// One thing that is asked of a server.

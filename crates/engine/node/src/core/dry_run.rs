@@ -28,6 +28,12 @@ struct From<'a> {
     asker: Asker<'a>,
 }
 
+/// Whether a scheme is another than those that name whom to call.
+fn is_other(scheme: &str) -> bool {
+    let known = ["sip", "sips", "tel"];
+    !known.iter().any(|one| one.eq_ignore_ascii_case(scheme))
+}
+
 impl Core {
     /// What rules make of a destination.
     pub(super) fn report_search(&self, asked: SearchQuestion) -> SearchReport {
@@ -83,8 +89,11 @@ impl Core {
     /// An address as rules see it: a URI, or `user@host`.
     fn read(&self, what: &str, written: &str) -> Result<String, (String, String)> {
         let uri = alias_of(written.as_bytes());
+        // `mailto:` and the like are refused, and no user of the name "mailto" (RFC 3261 §8.2.2.1).
+        let scheme = written.split('@').next().and_then(|s| s.split_once(':'));
         let alias = uri.or_else(|| {
-            let with_host = written.contains('@').then(|| format!("sip:{written}"));
+            let bare = written.contains('@') && scheme.is_none();
+            let with_host = bare.then(|| format!("sip:{written}"));
             alias_of(with_host?.as_bytes())
         });
         let tel = written
@@ -103,6 +112,11 @@ impl Core {
         let user = if plain { bare } else { "1002" };
         let cause = if plain && Uri::parse(format!("sip:{bare}@x").as_bytes()).is_ok() {
             format!("the {what} {written:?} has no domain")
+        } else if let Some((name, _)) = scheme.filter(|(name, _)| is_other(name)) {
+            format!(
+                "the {what} {written:?} has the scheme {name:?}: a node answers such a request 416 \
+                 (Unsupported URI Scheme), a client's 403"
+            )
         } else {
             format!("the {what} {written:?} is no SIP or tel URI and no alias")
         };

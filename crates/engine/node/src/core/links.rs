@@ -392,6 +392,18 @@ impl Core {
         self.ask_lanes(now, index);
     }
 
+    /// Tells an edge which domains there are.
+    pub(super) fn tell_domains_to(&mut self, index: usize) {
+        let Some(control) = self.links.get_mut(index).and_then(|l| l.control.as_mut()) else {
+            return;
+        };
+        control.dialer.offer(self.settings.domains.clone());
+        let conn = control.conn;
+        let messages = control.dialer.take_messages().into_iter();
+        let outputs = messages.map(|message| Output::Control { conn, message });
+        self.station.out.extend(outputs);
+    }
+
     /// Tells an edge which zones are dead.
     pub(super) fn tell_zones_to(&mut self, index: usize) {
         let Some(control) = self.links.get_mut(index).and_then(|l| l.control.as_mut()) else {
@@ -478,6 +490,34 @@ impl Core {
             why,
             &[("edge", name)],
         );
+    }
+
+    /// Takes what the media workers tell.
+    pub(super) fn media(&mut self, now: Now, event: &::media::Event) {
+        if let ::media::Event::LinkState { link, up, .. } = event {
+            return self.media_link(now, *link, *up);
+        }
+        if let ::media::Event::Rested { pairs } = event {
+            return self.ports.rested(pairs);
+        }
+        if let ::media::Event::Counters {
+            counters,
+            last: true,
+            ..
+        } = event
+        {
+            let seen = [
+                (counters.forged, "packets whose SRTP tag was wrong"),
+                (counters.malformed, "packets that are neither RTP nor RTCP"),
+            ];
+            for (_, cause) in seen.iter().filter(|(count, _)| *count > 0) {
+                let out = &mut self.station.out;
+                self.board
+                    .caused(out, Kind::MediaDropped, now, None, cause, &[]);
+            }
+        }
+        let (b2bua, mut cx) = self.calls(now);
+        b2bua.media_event(&mut cx, event);
     }
 
     /// The media workers tell of a link's media.

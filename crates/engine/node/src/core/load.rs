@@ -31,8 +31,12 @@ impl Core {
     }
 
     /// Whether a request of an edge is refused because there is too much to do.
-    pub(super) fn sheds(&self, peer: usize, message: &Message) -> bool {
-        self.overload.is_high() && self.overload.sheds(self.class_of(peer, message))
+    ///
+    /// An edge that brings little is heard while another floods us.
+    pub(super) fn sheds(&mut self, now: Now, peer: usize, message: &Message) -> bool {
+        self.overload.heard(now.instant, peer);
+        let high = self.overload.is_high();
+        high && self.overload.sheds_of(peer, self.class_of(peer, message))
     }
 
     /// 503 with a time to come back.

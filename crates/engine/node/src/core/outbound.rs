@@ -140,8 +140,10 @@ impl Core {
         match purpose {
             Purpose::Register(plan) => self.send_register(now, key, zone, flow, *plan),
             Purpose::Invite { row, lane, message } => {
-                let searched = self.as_searched(&hop, message.clone(), true);
-                let elsewhere = servers(&hop, rest, Purpose::Invite { row, lane, message });
+                let again = (!rest.is_empty()).then(|| message.clone());
+                let searched = self.as_searched(&hop, message, true);
+                let again = again.map(|message| Purpose::Invite { row, lane, message });
+                let elsewhere = servers(&hop, rest, again);
                 let way = Way { row, lane, flow };
                 self.call_inside(now, key, way, zone, searched, elsewhere);
             }
@@ -156,13 +158,14 @@ impl Core {
                 lane,
                 message,
             } => {
-                let searched = self.as_searched(&hop, message.clone(), true);
-                let purpose = Purpose::Business {
+                let again = (!rest.is_empty()).then(|| message.clone());
+                let searched = self.as_searched(&hop, message, true);
+                let again = again.map(|message| Purpose::Business {
                     link,
                     lane,
                     message,
-                };
-                let elsewhere = servers(&hop, rest, purpose);
+                });
+                let elsewhere = servers(&hop, rest, again);
                 let to = (zone, flow);
                 self.call_business(now, key, (link, lane), to, searched, elsewhere);
             }
@@ -209,9 +212,9 @@ impl Core {
 }
 
 /// Where a call may go beside where it goes now, if anywhere.
-fn servers(hop: &Hop, rest: Vec<Hop>, purpose: Purpose) -> Option<Between> {
+fn servers(hop: &Hop, rest: Vec<Hop>, again: Option<Purpose>) -> Option<Between> {
     let ruled = hop.alias.is_some();
-    (!rest.is_empty()).then_some(Between::Servers {
+    again.map(|purpose| Between::Servers {
         rest,
         ruled,
         purpose: Box::new(purpose),

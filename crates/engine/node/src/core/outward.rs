@@ -7,7 +7,7 @@
 
 use base::Now;
 use call::b2bua::Side as Leg;
-use call::registration::core::{Place, RegistrationId};
+use call::registration::core::{DialogMark, End, Place, RegistrationId};
 use sip::transaction::{ClientKey, ServerKey};
 use sip::{FlowId, Message, Method, Name};
 
@@ -80,7 +80,9 @@ impl Core {
                 edit.request_uri(&draft.contact);
             }
             let tls = self.is_tls(flow);
-            edit.push_front(Name::RecordRoute, self.record_route(row, tls));
+            if let Some(dialog) = DialogMark::begun(&message, End::To) {
+                edit.push_front(Name::RecordRoute, self.record_route(row, dialog, tls));
+            }
         }
         let request = edit.finish();
         let via = self.settings.edge_via();

@@ -6,7 +6,7 @@
 
 use base::Now;
 use call::b2bua::{CallId, Side as Leg};
-use call::registration::core::{Draft, aor_of};
+use call::registration::core::{Binding, Draft, aor_of};
 use sip::{Message, Method, Name, NameAddr};
 
 use super::Core;
@@ -59,6 +59,17 @@ impl Core {
         }
         let mut known = self.asserted(peer, message).peekable();
         known.peek().is_none() || known.any(|b| owner.is(b))
+    }
+
+    /// Whether a request in a dialog that is no call is of the registration that the dialog is of:
+    /// the edge must assert it, or another of the same user.
+    pub(super) fn speaks_for(&self, peer: usize, binding: &Binding, message: &Message) -> bool {
+        let own = &binding.draft;
+        let is_own = |d: &Draft| {
+            let same_user = d.user == own.user && d.directory == own.directory;
+            d.aor == own.aor || !own.user.is_empty() && same_user
+        };
+        self.asserted(peer, message).any(is_own)
     }
 
     /// The registrations behind an edge of whom it asserts to have sent a request.

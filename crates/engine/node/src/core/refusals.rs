@@ -1,4 +1,5 @@
-//! What call control's refusal of a REGISTER says to an administrator.
+//! What call control's refusal of a REGISTER says to an administrator, and what a message that is
+//! too large for its receiver says.
 //!
 //! In: its answer. Out: one event, told at a bounded pace. 405 from a node of Unified CM is a SIP
 //! trunk's word: it listens where the phones register, and takes no registrations (F342). Other
@@ -6,7 +7,7 @@
 //! why; it is hidden where it names the user, a line or a device. Bounds: [`WARNING_MAX`].
 
 use base::{Now, Pii};
-use sip::{Message, Name};
+use sip::{FlowId, Message, Name};
 use status::Kind;
 
 use super::Core;
@@ -15,6 +16,16 @@ use super::Core;
 const WARNING_MAX: usize = 200;
 
 impl Core {
+    /// What we made of a message is more than its receiver takes.
+    pub(super) fn too_large(&mut self, now: Now, flow: FlowId, message: &Message) {
+        let target = self.station.flows.get(flow).and_then(|f| f.target());
+        let receiver = target.map_or_else(|| "the edge".to_owned(), |t| t.host.clone());
+        let proof = [("receiver", receiver)];
+        let (out, cause) = (&mut self.station.out, message.measure());
+        self.board
+            .stranger(out, Kind::MessageTooLarge, now, &cause, &proof);
+    }
+
     /// Call control refuses a registration of `user` in a zone; `names` are those of persons in it.
     pub(super) fn register_refused(
         &mut self,

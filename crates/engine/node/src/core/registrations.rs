@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use base::{HashMap, Now, Pii, TimerId};
+use base::{HashMap, Now, Pii, TimerId, UnixTime};
 use call::registration::core::{
-    Change, Denied, Draft, Place, RegistrationId, Unfit, aor_of, is_line, may_register,
+    Change, Denied, Draft, Numbers, Place, RegistrationId, Unfit, aor_of, is_line, may_register,
 };
 use call::registration::{Asked, Turn, ZONE_FIELD, asked};
 use sip::transaction::ServerKey;
@@ -28,6 +28,9 @@ const LINES_MAX: usize = 32;
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     user: String,
+    /// Where the user is known, and when it was proved.
+    domain: String,
+    proved: UnixTime,
     directory: Box<str>,
     aor: String,
     place: Place,
@@ -76,7 +79,7 @@ impl Core {
                 return self.station.answer(now, key, message, 401, "Unauthorized");
             }
         };
-        let planned = self.plan(peer, message, &admitted);
+        let planned = self.plan(now, peer, message, &admitted);
         let (plan, zones) = match planned {
             Ok(found) => found,
             Err((status, reason)) => {
@@ -169,6 +172,7 @@ impl Core {
     /// What to do about a REGISTER, and the zones to try.
     fn plan(
         &self,
+        now: Now,
         peer: usize,
         message: &Message,
         admitted: &call::registration::core::Admitted,
@@ -203,13 +207,12 @@ impl Core {
         if !tried.all(|zone| self.is_user_of(&admitted.domain, to.uri, zone)) {
             return Err((403, "Domain Is Not Yours"));
         }
-        for device in devices {
-            may_register(admitted, user_part, device, zone.unified_cm).map_err(
-                |unfit| match unfit {
-                    Unfit::Line => (403, "Address of Record Is Not Yours"),
-                    Unfit::Device => (403, "Device Is Not Yours"),
-                },
-            )?;
+        let numbers = self.settings.numbers(to.uri, zone.unified_cm);
+        for device in &devices {
+            may_register(admitted, user_part, device, numbers).map_err(|unfit| match unfit {
+                Unfit::Line => (403, "Address of Record Is Not Yours"),
+                Unfit::Device => (403, "Device Is Not Yours"),
+            })?;
         }
         // Nobody registers in another's name either: call control may go by it.
         let not_yours = (403, "From Is Not Yours");
@@ -219,7 +222,9 @@ impl Core {
             if !self.is_user_of(&admitted.domain, from.uri, zone) {
                 return Err(not_yours);
             }
-            may_register(admitted, from_part, b"", zone.unified_cm).map_err(|_| not_yours)?;
+            let numbers = self.settings.numbers(from.uri, zone.unified_cm);
+            let device = devices.first().copied().unwrap_or_default();
+            may_register(admitted, from_part, device, numbers).map_err(|_| not_yours)?;
         }
         // Where one REGISTER asks for all lines of a device, its client speaks on each.
         let mut lines: Box<[Box<str>]> = Box::default();
@@ -258,6 +263,8 @@ impl Core {
         };
         let plan = Plan {
             user,
+            domain: admitted.domain.clone(),
+            proved: now.unix,
             directory,
             aor,
             place,
@@ -404,6 +411,10 @@ impl Core {
             return reply;
         }
         let mut gone = Vec::new();
+        // Its user was signed out while call control thought about it.
+        let plan = &under.plan;
+        let known = &self.outs.known;
+        let out = known.is_void(&plan.user, &plan.domain, plan.proved);
         for (contact, row) in under.plan.contacts.iter().zip(&under.rows) {
             if contact.keep_alive {
                 continue;
@@ -420,11 +431,22 @@ impl Core {
             }
             let draft = contact.draft.clone();
             let change = self.registrar.confirm(now, *row, draft, granted);
+            if out {
+                self.leave_inside(now, *row);
+                self.registrar.remove(*row);
+                continue;
+            }
             self.registration_changed(now, change, Some(&contact.draft), "");
             self.calls_follow(now, *row);
         }
-        let reply = self.registrar.to_client(&response, &under.rows);
-        let reply = self.with_zone(&under, reply);
+        let reply = match self.station.transactions.server_request(key) {
+            Some(request) if out => {
+                let request = request.clone();
+                let tag = self.station.rng.hex(8);
+                request.reply(403, "Signed Out", &tag).build()
+            }
+            _ => self.with_zone(&under, self.registrar.to_client(&response, &under.rows)),
+        };
         // Sent to a standby server, they registered nothing.
         for (contact, row) in under.plan.contacts.iter().zip(&under.rows) {
             if contact.keep_alive {
@@ -509,7 +531,9 @@ impl Core {
         let lines = &self.registrar.get(row)?.draft.lines;
         let (user, aor) = aor_of(from)?;
         let home = host_of(from).is_some_and(|host| self.is_home(&host));
-        (home && is_line(&sip::unescape(user), lines.iter().map(|l| &**l))).then_some(aor)
+        // Only Unified CM gives a device several, and it knows which.
+        let (user, lines) = (sip::unescape(user), lines.iter().map(|l| &**l));
+        (home && is_line(&user, lines, Numbers::DECIDED)).then_some(aor)
     }
 
     /// Who a client is to call control: the line that it speaks on, or what it registered.

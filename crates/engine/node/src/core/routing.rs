@@ -5,7 +5,8 @@
 use base::{Now, Pii};
 use call::b2bua::Side as Leg;
 use call::registration::core::{
-    Admitted, Draft, Place, RegistrationId, aor_of, may_register, same_aor,
+    Admitted, Binding, DialogMark, Draft, End, Place, Registrar, RegistrationId, aor_of,
+    may_register, same_aor,
 };
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Name, NameAddr, Uri};
@@ -45,7 +46,7 @@ impl Core {
         if let Err((status, reason)) = sip::validate::request(&message) {
             return self.station.answer(now, key, &message, status, reason);
         }
-        if self.sheds(peer, &message) {
+        if self.sheds(now, peer, &message) {
             return self.shed(now, key, &message);
         }
         if let Err((status, reason)) = self.may_refer_to(now, &message) {
@@ -74,10 +75,10 @@ impl Core {
                 }
                 None => self.moved(now, peer, &message),
             };
-            let message = unprivileged(&message);
             let Some(side) = found else {
                 return self.lane_dialog(now, key, peer, &message);
             };
+            let message = unprivileged(&message);
             let who = self.whose(self.b2bua.call_of(side, &message));
             if !self.may_name(now, side, &message, who.as_ref()) {
                 let (status, reason) = (481, "Call/Transaction Does Not Exist");
@@ -173,7 +174,9 @@ impl Core {
         }
         if !searched {
             let tls = self.zone(&binding.draft.zone).is_some_and(|z| z.tls());
-            edit.push_front(Name::RecordRoute, self.record_route(row, tls));
+            if let Some(dialog) = DialogMark::begun(message, End::From) {
+                edit.push_front(Name::RecordRoute, self.record_route(row, dialog, tls));
+            }
         }
         let purpose = Purpose::Other {
             message: edit.finish(),
@@ -198,18 +201,25 @@ impl Core {
     }
 
     /// A request within a dialog that no call is: it carries, as its first Route, the token that
-    /// we recorded when the dialog began.
+    /// we recorded when the dialog began. It is the dialog's client's alone, and goes where the
+    /// dialog leads and nowhere else.
     fn lane_dialog(&mut self, now: Now, key: ServerKey, peer: usize, message: &Message) {
         let gone = (481, "Call/Transaction Does Not Exist");
-        let row = self.own_route(message);
+        let row = self.recorded_for(message);
         let found = row.and_then(|id| self.registrar.get(id));
-        let Some(binding) = found.filter(|b| b.draft.place.peer == peer) else {
+        let is_own = |b: &&Binding| b.draft.place.peer == peer && self.speaks_for(peer, b, message);
+        let Some(binding) = found.filter(is_own) else {
             return self.station.answer(now, key, message, gone.0, gone.1);
         };
         let zone = binding.draft.zone.to_string();
+        let no_user = binding.draft.user.is_empty();
+        if let Err((status, reason)) = self.may_go_on_to(now, message) {
+            return self.station.answer(now, key, message, status, reason);
+        }
+        let message = &unprivileged(message);
         let mut edit = message.edit();
         edit.remove_first_value(Name::Route);
-        if !binding.draft.user.is_empty() {
+        if !no_user {
             let identity = row.and_then(|row| self.identity(row, message));
             edit.set(Name::PAssertedIdentity, identity.unwrap_or_default());
         }
@@ -336,11 +346,11 @@ impl Core {
         let (user_part, aor) = aor_of(from)?;
         let zone = self.zones_for(&host_of(from)?).into_iter().next()?;
         let found = self.zone(&zone)?;
-        let decides = found.unified_cm;
+        let numbers = self.settings.numbers(from, found.unified_cm);
         if !self.is_user_of(&admitted.domain, from, found) {
             return None;
         }
-        if may_register(admitted, user_part, b"", decides).is_err() {
+        if may_register(admitted, user_part, b"", numbers).is_err() {
             return None;
         }
         let recorded = message.values(Name::RecordRoute).next()?;
@@ -403,6 +413,9 @@ impl Core {
             let (status, reason) = (405, "Method Not Allowed");
             return self.station.answer(now, key, &message, status, reason);
         }
+        if !in_dialog && self.goes_by_rules(flow, &message) {
+            return self.search_inside(now, key, flow, message);
+        }
         let located = self.registrar.locate(&message);
         let located = located.or_else(|| self.recover(now, flow, &message));
         let Some((row, by_route)) = located else {
@@ -411,6 +424,10 @@ impl Core {
                     self.station.answer(now, key, &message, 200, "OK");
                 }
                 (true, _) => self.trunk_dialog(now, key, flow, message),
+                // A client's that is away: no rule is to lead its calls to somebody else.
+                (false, _) if Registrar::was_ours(&message, |h| self.settings.is_us(h)) => {
+                    self.station.answer(now, key, &message, 404, "Not Found");
+                }
                 (false, _) => self.search_inside(now, key, flow, message),
             };
         };
@@ -437,18 +454,23 @@ impl Core {
 
     // ---- small questions ----
 
-    /// The registration that our own first Route names.
-    fn own_route(&self, message: &Message) -> Option<RegistrationId> {
+    /// The registration that our own first Route names, which we recorded in the dialog that a
+    /// request of a client is in.
+    fn recorded_for(&self, message: &Message) -> Option<RegistrationId> {
         let route = message.routes().next()?.ok()?;
         let token = Uri::parse(route.uri).ok()?.user?;
-        self.registrar.open_token(token).map(|(id, _)| id)
+        let found = self.registrar.open_recorded(token, message, End::From);
+        found.map(|(id, _)| id)
     }
 
-    pub(super) fn record_route(&self, row: RegistrationId, tls: bool) -> String {
-        format!(
-            "<{};lr>",
-            self.settings.inside(tls).uri(&self.registrar.token(row))
-        )
+    pub(super) fn record_route(
+        &self,
+        row: RegistrationId,
+        dialog: DialogMark,
+        tls: bool,
+    ) -> String {
+        let token = self.registrar.dialog_token(row, dialog);
+        format!("<{};lr>", self.settings.inside(tls).uri(&token))
     }
 
     pub(super) fn is_tls(&self, flow: FlowId) -> bool {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use config::pattern::{Pattern, PatternKind};
 use config::routing::{GENERATED_PRIORITY, Mode, SearchRule, Source};
 use policy::search::{Asker, Hit, Plan};
-use sip::{FlowId, Message, Uri};
+use sip::{FlowId, Message, Method, Name, Uri};
 
 use super::Core;
 use super::outbound::Hop;
@@ -18,16 +18,16 @@ use crate::station::limited;
 const NODE_NAME_MAX: usize = 60;
 
 /// What rules see of a destination: `user@host`, the host in lower case, with a port that is
-/// written. Escapes that say nothing are undone, so that no spelling gets around a rule. `None` if
-/// it cannot be read.
+/// written. Escapes that say nothing are undone, and a telephone number is without what only parts
+/// its digits, so that no spelling gets around a rule. `None` if it cannot be read.
 pub(super) fn alias_of(uri: &[u8]) -> Option<String> {
     let (scheme, rest) = uri.split_at_checked(uri.iter().position(|b| *b == b':')?)?;
     if scheme.eq_ignore_ascii_case(b"tel") {
         let number = rest.get(1..)?.split(|b| *b == b';').next()?;
-        return Some(plain(number)).filter(|n| !n.is_empty());
+        return Some(number_of(plain(number))).filter(|n| !n.is_empty());
     }
     let uri = Uri::parse(uri).ok()?;
-    let mut alias = uri.user.map(plain).unwrap_or_default();
+    let mut alias = uri.user.map(|u| number_of(plain(u))).unwrap_or_default();
     if !alias.is_empty() {
         alias.push('@');
     }
@@ -41,7 +41,7 @@ pub(super) fn alias_of(uri: &[u8]) -> Option<String> {
 /// A request with the destination that rules made of it; a number alone is at `host`.
 pub(super) fn readdressed(message: Message, alias: &str, host: &str) -> Message {
     if alias_of(message.request_uri()).as_deref() == Some(alias) {
-        return message;
+        return undivided(message);
     }
     let sips = message
         .request_uri()
@@ -56,6 +56,48 @@ pub(super) fn readdressed(message: Message, alias: &str, host: &str) -> Message 
     let mut edit = message.edit();
     edit.request_uri(uri.as_bytes());
     edit.finish()
+}
+
+/// A request whose destination is spelt as rules saw it: what was judged is what is dialled.
+fn undivided(message: Message) -> Message {
+    let uri = message.request_uri();
+    let found = Uri::parse(uri).ok().and_then(|parsed| parsed.user);
+    let Some(user) = found.filter(|user| !user.is_empty()) else {
+        return message;
+    };
+    let number = number_of(plain(user));
+    let at = uri.windows(user.len()).position(|w| w == user);
+    let Some(at) = at.filter(|_| number != plain(user)) else {
+        return message;
+    };
+    let (before, after) = (uri.get(..at), uri.get(at + user.len()..));
+    let parts = [
+        before.unwrap_or_default(),
+        number.as_bytes(),
+        after.unwrap_or_default(),
+    ];
+    let uri = parts.concat();
+    let mut edit = message.edit();
+    edit.request_uri(&uri);
+    edit.finish()
+}
+
+/// A user part that is a telephone number, without visual separators (RFC 3966 §5.1.1) and blanks,
+/// written or escaped; any other as it is. What follows a `;` stays.
+fn number_of(user: String) -> String {
+    let (number, rest) = user.split_at(user.find(';').unwrap_or(user.len()));
+    let spaced = number.replace("%20", " ").replace("%09", " ");
+    // `#` has to be escaped in a URI.
+    let bare = spaced
+        .replace("%23", "")
+        .replace("%2A", "")
+        .replace("%2a", "");
+    let phone = |c: char| c.is_ascii_digit() || "+*#-.() ".contains(c);
+    if !bare.chars().all(phone) || !bare.contains(|c: char| c.is_ascii_digit()) {
+        return user;
+    }
+    let digits = spaced.chars().filter(|c| !"-.() ".contains(*c));
+    digits.chain(rest.chars()).collect()
 }
 
 /// A user part without the escapes of characters that need none (RFC 3261 §19.1.4).
@@ -106,6 +148,15 @@ fn generated(zone: &Zone) -> Option<SearchRule> {
     })
 }
 
+/// Whether a certificate's name is this one (RFC 6125 §6.4; a wildcard stands for one label).
+fn carries(name: &str, wanted: &str) -> bool {
+    let of_label = |rest: &str| {
+        let domain = wanted.split_once('.');
+        domain.is_some_and(|(_, domain)| domain.eq_ignore_ascii_case(rest))
+    };
+    name.eq_ignore_ascii_case(wanted) || name.strip_prefix("*.").is_some_and(of_label)
+}
+
 impl Core {
     /// The rules are those of the configuration and of these zones from now on.
     pub(super) fn make_plan(&mut self, zones: &[Zone]) {
@@ -124,10 +175,57 @@ impl Core {
         let mut there: Vec<&Zone> = self
             .zones
             .iter()
-            .filter(|z| self.senders.is_at(&z.target.host, ip))
+            .filter(|z| self.senders.is_at(&z.target.host, ip) && self.proves(flow, z))
             .collect();
         there.sort_by_key(|z| z.trunk.is_none());
         there.first().copied()
+    }
+
+    /// Whether a host that connected to us has shown what a zone wants of its peers: a neighbour
+    /// whose certificate is verified speaks TLS, and its certificate has the name.
+    fn proves(&self, flow: FlowId, zone: &Zone) -> bool {
+        let wanted = zone.target.tls.as_ref().filter(|_| zone.target.tls_verify);
+        let Some(wanted) = wanted.filter(|_| zone.trunk.is_some()) else {
+            return true;
+        };
+        let names = self.proven.get(&flow).map_or("", String::as_str);
+        names.split(' ').any(|name| carries(name, wanted))
+    }
+
+    /// The neighbour whose name a host wears that does not prove it: at its address, and without its
+    /// certificate. None if it is something else there, too.
+    pub(super) fn unproven(&self, flow: FlowId) -> Option<(&Zone, &str)> {
+        if self.sender(flow).is_some() {
+            return None;
+        }
+        let ip = self.station.remote(flow)?.ip();
+        let mut zones = self.zones.iter();
+        let zone = zones.find(|z| self.senders.is_at(&z.target.host, ip))?;
+        let names = self.proven.get(&flow).map_or("none", String::as_str);
+        Some((zone, names))
+    }
+
+    /// The neighbour that a connection belongs to and that is nothing else: no call control is at
+    /// the same address.
+    pub(super) fn mere_neighbour(&self, flow: FlowId) -> Option<&Zone> {
+        let zone = self.sender(flow).filter(|z| z.trunk.is_some())?;
+        let ip = self.station.remote(flow)?.ip();
+        let is_there = |z: &&Zone| z.has(flow) || self.senders.is_at(&z.target.host, ip);
+        let mut homes = self.zones.iter().filter(|z| z.trunk.is_none());
+        let no_home = !homes.any(|z| is_there(&z));
+        no_home.then_some(zone)
+    }
+
+    /// Whether a request that begins something goes by search rules, whatever client of ours it
+    /// names: a neighbour knows clients' addresses from calls, and rules say whom it may reach. A
+    /// call that takes over another (RFC 3891, 3911) is judged by that one.
+    pub(super) fn goes_by_rules(&self, flow: FlowId, message: &Message) -> bool {
+        let takes = |name| message.values(name).next().is_some();
+        let Some(trunk) = self.mere_neighbour(flow).and_then(|z| z.trunk.as_ref()) else {
+            return false;
+        };
+        let options = message.method() == Method::Options && self.is_for_us(message);
+        !options && !(trunk.accepts && (takes(Name::Replaces) || takes(Name::Other("Join"))))
     }
 
     /// Servers of the zones that were found, each zone's standing ones first.
@@ -206,7 +304,32 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use super::alias_of;
+    use super::*;
+
+    #[test]
+    fn what_rules_judged_is_what_is_dialled() {
+        for (uri, sent) in [
+            (
+                "sip:9-00@example.test;user=phone",
+                "sip:900@example.test;user=phone",
+            ),
+            ("sip:%20900;x=y@example.test", "sip:900;x=y@example.test"),
+            ("sip:9%2d00@example.test", "sip:900@example.test"),
+            ("sip:%31002@example.test", "sip:%31002@example.test"),
+            ("sip:a-1@example.test", "sip:a-1@example.test"),
+            ("sip:example.test", "sip:example.test"),
+        ] {
+            let text = format!(
+                "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/TLS c;branch=z9hG4bK1\r\n\
+                 From: <sip:c@d>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: e\r\n\
+                 CSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"
+            );
+            let message = Message::parse(text.into(), &sip::Limits::outside()).unwrap();
+            let alias = alias_of(uri.as_bytes()).unwrap();
+            let out = readdressed(message, &alias, "example.test");
+            assert_eq!(String::from_utf8_lossy(out.request_uri()), sent);
+        }
+    }
 
     #[test]
     fn an_alias_is_the_same_however_a_destination_is_spelt() {
@@ -225,7 +348,16 @@ mod tests {
             ),
             ("sip:[2001:DB8::1]", Some("[2001:db8::1]")),
             ("sip:example.com", Some("example.com")),
-            ("tel:+49-30;phone-context=x", Some("+49-30")),
+            ("tel:+49-30;phone-context=x", Some("+4930")),
+            ("sip:9-00@example.com", Some("900@example.com")),
+            ("sip:(900)@example.com", Some("900@example.com")),
+            ("sip:%289%2D.0%290@example.com", Some("900@example.com")),
+            ("sip:%20900@example.com", Some("900@example.com")),
+            ("sip:9-00;ext=1@example.com", Some("900;ext=1@example.com")),
+            ("sip:%23900@example.com", Some("%23900@example.com")),
+            ("sip:+1.2*3@example.com", Some("+12*3@example.com")),
+            ("sip:bob-1@example.com", Some("bob-1@example.com")),
+            ("sip:-@example.com", Some("-@example.com")),
             ("tel:", None),
             ("1002", None),
             ("", None),

@@ -55,6 +55,11 @@ impl Senders {
         }
     }
 
+    /// Whoever is in these networks may send from now on.
+    pub(super) fn trust(&mut self, networks: Vec<Network>) {
+        self.networks = networks;
+    }
+
     /// The hosts are these from now on.
     fn set(&mut self, now: Now, hosts: impl Iterator<Item = String>) {
         let mut old = std::mem::take(&mut self.hosts);
@@ -73,10 +78,15 @@ impl Senders {
         }
     }
 
-    fn may(&self, address: IpAddr) -> bool {
+    /// Whether an address is in a range of `service.sip.accept_from`.
+    fn accepts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.networks.iter().any(|net| net.contains(address))
-            || self.hosts.values().any(|h| h.addresses.contains(&address))
+    }
+
+    fn may(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.accepts(address) || self.hosts.values().any(|h| h.addresses.contains(&address))
     }
 
     /// Whether DNS has still to say who some are.
@@ -182,7 +192,18 @@ impl Core {
         let Some(remote) = self.station.remote(flow) else {
             return false;
         };
-        if self.senders.may(remote.ip()) {
+        let unproven = self
+            .unproven(flow)
+            .filter(|_| !self.senders.accepts(remote.ip()))
+            .map(|(zone, shown)| {
+                let wanted = zone.target.tls.clone().unwrap_or_default();
+                [
+                    ("zone", zone.of.clone()),
+                    ("wanted", wanted),
+                    ("shown", shown.to_owned()),
+                ]
+            });
+        if self.senders.may(remote.ip()) && unproven.is_none() {
             return true;
         }
         if message.is_request() && message.method() != Method::Ack {
@@ -192,9 +213,12 @@ impl Core {
                 let reply = message.reply(503, "Service Unavailable", &tag);
                 reply.header(Name::RetryAfter, "5")
             } else {
-                let cause = "the host is no call control of this core's";
+                let cause = match unproven {
+                    Some(_) => "the host is at a zone's address and does not show its certificate",
+                    None => "the host is no call control of this core's",
+                };
                 let (out, source) = (&mut self.station.out, Some(remote.ip()));
-                let proof = [("source", base::Pii::new(remote.ip()).to_string())];
+                let proof: Vec<_> = unproven.into_iter().flatten().collect();
                 self.board
                     .warned(out, Kind::SenderRefused, now, source, cause, &proof);
                 message.reply(403, "Forbidden", &tag)

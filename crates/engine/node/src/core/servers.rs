@@ -173,6 +173,14 @@ impl Core {
         }
     }
 
+    /// Whoever waits for servers is told what is known of those that there are now.
+    pub(super) fn refreshes_end(&mut self, now: Now) {
+        for refresh in std::mem::take(&mut self.refreshes) {
+            let report = self.servers_report(now, &refresh.name);
+            self.answer_servers(refresh.id, report);
+        }
+    }
+
     fn answer_servers(&mut self, id: AskId, report: ServersReport) {
         let answer = Answer::Servers(Box::new(report));
         self.station.out.push_back(Output::Answer { id, answer });

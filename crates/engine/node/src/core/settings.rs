@@ -1,11 +1,13 @@
 //! What the core takes from its configuration, and from its driver.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Rng, Secret};
-use call::registration::core::Address;
+use ::status::Kind;
+use base::{Now, Rng, Secret};
+use call::registration::core::{Address, Numbers};
 use config::routing::{Ice, Routing};
 use config::{CallControl, Config, ContactMode, Password, Publisher, Role, SignInBy};
 use policy::credentials::Kept;
@@ -14,6 +16,7 @@ use policy::token::TokenKey;
 use sip::transaction::ViaOptions;
 use traversal::DomainOffer;
 
+use super::Core;
 use super::zones::Zone;
 
 /// What the driver knows of this node beside its configuration.
@@ -68,7 +71,7 @@ pub(super) struct Peer {
 }
 
 /// A server that is asked about its cluster, or whose requests are let through.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Server {
     pub(super) address: String,
     pub(super) port: u16,
@@ -105,6 +108,8 @@ pub(super) struct Settings {
     directories: Vec<String>,
     /// Domains with registrars of their own.
     registrars: Vec<(String, Vec<String>)>,
+    /// Domains with extensions, and what their numbers begin with.
+    extensions: Vec<(String, Vec<String>)>,
     pub(super) unified_cm: Vec<Server>,
     pub(super) im_presence: Vec<Server>,
     pub(super) unity_connection: Vec<Server>,
@@ -139,6 +144,8 @@ impl Settings {
         let no_calls = config::Calls {
             licences: None,
             concurrent_max: 1,
+            per_user_max: 1,
+            media_per_user_max: 1,
             registrations_max: None,
             session_interval: Duration::from_secs(1_800),
         };
@@ -155,6 +162,7 @@ impl Settings {
             domains: core.iter().flat_map(|c| &c.domains).map(offer).collect(),
             directories: core.map(|c| directories(&c.domains)).unwrap_or_default(),
             registrars: core.map(|c| registrars(&c.domains)).unwrap_or_default(),
+            extensions: core.map(|c| extensions(&c.domains)).unwrap_or_default(),
             unified_cm: servers(core.map(|c| &c.unified_cm)),
             im_presence: servers(core.map(|c| &c.im_presence)),
             unity_connection: servers(core.map(|c| &c.unity_connection)),
@@ -168,6 +176,28 @@ impl Settings {
             overload: config.overload,
             certificate_names: identity.certificate_names.clone(),
         }
+    }
+
+    /// Takes up what a running core can: where it listens, its links and its media stay.
+    pub(super) fn take_up(&mut self, config: &Arc<Config>) {
+        let mut new = Settings::of(config, &CoreIdentity::nobody());
+        std::mem::swap(&mut self.sip_from, &mut new.sip_from);
+        std::mem::swap(&mut self.domains, &mut new.domains);
+        std::mem::swap(&mut self.directories, &mut new.directories);
+        std::mem::swap(&mut self.registrars, &mut new.registrars);
+        std::mem::swap(&mut self.unified_cm, &mut new.unified_cm);
+        std::mem::swap(&mut self.im_presence, &mut new.im_presence);
+        std::mem::swap(&mut self.unity_connection, &mut new.unity_connection);
+        std::mem::swap(&mut self.call_control, &mut new.call_control);
+        std::mem::swap(&mut self.xmpp, &mut new.xmpp);
+        std::mem::swap(&mut self.allow_list, &mut new.allow_list);
+        std::mem::swap(&mut self.routing, &mut new.routing);
+        self.refresh = new.refresh;
+        self.overload = new.overload;
+        self.limits = config::Calls {
+            concurrent_max: self.limits.concurrent_max,
+            ..new.limits
+        };
     }
 
     /// Where call control reaches us, over TLS or TCP; over the other where one is missing.
@@ -282,11 +312,38 @@ impl Settings {
         other.eq_ignore_ascii_case(domain) || judges == [Judge::UnifiedCm; 2]
     }
 
+    /// Our own addresses inside, and the ports for media at them.
+    pub(super) fn own_media(&self) -> (Vec<IpAddr>, RangeInclusive<u16>) {
+        let sip = self.sip.iter().chain(&self.sip_tls).map(SocketAddr::ip);
+        let own = sip.chain([self.media.listen, self.media.advertise]);
+        (own.collect(), self.media.ports.clone())
+    }
+
+    /// Which extensions numbers have at the host of an address of record.
+    pub(super) fn numbers(&self, uri: &[u8], decided: bool) -> Numbers<'_> {
+        let host = super::registrations::host_of(uri).unwrap_or_default();
+        let mut own = self.extensions.iter();
+        let own = own.find(|(domain, _)| domain.eq_ignore_ascii_case(&host));
+        let prefixes = own.map_or(&[][..], |(_, prefixes)| prefixes);
+        Numbers { decided, prefixes }
+    }
+
     /// What of a domain is served.
     pub(super) fn domain(&self, domain: &str) -> Option<&DomainOffer> {
         self.domains
             .iter()
             .find(|d| d.name.as_str().eq_ignore_ascii_case(domain))
+    }
+}
+
+impl Core {
+    /// The users of the credentials file.
+    pub(super) fn load_users(&mut self, now: Now, identity: &CoreIdentity) {
+        let Some(users) = &identity.users else { return };
+        if let Err(error) = self.credentials.load(users.expose()) {
+            let (out, kind) = (&mut self.station.out, Kind::CredentialsFile);
+            self.board.event(out, kind, now, &error.to_string(), &[]);
+        }
     }
 }
 
@@ -323,6 +380,12 @@ fn directories(domains: &[config::Domain]) -> Vec<String> {
 fn registrars(domains: &[config::Domain]) -> Vec<(String, Vec<String>)> {
     let own = domains.iter().filter(|d| !d.call_control.is_empty());
     own.map(|d| (d.name.as_str().to_owned(), d.call_control.clone()))
+        .collect()
+}
+
+fn extensions(domains: &[config::Domain]) -> Vec<(String, Vec<String>)> {
+    let own = domains.iter().filter(|d| !d.extensions_of.is_empty());
+    own.map(|d| (d.name.as_str().to_owned(), d.extensions_of.clone()))
         .collect()
 }
 

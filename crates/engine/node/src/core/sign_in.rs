@@ -21,7 +21,7 @@ use provisioning::edge_config::{EdgeConfig, services_asked};
 use provisioning::sign_in::{
     Answer as Got, Ask, By, Granted, Node, Outcome, Proven, SignIns, UNKNOWN, USER_MAX, Unproven,
 };
-use status::{Kind, SessionRow};
+use status::{Event, Kind, SessionRow};
 use traversal::EdgeServices;
 
 use super::settings::Judge;
@@ -376,14 +376,15 @@ impl Core {
             }
             return self.board.caused(out, kind, now, source, cause, &proof);
         }
+        let mut event = Event::new(kind, now.unix, cause);
+        event.proof = proof;
         if let Some(client) = pending.client {
-            proof.push(("client", Pii::new(client).to_string()));
+            event = event.with_address("client", client);
         }
         if let Some(server) = server {
-            proof.push(("server", server));
+            event = event.with("server", server);
         }
-        self.board
-            .stranger(&mut self.station.out, kind, now, cause, &proof);
+        self.board.placed(&mut self.station.out, now, event);
     }
 
     /// The password is good: it is kept for SIP, as a hash for the realm of each edge.

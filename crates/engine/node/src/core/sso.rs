@@ -13,6 +13,7 @@ mod pages;
 mod sign_on;
 mod tokens;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ::sso::bearer::Rules;
@@ -27,13 +28,56 @@ use status::Kind;
 use super::Core;
 use crate::gate::Bearer;
 use crate::io::{FetchError, Fetched};
-use crate::strikes::Strikes;
+use crate::strikes::{Strikes, whole};
 use issuers::{Issuer, Paper};
 use logins::Logins;
 use tokens::{Case, Introspections};
 
 /// Requests to SAML providers that are signed a second; each costs as much as a handshake.
-const SIGNED_PER_SECOND: u32 = 100;
+const SIGNED_PER_SECOND: u32 = 300;
+
+/// Those of one source, at once; then one a second.
+const SIGNED_OF_SOURCE: u32 = 30;
+
+/// Sources that are remembered.
+const SIGNED_SOURCES_MAX: usize = 10_000;
+
+/// How many requests are signed.
+struct Signing {
+    all: TokenBucket,
+    of_source: HashMap<IpAddr, TokenBucket>,
+}
+
+impl Default for Signing {
+    fn default() -> Self {
+        Signing {
+            all: TokenBucket::new(SIGNED_PER_SECOND, SIGNED_PER_SECOND),
+            of_source: HashMap::default(),
+        }
+    }
+}
+
+impl Signing {
+    /// Whether one more may be.
+    fn take(&mut self, now: Now, client: Option<IpAddr>) -> bool {
+        if self.of_source.len() >= SIGNED_SOURCES_MAX {
+            self.of_source
+                .retain(|_, bucket| !bucket.is_idle(now.instant));
+        }
+        if let Some(source) = client.map(whole) {
+            let room = self.of_source.len() < SIGNED_SOURCES_MAX;
+            if !room && !self.of_source.contains_key(&source) {
+                return false;
+            }
+            let own = self.of_source.entry(source);
+            let own = own.or_insert_with(|| TokenBucket::new(1, SIGNED_OF_SOURCE));
+            if own.take(now.instant).is_err() {
+                return false;
+            }
+        }
+        self.all.take(now.instant).is_ok()
+    }
+}
 
 /// How the users of a domain sign in.
 enum Way {
@@ -80,7 +124,7 @@ pub(super) struct Sso {
     /// Domains whose key for encrypted tokens cannot be used.
     bad_keys: Vec<(String, &'static str)>,
     /// Signatures that requests need: whoever asks for one is nobody yet.
-    signing: TokenBucket,
+    signing: Signing,
     /// Tells log-ins of this process from those that an earlier one began.
     boot: String,
 }
@@ -96,7 +140,7 @@ impl Sso {
             next: 0,
             strikes: Strikes::default(),
             bad_keys: Vec::new(),
-            signing: TokenBucket::new(SIGNED_PER_SECOND, SIGNED_PER_SECOND * 2),
+            signing: Signing::default(),
             boot: rng.hex(8),
         };
         if let Role::Core(core) = &config.role {

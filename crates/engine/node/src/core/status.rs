@@ -144,6 +144,14 @@ impl Board {
         }
     }
 
+    /// As [`Board::stranger`], for an event that has an address.
+    pub(super) fn placed(&mut self, out: &mut VecDeque<Output>, now: Now, event: Event) {
+        if self.strangers.take(now.instant).is_ok() {
+            self.recent.note(&event);
+            out.push_back(Output::Event(event));
+        }
+    }
+
     /// A call began: what it is and offers, with its Call-ID, From and To.
     pub(super) fn began(
         &mut self,
@@ -373,8 +381,8 @@ impl Core {
                 }
             }
             Report::LinkRefused { source, cause } => {
-                let proof = [("source", Pii::new(source).to_string())];
-                board.stranger(out, Kind::LinkRefused, now, &cause, &proof);
+                let event = Event::new(Kind::LinkRefused, now.unix, cause);
+                board.placed(out, now, event.with_address("source", source.ip()));
             }
             // An edge's to see.
             Report::Flooded { .. } => {}

@@ -25,6 +25,7 @@ mod calls;
 mod clusters;
 mod directories;
 mod flows;
+mod forged;
 mod limits;
 mod links;
 mod load;
@@ -144,10 +145,10 @@ struct World {
 }
 
 fn identity() -> CoreIdentity {
-    let line = |user: &str, password: &str| {
+    let line = |user: &str, password: &str, more: &str| {
         let ha1 = |a| sip::digest::ha1(a, user, REALM, password);
         format!(
-            "{user}:{REALM}:{}:{}\n",
+            "{user}:{REALM}:{}:{}{more}\n",
             ha1(Algorithm::Md5),
             ha1(Algorithm::Sha256)
         )
@@ -156,7 +157,9 @@ fn identity() -> CoreIdentity {
         version: "0.1.0".into(),
         ssh_key: "ssh-ed25519 CORE".into(),
         token_seed: Secret::new([7; 32]),
-        users: Some(Secret::new(line("1001", "pw") + &line("1002", "pw"))),
+        users: Some(Secret::new(
+            line("1001", "pw", "") + &line("1002", "pw", ":+49 30 5551001"),
+        )),
         kept: Vec::new(),
         signed_out: Vec::new(),
         servers: ::status::servers::ServersRecord::default(),

@@ -85,6 +85,16 @@ pub(super) fn is_elsewhere(status: u16) -> bool {
     matches!(status, 404 | 408 | 410 | 480 | 484 | 500..=599)
 }
 
+/// A dialog as its first request names it: by its Call-ID and the tag of who began it.
+fn dialog_of(message: &Message, tag: &[u8]) -> String {
+    let mut hasher = std::hash::DefaultHasher::new();
+    for part in [message.call_id(), tag] {
+        hasher.write_usize(part.len());
+        hasher.write(part);
+    }
+    format!("{:x}", hasher.finish())
+}
+
 impl Core {
     /// The zones of the configuration that nobody registers in.
     pub(super) fn trunk_zones(&self) -> Vec<Zone> {
@@ -132,10 +142,7 @@ impl Core {
         let sender = self.sender(flow);
         let trunk = sender.and_then(|z| z.trunk.clone());
         let zone = sender.map_or(DEFAULT_ZONE, |z| z.of.as_str()).to_owned();
-        let source = self
-            .station
-            .remote(flow)
-            .map(|a| Pii::new(a.ip()).to_string());
+        let source = self.station.remote(flow).map(|a| a.ip().to_string());
         if trunk.as_ref().is_some_and(|t| !t.accepts) {
             let proof = [("zone", zone), ("source", source.unwrap_or_default())];
             let cause = "the zone may begin no requests (accept_incoming = false)";
@@ -254,11 +261,13 @@ impl Core {
             .transactions
             .server_flow(key)
             .is_some_and(|flow| self.is_tls(flow));
-        let token = self.trunk_key.seal_bytes(
-            [from.as_str(), &End::zone(&of).text()]
-                .join("\n")
-                .as_bytes(),
-        );
+        let tag = message
+            .from()
+            .ok()
+            .and_then(|from| Some(from.tag()?.to_vec()));
+        let dialog = dialog_of(&message, &tag.unwrap_or_default());
+        let ends = [from.as_str(), &End::zone(&of).text(), &dialog].join("\n");
+        let token = self.trunk_key.seal_bytes(ends.as_bytes());
         let at = |tls: bool| {
             let user = [MARK, token.as_bytes()].concat();
             let user = String::from_utf8_lossy(&user).into_owned();
@@ -317,13 +326,18 @@ impl Core {
 
     // ---- within dialogs ----
 
-    /// The two ends that our first Route names.
+    /// The two ends that our first Route names, if it was recorded in the message's own dialog.
     fn trunk_route(&self, message: &Message) -> Option<(End, End)> {
         let route = message.routes().next()?.ok()?;
         let user = Uri::parse(route.uri).ok()?.user?;
         let content = self.trunk_key.open_bytes(user.strip_prefix(MARK)?)?;
         let text = String::from_utf8(content).ok()?;
-        let (from, to) = text.split_once('\n')?;
+        let mut parts = text.split('\n');
+        let (from, to, dialog) = (parts.next()?, parts.next()?, parts.next()?);
+        let tags = [message.from(), message.to()];
+        let mut tags = tags.iter().filter_map(|a| a.as_ref().ok()?.tag());
+        let ours = tags.any(|tag| dialog_of(message, tag) == dialog);
+        ours.then_some(())?;
         Some((End::read(from)?, End::read(to)?))
     }
 
@@ -368,6 +382,15 @@ impl Core {
             let (status, reason) = (481, "Call/Transaction Does Not Exist");
             return self.station.answer(now, key, &message, status, reason);
         };
+        let forced = |zone: Option<&Zone>| {
+            zone.is_some_and(|z| z.encryption() == call::b2bua::Encryption::Force)
+        };
+        let of_end = |z: &&Zone| end.is_zone(&z.of);
+        let held = forced(self.sender(flow)) || forced(self.zones.iter().find(of_end));
+        if held && Offered::of(&message) == Offered::Plain {
+            let zone = self.sender(flow).map_or(DEFAULT_ZONE, |z| &z.of).to_owned();
+            return self.not_encrypted(now, key, &message, &zone);
+        }
         let request = self.unrouted(&message);
         match end {
             End::Zone(_) => {

@@ -6,12 +6,16 @@
 //! (RFC 3261 §18.1.1 lets every request have a connection of its own). The edge marks them
 //! and adds no identity; which of them go anywhere the core's search rules decide.
 //!
-//! Bounds: calls at once, attempts of one source a minute, [`SOURCES_MAX`] sources remembered.
+//! Such calls and those that the edge makes to foreign domains have room of their own each, so that
+//! no stranger takes that of ours. One source has a share of it, and no call rings for long.
+//!
+//! Bounds: calls at once, calls at once of one source, attempts of one source a minute, the time of
+//! ringing; [`SOURCES_MAX`] sources remembered.
 
 use std::net::IpAddr;
 
 use ::status::Kind;
-use base::{HashMap, Instant, Now};
+use base::{HashMap, Instant, Now, Timers};
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Uri};
 
@@ -43,12 +47,23 @@ pub(super) struct Peers {
     moved: HashMap<FlowId, FlowId>,
     /// Certificate names that connections proved.
     proved: HashMap<FlowId, String>,
+    /// When their INVITEs have rung long enough.
+    ringing: Timers<(ServerKey, IpAddr)>,
 }
 
 impl Peers {
     /// A client's connection has shown a certificate.
     pub(super) fn proved(&mut self, flow: FlowId, name: String) {
         self.proved.insert(flow, name);
+    }
+
+    /// Whether a connection is of a foreign host that has calls.
+    pub(super) fn is_foreign(&self, flow: FlowId) -> bool {
+        self.known.contains_key(&flow)
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.ringing.next()
     }
 
     pub(super) fn flow_down(&mut self, flow: FlowId) {
@@ -81,11 +96,12 @@ impl Peers {
         self.moved.retain(|_, at| *at != flow);
     }
 
-    pub(super) fn census(&self) -> [(&'static str, usize); 3] {
+    pub(super) fn census(&self) -> [(&'static str, usize); 4] {
         [
             ("foreign hosts in calls", self.known.len()),
             ("foreign connections that moved", self.moved.len()),
             ("connections with certificates", self.proved.len()),
+            ("foreign calls that may ring", self.ringing.len()),
         ]
     }
 }
@@ -175,6 +191,18 @@ impl Edge {
         flow
     }
 
+    /// Foreign domains' calls that have rung long enough are given up.
+    pub(super) fn business_timeout(&mut self, now: Now) {
+        while let Some((_, (key, source))) = self.peers.ringing.pop(now.instant) {
+            if self.station.give_up(now, key) {
+                let cause =
+                    "sip: a foreign domain's call was not answered in business.ringing_max_s";
+                let kind = Kind::RequestRefused;
+                self.ledger.caused(now, kind, Some(source), cause);
+            }
+        }
+    }
+
     /// A foreign domain calls.
     pub(super) fn business(&mut self, now: Now, key: ServerKey, flow: FlowId, message: &Message) {
         let Some(settings) = self.settings.business.clone() else {
@@ -186,15 +214,19 @@ impl Edge {
         let most = settings.calls_per_minute;
         let strangers = self.calls.iter();
         let calls = strangers
-            .filter(|(_, c)| !self.relay.is_known(c.flow))
+            .filter(|(_, c)| c.by_client && !self.relay.is_known(c.flow))
             .count();
         let cause = if self.attempts.are_too_many(now.instant, source, most) {
             "sip: too many calls of one foreign host"
         } else if calls >= settings.calls_max {
             "sip: too many calls of foreign domains at once"
+        } else if self.calls.of_source(source) >= settings.calls_per_source {
+            "sip: too many calls of one foreign host at once"
         } else {
             let name = self.peers.proved.get(&flow).cloned();
             self.has_call(flow, name);
+            let late = now.instant + settings.ringing_max;
+            self.peers.ringing.arm(late, (key, source));
             self.client_other(now, key, flow, message, false);
             return self.call_over(flow);
         };

@@ -8,6 +8,7 @@
 //! its way, and for all that gets lost a bound in time ([`Doom`]).
 
 mod family;
+mod shares;
 mod streams;
 
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +22,7 @@ use sip::{FlowId, Message};
 use smallvec::SmallVec;
 
 use family::{Family, Moving};
+pub(crate) use shares::{Holder, Shares};
 pub(crate) use streams::Exchange;
 use streams::Stream;
 
@@ -95,6 +97,7 @@ pub(crate) struct Call {
     pub(crate) by_client: bool,
     /// A foreign domain has it, and no client of ours.
     pub(crate) abroad: bool,
+    holder: Holder,
     pub(crate) answered: Option<UnixTime>,
     pub(crate) from: Pii<String>,
     pub(crate) to: Pii<String>,
@@ -188,6 +191,8 @@ pub(crate) enum Refusal {
     NothingCarried,
     /// No port or row is left.
     Exhausted,
+    /// Its user has as much as one may have.
+    Share,
     /// It is there already (RFC 3261 §8.2.2.2).
     Merged,
     /// There is no such call.
@@ -199,7 +204,7 @@ impl Refusal {
     pub(crate) fn answer(self) -> (u16, &'static str) {
         match self {
             Refusal::NotAcceptable | Refusal::NothingCarried => (488, "Not Acceptable Here"),
-            Refusal::Exhausted => (503, "Service Unavailable"),
+            Refusal::Exhausted | Refusal::Share => (503, "Service Unavailable"),
             Refusal::Merged => (482, "Loop Detected"),
             Refusal::Unknown => (481, "Call/Transaction Does Not Exist"),
         }
@@ -222,6 +227,7 @@ pub(crate) struct Calls {
     by_leg: HashMap<LegId, CallId>,
     streams: HashMap<(LinkId, StreamId), LegId>,
     timers: Timers<(CallId, Doom)>,
+    shares: Shares,
     /// One of each family that is served, or of one.
     outside: Vec<Outside>,
     /// What the core is told; it follows stream ids, not addresses.
@@ -238,25 +244,32 @@ pub(crate) struct Beginning<'a> {
     pub(crate) by_client: bool,
     /// A foreign domain is at the other end of the flow.
     pub(crate) abroad: bool,
+    pub(crate) holder: Holder,
     pub(crate) invite: &'a Message,
 }
 
 impl Calls {
     /// Rows of each table, by name.
-    pub(crate) fn census(&self) -> [(&'static str, usize); 8] {
+    pub(crate) fn census(&self) -> [(&'static str, usize); 9] {
         [
             ("calls", self.rows.len()),
             ("calls by dialog", self.index.len()),
             ("calls by flow", self.by_flow.len()),
             ("legs", self.by_leg.len()),
             ("streams", self.streams.len()),
+            ("holders of calls", self.shares.len()),
             ("call timers", self.timers.len()),
             ("ports", self.ports_in_use()),
             ("media commands", self.commands.len()),
         ]
     }
 
-    pub(crate) fn new(outside: Vec<Outside>, link: SocketAddr, rng: Rng, limit: usize) -> Self {
+    pub(crate) fn new(
+        outside: Vec<Outside>,
+        link: SocketAddr,
+        rng: Rng,
+        (limit, shares): (usize, Shares),
+    ) -> Self {
         Calls {
             rows: Slab::new(limit),
             index: HashMap::default(),
@@ -264,6 +277,7 @@ impl Calls {
             by_leg: HashMap::default(),
             streams: HashMap::default(),
             timers: Timers::default(),
+            shares,
             outside,
             link,
             rng,
@@ -316,6 +330,7 @@ impl Calls {
         if on_flow >= FLOW_CALLS_MAX {
             return Err(Refusal::Exhausted);
         }
+        self.shares.may_begin(&b.holder)?;
         let uri = |a: Result<sip::NameAddr<'_>, sip::HeaderError>| {
             Pii::new(a.map_or_else(|_| String::new(), |a| text(a.uri)))
         };
@@ -327,6 +342,7 @@ impl Calls {
             began: now,
             by_client: b.by_client,
             abroad: b.abroad,
+            holder: b.holder.clone(),
             answered: None,
             from: uri(b.invite.from()),
             to: uri(b.invite.to()),
@@ -346,6 +362,7 @@ impl Calls {
         let key = Box::from(&*key.bytes);
         self.index.entry(key).or_default().push(id);
         self.by_flow.entry(b.flow).or_default().push(id);
+        self.shares.began(b.holder.clone(), id);
         self.doom(now.instant, id, Doom::Ring, RING_MAX);
         Ok(id)
     }
@@ -489,6 +506,7 @@ impl Calls {
                 self.index.remove(&call.key);
             }
         }
+        self.shares.ended(&call.holder, id);
         if let Some(ids) = self.by_flow.get_mut(&call.flow) {
             ids.retain(|i| *i != id);
             if ids.is_empty() {

@@ -8,7 +8,9 @@
 use ::status::Kind;
 use base::Now;
 use call::b2bua::body::{self, Body};
-use call::registration::{bears_token, credentials, is_claim, without_links};
+use call::registration::{
+    bears_token, commands_a_phone, credentials, is_claim, is_for_friends, without_links,
+};
 use sip::nonce::Verdict;
 use sip::transaction::ServerKey;
 use sip::{FlowId, Message, Method, Name};
@@ -18,6 +20,10 @@ use super::calls::{Beginning, CallId, Exchange, Refusal};
 use super::proving::ONLY_INSIDE;
 use super::{Edge, Side};
 use crate::station::in_dialog;
+
+/// What a client that has not registered on its connection may send, in bytes. A telephone's
+/// REGISTER with its parts has less than 10 KiB, an INVITE with video about as much.
+const STRANGER_BYTES_MAX: usize = 48 * 1024;
 
 /// Where a description stands in a body, and what it becomes.
 pub(super) type Description = (std::ops::Range<usize>, Vec<u8>);
@@ -39,6 +45,11 @@ impl Edge {
         message: &Message,
     ) {
         if let Err((status, reason)) = sip::validate::request(message) {
+            self.station.answer(now, key, message, status, reason);
+            return self.refused(now, flow);
+        }
+        if message.bytes().len() > STRANGER_BYTES_MAX && !self.relay.is_known(flow) {
+            let (status, reason) = (513, "Message Too Large");
             self.station.answer(now, key, message, status, reason);
             return self.refused(now, flow);
         }
@@ -248,6 +259,10 @@ impl Edge {
     ) -> Result<Message, Refusal> {
         let link = media::LinkId(index as u32);
         let business = self.is_business(flow, message, inside);
+        // A foreign host makes no telephone of ours take a call.
+        if self.peers.is_foreign(flow) && commands_a_phone(message) {
+            return Err(Refusal::NotAcceptable);
+        }
         let call = self.call_for(
             now,
             message,
@@ -256,6 +271,7 @@ impl Edge {
                 flow,
                 by_client: true,
                 abroad: business,
+                holder: self.holder(flow, message),
                 invite: message,
             },
         )?;
@@ -278,6 +294,7 @@ impl Edge {
             // A client's Route is a hint for a proxy that would follow it; this one does not.
             edit.remove(Name::Route);
         }
+        let foreign = business || self.peers.is_foreign(flow);
         if !business {
             edit.remove(Name::RecordRoute);
         }
@@ -285,6 +302,7 @@ impl Edge {
         edit.remove_fields(|f| {
             let credentials = matches!(f.id, Name::Authorization | Name::ProxyAuthorization);
             is_claim(f.name, f.value)
+                || foreign && is_for_friends(f.name)
                 || credentials && Some(f.index) != answer && self.is_ours(f.value)
         });
         without_links(message, &mut edit);
@@ -451,6 +469,16 @@ impl Edge {
         if refusal == Refusal::Exhausted {
             let cause = format!("{} port pairs are in use", self.calls.ports_in_use());
             self.ledger.caused(now, Kind::PortsExhausted, None, &cause);
+            return self.busy(now, key, message);
+        }
+        if refusal == Refusal::Share {
+            // What the user has is told with what is allowed.
+            let rates = self.settings.rates;
+            let cause = format!(
+                "sip: one user or source has {} calls or {} media ports",
+                rates.calls_per_user, rates.media_ports_per_user
+            );
+            self.ledger.caused(now, Kind::Flooded, None, &cause);
             return self.busy(now, key, message);
         }
         self.blame_media(now, Some(refusal), "offer");

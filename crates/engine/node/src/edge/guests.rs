@@ -35,6 +35,14 @@ const REGISTER_TIME: Duration = Duration::from_secs(32);
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSED_MAX: usize = 16;
 
+/// How many requests of all kinds a connection may send for each that begins something: its ACK,
+/// its CANCEL. A repetition on a reliable transport is nobody's need (RFC 3261 §17.1.1.2).
+const REPEATS: u32 = 3;
+
+/// Requests of a connection before they are counted: most clients send few, and there is a row for
+/// each.
+const COUNTED: u16 = 100;
+
 /// Messages within [`PAUSE`] that make a connection noisy.
 const NOISY: u32 = 20;
 
@@ -43,6 +51,11 @@ struct Guest {
     rate: TokenBucket,
     /// Those that it had, if it had any: most never do, and there is a row for each client.
     refusals: Option<Box<TokenBucket>>,
+    /// Requests of all kinds, also CANCELs and repetitions, which begin nothing: from
+    /// [`COUNTED`] of them on.
+    all: Option<Box<TokenBucket>>,
+    /// How many there were until then.
+    first: u16,
     /// Messages since the noisiest were last looked for.
     heard: u32,
     cut: bool,
@@ -75,9 +88,26 @@ impl Guests {
         }
     }
 
+    /// Other settings. Who is connected keeps the connection's rate; sources and users that are
+    /// counted with another rate begin anew.
+    pub(super) fn configure(&mut self, rates: &config::Rates, overload: &config::Overload) {
+        self.overload.configure(overload);
+        let Guests { sources, users, .. } = Guests::new(rates, overload);
+        let old = std::mem::replace(&mut self.rates, *rates);
+        let burst = old.burst != rates.burst;
+        if burst || old.requests_per_source != rates.requests_per_source {
+            self.sources = sources;
+        }
+        if burst || old.requests_per_user != rates.requests_per_user {
+            self.users = users;
+        }
+    }
+
     pub(super) fn came(&mut self, flow: FlowId) {
         let rate = self.rates.requests_per_connection;
         let guest = Guest {
+            all: None,
+            first: 0,
             rate: TokenBucket::new(rate, rate.saturating_mul(self.rates.burst)),
             refusals: None,
             heard: 0,
@@ -211,6 +241,32 @@ impl Edge {
         self.busy(now, key, message);
         self.refused(now, flow);
         false
+    }
+
+    /// Whether a request of a client is one too many, whatever it is: it is not read.
+    pub(super) fn is_noise(&mut self, now: Now, flow: FlowId, message: &Message) -> bool {
+        let guest = self.guests.rows.get_mut(&flow);
+        let Some(guest) = guest.filter(|_| message.is_request()) else {
+            return false;
+        };
+        if guest.first < COUNTED {
+            guest.first += 1;
+            return false;
+        }
+        let rate = self.guests.rates.requests_per_connection;
+        let rate = rate.saturating_mul(REPEATS);
+        let most = rate.saturating_mul(self.guests.rates.burst);
+        let fresh = || Box::new(TokenBucket::new(rate, most));
+        let all = guest.all.get_or_insert_with(fresh);
+        if all.take(now.instant).is_ok() {
+            return false;
+        }
+        guest.heard = guest.heard.saturating_add(1);
+        let source = self.station.remote(flow).map(|a| a.ip());
+        let cause = "sip: too many CANCELs or repeated requests";
+        self.ledger.caused(now, Kind::Flooded, source, cause);
+        self.refused(now, flow);
+        true
     }
 
     /// Whether an ACK is passed on: it cannot be refused, only dropped.

@@ -103,6 +103,7 @@ impl Edge {
                 .flows
                 .get(flow)
                 .is_some_and(|f| f.target().is_some()),
+            holder: self.holder(flow, message),
             invite: message,
         };
         let call = self.call_for(now, message, &beginning)?;

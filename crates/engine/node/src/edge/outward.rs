@@ -95,7 +95,10 @@ impl Edge {
             return self.outward_refused(now, key, &message, 403, "Forbidden", cause);
         };
         let calls = self.calls.iter();
-        let calls = calls.filter(|(_, c)| !self.relay.is_known(c.flow)).count();
+        // Those that come in have room of their own.
+        let calls = calls
+            .filter(|(_, c)| !c.by_client && !self.relay.is_known(c.flow))
+            .count();
         if calls + self.abroad.attempts.len() >= settings.calls_max {
             let cause = "too many calls of and to foreign domains at once";
             return self.outward_refused(now, key, &message, 503, "Service Unavailable", cause);

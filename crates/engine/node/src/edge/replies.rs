@@ -236,6 +236,14 @@ impl Edge {
         edit.finish()
     }
 
+    /// What we made of a message is more than its receiver takes.
+    pub(super) fn too_large(&mut self, now: Now, flow: FlowId, message: &Message) {
+        let source = self.station.remote(flow).map(|a| a.ip());
+        let cause = message.measure();
+        self.ledger
+            .caused(now, Kind::MessageTooLarge, source, &cause);
+    }
+
     fn reply_to_core(
         &mut self,
         now: Now,

@@ -8,6 +8,7 @@ use config::{Config, DigestAlgorithm, MediaService, Password, Role, Service};
 use media::{Command, LinkId, LinkKeys, PortPair};
 use traversal::{Admission, EdgeServices, ServiceAddress};
 
+use super::Edge;
 use super::links::Peer;
 
 /// What the driver gives an edge beside the configuration.
@@ -139,6 +140,18 @@ impl Settings {
             local: vec![self.link_pair],
             dial: None,
         }
+    }
+}
+
+impl Edge {
+    /// Takes up what a running edge can of a changed configuration: how much clients may ask for,
+    /// and from when on work is refused.
+    pub(super) fn configured(&mut self, config: &Config) {
+        let Role::Edge(edge) = &config.role else {
+            return;
+        };
+        (self.settings.rates, self.settings.overload) = (edge.rates, config.overload);
+        self.guests.configure(&edge.rates, &config.overload);
     }
 }
 

@@ -270,8 +270,7 @@ impl Ledger {
     pub(super) fn certificate(&mut self, now: Now, source: IpAddr, name: &str) {
         let event = Event::new(Kind::CertificateShown, now.unix, "it is valid");
         let event = event.with("name", Pii::new(name));
-        self.events
-            .push_back(event.with("source", Pii::new(source.to_string())));
+        self.events.push_back(event.with_address("source", source));
     }
 
     /// A binding came, went, or moved.
@@ -280,14 +279,14 @@ impl Ledger {
             .with("user", binding.user())
             .with("aor", binding.aor())
             .with("device", Pii::new(binding.device()))
-            .with("client", Pii::new(binding.remote().ip().to_string()));
+            .with_address("client", binding.remote().ip());
         self.events.push_back(event);
     }
 
-    pub(super) fn moved(&mut self, now: Now) {
+    /// Once a minute for each source: a client with many lines moves many registrations.
+    pub(super) fn moved(&mut self, now: Now, source: Option<IpAddr>) {
         let cause = "the client connected anew; its calls go on there";
-        self.events
-            .push_back(Event::new(Kind::RegistrationMoved, now.unix, cause));
+        self.caused(now, Kind::RegistrationMoved, source, cause);
     }
 
     // ---- calls and media ----

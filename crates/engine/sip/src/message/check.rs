@@ -84,6 +84,10 @@ pub(super) fn check(message: &Message, limits: &Limits) -> Result<Facts, ParseEr
         let mut count = 0;
         for span in message.head.all_of(name.index()) {
             let mut rest = message.value_of(span);
+            // Each may become a Request-URI, here or at the other end.
+            if rest.len() > limits.uri_bytes_max && has_long_uri(rest, limits) {
+                return Err(ParseError::Limit("a URI in Contact, Route or Path"));
+            }
             while outside && let Some(left) = after_address(rest) {
                 (rest, count) = (left, count + 1);
             }
@@ -106,6 +110,12 @@ pub(super) fn check(message: &Message, limits: &Limits) -> Result<Facts, ParseEr
         stranger(message)?;
     }
     Ok(Facts::of(message.bytes(), &via, &from, &to, &cseq))
+}
+
+fn has_long_uri(values: &[u8], limits: &Limits) -> bool {
+    Values::new(values)
+        .filter_map(NameAddr::parse)
+        .any(|address| address.uri.len() > limits.uri_bytes_max)
 }
 
 fn vias<'m>(message: &'m Message, limits: &Limits) -> Result<Via<'m>, ParseError> {

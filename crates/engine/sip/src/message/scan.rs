@@ -288,6 +288,10 @@ impl Head {
         }
     }
 
+    pub(super) fn fields_len(&self) -> usize {
+        self.spans.len()
+    }
+
     /// Whether there is a field of a known name.
     pub(super) fn has(&self, name: u8) -> bool {
         self.first_of(name).is_some()

@@ -82,6 +82,9 @@ impl Transactions {
         }
         let branch = build::branch(&mut self.core.rng, mark);
         let request = build::changed_with_via(request, via, &branch, change);
+        if !self.may_go(flow, &request) {
+            return Err(RequestError::TooLarge);
+        }
         self.insert_client(now, flow, reliable, request, branch.into_bytes(), false)
     }
 
@@ -190,6 +193,12 @@ impl Transactions {
             return;
         };
         let acts = row.step(event);
+        // An ACK needs the header alone.
+        if matches!(event, ClientEvent::Success | ClientEvent::Failure)
+            && let Some(slim) = super::slim(&row.request)
+        {
+            row.request = slim;
+        }
         self.run_client(now, id, acts, message);
         if event == ClientEvent::Provisional {
             self.cancel_when_due(now, id);

@@ -30,6 +30,8 @@ pub(super) struct Server {
     tag: Option<Box<[u8]>>,
     /// A CANCEL, of which nobody is told.
     hidden: bool,
+    /// What the request counts for in the budget.
+    held: usize,
     pub(super) armed: Armed,
 }
 
@@ -150,7 +152,10 @@ impl Transactions {
         key: &Key,
         hidden: bool,
     ) -> Option<Id> {
-        if super::is_full(&self.servers, self.core.servers_max, request.method()) {
+        let held = request.bytes().len();
+        if super::is_full(&self.servers, self.core.servers_max, request.method())
+            || !self.budget.take(flow, held)
+        {
             self.core.refused += 1;
             if !hidden {
                 self.reply_without_state(flow, &request, 503, "Service Unavailable");
@@ -176,6 +181,7 @@ impl Transactions {
             last: None,
             tag: None,
             hidden,
+            held,
             armed: Armed::default(),
         };
         let id = self.servers.insert(row).ok()?;
@@ -233,6 +239,14 @@ impl Transactions {
                 Act::Send => {
                     let Some(response) = &message else { continue };
                     row.keep(response);
+                    if response.status() >= 200
+                        && let Some(slim) = super::slim(&row.request)
+                    {
+                        let less = row.held - slim.bytes().len().min(row.held);
+                        self.budget.give_back(row.flow, less);
+                        row.held -= less;
+                        row.request = slim;
+                    }
                     core.send(row.flow, response.bytes().clone());
                 }
                 Act::Resend => {
@@ -285,6 +299,7 @@ impl Transactions {
             return;
         };
         row.armed.clear(&mut self.core);
+        self.budget.give_back(row.flow, row.held);
         self.server_flows.remove(&(row.flow, id));
         if self.server_index.get(&row.fingerprint) == Some(&id) {
             self.server_index.remove(&row.fingerprint);

@@ -131,6 +131,7 @@ fn describe(output: &Output) -> String {
             Event::Cancelled { .. } => "cancelled".into(),
             Event::Response { message, .. } => format!("response {}", message.status()),
             Event::StrayResponse { .. } => "stray".into(),
+            Event::TooLarge { .. } => "too large".into(),
             Event::Failed { why, .. } => format!("failed {why:?}"),
             Event::Closed { .. } => "closed".into(),
             Event::Ended { ending, .. } => format!("ended {ending:?}"),
@@ -146,6 +147,53 @@ fn reply(bench: &Bench, key: ClientKey, status: u16) -> Message {
         .unwrap()
         .reply(status, "Any", "b1")
         .build()
+}
+
+fn large(n: usize, body: usize) -> Message {
+    let text = format!(
+        "MESSAGE sip:b@x SIP/2.0\r\nVia: SIP/2.0/TLS h;branch=z9hG4bKl{n}\r\n\
+         From: <sip:a@x>;tag=1\r\nTo: <sip:b@x>\r\nCall-ID: c\r\nCSeq: {n} MESSAGE\r\n\
+         Content-Length: {body}\r\n\r\n{}",
+        "a".repeat(body)
+    );
+    Message::parse(text.into(), &crate::Limits::outside()).unwrap()
+}
+
+/// Requests that are taken, each answered at once or not.
+fn taken(layer: &mut Transactions, flow: FlowId, body: usize, answered: bool) -> usize {
+    let mut taken = 0;
+    for n in 0..100 {
+        layer.receive(Now::default(), flow, true, large(n, body));
+        while let Some(output) = layer.poll_output() {
+            if let Output::Event(Event::Request { key, message, .. }) = output {
+                taken += 1;
+                if answered {
+                    let answer = message.reply(407, "No", "t").build();
+                    layer.respond(Now::default(), key, answer);
+                }
+            }
+        }
+    }
+    taken
+}
+
+#[test]
+fn bytes_of_requests_in_rows_are_bounded_on_a_flow_and_given_back() {
+    let mut layer = Transactions::new(Rng::from_number(1), Limits::default());
+    let flows = [0, 1, 2, 3].map(|slot| FlowId::new(slot, 0));
+    let [waiting, answered, small, lane] = flows;
+    layer.share(lane);
+    assert_eq!(taken(&mut layer, waiting, 200_000, false), 5);
+    // A row that has answered keeps no body.
+    assert_eq!(taken(&mut layer, answered, 200_000, true), 100);
+    assert_eq!(taken(&mut layer, small, 2_000, false), 100);
+    // What carries everybody's requests is bounded with all others alone.
+    assert_eq!(taken(&mut layer, lane, 200_000, false), 100);
+    for flow in flows {
+        layer.flow_down(Now::default(), flow);
+    }
+    while layer.poll_output().is_some() {}
+    assert_eq!(taken(&mut layer, waiting, 200_000, false), 5);
 }
 
 #[test]

@@ -184,10 +184,14 @@ path = "/a"
             handle: driver::signal::Handle::new().0,
             token: None,
             guard: Some(guard()),
+            settings: None,
+            via: "test".into(),
             certificates: None,
         };
         let (_stop, stopping) = tokio::sync::watch::channel(false);
-        tokio::spawn(crate::serve::local(rest, &socket, stopping).unwrap());
+        tokio::spawn(
+            crate::serve::local(net::tls::Live::new(rest.into()), &socket, stopping).unwrap(),
+        );
         let shown = crate::allow_list::rules(&socket).await.unwrap();
         assert_eq!(shown.rules.len(), 2);
         let url = "https://10.0.0.9/a/%25?b&c=d".to_owned();

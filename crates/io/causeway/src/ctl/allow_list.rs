@@ -15,7 +15,8 @@ use driver::guard::{self, Guard};
 use serde::Serialize;
 
 use super::{code, or_offline};
-use crate::{FileArg, runtime};
+use crate::place::FileArg;
+use crate::runtime;
 
 /// What is asked of it.
 #[derive(Subcommand)]
@@ -124,7 +125,10 @@ pub(super) fn run(command: AllowList) -> anyhow::Result<u8> {
             csv,
             write,
             json,
-        } => import::run(&file.config, &csv, write, json),
+        } => {
+            let why = "rules of a CSV file go into a file: name it with --config";
+            import::run(file.file(why)?, &csv, write, json)
+        }
         AllowList::Export { file, json } => export(&file, json),
     }
 }
@@ -192,7 +196,7 @@ fn print<T: Serialize>(json: bool, value: &T, text: fn(&T) -> String) -> anyhow:
 }
 
 fn load(file: &FileArg) -> anyhow::Result<Config> {
-    let (config, _) = crate::check::load(&file.config)?;
+    let (config, _) = file.load()?;
     rules(&config)?;
     Ok(config)
 }

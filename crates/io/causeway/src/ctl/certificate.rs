@@ -19,7 +19,8 @@ use driver::signal::Clock;
 use serde_json::json;
 
 use super::code;
-use crate::{FileArg, runtime};
+use crate::place::FileArg;
+use crate::runtime;
 
 #[derive(Subcommand)]
 pub(crate) enum Certificate {
@@ -252,7 +253,7 @@ fn file(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 fn check(ask: &Ask, more: &More, chain: Option<&Path>, key: Option<&Path>) -> anyhow::Result<u8> {
-    let (config, _) = crate::check::load(&ask.file.config)?;
+    let (config, _) = ask.file.load()?;
     let known = known(&config, more)?;
     let of = &config.certificate;
     let key = if chain.is_some() {
@@ -278,7 +279,7 @@ fn check(ask: &Ask, more: &More, chain: Option<&Path>, key: Option<&Path>) -> an
 }
 
 fn names(asked: &Names) -> anyhow::Result<u8> {
-    let (config, _) = crate::check::load(&asked.ask.file.config)?;
+    let (config, _) = asked.ask.file.load()?;
     let known = known(&config, &asked.more)?;
     let needs = names::needed(&config, &known);
     let report = NamesReport { needs, known };
@@ -290,7 +291,7 @@ fn names(asked: &Names) -> anyhow::Result<u8> {
 }
 
 fn request(asked: &Request) -> anyhow::Result<u8> {
-    let (config, _) = crate::check::load(&asked.ask.file.config)?;
+    let (config, _) = asked.ask.file.load()?;
     let known = known(&config, &asked.more)?;
     let needs = names::needed(&config, &known);
     let all = needs.names.iter();
@@ -351,7 +352,7 @@ fn lines(text: &str) -> String {
 }
 
 fn install(asked: &Install) -> anyhow::Result<u8> {
-    let (config, _) = crate::check::load(&asked.ask.file.config)?;
+    let (config, _) = asked.ask.file.load()?;
     let known = known(&config, &More::none())?;
     let chain = file(&asked.chain)?;
     let key = asked.key.as_deref().map(file).transpose()?;
@@ -381,9 +382,9 @@ fn install(asked: &Install) -> anyhow::Result<u8> {
 }
 
 fn reload(ask: &Ask) -> anyhow::Result<u8> {
-    let (config, _) = crate::check::load(&ask.file.config)?;
+    let (config, _) = ask.file.load()?;
     let (socket, nothing) = (socket(&config), json!({}));
-    let sent = client::post(&socket, "/api/v1/certificates/reload", &nothing);
+    let sent = client::post_json(&socket, "/api/v1/certificates/reload", &nothing);
     match runtime()?.block_on(sent) {
         Ok(body) => {
             let taken: serde_json::Value = serde_json::from_slice(&body)?;
@@ -404,7 +405,7 @@ fn reload(ask: &Ask) -> anyhow::Result<u8> {
 /// Has the running node take what has changed; nothing if none runs.
 fn tell(config: &Config) -> anyhow::Result<Option<serde_json::Value>> {
     let (socket, nothing) = (socket(config), json!({}));
-    let sent = client::post(&socket, "/api/v1/certificates/reload", &nothing);
+    let sent = client::post_json(&socket, "/api/v1/certificates/reload", &nothing);
     match runtime()?.block_on(sent) {
         Ok(body) => Ok(Some(serde_json::from_slice(&body)?)),
         Err(AskFault::NotRunning { .. }) => Ok(None),
@@ -430,7 +431,7 @@ fn told(taken: Option<&serde_json::Value>) -> String {
 
 fn trusted(command: Trusted) -> anyhow::Result<u8> {
     let (Trusted::List(ask) | Trusted::Add { ask, .. } | Trusted::Remove { ask, .. }) = &command;
-    let (config, _) = crate::check::load(&ask.file.config)?;
+    let (config, _) = ask.file.load()?;
     let (store, now) = (Store::of(&config.data), now());
     let done = match &command {
         Trusted::List(_) => list(ask, &config, now),

@@ -16,7 +16,7 @@ use net::dns::lookup::Kind;
 use serde_json::json;
 
 use super::code;
-use crate::FileArg;
+use crate::place::FileArg;
 
 #[derive(Subcommand)]
 pub(crate) enum Dns {
@@ -98,7 +98,7 @@ pub(super) fn run(command: Dns) -> anyhow::Result<u8> {
 }
 
 async fn lookup(asked: Lookup) -> anyhow::Result<u8> {
-    let (config, _) = crate::check::load(&asked.file.config)?;
+    let (config, _) = asked.file.load()?;
     let resolver = resolver(&config, &asked.ask, false)?;
     let kinds: Vec<Kind> = asked.kinds.iter().map(|t| t.kind()).collect();
     let view = dns::ask(&resolver, dns::questions(&asked.name, &kinds)).await;
@@ -124,7 +124,7 @@ async fn lookup(asked: Lookup) -> anyhow::Result<u8> {
 }
 
 async fn check(asked: Check) -> anyhow::Result<u8> {
-    let (config, _) = crate::check::load(&asked.file.config)?;
+    let (config, _) = asked.file.load()?;
     let mut domains: Vec<String> = asked.domain.iter().map(|d| d.to_string()).collect();
     let side = match config.role {
         Role::Core(_) if !asked.outside => Side::Inside,

@@ -7,7 +7,8 @@ use admin::servers::{self, Change, Report};
 use clap::{Args, Subcommand};
 
 use super::code;
-use crate::{FileArg, runtime};
+use crate::place::FileArg;
+use crate::runtime;
 
 /// What is asked of them.
 #[derive(Subcommand)]
@@ -139,8 +140,7 @@ fn known(ask: &Ask, name: &str) -> anyhow::Result<Report> {
 }
 
 fn socket(ask: &Ask) -> anyhow::Result<PathBuf> {
-    let (config, _) = crate::check::load(&ask.file.config)?;
-    Ok(config.data.join(admin::SOCKET))
+    ask.file.socket()
 }
 
 fn shown(ask: &Ask, report: &Report, text: String) -> anyhow::Result<()> {

@@ -1,13 +1,12 @@
 //! `causeway ctl sign-out` and `causeway ctl sessions`: who is signed in, and that a user no longer
 //! is. The running core is asked over its local socket.
 
-use std::path::PathBuf;
-
 use admin::Page;
 use clap::Args;
 
 use super::code;
-use crate::{FileArg, runtime};
+use crate::place::FileArg;
+use crate::runtime;
 
 #[derive(Args)]
 pub(crate) struct SignOut {
@@ -36,7 +35,7 @@ pub(crate) struct Sessions {
 }
 
 pub(super) fn sign_out(asked: &SignOut) -> anyhow::Result<u8> {
-    let socket = socket(&asked.file)?;
+    let socket = asked.file.socket()?;
     let told = admin::client::sign_out(&socket, &asked.user, &asked.domain);
     let report = runtime()?.block_on(told)?;
     if asked.json {
@@ -60,7 +59,7 @@ pub(super) fn sessions(asked: &Sessions) -> anyhow::Result<u8> {
         find: asked.find.clone(),
         ..Page::default()
     };
-    let socket = socket(&asked.file)?;
+    let socket = asked.file.socket()?;
     let told = admin::client::status(&socket, &page);
     let snapshot = runtime()?.block_on(told)?;
     if asked.json {
@@ -69,9 +68,4 @@ pub(super) fn sessions(asked: &Sessions) -> anyhow::Result<u8> {
         print!("{}", admin::show::sessions(&snapshot));
     }
     Ok(code::DONE)
-}
-
-fn socket(file: &FileArg) -> anyhow::Result<PathBuf> {
-    let (config, _) = crate::check::load(&file.config)?;
-    Ok(config.data.join(admin::SOCKET))
 }

@@ -12,7 +12,7 @@ use driver::users::{Change, Users, UsersFault, change};
 use serde::Serialize;
 
 use super::code;
-use crate::FileArg;
+use crate::place::FileArg;
 
 /// The longest password read, with its line end.
 const PASSWORD_BYTES_MAX: u64 = 4096;
@@ -150,7 +150,7 @@ fn list(path: &std::path::Path, json: bool) -> anyhow::Result<u8> {
 impl DomainArg {
     /// The domain's file of users.
     fn path(&self) -> anyhow::Result<PathBuf> {
-        let (config, _) = crate::check::load(&self.file.config)?;
+        let (config, _) = self.file.load()?;
         let Role::Core(core) = &config.role else {
             bail!("it is an edge's configuration: users are known to cores alone");
         };

@@ -40,7 +40,7 @@ password = "a long password"
 name = "example.test"
 [[call_control]]
 name = "pbx"
-address = "127.0.0.1:5060"
+address = "127.0.0.1:5070"
 "#;
 
 /// A node's files in a folder of their own, gone with the test.
@@ -281,7 +281,7 @@ async fn files_that_change_are_taken_and_those_that_cannot_be_are_told_once() {
     assert_eq!(told.names.as_deref(), Some(&[NODE.to_owned()][..]));
     assert!(!Arc::ptr_eq(&before, &live.get()));
 
-    let (chain, key) = node.issue(|_| ());
+    let (chain, _) = node.issue(|_| ());
     node.write("server.pem", &chain);
     let told = news(&mut posts).await;
     assert_eq!(told.kind, Kind::CertificateNotTaken);

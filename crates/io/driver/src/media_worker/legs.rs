@@ -94,6 +94,9 @@ impl Row {
     }
 }
 
+/// How often it is told that a socket could not be opened.
+const UNBOUND_TOLD: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// All legs' sockets of a worker.
 pub(super) struct Legs {
     rows: Vec<Option<Row>>,
@@ -102,6 +105,8 @@ pub(super) struct Legs {
     /// Rows without a leg, by their address for RTP.
     spare: HashMap<SocketAddr, usize, base::FixedState>,
     rests: Rests,
+    /// When it was last told that a socket could not be opened.
+    unbound_told: Option<std::time::Instant>,
 }
 
 /// A socket's place.
@@ -127,6 +132,7 @@ impl Legs {
             by_id: HashMap::default(),
             spare: HashMap::default(),
             rests: Rests::new(settings.rest, settings.spares_max),
+            unbound_told: None,
         }
     }
 
@@ -220,7 +226,13 @@ impl Legs {
             bound = Port::bind(address, receive_bytes, settings.dscp);
         }
         bound.map_err(|e| {
-            tracing::warn!(%address, error = %e, "a media port cannot be opened");
+            // The node tells of each, at most once a minute; here it is told why.
+            let now = std::time::Instant::now();
+            let due = |at: std::time::Instant| now.duration_since(at) >= UNBOUND_TOLD;
+            if self.unbound_told.is_none_or(due) {
+                self.unbound_told = Some(now);
+                tracing::warn!(%address, error = %e, "a media port cannot be opened");
+            }
             address
         })
     }

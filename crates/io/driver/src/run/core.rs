@@ -223,6 +223,7 @@ fn listen(
         workers: workers.clone(),
         side: Side::Inside,
         tls: None,
+        proving: None,
         limits: sip::Limits::trusted(),
         caps,
     };
@@ -230,8 +231,9 @@ fn listen(
         tls: Some(
             parts
                 .certificates
-                .live(|loaded| tls::client_facing(&loaded.identity, &[]))?,
+                .live(|loaded| tls::inside_facing(&loaded.identity))?,
         ),
+        proving: Some(parts.certificates.clone()),
         ..plain.clone()
     };
     let all = role.sip.iter().map(|a| ("SIP of call control", *a, &plain));

@@ -235,6 +235,7 @@ fn serve_clients(
         handle: handle.clone(),
         workers: ways.workers.clone(),
         side: Side::Client,
+        proving: None,
         tls: Some(sip_config(parts, role)?),
         limits: sip::Limits::outside(),
         caps,

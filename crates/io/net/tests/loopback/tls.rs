@@ -358,3 +358,39 @@ fn files_that_are_wrong_are_named_with_cause_and_cure() {
         "{text}"
     );
 }
+
+/// Whatever a host inside shows, it is let in; only what it proves differs.
+#[tokio::test]
+async fn a_host_inside_proves_the_names_of_a_certificate_that_we_trust_and_no_other() {
+    let (ours, foreign) = (Authority::new("ours"), Authority::new("foreign"));
+    let node = ours.issue(&["core1.corp.example.test"], "core1");
+    let cases = [
+        (
+            ours.issue(&["sbc.partner.test", "b.test"], "x"),
+            "sbc.partner.test b.test",
+        ),
+        (ours.issue(&[], "sbc.partner.test"), "sbc.partner.test"),
+        (foreign.issue(&["sbc.partner.test"], "x"), ""),
+    ];
+    let trust = ours.trust();
+    for (shown, proven) in &cases {
+        let server = tls::inside_facing(&node.identity()).unwrap();
+        let client = tls::inside_mutual(&shown.identity(), Some(&trust)).unwrap();
+        let (accepted, dialled) = pair().await;
+        let (at_us, at_host) = tokio::join!(
+            tls::accept(server, accepted, SOON),
+            tls::connect(client, "core1.corp.example.test", dialled, SOON),
+        );
+        at_host.unwrap();
+        assert_eq!(tls::proven(&at_us.unwrap(), &trust).join(" "), *proven);
+    }
+    let server = tls::inside_facing(&node.identity()).unwrap();
+    let client = tls::inside_client(Some(&trust), &[]).unwrap();
+    let (accepted, dialled) = pair().await;
+    let (at_us, at_host) = tokio::join!(
+        tls::accept(server, accepted, SOON),
+        tls::connect(client, "core1.corp.example.test", dialled, SOON),
+    );
+    at_host.unwrap();
+    assert!(tls::proven(&at_us.unwrap(), &trust).is_empty());
+}

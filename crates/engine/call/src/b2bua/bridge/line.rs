@@ -1,6 +1,6 @@
 //! One m-line: what it says, and how it is written for the other side.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use media::{Datagram, PortPair, StreamId};
 use sdp::sdes::Crypto;
@@ -164,12 +164,34 @@ pub(super) fn from_inside(
         Some(_) => rtp,
         None => session.rtcp_address(i).ok_or(MediaError::Address)?,
     };
-    if rtp.ip().is_multicast() || rtcp.ip().is_multicast() {
+    if !may_be_sent_to(rtp, settings) || !may_be_sent_to(rtcp, settings) {
         return Err(MediaError::Address);
     }
     // 0.0.0.0 is a hold of old (RFC 3264 §8.4): there is nowhere to send to.
     line.remote = (!rtp.ip().is_unspecified()).then_some(PortPair { rtp, rtcp });
     Ok(line)
+}
+
+/// Whether media may go to an address that the inside names. It may not where nobody has a phone:
+/// groups, a whole network, this host (unless we are on its loopback ourselves, as a lab is), a
+/// link, and our own addresses but for our own media ports.
+fn may_be_sent_to(at: SocketAddr, settings: &Settings) -> bool {
+    let canonical = |ip: IpAddr| ip.to_canonical();
+    let ip = canonical(at.ip());
+    // A hold.
+    if ip.is_unspecified() {
+        return true;
+    }
+    let nowhere = match ip {
+        IpAddr::V4(ip) => {
+            let [first, ..] = ip.octets();
+            first == 0 || first >= 224 || ip.is_link_local()
+        }
+        IpAddr::V6(ip) => ip.is_multicast() || ip.is_unicast_link_local(),
+    };
+    let host = ip.is_loopback() && !canonical(settings.inside_advertise).is_loopback();
+    let own = settings.own.iter().any(|own| canonical(*own) == ip);
+    !nowhere && !host && (!own || settings.own_ports.contains(&at.port()))
 }
 
 /// The inside's key; none where its media is plain and may be.
@@ -330,4 +352,52 @@ pub(super) fn finish(session: &mut Session, to: Way, ice: bool, settings: &Setti
     };
     session.set_session_address(ours);
     session.set_origin_address(ours);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn may(inside: &str, at: &str) -> bool {
+        let inside: IpAddr = inside.parse().unwrap();
+        let mut settings = Settings::new(inside, "192.0.2.5".parse().unwrap());
+        settings.own_ports = 36_002..=40_001;
+        may_be_sent_to(at.parse().unwrap(), &settings)
+    }
+
+    #[test]
+    fn media_goes_to_no_address_where_nobody_inside_has_a_phone() {
+        for at in [
+            "127.0.0.1:9999",
+            "127.0.0.54:53",
+            "[::1]:4000",
+            "[::ffff:127.0.0.1]:4000",
+            "169.254.169.254:80",
+            "[fe80::1]:4000",
+            "255.255.255.255:4000",
+            "240.0.0.1:4000",
+            "0.1.2.3:4000",
+            "224.0.0.1:4000",
+            "[ff02::1]:4000",
+            "[::ffff:224.0.0.1]:4000",
+            "10.0.0.5:5060",
+            "[::ffff:10.0.0.5]:22",
+        ] {
+            assert!(!may("10.0.0.5", at), "{at}");
+        }
+        for at in [
+            "10.0.0.6:5060",
+            "198.51.100.1:4000",
+            "[2001:db8::1]:4000",
+            "[fd00::1]:4000",
+            // A hold, and our own client behind call control.
+            "0.0.0.0:4000",
+            "[::]:4000",
+            "10.0.0.5:36002",
+        ] {
+            assert!(may("10.0.0.5", at), "{at}");
+        }
+        // All of a lab is on the loopback.
+        assert!(may("127.0.2.1", "127.0.3.1:4000") && !may("127.0.2.1", "127.0.2.1:5060"));
+    }
 }

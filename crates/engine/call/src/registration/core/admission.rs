@@ -182,13 +182,34 @@ pub enum Unfit {
     Device,
 }
 
+/// What tells which extension a number has: directories keep 1001 as `+49 30 555-1001`.
+///
+/// The end of a number is no extension by itself: that of one user's would be the line of another.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Numbers<'n> {
+    /// Call control decides which line a device has, and refuses the lines of others' devices
+    /// (Unified CM).
+    pub decided: bool,
+    /// Numbers begin with one of these, in digits; what follows is the extension
+    /// (`extensions_of` of the domain).
+    pub prefixes: &'n [String],
+}
+
+impl Numbers<'_> {
+    /// Of call control that decides.
+    pub const DECIDED: Numbers<'static> = Numbers {
+        decided: true,
+        prefixes: &[],
+    };
+}
+
 /// Whether a user may register an address of record with this user part on this device (empty
 /// where the contact names none).
 ///
-/// A user is himself and his lines. Where call control `decides` which line a device has (Unified
-/// CM), a device must be his, for whoever registers it gets its lines; and where none of his lines
-/// is known, his own device is enough. A user of the credentials file has his devices among his
-/// lines.
+/// A user is himself and his lines. Where call control decides which line a device has (Unified
+/// CM), a device must be his, for whoever registers it gets its lines; so with his device the end
+/// of a number of his is enough, and where none of his lines is known, the device alone. A user of
+/// the credentials file has his devices among his lines.
 ///
 /// # Errors
 /// [`Unfit`].
@@ -196,11 +217,11 @@ pub fn may_register(
     who: &Admitted,
     aor_user: &[u8],
     device: &[u8],
-    decides: bool,
+    numbers: Numbers<'_>,
 ) -> Result<(), Unfit> {
     let mut devices = who.devices.iter().chain(&who.lines);
     let own_device = devices.any(|name| name.as_bytes().eq_ignore_ascii_case(device));
-    let unknown = who.devices.is_empty() && !decides;
+    let unknown = who.devices.is_empty() && !numbers.decided;
     if !device.is_empty() && !own_device && !unknown {
         return Err(Unfit::Device);
     }
@@ -208,9 +229,11 @@ pub fn may_register(
     let is = |name: &str| name.as_bytes().eq_ignore_ascii_case(&wanted);
     // `alice@example.test` signs in, `sip:alice@…` registers.
     let local = who.user.split('@').next().unwrap_or(&who.user);
-    let own = is_line(&wanted, who.lines.iter().map(String::as_str));
+    let decided = numbers.decided && !device.is_empty();
+    let numbers = Numbers { decided, ..numbers };
+    let own = is_line(&wanted, who.lines.iter().map(String::as_str), numbers);
     let named = is(&who.user) || is(local) || own;
-    let by_device = decides && who.lines.is_empty() && !device.is_empty();
+    let by_device = decided && who.lines.is_empty();
     if named || by_device {
         Ok(())
     } else {
@@ -219,18 +242,25 @@ pub fn may_register(
 }
 
 /// Whether a user part, escapes undone, is one of these lines.
-pub fn is_line<'l>(wanted: &[u8], mut lines: impl Iterator<Item = &'l str>) -> bool {
-    lines.any(|l| l.as_bytes().eq_ignore_ascii_case(wanted) || is_extension(wanted, l))
+pub fn is_line<'l>(
+    wanted: &[u8],
+    mut lines: impl Iterator<Item = &'l str>,
+    numbers: Numbers<'_>,
+) -> bool {
+    lines.any(|l| l.as_bytes().eq_ignore_ascii_case(wanted) || is_extension(wanted, l, numbers))
 }
 
-/// Whether digits are the end of a number: directories keep 1001 as `+49 30 555-1001`.
-fn is_extension(wanted: &[u8], number: &str) -> bool {
-    let international = number.starts_with('+');
+/// Whether digits are a number, or its extension.
+fn is_extension(wanted: &[u8], number: &str, numbers: Numbers<'_>) -> bool {
+    let wanted = wanted.strip_prefix(b"+").unwrap_or(wanted);
+    if !number.starts_with('+') || wanted.is_empty() || !wanted.iter().all(u8::is_ascii_digit) {
+        return false;
+    }
     let digits: Vec<u8> = number.bytes().filter(u8::is_ascii_digit).collect();
-    international
-        && wanted.len() >= 3
-        && wanted.iter().all(u8::is_ascii_digit)
-        && digits.ends_with(wanted)
+    let mut prefixes = numbers.prefixes.iter();
+    digits == wanted
+        || numbers.decided && wanted.len() >= 3 && digits.ends_with(wanted)
+        || prefixes.any(|p| digits.strip_prefix(p.as_bytes()) == Some(wanted))
 }
 
 #[cfg(test)]
@@ -373,43 +403,83 @@ mod tests {
         }
     }
 
+    const OPEN: Numbers<'static> = Numbers {
+        decided: false,
+        prefixes: &[],
+    };
+
+    const BOTH: [Numbers<'static>; 2] = [OPEN, Numbers::DECIDED];
+
     #[test]
     fn a_user_registers_himself_and_his_lines() {
         let alice = admitted("alice", &["1001", "+49 30 555-2002"], &["CSFALICE"]);
-        for decides in [false, true] {
-            let may = |aor: &[u8]| may_register(&alice, aor, b"csfalice", decides).is_ok();
-            assert!(may(b"1001") && may(b"%61lice") && may(b"2002"));
-            assert!(!may(b"02") && !may(b"001") && !may(b"3003") && !may(b"CSFALICE"));
+        for numbers in BOTH {
+            let may = |aor: &[u8]| may_register(&alice, aor, b"csfalice", numbers).is_ok();
+            assert!(may(b"1001") && may(b"%61lice") && may(b"+49305552002"));
+            assert_eq!(may(b"2002"), numbers.decided);
+            assert!(!may(b"02") && !may(b"3003") && !may(b"CSFALICE"));
         }
         let elsewhere = admitted("alice@example.test", &[], &[]);
-        assert!(may_register(&elsewhere, b"alice", b"", false).is_ok());
+        assert!(may_register(&elsewhere, b"alice", b"", OPEN).is_ok());
+    }
+
+    #[test]
+    fn the_end_of_a_users_number_is_no_line_of_his_where_nobody_decides_it() {
+        let mallory = admitted("1010", &["+49 30 5551002"], &[]);
+        for aor in [&b"1002"[..], b"002", b"112", b"51002", b"+1002"] {
+            assert_eq!(may_register(&mallory, aor, b"", OPEN), Err(Unfit::Line));
+            // Unified CM is asked with his device only; in his name alone he is nobody else.
+            let decided = may_register(&mallory, aor, b"", Numbers::DECIDED);
+            assert_eq!(decided, Err(Unfit::Line));
+        }
+        let helpdesk = admitted("1010", &["+49 30 555112"], &[]);
+        assert!(may_register(&helpdesk, b"112", b"", OPEN).is_err());
+        // Unless the domain says what its numbers begin with.
+        let prefixes = ["4930555".to_owned()];
+        let ours = Numbers {
+            prefixes: &prefixes,
+            ..OPEN
+        };
+        let may = |aor: &[u8]| may_register(&mallory, aor, b"", ours).is_ok();
+        assert!(may(b"1002") && !may(b"002") && !may(b"51002"));
+        let abroad = admitted("1010", &["+1 212 1002"], &[]);
+        assert!(may_register(&abroad, b"1002", b"", ours).is_err());
     }
 
     #[test]
     fn a_user_registers_his_own_devices_only() {
         let alice = admitted("alice", &["1001"], &["CSFALICE"]);
-        for decides in [false, true] {
-            let may = |device: &[u8]| may_register(&alice, b"1001", device, decides);
+        for numbers in BOTH {
+            let may = |device: &[u8]| may_register(&alice, b"1001", device, numbers);
             assert_eq!((may(b"csfalice"), may(b"")), (Ok(()), Ok(())));
             assert_eq!(may(b"CSFBOB"), Err(Unfit::Device));
         }
         let unknown = admitted("alice", &["1001"], &[]);
-        let may = |decides| may_register(&unknown, b"1001", b"CSFBOB", decides);
-        assert_eq!((may(false), may(true)), (Ok(()), Err(Unfit::Device)));
+        let may = |numbers| may_register(&unknown, b"1001", b"CSFBOB", numbers);
+        assert_eq!(BOTH.map(may), [Ok(()), Err(Unfit::Device)]);
         let of_file = admitted("alice", &["1001", "SEPA11CE"], &[]);
-        assert_eq!(may_register(&of_file, b"1001", b"SEPA11CE", true), Ok(()));
+        assert_eq!(
+            may_register(&of_file, b"1001", b"SEPA11CE", Numbers::DECIDED),
+            Ok(())
+        );
     }
 
     #[test]
     fn unknown_lines_mean_the_users_name_and_what_his_device_has_at_unified_cm() {
         let alice = admitted("alice", &[], &["CSFALICE"]);
-        let may = |aor: &[u8], device: &[u8], decides| may_register(&alice, aor, device, decides);
-        assert_eq!(may(b"1002", b"CSFALICE", true), Ok(()));
-        assert_eq!(may(b"1002", b"CSFALICE", false), Err(Unfit::Line));
-        assert_eq!(may(b"1002", b"", true), Err(Unfit::Line));
-        assert_eq!(may(b"1002", b"CSFBOB", true), Err(Unfit::Device));
-        assert_eq!(may(b"alice", b"", true), Ok(()));
+        let may = |aor: &[u8], device: &[u8], numbers| may_register(&alice, aor, device, numbers);
+        assert_eq!(may(b"1002", b"CSFALICE", Numbers::DECIDED), Ok(()));
+        assert_eq!(may(b"1002", b"CSFALICE", OPEN), Err(Unfit::Line));
+        assert_eq!(may(b"1002", b"", Numbers::DECIDED), Err(Unfit::Line));
+        assert_eq!(
+            may(b"1002", b"CSFBOB", Numbers::DECIDED),
+            Err(Unfit::Device)
+        );
+        assert_eq!(may(b"alice", b"", Numbers::DECIDED), Ok(()));
         let nobody = admitted("alice", &[], &[]);
-        assert_eq!(may_register(&nobody, b"1002", b"", true), Err(Unfit::Line));
+        assert_eq!(
+            may_register(&nobody, b"1002", b"", Numbers::DECIDED),
+            Err(Unfit::Line)
+        );
     }
 }

@@ -5,6 +5,7 @@ use sip::{Contact, Message, Name, NameAddr, Uri};
 
 use super::super::is_claim;
 use super::table::{Draft, Place, Registrar};
+use super::ticket::End;
 
 /// The URI parameter that carries a registration's token in a rewritten Contact.
 const TOKEN: &[u8] = b"causeway";
@@ -311,8 +312,12 @@ impl Registrar {
     pub fn locate(&self, request: &Message) -> Option<(Id, bool)> {
         let route = request.routes().next().and_then(Result::ok);
         let by_route = route
-            .and_then(|r| Uri::parse(r.uri).ok())
-            .and_then(|uri| self.open_token(uri.user?))
+            .and_then(|r| Uri::parse(r.uri).ok()?.user)
+            .and_then(|token| {
+                // Its Path, as it registered; or what we recorded in the dialog.
+                let recorded = || self.open_recorded(token, request, End::To);
+                self.open_token(token).or_else(recorded)
+            })
             .map(|(id, _)| (id, true));
         by_route.or_else(|| {
             let uri = Uri::parse(request.request_uri()).ok()?;
@@ -322,6 +327,17 @@ impl Registrar {
                 .or_else(|| self.by_gruu(request.request_uri(), uri.param(b"gr")?))?;
             Some((id, false))
         })
+    }
+
+    /// Whether a request from inside names a client by what we told of it, be that still there or
+    /// not: a Contact that we wrote, or a token in our own first Route. `us` knows our hosts.
+    pub fn was_ours(request: &Message, us: impl Fn(&str) -> bool) -> bool {
+        let ours = |uri: &Uri<'_>| us(&uri.host.to_string());
+        let route = request.routes().next().and_then(Result::ok);
+        let route = route.and_then(|r| Uri::parse(r.uri).ok());
+        let contact = Uri::parse(request.request_uri()).ok();
+        route.is_some_and(|uri| uri.user.is_some() && ours(&uri))
+            || contact.is_some_and(|uri| uri.param(TOKEN).is_some() && ours(&uri))
     }
 
     /// The device that a globally routable URI names (RFC 5627 §5.1, §6.1): its address of record,
@@ -353,7 +369,8 @@ impl Registrar {
         let route = request.routes().next().and_then(Result::ok);
         let route = route.and_then(|r| Uri::parse(r.uri).ok()?.user);
         let uri = Uri::parse(request.request_uri()).ok();
-        let by_route = route.and_then(|token| self.earlier(token));
+        let recorded = |token| self.earlier_recorded(token, request);
+        let by_route = route.and_then(|token| self.earlier(token).or_else(|| recorded(token)));
         let rewritten = uri.and_then(|u| self.earlier(u.param(TOKEN)?));
         let named = uri.and_then(|u| self.earlier(u.user?));
         let routed = by_route.is_some();

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use base::{FixedState, HashMap, Id, Instant, Now, Pii, Rng, Secret, Slab, TimerId, Timers};
 
+use sip::Message;
+
 use super::super::Turn;
 use super::rewrite::alias_of;
-use super::ticket::{Ticket, Tickets};
+use super::ticket::{DialogMark, End, Ticket, Tickets};
 
 /// Contacts at once.
 pub const BINDINGS_MAX: usize = 100_000;
@@ -347,13 +349,39 @@ impl Registrar {
 
     /// The contact a token of this process names, wherever its client has moved since.
     pub fn open_token(&self, token: &[u8]) -> Option<(Id, &Binding)> {
-        let id = self.tickets.open(token)?.row?;
+        let ticket = self.tickets.open(token)?;
+        let id = ticket.row.filter(|_| ticket.dialog.is_none())?;
         Some((id, self.rows.get(id)?))
     }
 
-    /// What a token says that an earlier process of this core made.
+    /// The registration that a token names which was recorded in a dialog, for a request in that
+    /// very dialog; `client` says which end of it the client is.
+    pub fn open_recorded(
+        &self,
+        token: &[u8],
+        request: &Message,
+        client: End,
+    ) -> Option<(Id, &Binding)> {
+        let ticket = self.tickets.open(token)?;
+        let is_of = |mark: &DialogMark| mark.is_of(request, client);
+        let id = ticket
+            .row
+            .filter(|_| ticket.dialog.as_ref().is_some_and(is_of))?;
+        Some((id, self.rows.get(id)?))
+    }
+
+    /// What a token says that an earlier process of this core recorded in a request's dialog, with
+    /// a client that the request is for.
+    pub(super) fn earlier_recorded(&self, token: &[u8], request: &Message) -> Option<Ticket> {
+        let of = |t: &Ticket| t.dialog.is_some_and(|mark| mark.is_of(request, End::To));
+        let ticket = self.tickets.open(token)?;
+        (ticket.row.is_none() && of(&ticket)).then_some(ticket)
+    }
+
+    /// What a token says that an earlier process of this core made, and that is for no one dialog.
     pub(super) fn earlier(&self, token: &[u8]) -> Option<Ticket> {
-        self.tickets.open(token).filter(|t| t.row.is_none())
+        let earlier = |t: &Ticket| t.row.is_none() && t.dialog.is_none();
+        self.tickets.open(token).filter(earlier)
     }
 
     /// The one accepted contact that appears inside under this alias; none if there are several.
@@ -376,7 +404,15 @@ impl Registrar {
 
     /// The token of a contact whose client is at `place`.
     pub(super) fn token_at(&self, id: Id, place: &Place) -> String {
-        self.tickets.seal(id, place)
+        self.tickets.seal(id, place, None)
+    }
+
+    /// The token of a contact that is recorded in a dialog, and good in that one alone.
+    pub fn dialog_token(&self, id: Id, dialog: DialogMark) -> String {
+        let place = self.rows.get(id).map(|row| &row.draft.place);
+        place
+            .map(|place| self.tickets.seal(id, place, Some(dialog)))
+            .unwrap_or_default()
     }
 
     /// One contact.

@@ -208,6 +208,19 @@ fn pattern(
         }
         _ => "write the text to compare with the alias, user@domain",
     };
+    let schemes = ["sip:", "sips:", "tel:"];
+    let begins = matches!(kind, PatternKind::Exact | PatternKind::Prefix);
+    if begins && schemes.iter().any(|s| text.starts_with(s)) {
+        let cause = "it begins with a scheme, which no alias has: it never matches";
+        r.error(
+            section,
+            i,
+            "pattern",
+            cause,
+            "write the alias alone, as 33 or 33@example.com",
+        );
+        return None;
+    }
     let made = Pattern::new(kind, text, domains);
     made.map_err(|e| r.error(section, i, "pattern", &e.to_string(), fix))
         .ok()
@@ -244,7 +257,12 @@ fn behavior(
             None
         }
         "replace" => {
-            let text = written(r, section, i, replace.unwrap_or_default())?;
+            let Some(replace) = replace else {
+                let fix = "write the new text; replace = \"\" takes off what matched";
+                r.error(section, i, "replace", "it is missing", fix);
+                return None;
+            };
+            let text = written(r, section, i, replace)?;
             let (named, there) = (group_named(&text), pattern.groups());
             if pattern.kind() == PatternKind::Regex && named > there {
                 let cause = format!("it names group {named}, and the pattern has {there}");

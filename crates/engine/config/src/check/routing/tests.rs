@@ -49,6 +49,13 @@ mode = "any_alias"
 target = "trunk"
 "#;
 
+/// Call control that is the core itself.
+const CORE_ADDRESS: &str = r#"
+[[call_control]]
+name = "self"
+address = "10.0.0.20:5060"
+"#;
+
 fn check(more: &str) -> Result<Checked, Vec<Finding>> {
     load(&format!("{CORE}{more}"), Path::new("/etc/causeway.toml"))
 }
@@ -355,6 +362,24 @@ fn each_mistake_of_routing_is_named_with_its_line() {
             "transforms.pattern",
             1,
             "empty",
+        ),
+        (
+            CORE_ADDRESS.to_owned(),
+            "call_control.address",
+            4,
+            "listens itself",
+        ),
+        (
+            rule("target = \"trunk\"\npattern = \"sip:33\""),
+            "search_rules.pattern",
+            9,
+            "never matches",
+        ),
+        (
+            rule("target = \"trunk\"\npattern = \"33\"\nbehavior = \"replace\""),
+            "search_rules.replace",
+            6,
+            "missing",
         ),
     ];
     let head = CORE.lines().count();

@@ -234,7 +234,7 @@ impl Core {
             Some(Way::Saml {
                 signer: Some(Ok(_)),
                 ..
-            }) if self.sso.signing.take(now.instant).is_err() => {
+            }) if !self.sso.signing.take(now, asked.client) => {
                 let later = ("Retry-After", "2".to_owned());
                 return self.answer_sso(id, plain(503, vec![later]));
             }

@@ -54,6 +54,34 @@ fn call_over_the_limit_is_answered_503_with_a_wait_and_one_that_ends_makes_room(
 }
 
 #[test]
+fn one_user_has_a_share_of_calls_and_of_media_streams_and_another_has_room() {
+    for limits in ["per_user_max = 2", "media_per_user_max = 2"] {
+        let mut world = world(limits);
+        world.registered("1002", "t2");
+        let statuses: Vec<u16> = ["call1", "call2", "call3"]
+            .into_iter()
+            .map(|id| {
+                let invite = invite_from_client("t1").replace("call1", id);
+                let invite = invite.replace("00000011", &format!("0000001{}", &id[4..]));
+                world.ask(LANE, &invite);
+                world.out(LANE).last().map_or(0, Message::status)
+            })
+            .collect();
+        assert_eq!(statuses, [100, 100, 503], "{limits}");
+        let event = world.events.iter().find(|e| e.kind == Kind::CallsFull);
+        assert!(event.unwrap().cause.starts_with("one user has"));
+        let other = invite_from_client("t2").replace("1001", "1002");
+        world.ask(
+            LANE,
+            &other
+                .replace("call1", "call4")
+                .replace("00000011", "00000021"),
+        );
+        assert_eq!(world.out(LANE).last().map_or(0, Message::status), 100);
+    }
+}
+
+#[test]
 fn call_is_shown_with_its_type_and_as_video_until_it_is_set_up() {
     let mut world = world("licences = 0");
     world.ask(LANE, &invite_from_client("t1"));

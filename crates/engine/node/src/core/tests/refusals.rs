@@ -1,5 +1,6 @@
 //! What an administrator is told of a refusal.
 
+use super::calls::invite_from_phone;
 use super::signing_in::{TARGET, alices_answer, cluster, register, sign_in};
 use super::*;
 
@@ -169,4 +170,48 @@ fn a_chat_server_that_gives_no_session_is_told_with_where_to_look() {
     let condition = ("condition", "conflict".to_owned());
     assert!(told[0].proof.contains(&condition), "{:?}", told[0].proof);
     assert!(told[0].kind.fix().contains("Intercluster Sync"));
+}
+
+#[test]
+fn a_clients_redirection_sends_call_control_nowhere_that_a_refer_may_not() {
+    let fit = "<sip:1002@example.test>";
+    for (contacts, status, left) in [
+        (
+            format!("<sip:root@10.0.0.66:22;transport=tcp>, {fit}"),
+            302,
+            Some(fit),
+        ),
+        (format!("{fit}, <sip:a@example.test:22>"), 302, Some(fit)),
+        ("<sip:1@example.test;maddr=10.0.0.66>".to_owned(), 480, None),
+        (
+            "<sip:1@example.test?Route=%3Csip:10.0.0.66%3E>".to_owned(),
+            480,
+            None,
+        ),
+        ("<http://10.0.0.66/>".to_owned(), 480, None),
+        (fit.to_owned(), 302, Some(fit)),
+    ] {
+        let mut world = World::new(REGISTRAR, no_inside);
+        let path = text(world.registered("1001", "t1").header(Name::Path));
+        let inside = world.dialled("10.0.0.5");
+        for method in ["INVITE", "MESSAGE"] {
+            let mut request = invite_from_phone(&path).replace("INVITE", method);
+            request = request.replace("call2", &format!("call{method}"));
+            world.ask(inside, &request);
+            let sent = world.one(LANE);
+            let reply = sent
+                .reply(302, "Moved", "c")
+                .header(Name::Contact, &contacts);
+            world.events.clear();
+            world.take(LANE, reply.build());
+            let answers = world.out(inside);
+            let last = answers.last().unwrap();
+            assert_eq!(last.status(), status, "{method} {contacts}");
+            let shown = last.header(Name::Contact).map(|c| text(Some(c)));
+            assert_eq!(shown.as_deref(), left, "{method} {contacts}");
+            let told = world.kinds().contains(&Kind::TargetRefused);
+            assert_eq!(told, contacts != fit, "{method} {contacts}");
+            world.out(LANE);
+        }
+    }
 }

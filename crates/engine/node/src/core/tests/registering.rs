@@ -86,6 +86,34 @@ fn nobody_registers_anothers_line() {
 }
 
 #[test]
+fn a_user_whose_number_ends_like_anothers_line_registers_it_only_if_the_domain_says_so() {
+    let ours = "extensions_of = [\"+49 (30) 555\"]\n";
+    for (extensions, status) in [("", Some(403)), (ours, None)] {
+        let named = "[[domains]]\nname = \"example.test\"\n";
+        let head = HEAD.replace(named, &format!("{named}{extensions}"));
+        let mut world = World::of(&format!("{head}{REGISTRAR}"), no_inside);
+        world.link("i1");
+        world.lane();
+        let authorization = world.answer_of(Name::Authorization, "1002", "pw", "REGISTER");
+        world.ask(
+            LANE,
+            &format!(
+                "REGISTER sip:example.test SIP/2.0\r\nPath: <sip:t1@edge1;lr>\r\n\
+                 From: <sip:1001@example.test>;tag=a\r\nTo: <sip:1001@example.test>\r\n\
+                 Call-ID: r\r\nCSeq: 1 REGISTER\r\n{authorization}{CONTACT}\
+                 Content-Length: 0\r\n\r\n"
+            ),
+        );
+        let answered = world
+            .out(LANE)
+            .iter()
+            .map(Message::status)
+            .find(|s| *s > 100);
+        assert_eq!(answered, status);
+    }
+}
+
+#[test]
 fn a_domain_that_is_not_served_is_not_found() {
     let mut world = World::new(REGISTRAR, no_inside);
     for domain in ["other.test", "chat.test"] {
@@ -257,7 +285,7 @@ fn a_clients_request_goes_on_under_its_own_identity() {
         "SUBSCRIBE",
         "1001",
         "t1",
-        &format!("Route: {}\r\n", text(Some(routes[0]))),
+        &format!("{identity}Route: {}\r\n", text(Some(routes[0]))),
     );
     let refresh = refresh.replace(
         "To: <sip:1100@example.test>",

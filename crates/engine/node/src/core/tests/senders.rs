@@ -58,6 +58,10 @@ fn a_strangers_flood_costs_one_event_and_no_transaction() {
     };
     assert_eq!(told(&world), 1);
     assert!(look.events.iter().any(|e| e.fix.contains("accept_from")));
+    // A host inside is no person: the log names it, once, so that the fix can be followed.
+    let event = world.events.iter().find(|e| e.kind == Kind::SenderRefused);
+    assert_eq!(event.unwrap().to_string().matches("source=").count(), 1);
+    assert!(event.unwrap().to_string().contains("source=10.0.0.99 "));
     world.wait(Duration::from_secs(61));
     assert_eq!(told(&world), 2, "what followed is told as one");
     // What it acknowledges and answers is nothing either.
@@ -138,4 +142,67 @@ fn a_cluster_with_path_headers_gets_contacts_as_they_came() {
         text(world.one(LANE).header(Name::Route)),
         "<sip:t1@edge1.example.test:5061;transport=tls;lr>"
     );
+}
+
+const NEIGHBOUR: &str = r#"
+[[call_control]]
+name = "kamailio"
+address = "10.0.0.5:5060"
+[[zones]]
+name = "partner"
+type = "neighbor"
+peers = ["10.0.0.40"]
+transport = "tls"
+verify_name = "sbc.partner.test"
+monitor = false
+[[search_rules]]
+name = "home"
+source = "any"
+pattern_type = "suffix"
+pattern = "@partner.test"
+target = "partner"
+"#;
+
+#[test]
+fn a_neighbours_address_is_nothing_without_its_certificate() {
+    let table = [
+        (Transport::Tls, Some("sbc.partner.test"), 404),
+        (Transport::Tls, Some("x.test *.partner.test"), 404),
+        (Transport::Tls, Some("other.partner.example"), 403),
+        (Transport::Tls, None, 403),
+        (Transport::Tcp, None, 403),
+    ];
+    for (transport, peer_name, status) in table {
+        let mut world = World::new(NEIGHBOUR, no_inside);
+        let conn = ConnId(90);
+        let facts = Facts {
+            side: Side::Inside,
+            local: "10.0.0.20:5061".parse().unwrap(),
+            remote: "10.0.0.40:40001".parse().unwrap(),
+            transport,
+            peer_name: peer_name.map(str::to_owned),
+        };
+        world.give(Input::Connected { conn, facts });
+        world.ask(
+            conn,
+            "INVITE sip:8001@nowhere.test SIP/2.0\r\nFrom: <sip:9@x>;tag=a\r\n\
+             To: <sip:8001@nowhere.test>\r\nCall-ID: i\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\n\
+             Contact: <sip:9@10.0.0.40>\r\nContent-Length: 0\r\n\r\n",
+        );
+        let answer = world.out(conn);
+        let answer = answer.iter().find(|m| m.status() >= 200).unwrap();
+        assert_eq!(answer.status(), status, "{peer_name:?}");
+        if status == 403 {
+            let event = world.events.iter().find(|e| e.kind == Kind::SenderRefused);
+            let shown = &event.unwrap().proof;
+            assert!(
+                shown
+                    .iter()
+                    .any(|(n, v)| *n == "wanted" && v == "sbc.partner.test")
+            );
+        }
+        let why = String::new();
+        world.give(Input::Disconnected { conn, why });
+        assert!(world.core.proven.is_empty());
+    }
 }

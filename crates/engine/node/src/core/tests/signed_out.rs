@@ -124,6 +124,25 @@ fn call_control_is_told_of_the_registrations_that_a_sign_out_ends() {
 }
 
 #[test]
+fn a_registration_that_call_control_confirms_after_the_sign_out_does_not_stand() {
+    let mut world = World::new(UNIFIED_CM, cluster);
+    token(&mut world);
+    let answer = alices_answer(&world);
+    register(&mut world, &answer);
+    let node = world.dialled("cucm2.example.test");
+    let sent = world.one(node);
+    sign_out(&mut world, "alice", "");
+    let contact = text(sent.header(Name::Contact)) + ";expires=120";
+    let reply = sent.reply(200, "OK", "u").header(Name::Contact, contact);
+    world.take(node, reply.build());
+    assert_eq!(world.one(LANE).status(), 403);
+    assert!(world.core.registrar.is_empty());
+    world.wait(Duration::from_millis(10));
+    let leave = world.one(node);
+    assert!(text(leave.header(Name::Contact)).ends_with(";expires=0"));
+}
+
+#[test]
 fn a_registration_that_call_control_keeps_is_told_with_what_to_do() {
     let (mut world, _) = signed_in();
     let node = world.dialled("cucm2.example.test");

@@ -204,6 +204,36 @@ fn a_zone_that_knows_nobody_is_followed_by_the_next_and_the_first_answer_counts(
 }
 
 #[test]
+fn what_is_for_a_client_that_is_gone_goes_nowhere_else_whatever_rules_say() {
+    let rule = "[[search_rules]]\nname = \"all\"\nmode = \"any_alias\"\ntarget = \"pbx\"\n";
+    for mode in ["path", "rewrite"] {
+        let routing = ROUTING.replacen("5060\"", &format!("5060\"\ncontact = \"{mode}\""), 1);
+        let mut world = World::new(&format!("{routing}{rule}"), no_inside);
+        let register = world.registered("1001", "t1");
+        let contact = register.values(Name::Contact).next().unwrap();
+        let target = text(Some(sip::NameAddr::parse(contact).unwrap().uri));
+        let path = register.values(Name::Path).map(|p| text(Some(p)));
+        let route: String = path.map(|p| format!("Route: {p}\r\n")).collect();
+        assert_eq!(route.is_empty(), mode == "rewrite");
+        let (home, pbx) = (world.dialled("10.0.0.5"), world.dialled("10.0.0.50"));
+        world.ask(home, &request("OPTIONS", &target, &route));
+        assert_eq!(world.one(LANE).method(), Method::Options);
+        world.wait(Duration::from_secs(700));
+        let _ = (world.out(home), world.out(pbx));
+        world.ask(home, &request("INVITE", &target, &route));
+        assert!(
+            world.out(pbx).is_empty(),
+            "{mode}: a call of 1001's went astray"
+        );
+        assert_eq!(world.one(home).status(), 404, "{mode}");
+        // What is meant for whom the core knows is searched, by our own Route as well.
+        let ours = "Route: <sip:10.0.0.20:5060;transport=tcp;lr>\r\n";
+        world.ask(home, &request("INVITE", "sip:8001@meet.test", ours));
+        assert_eq!(world.one(pbx).method(), Method::Invite);
+    }
+}
+
+#[test]
 fn an_answer_that_is_final_ends_the_search() {
     let mut world = world();
     let trunk = world.dialled("10.0.0.40");
@@ -658,6 +688,22 @@ fn the_dry_run_tells_every_verdict_and_where_the_request_would_go() {
 }
 
 #[test]
+fn the_dry_run_says_of_another_scheme_what_the_node_does() {
+    for scheme in ["mailto", "xmpp", "im", "h323"] {
+        let mut world = world();
+        let to = format!("{scheme}:8001@meet.test");
+        let report = dry(&mut world, "", &to, "trunk");
+        assert!(
+            report.note.contains("416") && report.targets.is_empty(),
+            "{report:?}"
+        );
+        from(&mut world, "10.0.0.40:41000");
+        world.ask(CALLER, &request("OPTIONS", &to, ""));
+        assert_eq!(world.out(CALLER).pop().unwrap().status(), 416, "{to}");
+    }
+}
+
+#[test]
 fn the_dry_run_says_in_one_word_what_it_came_to() {
     use SearchOutcome::{CallControl, NotUnderstood, Nowhere, Routed};
     let mut world = world();
@@ -678,6 +724,16 @@ fn the_dry_run_says_in_one_word_what_it_came_to() {
         ("", "", NotUnderstood, NotUnderstood),
         ("sip:", "trunk", NotUnderstood, NotUnderstood),
         ("two words", "", NotUnderstood, NotUnderstood),
+        (
+            "mailto:8001@meet.test",
+            "trunk",
+            NotUnderstood,
+            NotUnderstood,
+        ),
+        ("xmpp:8001@meet.test", "trunk", NotUnderstood, NotUnderstood),
+        ("im:8001@meet.test", "trunk", NotUnderstood, NotUnderstood),
+        ("h323:8001@meet.test", "trunk", NotUnderstood, NotUnderstood),
+        ("sip:@meet.test", "trunk", NotUnderstood, NotUnderstood),
     ];
     let discovered = "[[unified_cm]]\npublisher = \"10.0.0.6\"\nuser = \"u\"\npassword = \"p\"\n";
     let (_, zones) = ROUTING.split_once("5060\"\n").unwrap();

@@ -130,7 +130,10 @@ impl Calls {
         described: Option<(Family, Family)>,
     ) {
         let lines = self.rows.get(id).map_or(0, |c| c.media.len());
-        let mut next = Vec::new();
+        if lines == 0 {
+            return; // it begins, and ends if its offer is refused
+        }
+        let mut next = Vec::with_capacity(lines);
         for i in 0..lines {
             let local = self.local(id, i).map(|local| local.rtp.ip());
             let moves = local.is_some_and(|ip| Family::of(ip) != family);

@@ -250,9 +250,9 @@ impl Calls {
             }
             return Ok(stream.id);
         }
-        let local = self
-            .allocate(now, opening.family)
-            .ok_or(Refusal::Exhausted)?;
+        self.may_open(id)?;
+        let local = self.allocate(now, opening.family);
+        let local = local.ok_or(Refusal::Exhausted)?;
         let leg = self.name_leg(id);
         let name = named.unwrap_or_else(|| {
             // The top bit says who named it: 0 is the edge.

@@ -577,6 +577,44 @@ fn ports_run_out_with_503_and_nothing_is_kept_of_the_call_that_found_none() {
 }
 
 #[test]
+fn a_user_has_a_share_of_calls_and_ports_over_all_connections_and_another_source_has_its_own() {
+    for (calls_per_user, media_ports_per_user) in [(2, 300), (100, 2)] {
+        let mut config = (*config_with(None)).clone();
+        if let config::Role::Edge(edge) = &mut config.role {
+            edge.rates = config::Rates {
+                calls_per_user,
+                media_ports_per_user,
+                ..edge.rates
+            };
+        }
+        let mut bench = Bench::of(&Arc::new(config));
+        bench.link(CONTROL, 0, "i1");
+        bench.lane(LANE, 0);
+        for (n, uuid) in [(1, "urn:uuid:1"), (2, "urn:uuid:2")] {
+            bench.connect(ConnId(n));
+            bench.register(ConnId(n), "1001", &PHONE.replace("urn:uuid:1", uuid));
+            bench.invite_from_client(ConnId(n), OFFER);
+        }
+        let invite = bench.request("INVITE", "sip:1002@example.test", "1001", "1002", "");
+        let invite = invite.edit().body("application/sdp", OFFER).finish();
+        assert_eq!(bench.refused(ConnId(2), invite), 503);
+        assert_eq!(
+            (bench.ports_in_use(), bench.edge.calls.iter().count()),
+            (2, 2)
+        );
+        let told = bench.events.iter().find(|e| e.kind == Kind::Flooded);
+        assert!(
+            told.unwrap()
+                .cause
+                .starts_with("sip: one user or source has")
+        );
+        // His calls over, there is room.
+        bench.disconnect(ConnId(1));
+        bench.invite_from_client(ConnId(2), OFFER);
+    }
+}
+
+#[test]
 fn two_clients_of_one_edge_are_two_calls_under_one_call_id() {
     let mut bench = Bench::registered();
     bench.media.clear();

@@ -356,6 +356,27 @@ fn descriptions_of_calls_that_are_not_there_are_not_carried() {
     assert_eq!(bench.ports_in_use(), 0);
 }
 
+#[test]
+fn large_messages_of_strangers_are_refused_and_those_of_clients_are_not() {
+    let mut bench = Bench::registered();
+    bench.connect(ConnId(2));
+    for (size, conn, expected) in [
+        (60_000, ConnId(2), 513),
+        (20_000, ConnId(2), 407),
+        (200_000, ConnId(1), 0),
+    ] {
+        let message = bench.request("MESSAGE", "sip:1002@example.test", "1001", "1002", "");
+        let mut edit = message.edit();
+        edit.body("text/plain", vec![b'a'; size]);
+        bench.frame(conn, edit.finish());
+        let got = match expected {
+            0 => bench.take(LANE).status(),
+            _ => bench.take(conn).status(),
+        };
+        assert_eq!(got, expected, "{size}");
+    }
+}
+
 /// Whole sessions of nonsense built from what is nearly right: nothing panics, nothing leaks, and
 /// nothing that a client sends leaves for anywhere but a core.
 #[test]

@@ -20,6 +20,58 @@ fn fate(bench: &mut Bench, conn: ConnId, request: Message) -> u16 {
 }
 
 #[test]
+fn cancels_and_repetitions_without_end_are_not_read_and_cut_the_connection_off() {
+    let mut bench = Bench::linked();
+    bench.connect(ConnId(1));
+    bench.connect(ConnId(2));
+    let invite = bench.request("INVITE", "sip:1002@example.test", "1001", "1002", "");
+    let mut answered = [0; 2];
+    for n in 0..1200 {
+        bench.frame(ConnId(1), invite.clone());
+        let mut cancel = invite.edit();
+        cancel.set(Name::Via, format!("SIP/2.0/TLS c;branch=z9hG4bK-c{n}"));
+        cancel.set(Name::CSeq, "1 CANCEL");
+        let text = String::from_utf8_lossy(cancel.finish().bytes()).into_owned();
+        let text = text.replacen("INVITE sip", "CANCEL sip", 1);
+        let cancel = Message::parse(text.into(), &Limits::outside()).unwrap();
+        bench.frame(ConnId(2), cancel);
+        for (conn, _) in bench.sent.drain(..) {
+            answered[conn.0 as usize - 1] += 1;
+        }
+    }
+    // A hundred, and three times the rate, ten times at once.
+    assert!(
+        answered.iter().all(|n| (300..=701).contains(n)),
+        "{answered:?}"
+    );
+    for conn in [ConnId(1), ConnId(2)] {
+        assert!(bench.closed.contains(&conn), "{conn:?}");
+    }
+    let kinds = bench.kinds();
+    assert!(kinds.contains(&Kind::Flooded) && kinds.contains(&Kind::FloodCut));
+}
+
+#[test]
+fn a_client_that_comes_back_with_many_lines_is_told_of_once() {
+    let mut bench = Bench::linked();
+    for conn in [ConnId(1), ConnId(2)] {
+        bench.connect(conn);
+        for n in 1..=3 {
+            let phone = PHONE.replace("urn:uuid:1", &format!("urn:uuid:{n}"));
+            bench.register(conn, &format!("100{n}"), &phone);
+        }
+    }
+    let moved = |bench: &Bench| {
+        let kinds = bench.kinds().into_iter();
+        kinds.filter(|k| *k == Kind::RegistrationMoved).count()
+    };
+    assert_eq!(moved(&bench), 1);
+    // The others in one line, a minute later.
+    bench.wait(61);
+    assert_eq!(moved(&bench), 2);
+}
+
+#[test]
 fn overload_refuses_strangers_first_then_new_work_then_dialogs_then_refreshes() {
     let mut bench = Bench::registered();
     let (_, answer) = bench.call_from_client();

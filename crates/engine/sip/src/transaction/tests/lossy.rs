@@ -211,7 +211,7 @@ impl World {
                 self.longest = self.longest.max(now - fate.born);
             }
             Event::Ended { .. } => self.server_ended += 1,
-            Event::StrayResponse { .. } => {}
+            Event::StrayResponse { .. } | Event::TooLarge { .. } => {}
         }
     }
 

@@ -32,7 +32,7 @@ password = "a long password"
 name = "example.test"
 [[call_control]]
 name = "pbx"
-address = "127.0.0.1:5060"
+address = "127.0.0.1:5070"
 "#;
 
 /// 2027-01-01.

@@ -15,24 +15,45 @@ const DSIG: &str = "http://www.w3.org/2000/09/xmldsig#";
 
 /// A world with a SAML provider, and the provider's key; its certificate ended before `until`.
 fn world(year: i32) -> (World, RsaKeyPair) {
+    world_with(year, "", false)
+}
+
+/// The same, with attributes of its role, and a key of ours that signs requests.
+fn world_with(year: i32, role: &str, signs: bool) -> (World, RsaKeyPair) {
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
     let mut params = rcgen::CertificateParams::new(vec!["idp.test".into()]).unwrap();
     params.not_after = rcgen::date_time_ymd(year, 1, 1);
     let certificate = STANDARD.encode(params.self_signed(&pair).unwrap().der());
     let text = format!(
         "<EntityDescriptor xmlns=\"urn:oasis:names:tc:SAML:2.0:metadata\" entityID=\"{ENTITY}\">\
-         <IDPSSODescriptor><KeyDescriptor><KeyInfo xmlns=\"{DSIG}\"><X509Data><X509Certificate>\
+         <IDPSSODescriptor{role}><KeyDescriptor><KeyInfo xmlns=\"{DSIG}\"><X509Data>\
+         <X509Certificate>\
          {certificate}</X509Certificate></X509Data></KeyInfo></KeyDescriptor><SingleSignOnService \
          Binding=\"urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect\" \
          Location=\"https://idp.test/sso\"/></IDPSSODescriptor></EntityDescriptor>"
     );
     let saml = "\n[[domains]]\nname = \"saml.test\"\nsign_in = { by = \"saml\", metadata_file = \
                 \"idp.xml\" }\n";
+    let signing = "metadata_file = \"idp.xml\", signing_key_file = \"k\", \
+                   signing_certificate_file = \"c\"";
+    let saml = match signs {
+        true => saml.replace("metadata_file = \"idp.xml\"", signing),
+        false => saml.to_owned(),
+    };
     let mut config = (*load(&format!("{HEAD}{UNIFIED_CM}{saml}"))).clone();
     if let config::Role::Core(core) = &mut config.role {
         for domain in &mut core.domains {
             if let Some(metadata) = domain.provider_metadata() {
                 *metadata = config::Password::Given(Secret::new(text.clone()));
+            }
+            let own = rcgen::CertificateParams::new(vec!["sp.test".into()]).unwrap();
+            let own = own.self_signed(&pair).unwrap().pem();
+            for (_, key, _, file) in domain.provider_keys() {
+                let text = match key {
+                    "signing_key_file" => pair.serialize_pem(),
+                    _ => own.clone(),
+                };
+                *file = config::Password::Given(Secret::new(text));
             }
         }
     }
@@ -220,4 +241,37 @@ fn an_expired_certificate_of_the_provider_is_told_and_its_key_counts() {
     let (request, relay, cookie) = begun(&mut world);
     let xml = response(&key, &entity, &request, "alice", LATER);
     assert_eq!(post(&mut world, &xml, &relay, &cookie).status, 302);
+}
+
+#[test]
+fn a_provider_that_wants_signed_requests_gets_them_or_it_is_told_what_to_set() {
+    let wants = " WantAuthnRequestsSigned=\"true\"";
+    let told = |world: &World| {
+        let found = world.events.iter().find(|e| e.kind == Kind::SsoKey);
+        found.map(|e| e.cause.clone())
+    };
+    let (world, _) = world_with(2030, wants, false);
+    let cause = told(&world).unwrap();
+    assert!(cause.contains("sign_in.signing_key_file"), "{cause}");
+    let (mut world, _) = world_with(2030, wants, true);
+    assert_eq!(told(&world), None);
+    let (to, _) = begin(&mut world, "saml.test", "");
+    let algorithm = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256";
+    let query = to.split_once('?').unwrap().1;
+    assert_eq!(field(query, "SigAlg").as_deref(), Some(algorithm));
+    assert!(field(query, "Signature").is_some());
+    let metadata = ask(&mut world, super::request("saml.test", "metadata"));
+    assert!(metadata.body.contains("AuthnRequestsSigned=\"true\""));
+    // Signatures cost: a source gets some, and then one a second.
+    let mut statuses = (0..60).map(|_| {
+        let authorize = super::request("saml.test", "authorize");
+        ask(&mut world, authorize).status
+    });
+    assert!(statuses.any(|status| status == 503));
+    drop(statuses);
+    let elsewhere = SsoRequest {
+        client: Some("203.0.113.9".parse().unwrap()),
+        ..super::request("saml.test", "authorize")
+    };
+    assert_eq!(ask(&mut world, elsewhere).status, 302);
 }
