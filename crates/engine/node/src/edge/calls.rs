@@ -42,8 +42,8 @@ pub(crate) const RETURN_MAX: Duration = Duration::from_secs(60);
 /// The same before a call is answered: who hears it ring does not wait a minute for nobody.
 pub(crate) const EARLY_RETURN_MAX: Duration = Duration::from_secs(15);
 
-/// How soon a core is looked for again that is to be told of a lost client. That ends with the link's
-/// own time: then all its calls are over.
+/// How soon a core is looked for again that is to be told of a lost client. That ends with the
+/// link's own time: then all its calls are over.
 const LINK_WAIT: Duration = Duration::from_secs(2);
 
 /// Calls of one flow.

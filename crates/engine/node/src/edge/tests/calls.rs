@@ -610,6 +610,8 @@ fn a_user_has_a_share_of_calls_and_ports_over_all_connections_and_another_source
         );
         // His calls over, there is room.
         bench.disconnect(ConnId(1));
+        bench.wait(15);
+        bench.sent.clear();
         bench.invite_from_client(ConnId(2), OFFER);
     }
 }
