@@ -46,8 +46,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use base::{HashMap, Id, Instant, Now, Queue, Rng, Slab, Timers};
-use media::ports::Allocator;
 use media::Command;
+use media::ports::Allocator;
 use sip::dialog::DialogError;
 use sip::transaction::{ClientKey, Event as TransactionEvent, ServerKey, Transactions};
 use sip::{Message, Method, Name};

@@ -514,9 +514,8 @@ impl Transactions {
         self.budget.forget(flow);
     }
 
-    /// Who was on a flow is on another one: what is under way goes on there. An INVITE that waits
-    /// for its answer is sent once more, with the branch it has: to who knows it that is a
-    /// retransmission, and an answer that was lost is given again (RFC 3261 §17.2.1, §13.3.1.4).
+    /// Who was on a flow is on another one: what is under way goes on there. Nothing is sent once
+    /// more.
     pub fn moved(&mut self, from: FlowId, to: FlowId) {
         for id in on(&self.client_flows, from) {
             self.client_moved(id, to);

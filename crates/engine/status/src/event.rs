@@ -127,12 +127,16 @@ kinds! {
     /// It ended.
     CallEnded = 2011, Info, "call ended", "";
     /// It could not be set up.
-    CallFailed = 2012, Warning, "call failed", "";
+    CallFailed = 2012, Warning, "call failed",
+        "read the cause: at a status call control's own log says why it gave it; a link or a \
+         server that cannot be reached, or media that cannot be agreed on, has an event of its own";
     /// Call control does not let go of a registration that a sign-out has ended.
     LeaveRefused = 2013, Warning, "call control keeps a registration that has ended here",
         "call control rings the user there until the registration runs out: remove it there, and \
          let it take REGISTERs of the core without a password of their own, as it takes those of \
          clients";
+    /// A call was busy, declined, cancelled, or for nobody who is there.
+    CallUnanswered = 2014, Info, "call not answered", "";
     /// A message grew past what its receiver takes.
     MessageTooLarge = 2019, Warning, "SIP message too large to be sent on",
         "look at who sends it: a message that grows so large is nothing that a telephone sends";
@@ -140,7 +144,7 @@ kinds! {
     NoCore = 2020, Error, "no core is linked",
         "check the links (causeway status); clients get 503 until one is up";
     /// Call control cannot be reached.
-    CallControlDown = 2021, Error, "call control cannot be reached",
+    CallControlDown = 2021, Error, "a zone's server cannot be reached",
         "check that the server runs, and its address and port in the configuration";
     /// No rule leads to a destination.
     NoRoute = 2022, Warning, "no route",
@@ -468,8 +472,7 @@ mod tests {
     #[test]
     fn every_error_and_warning_that_an_administrator_can_mend_says_how() {
         for kind in Kind::ALL {
-            let quiet = matches!(kind, Kind::CallFailed);
-            let needs = kind.severity() > Severity::Info && !quiet;
+            let needs = kind.severity() > Severity::Info;
             assert!(!needs || !kind.fix().is_empty(), "{kind:?} has no fix");
             assert!(!kind.title().is_empty());
         }

@@ -81,9 +81,7 @@ fn find(message: &Message) -> Found {
     }
     let mut kinds = message.fields_of(Name::ContentType);
     let (kind, doubled) = (kinds.next().unwrap_or_default(), kinds.next().is_some());
-    let is_sdp = message
-        .fields_of(Name::ContentType)
-        .any(is_description);
+    let is_sdp = message.fields_of(Name::ContentType).any(is_description);
     if is_sdp {
         let plain = !doubled && !message.fields().any(|f| is_encoding(f.name, f.value));
         return if plain {

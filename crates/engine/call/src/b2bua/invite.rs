@@ -294,7 +294,15 @@ impl B2bua {
         let contact = call.caller.face.contact.clone();
         let Some(opening) = &call.opening else { return };
         let invite = &opening.received;
-        let out = cross::response(invite, response, &tag, &contact, hidden(response));
+        // Call control knows no flows, only clients that are away.
+        let away = response.status() == 430 && call.callee.side.is_edge();
+        let out = match away {
+            true => {
+                let (status, reason) = (480, "Temporarily Unavailable");
+                invite.reply(status, reason, &call.caller_tag).build()
+            }
+            false => cross::response(invite, response, &tag, &contact, hidden(response)),
+        };
         let server = call.server;
         cx.transactions.respond(cx.now, server, out);
         self.finish(cx, id, EndedBy::Callee, Cause::Status(response.status()));

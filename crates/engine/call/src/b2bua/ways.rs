@@ -25,24 +25,6 @@ impl B2bua {
         }
     }
 
-    /// The client on this side of a call is gone for good; `tag` is a tag of its dialog.
-    pub fn client_lost(&mut self, cx: &mut Context<'_>, side: Side, call_id: &[u8], tag: &[u8]) {
-        let of = |call: &Call| {
-            [End::Caller, End::Callee].into_iter().any(|end| {
-                let mut dialogs = call.forks.iter().map(|fork| fork.dialog(end));
-                call.leg(end).side == side
-                    && dialogs.any(|d| d.local_tag() == tag || d.remote_tag() == tag)
-            })
-        };
-        let found = self
-            .calls
-            .iter()
-            .filter(|(_, call)| *call.call_id == *call_id && of(call));
-        for id in found.map(|(id, _)| id).collect::<Vec<_>>() {
-            self.hang_up(cx, id, EndedBy::Us, Cause::ClientLost, 480, "Client Lost");
-        }
-    }
-
     /// A connection has been replaced: requests of the legs on `old` take `new` from now on.
     pub fn flow_moved(&mut self, old: FlowId, new: FlowId) {
         for (_, call) in self.calls.iter_mut() {

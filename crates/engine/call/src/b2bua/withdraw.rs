@@ -9,8 +9,8 @@
 use sip::Message;
 use sip::transaction::{ClientKey, ServerKey};
 
-use super::call::{Phase, Side};
-use super::{B2bua, CallId, Context, GONE, refuse};
+use super::call::{Call, End, Phase, Side};
+use super::{B2bua, CallId, Cause, Context, EndedBy, GONE, refuse};
 
 impl B2bua {
     /// The call that an INVITE of ours began.
@@ -45,5 +45,23 @@ impl B2bua {
         self.by_server.remove(&server);
         self.discard(cx, id);
         Some((server, invite))
+    }
+
+    /// The client on this side of a call is gone for good; `tag` is a tag of its dialog.
+    pub fn client_lost(&mut self, cx: &mut Context<'_>, side: Side, call_id: &[u8], tag: &[u8]) {
+        let of = |call: &Call| {
+            [End::Caller, End::Callee].into_iter().any(|end| {
+                let mut dialogs = call.forks.iter().map(|fork| fork.dialog(end));
+                call.leg(end).side == side
+                    && dialogs.any(|d| d.local_tag() == tag || d.remote_tag() == tag)
+            })
+        };
+        let found = self
+            .calls
+            .iter()
+            .filter(|(_, call)| *call.call_id == *call_id && of(call));
+        for id in found.map(|(id, _)| id).collect::<Vec<_>>() {
+            self.hang_up(cx, id, EndedBy::Us, Cause::ClientLost, 480, "Client Lost");
+        }
     }
 }

@@ -18,7 +18,7 @@ use status::Kind;
 
 use super::Core;
 use super::between::Between;
-use super::status::{ended, media_kind};
+use super::status::{ended, failed, media_kind};
 use super::taking::Who;
 use super::trunks::End;
 use super::zones::Zone;
@@ -520,7 +520,7 @@ impl Core {
             Event::Ringing => return,
             Event::Refused { status, cause } => {
                 let why = ended(call::b2bua::EndedBy::Us, &cause);
-                (Kind::CallFailed, format!("answered {status}: {why}"))
+                (failed(&cause), format!("answered {status}: {why}"))
             }
             Event::MediaRefused(error) => (media_kind(error), error.to_string()),
             Event::LittleRate { kbps } => {
@@ -547,7 +547,7 @@ impl Core {
                 let kind = if answered {
                     Kind::CallEnded
                 } else {
-                    Kind::CallFailed
+                    failed(&cause)
                 };
                 (kind, ended(by, &cause))
             }

@@ -275,6 +275,18 @@ fn media_row(figures: &MediaFigures) -> MediaRow {
     }
 }
 
+/// Which event the end of a call is that was never set up: that people are busy, away, unknown or
+/// impatient is no fault.
+pub(super) fn failed(cause: &Cause) -> Kind {
+    match cause {
+        Cause::Hangup | Cause::Cancelled => Kind::CallUnanswered,
+        Cause::Status(404 | 410 | 430 | 480 | 484 | 486 | 487 | 600 | 603 | 604) => {
+            Kind::CallUnanswered
+        }
+        _ => Kind::CallFailed,
+    }
+}
+
 /// Which event a refused description is.
 pub(super) fn media_kind(error: MediaError) -> Kind {
     match error {

@@ -95,6 +95,8 @@ pub(crate) struct Call {
     pub(crate) flow: FlowId,
     pub(crate) began: Now,
     pub(crate) by_client: bool,
+    /// A foreign domain has it, and no client of ours.
+    pub(crate) abroad: bool,
     holder: Holder,
     pub(crate) answered: Option<UnixTime>,
     pub(crate) from: Pii<String>,
@@ -185,6 +187,8 @@ impl Doom {
 pub(crate) enum Refusal {
     /// The description cannot be read, or names what it must not.
     NotAcceptable,
+    /// No line of a client's description can be carried.
+    NothingCarried,
     /// No port or row is left.
     Exhausted,
     /// Its user has as much as one may have.
@@ -199,7 +203,7 @@ impl Refusal {
     /// Status and reason of the answer.
     pub(crate) fn answer(self) -> (u16, &'static str) {
         match self {
-            Refusal::NotAcceptable => (488, "Not Acceptable Here"),
+            Refusal::NotAcceptable | Refusal::NothingCarried => (488, "Not Acceptable Here"),
             Refusal::Exhausted | Refusal::Share => (503, "Service Unavailable"),
             Refusal::Merged => (482, "Loop Detected"),
             Refusal::Unknown => (481, "Call/Transaction Does Not Exist"),
@@ -238,6 +242,8 @@ pub(crate) struct Beginning<'a> {
     pub(crate) link: LinkId,
     pub(crate) flow: FlowId,
     pub(crate) by_client: bool,
+    /// A foreign domain is at the other end of the flow.
+    pub(crate) abroad: bool,
     pub(crate) holder: Holder,
     pub(crate) invite: &'a Message,
 }
@@ -335,6 +341,7 @@ impl Calls {
             flow: b.flow,
             began: now,
             by_client: b.by_client,
+            abroad: b.abroad,
             holder: b.holder.clone(),
             answered: None,
             from: uri(b.invite.from()),

@@ -258,6 +258,7 @@ impl Edge {
         inside: bool,
     ) -> Result<Message, Refusal> {
         let link = media::LinkId(index as u32);
+        let business = self.is_business(flow, message, inside);
         // A foreign host makes no telephone of ours take a call.
         if self.peers.is_foreign(flow) && commands_a_phone(message) {
             return Err(Refusal::NotAcceptable);
@@ -269,6 +270,7 @@ impl Edge {
                 link,
                 flow,
                 by_client: true,
+                abroad: business,
                 holder: self.holder(flow, message),
                 invite: message,
             },
@@ -292,7 +294,6 @@ impl Edge {
             // A client's Route is a hint for a proxy that would follow it; this one does not.
             edit.remove(Name::Route);
         }
-        let business = self.is_business(flow, message, inside);
         let foreign = business || self.peers.is_foreign(flow);
         if !business {
             edit.remove(Name::RecordRoute);
@@ -480,8 +481,20 @@ impl Edge {
             self.ledger.caused(now, Kind::Flooded, None, &cause);
             return self.busy(now, key, message);
         }
+        self.blame_media(now, Some(refusal), "offer");
         let (status, reason) = refusal.answer();
         self.station.answer(now, key, message, status, reason);
+    }
+
+    /// Tells of a client's description of which nothing can be carried.
+    pub(super) fn blame_media(&mut self, now: Now, refusal: Option<Refusal>, what: &str) {
+        if refusal == Some(Refusal::NothingCarried) {
+            let cause = format!(
+                "a client's {what} has no line that can be carried: media of another kind, or with \
+                 keys by DTLS alone"
+            );
+            self.ledger.caused(now, Kind::NoCrypto, None, &cause);
+        }
     }
 
     pub(super) fn send_on(

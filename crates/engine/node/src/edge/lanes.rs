@@ -35,7 +35,12 @@ impl Edge {
             if self.is_outward(message) {
                 return self.outward(now, key, peer, message.clone());
             }
-            return self.station.answer(now, key, message, 404, "Not Found");
+            // A token of this edge before it was restarted names nobody now.
+            let (status, reason) = match self.is_own_route(message) {
+                true => (430, "Flow Failed"),
+                false => (404, "Not Found"),
+            };
+            return self.station.answer(now, key, message, status, reason);
         };
         let call = self.calls.of(message, target);
         if self.station.side(target) == Some(Side::Client) {
@@ -50,6 +55,14 @@ impl Edge {
         if let Some(id) = call.filter(|_| message.method() == Method::Bye) {
             self.end_call(now, id, "the core hung up");
         }
+    }
+
+    /// Whether the first Route is one that this edge gives, for whatever flow.
+    fn is_own_route(&self, message: &Message) -> bool {
+        let route = message.routes().next().and_then(Result::ok);
+        let uri = route.and_then(|route| sip::Uri::parse(route.uri).ok());
+        let own = self.settings.sip_address();
+        uri.is_some_and(|uri| uri.user.is_some() && own.starts_with(&format!("{}:", uri.host)))
     }
 
     fn is_lane(&self, flow: FlowId, peer: usize) -> bool {
@@ -85,6 +98,11 @@ impl Edge {
             link,
             flow,
             by_client: false,
+            abroad: self
+                .station
+                .flows
+                .get(flow)
+                .is_some_and(|f| f.target().is_some()),
             holder: self.holder(flow, message),
             invite: message,
         };

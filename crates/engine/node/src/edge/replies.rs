@@ -224,12 +224,9 @@ impl Edge {
             }
             401 | 407 | ..200 => {}
             status => {
-                let cause = format!("answered {status} from inside");
-                // 403 is the core's own word, too; what else there is, call control says.
-                let kind = match status {
-                    403 => Kind::RegistrationRefused,
-                    _ => Kind::RegistrarRefused,
-                };
+                // It may be the core's own word, or call control's: the core tells which.
+                let cause = format!("answered {status} from inside; the core's events say why");
+                let kind = Kind::RegistrationRefused;
                 self.ledger.caused(now, kind, source, &cause);
             }
         }
@@ -259,6 +256,7 @@ impl Edge {
             Some(client) => self.described(now, client, &message, true),
             None => Ok(None),
         };
+        self.blame_media(now, described.as_ref().err().copied(), "answer");
         let mut edit = message.edit();
         write(described, &message, &mut edit);
         edit.remove_fields(|f| call::registration::is_claim(f.name, f.value));

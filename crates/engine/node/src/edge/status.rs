@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use base::{HashSet, Instant, Now, Pii, UnixTime};
-use call::limits::{CallType, Content};
+use call::limits::{CallType, Content, Place};
 use call::registration::edge::Binding;
 use media::{Counters as Carried, LegId};
 use status::{CallRow, ClockRow, Counters, Event, EventRow, Kind, MediaRow, Recent};
@@ -354,11 +354,17 @@ fn about(event: Event, call: &Call) -> Event {
 
 /// A call as status pages show it.
 pub(super) fn call_row(call: &Call) -> CallRow {
+    let party = match call.abroad {
+        true => Place::Outside,
+        false => Place::RemoteClient,
+    };
     CallRow {
         id: format!("{};{}", call.call_id(), call.tag()),
         from: call.from.clone(),
         to: call.to.clone(),
-        kind: CallType::RemoteSession.name().to_owned(),
+        kind: CallType::between(party, Place::CallControl)
+            .name()
+            .to_owned(),
         content: call.content().map_or("", Content::name).to_owned(),
         // An edge is one (F263): it relays media, and terminates nothing.
         components: vec![format!("proxy ({CLIENTS})")],

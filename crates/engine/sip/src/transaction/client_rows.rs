@@ -172,14 +172,6 @@ impl Transactions {
         self.client_flows.remove(&(row.flow, id));
         self.client_flows.insert((to, id));
         row.flow = to;
-        let waits = matches!(
-            row.state,
-            State::Invite(client_invite::State::Calling | client_invite::State::Proceeding)
-        );
-        if waits && row.cancel == Cancel::No {
-            self.core.retransmitted += 1;
-            self.core.send(to, row.request.bytes().clone());
-        }
     }
 
     pub(super) fn client_event(

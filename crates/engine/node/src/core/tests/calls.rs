@@ -541,6 +541,27 @@ fn a_client_is_called_although_the_core_was_restarted() {
 }
 
 #[test]
+fn a_call_that_is_busy_away_or_cancelled_is_no_failure_and_one_that_breaks_is() {
+    for (status, kind) in [
+        (404, Kind::CallUnanswered),
+        (480, Kind::CallUnanswered),
+        (486, Kind::CallUnanswered),
+        (603, Kind::CallUnanswered),
+        (403, Kind::CallFailed),
+        (500, Kind::CallFailed),
+    ] {
+        let mut world = World::new(REGISTRAR, no_inside);
+        world.registered("1001", "t1");
+        world.ask(LANE, &invite_from_client("t1"));
+        let inside = world.dialled("10.0.0.5");
+        let sent = world.one(inside);
+        world.take(inside, sent.reply(status, "Any", "p").build());
+        let told = world.kinds();
+        assert!(told.contains(&kind), "{status}: {told:?}");
+    }
+}
+
+#[test]
 fn a_call_to_a_flow_that_is_gone_ends_the_registration() {
     let mut world = World::new(REGISTRAR, no_inside);
     let path = text(world.registered("1001", "t1").header(Name::Path));
@@ -549,7 +570,7 @@ fn a_call_to_a_flow_that_is_gone_ends_the_registration() {
     let sent = world.one(LANE);
     world.take(LANE, sent.reply(430, "Flow Failed", "e").build());
     assert_eq!(world.one(LANE).method(), Method::Ack);
-    assert_eq!(world.one(inside).status(), 430);
+    assert_eq!(world.one(inside).status(), 480);
     assert!(world.core.registrar.is_empty());
     world.media_ends();
 }

@@ -520,7 +520,7 @@ fn a_converted_call_that_no_server_takes_gets_the_first_answer() {
     let last = world.one(other);
     world.take(other, last.reply(503, "Service Unavailable", "k").build());
     assert_eq!(world.out(CALLER).pop().unwrap().status(), 404);
-    let told = world.events.iter().find(|e| e.kind == Kind::CallFailed);
+    let told = world.events.iter().find(|e| e.kind == Kind::CallUnanswered);
     assert!(told.is_some_and(|e| e.to_string().contains("404")));
     world.wait(Duration::from_secs(40));
     assert!(world.core.betweens.is_empty() && world.core.trials.is_empty());

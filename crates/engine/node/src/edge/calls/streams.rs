@@ -101,6 +101,13 @@ impl Calls {
     ) -> Result<Vec<u8>, Refusal> {
         let (now, source) = (exchange.now, exchange.client.ok_or(Refusal::Unknown)?);
         let mut session = Session::parse(description).map_err(|_| Refusal::NotAcceptable)?;
+        let carried = |i: usize| session.is_rtp(i) || Datagram::of(session.proto(i)).is_some();
+        let mut active = (0..session.media_count())
+            .filter(|i| session.is_active(*i))
+            .peekable();
+        if active.peek().is_some() && !active.any(carried) {
+            return Err(Refusal::NothingCarried);
+        }
         let signalled: Vec<Option<SocketAddr>> = (0..session.media_count())
             .map(|i| session.rtp_address(i))
             .collect();

@@ -103,6 +103,8 @@ fn foreign_calls_are_bounded_by_source_and_in_number() {
     bench.wait(61);
     let invite = bench.foreign(BOB, TO);
     bench.frame(ConnId(1), invite);
+    let look = bench.edge.snapshot(bench.now);
+    assert!(look.calls.iter().all(|c| c.kind == "Rich media session"));
     let answers: Vec<String> = bench.story();
     assert!(answers.contains(&"100@1".to_owned()), "{answers:?}");
     // Two at once, whoever makes them.
@@ -381,6 +383,8 @@ fn a_call_abroad_goes_to_the_domains_own_server_and_its_dialog_comes_back() {
     let out = bench.take(conn);
     assert_eq!(out.request_uri(), ABROAD.as_bytes());
     assert_eq!(out.header(Name::Route), None);
+    let look = bench.edge.snapshot(bench.now);
+    assert_eq!(look.calls[0].kind, "Rich media session");
     let sdp = body(&out);
     assert!(
         sdp.contains("203.0.113.10") && !sdp.contains("x-causeway"),

@@ -534,6 +534,32 @@ fn a_description_in_a_part_of_the_body_is_rewritten_in_place() {
 }
 
 #[test]
+fn a_description_of_which_no_line_can_be_carried_is_refused_and_told() {
+    let dtls =
+        "m=audio 5000 UDP/TLS/RTP/SAVPF 0\r\na=fingerprint:sha-256 AA\r\na=setup:actpass\r\n";
+    let head = "v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nc=IN IP4 10.0.0.1\r\nt=0 0\r\n";
+    let alone = format!("{head}{dtls}");
+    let mut bench = Bench::registered();
+    let invite = bench.request("INVITE", "sip:1002@example.test", "1001", "1002", "");
+    let invite = invite.edit().body("application/sdp", &alone).finish();
+    assert_eq!(bench.refused(ConnId(1), invite), 488);
+    assert!(bench.kinds().contains(&Kind::NoCrypto));
+    assert_eq!(bench.ports_in_use(), 0);
+    // Beside another line it is only that line that is refused.
+    let inside = bench.invite_from_client(ConnId(1), &format!("{OFFER}{dtls}"));
+    assert!(body(&inside).contains("m=audio 0 UDP/TLS/RTP/SAVPF"));
+
+    // An answer goes on without it, and the core ends the call in good order.
+    let mut bench = Bench::registered();
+    let path = Bench::path(&bench.register(ConnId(1), "1001", PHONE));
+    let (outside, _) = bench.invite_from_core(&path, "80000001");
+    bench.reply_sdp(ConnId(1), &outside, 200, "client", &alone);
+    let answer = bench.take(LANE);
+    assert_eq!((answer.status(), body(&answer).as_str()), (200, ""));
+    assert!(bench.kinds().contains(&Kind::NoCrypto));
+}
+
+#[test]
 fn ports_run_out_with_503_and_nothing_is_kept_of_the_call_that_found_none() {
     let mut bench = Bench::registered();
     for _ in 0..8 {
@@ -584,6 +610,8 @@ fn a_user_has_a_share_of_calls_and_ports_over_all_connections_and_another_source
         );
         // His calls over, there is room.
         bench.disconnect(ConnId(1));
+        bench.wait(15);
+        bench.sent.clear();
         bench.invite_from_client(ConnId(2), OFFER);
     }
 }

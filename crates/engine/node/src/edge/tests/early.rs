@@ -47,9 +47,7 @@ fn a_client_that_comes_back_while_it_rings_answers_on_its_new_connection() {
         if !gone {
             bench.disconnect(ConnId(1));
         }
-        // What it may have missed, as a retransmission.
-        assert_eq!(again.len(), 1);
-        assert_eq!(again[0].bytes(), outside.bytes());
+        assert!(again.is_empty(), "it has the INVITE");
         bench.reply_sdp(ConnId(2), &outside, 200, "client", OFFER);
         let answer = bench.take(LANE);
         assert_eq!(answer.status(), 200);
