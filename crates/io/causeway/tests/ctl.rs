@@ -12,9 +12,10 @@ const PAGE: &str = include_str!("../../../../docs/configuration.md");
 /// A file with the page's example of a role, and the example of routing for a core.
 fn file(name: &str, role: &str) -> PathBuf {
     let example = |holds: &str| {
-        let mut blocks = PAGE.split("```toml\n").skip(1);
+        let parts = PAGE.split("```toml\n").skip(1);
+        let mut blocks = parts.map(|part| part.split("```").next().unwrap());
         let block = blocks.find(|block| block.contains(holds)).unwrap();
-        block.split("```").next().unwrap().to_owned()
+        block.to_owned()
     };
     let mut text = example(&format!("role = \"{role}\""));
     if role == "core" {

@@ -122,7 +122,7 @@ pub(crate) struct Request {
     locality: Option<String>,
     /// Its state or province.
     #[arg(long, value_name = "TEXT")]
-    state: Option<String>,
+    province: Option<String>,
     /// Its country, as two letters.
     #[arg(long, value_name = "XX")]
     country: Option<String>,
@@ -304,7 +304,7 @@ fn request(asked: &Request) -> anyhow::Result<u8> {
         organisation: asked.organisation.clone(),
         unit: asked.unit.clone(),
         locality: asked.locality.clone(),
-        state: asked.state.clone(),
+        state: asked.province.clone(),
         country: asked.country.clone(),
         key: match asked.key {
             Key::Rsa2048 => KeyChoice::Rsa2048,
