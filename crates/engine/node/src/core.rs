@@ -40,6 +40,7 @@ mod sign_out;
 mod sso;
 mod status;
 mod taking;
+mod targets;
 mod trunks;
 mod zones;
 
@@ -152,6 +153,8 @@ pub struct Core {
     betweens: HashMap<b2bua::CallId, between::Between>,
     /// Names that certificates of hosts proved which connected to us inside: one row a connection.
     proven: HashMap<FlowId, String>,
+    /// Where requests within subscriptions go.
+    targets: targets::Targets,
     /// Calls of clients and foreign domains with a neighbour, and that one.
     neighbours: HashMap<b2bua::CallId, trunks::End>,
     /// Calls that clients were asked to name, and those that they asked trunks to make.
@@ -237,6 +240,7 @@ impl Core {
             shares: HashMap::default(),
             betweens: HashMap::default(),
             proven: HashMap::default(),
+            targets: targets::Targets::default(),
             neighbours: HashMap::default(),
             grants: taking::Grants::default(),
             referred: referring::Referred::default(),
@@ -328,6 +332,7 @@ impl Core {
                 if lane && !message.is_request() {
                     message = self.redirected(now, &message);
                 }
+                self.targets.heard(&message, lane);
                 self.station.transactions.receive(now, flow, true, message);
             }
             Frame::Bad {

@@ -87,6 +87,10 @@ fn lines(old: &Seen, new: &Seen, core: bool) -> Option<String> {
             return Some(format!("Expires was {was:?} and is {is:?}"));
         }
     }
+    if !core && new.text.uri().contains("business") {
+        // Who answers for whom, a foreign host does not say.
+        names.push("referred-by");
+    }
     let (mut was, mut is) = (old.raw.without(&names), new.raw.without(&names));
     if new.text.method() == "REGISTER" {
         // The core says that it will be in Path (RFC 3327 §5.1).

@@ -22,7 +22,8 @@ impl Core {
 
     /// Whether call control may be asked to carry a request on that is within a dialog: each Route
     /// after ours is call control's or ours, and so is the target, unless the last Route is ours:
-    /// then it comes back here, whatever a client beyond wrote as its Contact.
+    /// then it comes back here, whatever a client beyond wrote as its Contact; or the other end is
+    /// inside and said that it is there.
     pub(super) fn may_go_on_to(&mut self, now: Now, message: &Message) -> Result<(), Refused> {
         let mut comes_back = false;
         let routes: Vec<Vec<u8>> = message
@@ -44,7 +45,7 @@ impl Core {
                 return Err(self.target_refused(now, route, cause));
             }
         }
-        if comes_back {
+        if comes_back || self.targets.leads(message) {
             return Ok(());
         }
         self.may_go_to(now, message)

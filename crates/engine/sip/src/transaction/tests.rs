@@ -646,6 +646,7 @@ fn tables_give_their_room_back_when_a_flood_is_over() {
             layer.server_index.capacity(),
         ]
     };
+    bench.layer.share(HERE);
     for n in 0..4_000 {
         let invite = request("INVITE", &format!("z9hG4bK{n}"));
         bench.layer.receive(bench.now, HERE, true, invite.clone());

@@ -256,3 +256,43 @@ fn a_route_between_neighbours_is_good_in_its_own_dialog_alone() {
         assert_eq!(world.one(mute).status(), 481, "{tags:?} {id}");
     }
 }
+
+#[test]
+fn a_subscription_goes_on_to_the_phone_that_gave_its_address_and_to_no_client_that_gave_one() {
+    let mut world = World::new(REGISTRAR, no_inside);
+    world.registered("1001", "t1");
+    world.registered("1002", "t2");
+    let inside = world.dialled("10.0.0.5");
+    let to = format!("<{CALLEE}>");
+    let event = "Event: presence\r\n";
+    world.ask(LANE, &of_client("SUBSCRIBE", CALLEE, MALLORY, &to, event));
+    let sent = world.one(inside);
+    let route = text(Some(sent.values(Name::RecordRoute).next().unwrap()));
+    let answer = |tag: &str, contact: &str| {
+        sent.reply(200, "OK", tag)
+            .header(Name::Contact, contact)
+            .header(Name::Expires, "600")
+            .build()
+    };
+    // Another client answers first, and its answer comes back by call control: no address of it
+    // leads anywhere.
+    let theirs = "<sip:root@10.0.0.66:22>";
+    let outside = answer("accomplice", theirs);
+    world.core.targets.heard(&outside, true);
+    world.core.targets.heard(&outside, false);
+    world.take(inside, answer("phone", "<sip:1100@10.0.0.31:5062>"));
+    assert_eq!(world.one(LANE).status(), 200);
+    let more = format!("{event}Route: {route}\r\n");
+    let mut ask = |tag: &str, target: &str| {
+        let to = format!("<{CALLEE}>;tag={tag}");
+        world.ask(LANE, &of_client("SUBSCRIBE", target, MALLORY, &to, &more));
+        let led = world.out(inside).first().map(uri);
+        let refused = world.out(LANE).iter().any(|m| m.status() == 403);
+        (led, refused)
+    };
+    let phone = "sip:1100@10.0.0.31:5062";
+    assert_eq!(ask("phone", phone), (Some(phone.to_owned()), false));
+    assert_eq!(ask("phone", "sip:1100@10.0.0.31:22"), (None, true));
+    assert_eq!(ask("accomplice", "sip:root@10.0.0.66:22"), (None, true));
+    assert_eq!(ask("accomplice", phone), (None, true));
+}
