@@ -4,7 +4,8 @@
 //! Content: `process 4 | slot 4 | generation 4 | peer 1 | the edge's token`, and of what is
 //! recorded in a dialog `… | peer 1 with its highest bit | dialog 8 | the edge's token`. Within one
 //! process the registration counts, wherever its client has moved; a later process of the same
-//! core, which knows no registrations, still finds the client by the edge's token until it registers again.
+//! core, which knows no registrations, still finds the client by the edge's token until it
+//! registers again.
 //!
 //! Everybody in a dialog sees what is recorded in it. So such a token leads nowhere in another
 //! dialog, or on behalf of another ([`DialogMark`]).
