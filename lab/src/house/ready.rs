@@ -146,7 +146,7 @@ fn ways(snapshot: &Value) -> Result<()> {
     if zones.is_empty() {
         bail!("has discovered no call control");
     }
-    match zones.iter().find(|zone| zone[1] != "active") {
+    match zones.iter().find(|zone| zone["state"] != "active") {
         Some(zone) => bail!("does not reach call control: {zone}"),
         None => Ok(()),
     }
@@ -189,11 +189,12 @@ mod tests {
     #[test]
     fn way_to_call_control_that_failed_is_told() {
         let told = |zones: Value| ways(&json!({"zones": zones})).map_err(|e| e.to_string());
-        assert_eq!(told(json!([["CEtcp-a", "active"]])), Ok(()));
+        let zone = |name, state, why| json!({ "name": name, "state": state, "why": why });
+        assert_eq!(told(json!([zone("CEtcp-a", "active", "")])), Ok(()));
         assert!(told(json!([])).is_err());
         let failed = told(json!([
-            ["CEtcp-a", "active"],
-            ["CEtcp-b", "failed: refused"]
+            zone("CEtcp-a", "active", ""),
+            zone("CEtcp-b", "failed", "refused")
         ]));
         assert!(failed.is_err_and(|e| e.contains("refused")));
     }

@@ -179,7 +179,7 @@ pub(super) async fn is_mixed(stage: &Stage) -> bool {
     };
     let snapshot = stage.house.status(&core.config).await.unwrap_or_default();
     let zones = snapshot["zones"].as_array().cloned().unwrap_or_default();
-    let name = |zone: &serde_json::Value| zone[0].as_str().unwrap_or_default().to_owned();
+    let name = |zone: &serde_json::Value| zone["name"].as_str().unwrap_or_default().to_owned();
     let node = stage.house.file.inside.unified_cm.first();
     let of_it = node.map(|node| format!("CEtls-{}", node.name));
     zones.iter().any(|zone| Some(name(zone)) == of_it)
