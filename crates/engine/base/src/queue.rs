@@ -13,7 +13,7 @@ pub struct Full<T>(pub T);
 
 /// First in, first out, at most `limit` entries.
 ///
-/// It is kept in pieces of [`BURST`] entries: none moves for another, and a piece that is through
+/// It is kept in pieces of `BURST` entries: none moves for another, and a piece that is through
 /// gives its memory back.
 #[derive(Debug)]
 pub struct Queue<T> {

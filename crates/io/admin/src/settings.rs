@@ -237,7 +237,7 @@ impl Desk {
         self.taken.send_replace(revision);
     }
 
-    /// Waits until a running node has taken up what is there, or [`TAKING_UP`].
+    /// Waits until a running node has taken up what is there, or `TAKING_UP`.
     pub async fn settled(&self) {
         let runs = {
             let started = self.started.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,7 +6,7 @@
 //! whether a peer is accepted during a handshake is `net`'s to say, by the same libraries.
 //!
 //! - [`read`]: what a certificate says, and what a file holds instead of one.
-//! - [`inspect`]: a chain and its key judged; every fault has a name ([`flaw`]).
+//! - [`inspect()`]: a chain and its key judged; every fault has a name ([`flaw`]).
 //! - [`names`]: which names a node's certificate needs, and why (F208–F226).
 //! - [`leg`]: what a node uses its certificate for.
 //! - [`request`]: a key, and the request for its certificate.

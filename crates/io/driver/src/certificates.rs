@@ -1,7 +1,7 @@
 //! The node's certificate, key and trust while it runs: loaded at start, taken anew when an
 //! administrator says so or the files change, watched for the day they end.
 //!
-//! Whatever is made of them (a listener's configuration, a dialler's) is made by a [`Slot`] and
+//! Whatever is made of them (a listener's configuration, a dialler's) is made by a `Slot` and
 //! kept in a [`Live`] cell. A reload makes all of them first and only then puts them in place, so
 //! either every leg has the new certificate or none. Connections that stand are not touched: the
 //! next handshake on each leg uses what is new. What was refused leaves what was there.

@@ -3,7 +3,7 @@
 //!
 //! What anybody could read as a description is at one place that is read and edited here, or the
 //! message is taken for unreadable and refused: readers differ in what they make of a broken body.
-//! Bounds: [`DEPTH_MAX`] bodies in one another; each byte is looked at a few times for each.
+//! Bounds: `DEPTH_MAX` bodies in one another; each byte is looked at a few times for each.
 
 use std::ops::Range;
 

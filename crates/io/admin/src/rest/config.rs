@@ -4,7 +4,7 @@
 //! What is shown has the revision as its ETag; who changes it says for which revision (`If-Match`,
 //! RFC 9110 §13.1.1), or `*`. A document is TOML or JSON by its `Content-Type`; PATCH is a merge
 //! patch (RFC 7396). Secrets are never shown, and stay what they are where they are left out.
-//! Bounds: [`BODY_MAX`], [`BODY_TIME`].
+//! Bounds: `BODY_MAX`, `BODY_TIME`.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //! certificate, also over restarts.
 //!
 //! In: certificates with what they are for, and the moment. Out: [`Alarm`]s. What was told is kept
-//! in a small file of the data folder. Bounds: [`TOLD_MAX`] certificates.
+//! in a small file of the data folder. Bounds: `TOLD_MAX` certificates.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

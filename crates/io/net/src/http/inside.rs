@@ -1,7 +1,7 @@
 //! Requests to inside servers, HTTP/1.1 over kept connections.
 //!
 //! The caller resolved the name and judged the addresses; exactly these are dialled, one after
-//! another until one answers, those last that did not within the last [`SHUNNED`]. Nothing
+//! another until one answers, those last that did not within the last `SHUNNED`. Nothing
 //! is redirected, nothing is tried twice once the server may have seen it. A server may be told the
 //! client's address by the PROXY protocol, version 2, of HAProxy. Bounds: 5 s to connect,
 //! 10 s for TLS, 30 s to a response's head, 30 s between pieces of its body, 64 KiB of header,
